@@ -2,4 +2,15 @@
 //!
 //! The binary is a thin shell around this library, so that tests and benches run the very code that `serve` runs.
 
+mod check;
+pub mod cli;
+pub mod config;
+pub mod files;
+mod filter;
+pub mod keyfile;
+pub mod keys;
+pub mod restore;
+pub mod reveal;
+pub mod rewrite;
 pub mod settings;
+pub mod telemetry;
