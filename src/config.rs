@@ -67,10 +67,13 @@ fn syntax_faults(text: &str, path: &Path, errors: &[toml::de::Error]) -> Vec<Con
     let mut faults: Vec<ConfigError> = errors
         .iter()
         .map(|e| {
-            let lines: Vec<_> = e.message().lines().map(|l| l.escape_debug().to_string()).collect();
+            let lines: Vec<_> = e.message().lines().collect();
             ConfigError {
                 place: e.span().map(|s| fault::place(text, s.start)),
-                ..ConfigError::whole(path, format!("not valid TOML: {}", lines.join(", ")))
+                ..ConfigError::whole(
+                    path,
+                    format!("not valid TOML: {}", lines.join(", ").replace(char::is_control, "?")),
+                )
             }
         })
         .collect();

@@ -35,9 +35,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let mut addresses = Addresses::default();
     let click = click(w, root, &mut addresses);
     let admin_listen = listen(w, &w.section(root, "admin", true), &mut addresses);
-    let store = w.parsed(&w.section(root, "store", true), "url", |url| {
-        path(url.strip_prefix("sqlite:")?)
-    });
+    let store = store(w, &w.section(root, "store", true));
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
     let listeners = listeners(w, root, &mut addresses);
     let domains = domains(w, root);
@@ -77,6 +75,13 @@ fn listen<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Optio
     let address = item.value;
     addresses.own.push(item);
     Some(address)
+}
+
+fn store<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<Item<PathBuf>> {
+    if w.planned(s, "url", &["postgres:", "postgresql:"]) {
+        return None;
+    }
+    w.parsed(s, "url", |url| path(url.strip_prefix("sqlite:")?))
 }
 
 fn click<'t>(w: &Walk<'t>, root: &'t Root<'t>, addresses: &mut Addresses) -> Option<Click> {
@@ -157,14 +162,7 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
 }
 
 fn next_hop<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<Item<NextHop>> {
-    let planned = ["lmtp:", "unix:"];
-    let item = w.text(s, "next_hop")?;
-    if planned.iter().any(|p| item.value.starts_with(p)) {
-        let what = format!(
-            "found {:?}, which is not yet supported, allowed: \"smtp://HOST:PORT\"",
-            item.value
-        );
-        w.fault(item.at, item.key, what);
+    if w.planned(s, "next_hop", &["lmtp:", "unix:"]) {
         return None;
     }
     w.parsed(s, "next_hop", smtp_next_hop)
@@ -330,7 +328,11 @@ fn refuse_loops(w: &Walk<'_>, addresses: &Addresses) {
             Err(_) if host == "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
             Err(_) => continue,
         };
-        let hit = |o: &&Item<SocketAddr>| hosts.iter().any(|ip| clash(SocketAddr::new(*ip, *port), o.value));
+        // Which outer addresses a wildcard has, only the machine knows.
+        let reaches = |ip: &IpAddr, here: IpAddr| {
+            *ip == here || ip.is_unspecified() || (here.is_unspecified() && ip.is_loopback())
+        };
+        let hit = |o: &&Item<SocketAddr>| o.value.port() == *port && hosts.iter().any(|ip| reaches(ip, o.value.ip()));
         if let Some(ours) = addresses.own.iter().find(hit) {
             let what = format!(
                 "found \"smtp://{}\", which is our own {} in line {}: mail would go in circles, allowed: the server \

@@ -102,7 +102,7 @@ impl<'t> Walk<'t> {
             let listed = SECTIONS.join(", ");
             self.fault(
                 name.span().start,
-                name.get_ref().to_string(),
+                name.get_ref().escape_debug().to_string(),
                 format!("found an unknown section, allowed: {listed}{hint}"),
             );
         }
@@ -213,7 +213,6 @@ impl<'t> Walk<'t> {
                 hint = format!(" (it belongs into [{}])", other.section);
             }
             let listed = known().collect::<Vec<_>>().join(", ");
-            // A dotted key in quotes would be ambiguous; what a stranger typed is shown escaped.
             let name = k.get_ref().escape_debug();
             self.fault(
                 k.span().start,
@@ -277,6 +276,23 @@ impl<'t> Walk<'t> {
         };
         self.fault(item.at, item.key, what);
         None
+    }
+
+    /// Refuses a string that begins with something planned but not built; tells whether it did.
+    pub(super) fn planned(&self, s: &Section<'t>, name: &str, beginnings: &[&str]) -> bool {
+        let given = self
+            .value(s, name)
+            .and_then(|v| v.get_ref().as_str().zip(Some(v.span())));
+        let Some((text, span)) = given.filter(|(t, _)| beginnings.iter().any(|b| t.starts_with(b))) else {
+            return false;
+        };
+        let allowed = allowed_kind(&entry(s, name).kind);
+        self.fault(
+            span.start,
+            format!("{}.{name}", s.shown),
+            format!("found {text:?}, which is not yet supported, allowed: {allowed}"),
+        );
+        true
     }
 
     /// A whole number within its limits.
