@@ -4,11 +4,15 @@
 
 mod check;
 pub mod cli;
+pub mod click;
+pub mod clicks;
 pub mod config;
 pub mod files;
 mod filter;
+pub mod http;
 pub mod keyfile;
 pub mod keys;
+pub mod record;
 pub mod restore;
 pub mod reveal;
 pub mod rewrite;
