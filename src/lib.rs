@@ -2,4 +2,10 @@
 //!
 //! The binary is a thin shell around this library, so that tests and benches run the very code that `serve` runs.
 
+pub mod failure;
+pub mod job;
+pub mod listen;
+pub mod mail_id;
+pub mod relay;
 pub mod settings;
+pub mod spool;

@@ -140,9 +140,11 @@ impl Session {
         self.reset();
     }
 
-    /// The outcome of MAIL.
+    /// The outcome of MAIL. It says nothing about a transaction that RSET or EHLO ended meanwhile.
     pub fn mail(&mut self, accepted: bool) {
-        self.mail = if accepted { Mail::Open } else { Mail::None };
+        if self.mail == Mail::Asked {
+            self.mail = if accepted { Mail::Open } else { Mail::None };
+        }
     }
 
     /// The outcome of one RCPT.
@@ -164,6 +166,12 @@ impl Session {
         };
         self.errors += 1;
         refusal
+    }
+
+    /// Whether message data is expected.
+    #[must_use]
+    pub fn in_data(&self) -> bool {
+        self.data.is_some()
     }
 
     /// Whether MAIL was accepted, or is still to be answered, and the transaction has not ended.
