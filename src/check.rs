@@ -7,23 +7,17 @@ use link::Rewrite;
 
 use crate::cli::Failure;
 use crate::keyfile::Absent;
-use crate::settings::{NextHop, Settings};
+use crate::settings::Settings;
 
 /// Writes what the configuration means, with notes on what is sound but may surprise.
 pub(crate) fn run(config: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let settings = Settings::load_with(config, Absent::Pretend)?;
     writeln!(out, "{}: no faults", config.display())?;
     for l in &settings.listeners {
-        let NextHop::Smtp { host, port } = &l.next_hop;
-        let host = if host.contains(':') {
-            format!("[{host}]")
-        } else {
-            host.clone()
-        };
         writeln!(
             out,
-            "listener  {} takes mail and hands it on to {host}:{port}",
-            l.listen
+            "listener  {} takes mail and hands it on to {}",
+            l.listen, l.next_hop
         )?;
     }
     let click = &settings.click;

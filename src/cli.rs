@@ -4,14 +4,17 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
+use store::{ClickQuery, Reader};
 
+use crate::clicks::{self, ClicksArgs, ClicksError, ClicksFormat, SinceError};
 use crate::config::ConfigError;
 use crate::files::Plan;
 use crate::filter::{self, Rewriting};
 use crate::keyfile::Absent;
-use crate::settings::Settings;
-use crate::{check, keys, reveal};
+use crate::settings::{Settings, ascii_domain};
+use crate::{check, keys, reveal, server};
 
 /// Where the configuration file stands when `--config` does not say.
 pub const DEFAULT_CONFIG: &str = "/etc/linkgate/linkgate.toml";
@@ -48,6 +51,14 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Run all listeners, click pages and admin pages
+    ///
+    /// Writes one log line per bound address to standard error. SIGTERM or SIGINT: takes nothing new, lets open
+    /// sessions end for as long as [limits] drain_s says, and stops; a second one stops at once. SIGHUP: reads the
+    /// configuration again and uses it as a whole, or keeps the old one and logs why.
+    #[command(after_help = "Example:\n  linkgate serve --config /etc/linkgate/linkgate.toml")]
+    Serve,
+
     /// Prove the configuration
     ///
     /// Reports every fault at once, each with its file, line and key, what was found there and what is allowed.
@@ -83,6 +94,14 @@ enum Command {
   linkgate reveal https://click.example.com/c/shop.example/AbC...
   grep -o 'https://click[^ \"]*' message.eml | linkgate reveal --json")]
     Reveal(RevealArgs),
+
+    /// Show the click log
+    ///
+    /// Oldest first: who clicked what, when. All conditions must hold. Works beside a running server.
+    #[command(after_help = "Examples:
+  linkgate clicks --since 2h
+  linkgate clicks --user me@example.com --since 2026-11-01 --csv > clicks.csv")]
+    Clicks(ClicksCommand),
 
     /// List, add or retire keys of the key ring
     ///
@@ -145,6 +164,37 @@ struct RevealArgs {
     /// Click links, whole or from their path on (default: one per line from standard input)
     #[arg(value_name = "URL")]
     urls: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ClicksCommand {
+    /// Clicks since a time (2026-11-20, 2026-11-20T08:30:00+01:00) or for a span (90m, 2h, 7d)
+    #[arg(long, value_name = "T", value_parser = since)]
+    since: Option<i64>,
+
+    /// Clicks of this recipient
+    #[arg(long, value_name = "ADDR")]
+    user: Option<String>,
+
+    /// Clicks of recipients in this domain
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+
+    /// Clicks that led to this host
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+
+    /// Print a JSON object per click
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+
+    /// Print CSV with a header line
+    #[arg(long)]
+    csv: bool,
+}
+
+fn since(text: &str) -> Result<i64, SinceError> {
+    clicks::parse_since(text, jiff::Timestamp::now())
 }
 
 #[derive(Debug, Subcommand)]
@@ -216,6 +266,7 @@ pub fn run() -> ExitCode {
 fn command(cli: &Cli) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match &cli.command {
+        Command::Serve => server::run(&cli.config),
         Command::Check => check::run(&cli.config, &mut out),
         Command::Rewrite(args) => rewrite_command(cli, args, &mut out),
         Command::Restore(args) => {
@@ -226,6 +277,7 @@ fn command(cli: &Cli) -> Result<(), Failure> {
             })
         }
         Command::Reveal(args) => reveal_command(cli, args, &mut out),
+        Command::Clicks(args) => clicks_command(cli, args, &mut out),
         Command::Keys { command } => keys_command(cli, command, &mut out),
     };
     // What was found before a failure is a result too.
@@ -256,6 +308,31 @@ fn reveal_command(cli: &Cli, args: &RevealArgs, out: &mut impl Write) -> Result<
     };
     let failed = reveal::run(&settings, urls, args.json, out, &mut io::stderr())?;
     if failed > 0 { Err(Failure::Told) } else { Ok(()) }
+}
+
+fn clicks_command(cli: &Cli, args: &ClicksCommand, out: &mut impl Write) -> Result<(), Failure> {
+    let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
+    let store = Reader::open(&settings.store).context("the store cannot be opened (store.url)")?;
+    let query = ClickQuery {
+        since_us: args.since,
+        user: args.user.clone(),
+        domain: args.domain.as_deref().map(ascii_name),
+        host: args.host.as_deref().map(ascii_name),
+    };
+    let format = match args {
+        ClicksCommand { json: true, .. } => ClicksFormat::Json,
+        ClicksCommand { csv: true, .. } => ClicksFormat::Csv,
+        _ => ClicksFormat::Table,
+    };
+    clicks::run(&store, &ClicksArgs { query, format }, out).map_err(|e| match e {
+        ClicksError::Write(e) => Failure::from(e),
+        ClicksError::Store(e) => Failure::Failed(e.into()),
+    })
+}
+
+/// A name as the store has it: in lower case, with A-labels; what is no name finds nothing.
+fn ascii_name(name: &str) -> String {
+    ascii_domain(name).unwrap_or_else(|| name.to_owned())
 }
 
 fn keys_command(cli: &Cli, command: &KeysCommand, out: &mut impl Write) -> Result<(), Failure> {

@@ -5,17 +5,17 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use data_encoding::HEXLOWER;
 use link::Policy;
 use message::Source;
-use ring::rand::{SecureRandom, SystemRandom};
 use serde::Serialize;
 use store::{Reader, ReferenceRow, Store};
 
 use crate::cli::Failure;
 use crate::files::{Filtered, Plan, Tally};
+use crate::job::{Action, Job, Outcome};
+use crate::mail_id;
 use crate::restore::restore;
-use crate::rewrite::{Action, Job, Outcome, rewrite};
+use crate::rewrite::rewrite;
 use crate::settings::Settings;
 
 /// What `linkgate rewrite` is asked for.
@@ -40,7 +40,7 @@ pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl
     let sender = bare(&asked.sender);
     let references = References::new(settings);
     let filter = |source: &dyn Source, file: &str| {
-        let mail_id = mail_id()?;
+        let mail_id = mail_id::next();
         let job = Job {
             settings,
             sender,
@@ -225,12 +225,4 @@ fn bare(address: &str) -> &str {
         .strip_prefix('<')
         .and_then(|a| a.strip_suffix('>'))
         .unwrap_or(address)
-}
-
-fn mail_id() -> Result<String, String> {
-    let mut id = [0; 8];
-    SystemRandom::new()
-        .fill(&mut id)
-        .map_err(|_| "the system gives no randomness for a mail id")?;
-    Ok(HEXLOWER.encode(&id))
 }

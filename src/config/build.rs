@@ -335,22 +335,14 @@ fn refuse_loops(w: &Walk<'_>, addresses: &Addresses) {
         let hit = |o: &&Item<SocketAddr>| o.value.port() == *port && hosts.iter().any(|ip| reaches(ip, o.value.ip()));
         if let Some(ours) = addresses.own.iter().find(hit) {
             let what = format!(
-                "found \"smtp://{}\", which is our own {} in line {}: mail would go in circles, allowed: the server \
+                "found \"{}\", which is our own {} in line {}: mail would go in circles, allowed: the server \
                  behind linkgate",
-                authority(host, *port),
+                hop.value,
                 ours.key,
                 w.line(ours),
             );
             w.fault(hop.at, &*hop.key, what);
         }
-    }
-}
-
-fn authority(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
     }
 }
 
