@@ -220,11 +220,7 @@ fn admin(ledger: Ledger) -> Router {
 async fn healthz(State(ledger): State<Ledger>) -> impl IntoResponse {
     let (status, word, why) = match ledger.store().health() {
         Health::Writing => (StatusCode::OK, "ok", "writing".to_owned()),
-        Health::Failing(why) => (
-            StatusCode::OK,
-            "ok",
-            format!("failing: {}", crate::click::Escaped(&why)),
-        ),
+        Health::Failing(why) => (StatusCode::OK, "ok", format!("failing: {why}")),
         Health::Dead => (StatusCode::SERVICE_UNAVAILABLE, "failed", "dead".to_owned()),
     };
     let counts = ledger.store().counts();

@@ -163,9 +163,9 @@ impl Ledger {
 
     fn lose(&self, row: &ClickRow, why: &str) -> Kept {
         self.0.lost.fetch_add(1, Ordering::Relaxed);
-        // The log is the last place this click can be found in, so it gets all of it. JSON escapes what needs it.
+        // The log is the last place this click can be found in, so it gets all of it.
         let click = serde_json::to_string(row).unwrap_or_default();
-        error!(target: "linkgate::store", click = crate::click::Escaped(&click).to_string(), why, "click not stored");
+        error!(target: "linkgate::store", click, why, "click not stored");
         Kept::Lost
     }
 
@@ -232,7 +232,6 @@ fn bring_back(inner: &Weak<Inner>) {
                 Ok(())
             },
             |line| {
-                let line = crate::click::Escaped(line).to_string();
                 warn!(target: "linkgate::store", line, "not a click, left out: the file of spilled clicks was cut");
             },
         );

@@ -1,1 +1,2 @@
+mod click;
 mod store;
