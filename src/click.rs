@@ -228,6 +228,8 @@ fn redirect(opened: &Opened) -> Option<Response<Body>> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
     response.headers_mut().insert(header::LOCATION, location);
+    // Said, so that HEAD says it as well.
+    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     Some(response)
 }
 
