@@ -118,8 +118,8 @@ impl Store {
     ///
     /// Never blocks. After an error other than [`StoreError::Write`] the row is not kept; after `Write` it is held in
     /// memory, as long as there is room, and tried again.
-    pub fn record_click(&self, row: ClickRow) -> Receipt {
-        self.send(Rows::Click(Box::new(row)))
+    pub fn record_click(&self, row: impl Into<Arc<ClickRow>>) -> Receipt {
+        self.send(Rows::Click(row.into()))
     }
 
     /// Stores a message some time soon. Never blocks; what cannot be kept is counted and told to the watch.

@@ -68,7 +68,7 @@ pub(crate) struct Item {
 
 #[derive(Debug)]
 pub(crate) enum Rows {
-    Click(Box<ClickRow>),
+    Click(Arc<ClickRow>),
     Message(Box<MessageRow>),
     References(Vec<ReferenceRow>),
 }
