@@ -229,7 +229,9 @@ fn redirect(opened: &Opened) -> Option<Response<Body>> {
     *response.status_mut() = StatusCode::FOUND;
     response.headers_mut().insert(header::LOCATION, location);
     // Said, so that HEAD says it as well.
-    response.headers_mut().insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     Some(response)
 }
 

@@ -4,6 +4,12 @@
 
 pub mod click;
 pub mod clicks;
+pub mod failure;
 pub mod http;
+pub mod job;
+pub mod listen;
+pub mod mail_id;
 pub mod record;
+pub mod relay;
 pub mod settings;
+pub mod spool;

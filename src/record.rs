@@ -16,6 +16,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use store::{ClickRow, EventId, Health, MessageRow, Notice, ReferenceRow, Store, StoreError};
 use tracing::{error, info, warn};
 
+use crate::failure::{Cause, Failure, Phase};
+use crate::job::{Recorder, Stored};
 use spill::Spill;
 
 /// How long a reader waits for the commit of the click. A healthy store needs a few milliseconds.
@@ -183,6 +185,19 @@ impl Ledger {
             self.0.returning.store(false, Ordering::Release);
             warn!(target: "linkgate::store", error = %e, "spilled clicks stay in their file until the next spill or start");
         }
+    }
+}
+
+impl Recorder for Ledger {
+    fn store_references(&self, rows: Vec<ReferenceRow>) -> Stored<'_> {
+        Box::pin(async move {
+            let stored = Ledger::store_references(self, rows).await;
+            stored.map_err(|e| Failure::ours(Phase::References, Cause::Other(e.into())))
+        })
+    }
+
+    fn message(&self, row: MessageRow) {
+        Ledger::message(self, row);
     }
 }
 
