@@ -14,10 +14,10 @@ use link::{OpenError, Opened, Opener};
 use ring::rand::SystemRandom;
 use store::{ClickRow, Outcome};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::http::Peer;
-use crate::record::{Kept, Ledger, event_id};
+use crate::record::{Ledger, event_id};
 use crate::settings::Settings;
 
 /// Octets of `User-Agent` that are recorded.
@@ -117,7 +117,19 @@ impl ClickPages {
         let Some(response) = redirect(&opened) else {
             return self.refuse(&Refusal::NotOurs(OpenError::Malformed), client.as_deref());
         };
-        self.record(&opened, request, method, client, began).await;
+        let click = Click {
+            opened,
+            method,
+            client,
+            user_agent: user_agent(request),
+            random: self.random.clone(),
+            began,
+        };
+        // A task of its own: a click counts, and is logged, even if the reader does not wait for the answer.
+        let recorded = tokio::spawn(click.record(self.ledger.clone())).await;
+        if let Err(e) = recorded {
+            error!(target: "linkgate::click", error = %e, "click not recorded");
+        }
         self.counts.redirected.fetch_add(1, Ordering::Relaxed);
         response
     }
@@ -140,55 +152,6 @@ impl ClickPages {
             Ok(Ok(None)) => Err(Refusal::TargetMissing { mail_id }),
             Ok(Err(e)) => Err(unavailable(e.to_string())),
             Err(e) => Err(unavailable(e.to_string())),
-        }
-    }
-
-    async fn record<B>(
-        &self,
-        opened: &Opened,
-        request: &Request<B>,
-        method: store::Method,
-        client: Option<String>,
-        began: Instant,
-    ) {
-        let at_us = now_us();
-        let Ok(event_id) = event_id(at_us, &self.random) else {
-            // Without random numbers no row can be told from another. The reader must not suffer for it.
-            error!(target: "linkgate::click", mail_id = opened.message().message_id, "no random numbers: click not stored");
-            return;
-        };
-        let message = opened.message();
-        let (url, host) = opened.target().map_or(("", ""), |t| (t.as_str(), t.host()));
-        let row = ClickRow {
-            event_id,
-            at_us,
-            user: message.recipient.clone(),
-            url: url.to_owned(),
-            host: host.to_owned(),
-            mail_id: message.message_id.clone(),
-            sender: message.sender.clone(),
-            policy_domain: message.domain.clone(),
-            user_agent: user_agent(request),
-            client_ip: client.clone(),
-            method,
-            outcome: Outcome::Redirected,
-        };
-        let kept = self.ledger.click(row).await;
-        info!(
-            target: "linkgate::click",
-            event_id = %event_id,
-            outcome = Outcome::Redirected.as_str(),
-            kept = kept.as_str(),
-            mail_id = message.message_id,
-            user = message.recipient.as_deref().unwrap_or("-"),
-            host,
-            client = client.as_deref().unwrap_or("-"),
-            method = method.as_str(),
-            ms = began.elapsed().as_millis() as u64,
-            "click"
-        );
-        if kept != Kept::Stored {
-            warn!(target: "linkgate::click", event_id = %event_id, kept = kept.as_str(), "the store did not take the click in time");
         }
     }
 
@@ -217,6 +180,57 @@ impl ClickPages {
                 page::unavailable()
             }
         }
+    }
+}
+
+/// A click on its way into the store.
+struct Click {
+    opened: Opened,
+    method: store::Method,
+    client: Option<String>,
+    user_agent: String,
+    random: SystemRandom,
+    began: Instant,
+}
+
+impl Click {
+    async fn record(self, ledger: Ledger) {
+        let at_us = now_us();
+        let message = self.opened.message();
+        let Ok(event_id) = event_id(at_us, &self.random) else {
+            // Without random numbers no row can be told from another. The reader must not suffer for it.
+            error!(target: "linkgate::click", mail_id = message.message_id, "no random numbers: click not stored");
+            return;
+        };
+        let (url, host) = self.opened.target().map_or(("", ""), |t| (t.as_str(), t.host()));
+        let row = ClickRow {
+            event_id,
+            at_us,
+            user: message.recipient.clone(),
+            url: url.to_owned(),
+            host: host.to_owned(),
+            mail_id: message.message_id.clone(),
+            sender: message.sender.clone(),
+            policy_domain: message.domain.clone(),
+            user_agent: self.user_agent,
+            client_ip: self.client.clone(),
+            method: self.method,
+            outcome: Outcome::Redirected,
+        };
+        let kept = ledger.click(row).await;
+        info!(
+            target: "linkgate::click",
+            event_id = %event_id,
+            outcome = Outcome::Redirected.as_str(),
+            kept = kept.as_str(),
+            mail_id = message.message_id,
+            user = message.recipient.as_deref().unwrap_or("-"),
+            host,
+            client = self.client.as_deref().unwrap_or("-"),
+            method = self.method.as_str(),
+            ms = self.began.elapsed().as_millis() as u64,
+            "click"
+        );
     }
 }
 

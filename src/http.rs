@@ -126,8 +126,9 @@ where
         let accepted = tokio::select! {
             biased;
             () = stopping(&mut shutdown) => break,
-            accepted = accept(&listener, &permits) => accepted,
+            // Before the next one: under load there always is a next one, and what has ended still takes up room.
             Some(_) = open.join_next() => continue,
+            accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {
             Ok((stream, peer, permit)) => {

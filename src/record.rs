@@ -130,7 +130,10 @@ impl Ledger {
         match spilled {
             Ok(Ok(())) => {
                 self.0.spilled.fetch_add(1, Ordering::Relaxed);
-                self.bring_back();
+                if self.bring_back() {
+                    let file = self.0.spill.path().display();
+                    warn!(target: "linkgate::store", why, %file, "clicks are put beside the store until it takes them");
+                }
                 Kept::Spilled
             }
             Ok(Err(e)) => self.lose(&row, &format!("{why}; and {}: {e}", self.0.spill.path().display())),
@@ -172,10 +175,10 @@ impl Ledger {
     }
 
     /// Starts the thread that takes spilled clicks back, if it is not at work already. It ends when none is left, or
-    /// with the ledger.
-    fn bring_back(&self) {
+    /// with the ledger. True when it was not.
+    fn bring_back(&self) -> bool {
         if self.0.returning.swap(true, Ordering::AcqRel) {
-            return;
+            return false;
         }
         let inner = Arc::downgrade(&self.0);
         let thread = thread::Builder::new()
@@ -185,6 +188,7 @@ impl Ledger {
             self.0.returning.store(false, Ordering::Release);
             warn!(target: "linkgate::store", error = %e, "spilled clicks stay in their file until the next spill or start");
         }
+        true
     }
 }
 
