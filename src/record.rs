@@ -237,18 +237,14 @@ fn bring_back(inner: &Weak<Inner>) {
         }
         let taken = inner.spill.take(
             |rows| {
-                // In groups that leave room in the queue for clicks that happen now.
-                for group in rows.chunks(1024) {
-                    let receipts: Vec<_> = group.iter().map(|row| inner.store.record_click(row.clone())).collect();
-                    receipts.into_iter().try_for_each(|receipt| match receipt.wait() {
-                        Err(StoreError::Row(why)) => {
-                            warn!(target: "linkgate::store", %why, "spilled click not stored");
-                            Ok(())
-                        }
-                        other => other,
-                    })?;
-                }
-                Ok(())
+                let receipts: Vec<_> = rows.into_iter().map(|row| inner.store.record_click(row)).collect();
+                receipts.into_iter().try_for_each(|receipt| match receipt.wait() {
+                    Err(StoreError::Row(why)) => {
+                        warn!(target: "linkgate::store", %why, "spilled click not stored");
+                        Ok(())
+                    }
+                    other => other,
+                })
             },
             |line| {
                 warn!(target: "linkgate::store", line, "not a click, left out: the file of spilled clicks was cut");
