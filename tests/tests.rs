@@ -1,5 +1,6 @@
 //! Integration tests, all in one binary: linking the program once per file would take longer than running them.
 
 mod cli;
+mod click;
 mod config;
 mod store;
