@@ -185,7 +185,8 @@ impl Domains {
     #[must_use]
     pub fn policy(&self, address: &str) -> Option<&Arc<Policy>> {
         let (_, domain) = address.rsplit_once('@')?;
-        self.by_name.get(domain.trim_end_matches('.').to_ascii_lowercase().as_str())
+        self.by_name
+            .get(domain.trim_end_matches('.').to_ascii_lowercase().as_str())
     }
 
     /// All domains that have a section.
