@@ -1,1 +1,4 @@
+//! Integration tests, all in one binary: linking the program once per file would take longer than running them.
 
+mod config;
+mod store;
