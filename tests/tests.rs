@@ -1,4 +1,5 @@
 //! Integration tests, all in one binary: linking the program once per file would take longer than running them.
 
+mod click;
 mod config;
 mod store;

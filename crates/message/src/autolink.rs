@@ -144,7 +144,11 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         .unwrap_or_default()
         .trim_end_matches(['.', '-']);
     let host_end = start + host.len();
-    if start == dot || host.contains("..") || host.starts_with('.') {
+    if start == dot
+        || host
+            .split('.')
+            .any(|l| l.is_empty() || l.starts_with('-') || l.ends_with('-'))
+    {
         return Err(host_end.max(dot + 1));
     }
     let rest = text.get(host_end..).unwrap_or_default();
