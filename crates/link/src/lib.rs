@@ -1,2 +1,28 @@
 //! What a link is and what becomes of it: target, policy, decision, token, key ring.
+//!
+//! The way of a link through this room:
+//!
+//! 1. [`resolve`] says what an attribute value or a text URL means: a [`Target`], something to leave alone, something inert.
+//! 2. [`Policy::decide`] says what becomes of a target: [`Decision::Keep`] or [`Decision::Wrap`].
+//! 3. [`KeyRing::sealer`] takes the facts about the mail once, [`wrap_link`] seals each target into a click link.
+//! 4. [`Opener`] opens click links again. [`Opened`] is the proof that a target came out of a genuine token.
+//!
+//! No IO, no clock, no random source: texts, times and secrets are arguments.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
+
+mod claims;
+mod click_link;
+mod keyring;
+mod policy;
+mod target;
+mod token;
+
+pub use claims::MessageClaims;
+pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
+pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
+pub use policy::{
+    Decision, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, Sign,
+    UnknownRewrite, UrlRules, same_policy,
+};
+pub use target::{LeaveReason, Resolve, Resolved, Target, TargetError, resolve};
+pub use token::{OpenError, Opened, Sealed, Sealer};
