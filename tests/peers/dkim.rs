@@ -44,7 +44,7 @@ impl Key {
     /// `message` with a signature on top, which covers body and header in their strictest form.
     pub(crate) fn sign(&self, message: &[u8]) -> Vec<u8> {
         let (signed, ok) = run("sign", &self.private(), message);
-        assert!(ok, "dkim.py sign failed");
+        assert!(ok, "signature.py sign failed");
         signed
     }
 
@@ -75,7 +75,7 @@ fn succeeds(command: &mut Command) -> bool {
 
 fn run(command: &str, key: &Path, message: &[u8]) -> (Vec<u8>, bool) {
     let mut child = Command::new(PYTHON)
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/dkim.py"))
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers/signature.py"))
         .arg(command)
         .arg(key)
         .stdin(Stdio::piped())
@@ -87,7 +87,7 @@ fn run(command: &str, key: &Path, message: &[u8]) -> (Vec<u8>, bool) {
         .take()
         .expect("a pipe")
         .write_all(message)
-        .expect("dkim.py reads");
+        .expect("signature.py reads");
     let output = child.wait_with_output().expect("own child");
     (output.stdout, output.status.success())
 }

@@ -9,9 +9,19 @@ use std::process::Command;
 /// Owner of the mailboxes: "nobody" on Debian.
 const MAILBOX_OWNER: u32 = 65534;
 
-/// The services that every instance has. What listens to the network comes from the recipes under test.
+/// Who has a mailbox, in an instance that delivers.
+const MAILBOXES: [&str; 5] = [
+    "alice@example.com",
+    "bob@example.com",
+    "ålice@example.com",
+    "dave@example.net",
+    "carol@sender.example",
+];
+
+/// The services that every instance has. What listens to the network comes from the recipes under test. pickup looks for
+/// requeued mail every second, not every minute.
 const BASE_MASTER: &str = "\
-pickup    unix  n       -       n       60      1       pickup
+pickup    unix  n       -       n       1       1       pickup
 cleanup   unix  n       -       n       -       0       cleanup
 qmgr      unix  n       -       n       300     1       qmgr
 rewrite   unix  -       -       n       -       -       trivial-rewrite
@@ -53,7 +63,7 @@ pub(crate) fn missing() -> Option<&'static str> {
 impl Postfix {
     /// Starts an instance in `folder` (made here) with `main` and `master` added to what every instance has.
     pub(crate) fn start(folder: &Path, hostname: &str, main: &str, master: &str) -> Self {
-        for part in ["", "etc", "mail"] {
+        for part in ["", "etc", "mail", "queue"] {
             fs::create_dir(folder.join(part)).expect("folder of an instance is new");
         }
         fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).expect("own folder");
@@ -63,6 +73,9 @@ impl Postfix {
             folder: folder.to_owned(),
         };
         let root = folder.display();
+        let mailboxes = MAILBOXES
+            .map(|address| format!("{{ {address} = {} }}", mailbox_path(address)))
+            .join(", ");
         instance.write(
             "main.cf",
             &format!(
@@ -88,13 +101,12 @@ queue_run_delay = 300s
 minimal_backoff_time = 300s
 maximal_backoff_time = 600s
 virtual_mailbox_base = {root}/mail
-virtual_mailbox_maps = regexp:{root}/etc/mailboxes
+virtual_mailbox_maps = inline:{{ {mailboxes} }}
 virtual_uid_maps = static:{MAILBOX_OWNER}
 virtual_gid_maps = static:{MAILBOX_OWNER}
 {main}"
             ),
         );
-        instance.write("mailboxes", "/^([^@]+)@([^@]+)$/ $2/$1/\n");
         instance.write("master.cf", &format!("{BASE_MASTER}{master}"));
         instance.start_again();
         instance
@@ -151,8 +163,7 @@ virtual_gid_maps = static:{MAILBOX_OWNER}
 
     /// The messages in `address`'s mailbox, in CRLF form.
     pub(crate) fn mailbox(&self, address: &str) -> Vec<Vec<u8>> {
-        let (user, domain) = address.split_once('@').expect("an address");
-        let Ok(entries) = fs::read_dir(self.folder.join("mail").join(domain).join(user).join("new")) else {
+        let Ok(entries) = fs::read_dir(self.folder.join("mail").join(mailbox_path(address)).join("new")) else {
             return Vec::new();
         };
         let mut files: Vec<PathBuf> = entries
@@ -197,6 +208,12 @@ impl Drop for Postfix {
             eprintln!("log of {}:\n{}", self.folder.display(), self.log());
         }
     }
+}
+
+/// Relative to `virtual_mailbox_base`; the slash at the end makes it a Maildir.
+fn mailbox_path(address: &str) -> String {
+    let (user, domain) = address.split_once('@').expect("an address");
+    format!("{domain}/{user}/")
 }
 
 /// Maildir files have LF line ends, whatever came over the wire.

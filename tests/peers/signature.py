@@ -1,7 +1,7 @@
 """Signs or verifies a message on standard input with a reader that linkgate does not use (dkimpy).
 
-    dkim.py sign PRIVATE_KEY_FILE > SIGNED
-    dkim.py verify PUBLIC_KEY_FILE          exit status 0: the signature holds
+    signature.py sign PRIVATE_KEY_FILE > SIGNED
+    signature.py verify PUBLIC_KEY_FILE          exit status 0: the signature holds
 
 The public key comes from the file (the `p=` text of a key record): no name is looked up.
 """
