@@ -1,4 +1,6 @@
-//! All integration tests, in one binary: linking is what costs.
+//! Integration tests, all in one binary: linking the program once per file would take longer than running them.
 
 mod arrows;
+mod config;
 mod peers;
+mod store;

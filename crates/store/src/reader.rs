@@ -1,0 +1,226 @@
+//! Queries.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, Row, named_params};
+
+use crate::rows::{ClickRow, EventId, ReferenceRow, UnknownWord};
+use crate::{StoreError, schema};
+
+/// Connections kept open between queries.
+const IDLE_CONNECTIONS: usize = 2;
+
+/// Rows taken from the file at a time: a read transaction must be short, for the log cannot be reused behind it.
+const PAGE: usize = 500;
+
+/// Asks the store, on connections of its own that cannot write. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Reader(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+}
+
+/// Which clicks are asked for: those that meet every condition that is set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ClickQuery {
+    /// Seen at this time or later, microseconds since 1970 in UTC.
+    pub since_us: Option<i64>,
+    /// The recipient the token names, without regard to ASCII case.
+    pub user: Option<String>,
+    /// The recipient domain whose policy wrapped the link, without regard to ASCII case.
+    pub domain: Option<String>,
+    /// The target's host, without regard to ASCII case.
+    pub host: Option<String>,
+}
+
+/// Rows at rest, by kind.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Click rows.
+    pub clicks: u64,
+    /// Message rows.
+    pub messages: u64,
+    /// Stored targets.
+    pub references: u64,
+}
+
+/// The clicks a query finds, oldest first; read page by page, so new clicks may show up while it runs.
+///
+/// It ends after the first error.
+#[derive(Debug)]
+pub struct Clicks {
+    reader: Reader,
+    query: ClickQuery,
+    page: VecDeque<ClickRow>,
+    /// `at` and row number of the last row read.
+    last: (i64, i64),
+    finished: bool,
+}
+
+impl Reader {
+    /// Opens an existing store for queries, beside a running server or without one.
+    ///
+    /// # Errors
+    /// There is no file, it is not a store, its schema is not today's, or it cannot be read.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        let conn = schema::open_reading(path)?;
+        Ok(Self(Arc::new(Inner {
+            path: path.to_owned(),
+            idle: Mutex::new(vec![conn]),
+        })))
+    }
+
+    /// The file asked.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// The stored target with this id, if there is one. Blocks for a disk read at most.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn reference(&self, id: &[u8; 16]) -> Result<Option<ReferenceRow>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached("SELECT target, written, mail_id, created_at FROM reference WHERE id = ?1")?
+                .query_row([id.as_slice()], |r| {
+                    Ok(ReferenceRow {
+                        id: *id,
+                        target: r.get(0)?,
+                        written: r.get(1)?,
+                        mail_id: r.get(2)?,
+                        created_at_us: r.get(3)?,
+                    })
+                })
+                .optional()
+        })
+    }
+
+    /// The clicks that meet `query`, oldest first.
+    #[must_use]
+    pub fn clicks(&self, query: &ClickQuery) -> Clicks {
+        let last = (query.since_us.unwrap_or(i64::MIN), i64::MIN);
+        Clicks {
+            reader: self.clone(),
+            query: query.clone(),
+            page: VecDeque::new(),
+            last,
+            finished: false,
+        }
+    }
+
+    /// How many rows there are. Counts them, so not for a busy path.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn totals(&self) -> Result<Totals, StoreError> {
+        const SQL: &str =
+            "SELECT (SELECT count(*) FROM click), (SELECT count(*) FROM message), (SELECT count(*) FROM reference)";
+        self.with(|conn| {
+            conn.query_row(SQL, [], |r| {
+                let count = |column| r.get::<usize, i64>(column).map(i64::cast_unsigned);
+                Ok(Totals {
+                    clicks: count(0)?,
+                    messages: count(1)?,
+                    references: count(2)?,
+                })
+            })
+        })
+    }
+
+    /// A page of clicks behind `last`, each with its row number.
+    fn page(&self, query: &ClickQuery, last: (i64, i64)) -> Result<Vec<(i64, ClickRow)>, StoreError> {
+        self.with(|conn| {
+            let mut sql = String::from(
+                "SELECT id, event_id, at, user, url, host, mail_id, sender, policy_domain, user_agent, client_ip, method, \
+                 outcome FROM click WHERE (at, id) > (:at, :id)",
+            );
+            // A condition that is not set is left out, so that each mix of conditions finds its index.
+            for (column, value) in [("user", &query.user), ("policy_domain", &query.domain), ("host", &query.host)] {
+                let name = if value.is_some() { column } else { continue };
+                sql.push_str(&format!(" AND {name} = :{name}"));
+            }
+            sql.push_str(" ORDER BY at, id LIMIT :page");
+            let mut statement = conn.prepare_cached(&sql)?;
+            let mut named: Vec<(&str, &dyn rusqlite::ToSql)> =
+                named_params! { ":at": last.0, ":id": last.1, ":page": PAGE as i64 }.to_vec();
+            for (name, value) in
+                [(":user", &query.user), (":policy_domain", &query.domain), (":host", &query.host)]
+            {
+                if let Some(value) = value {
+                    named.push((name, value));
+                }
+            }
+            statement.query_map(named.as_slice(), click)?.collect()
+        })
+    }
+
+    /// Runs `ask` on an idle connection or a new one.
+    fn with<T>(&self, ask: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let idle = || self.0.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = idle().pop();
+        let conn = match kept {
+            Some(conn) => conn,
+            None => schema::open_reading(&self.0.path)?,
+        };
+        let answer = ask(&conn).map_err(|e| StoreError::reading(&self.0.path, &e))?;
+        // Only a connection that answered is kept: one that failed may be the reason.
+        let mut idle = idle();
+        if idle.len() < IDLE_CONNECTIONS {
+            idle.push(conn);
+        }
+        Ok(answer)
+    }
+}
+
+impl Iterator for Clicks {
+    type Item = Result<ClickRow, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.page.is_empty() && !self.finished {
+            match self.reader.page(&self.query, self.last) {
+                Ok(rows) => {
+                    self.finished = rows.len() < PAGE;
+                    if let Some((id, row)) = rows.last() {
+                        self.last = (row.at_us, *id);
+                    }
+                    self.page.extend(rows.into_iter().map(|(_, row)| row));
+                }
+                Err(e) => {
+                    self.finished = true;
+                    return Some(Err(e));
+                }
+            }
+        }
+        self.page.pop_front().map(Ok)
+    }
+}
+
+fn click(r: &Row<'_>) -> rusqlite::Result<(i64, ClickRow)> {
+    fn word<T: std::str::FromStr<Err = UnknownWord>>(r: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+        let text: String = r.get(column)?;
+        text.parse()
+            .map_err(|e: UnknownWord| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
+    }
+    let row = ClickRow {
+        event_id: EventId(r.get(1)?),
+        at_us: r.get(2)?,
+        user: r.get(3)?,
+        url: r.get(4)?,
+        host: r.get(5)?,
+        mail_id: r.get(6)?,
+        sender: r.get(7)?,
+        policy_domain: r.get(8)?,
+        user_agent: r.get(9)?,
+        client_ip: r.get(10)?,
+        method: word(r, 11)?,
+        outcome: word(r, 12)?,
+    };
+    Ok((r.get(0)?, row))
+}

@@ -1,0 +1,251 @@
+//! The writing handle.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread::{self, JoinHandle};
+
+use crate::reader::{ClickQuery, Clicks, Reader};
+use crate::receipt::{Promise, Receipt};
+use crate::rows::{ClickRow, MessageRow, ReferenceRow};
+use crate::writer::{Item, Notice, Rows, Watch, Writer};
+use crate::{StoreError, schema};
+
+/// Items that may wait for the writer; one more is refused.
+const QUEUE: usize = 8192;
+
+/// The store, open for writing. Cheap to clone; the last clone to go waits until the queue is on disk.
+#[derive(Debug, Clone)]
+pub struct Store(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    /// `None` only while the last clone is dropped.
+    queue: Option<SyncSender<Item>>,
+    thread: Option<JoinHandle<()>>,
+    reader: Reader,
+    shared: Arc<Shared>,
+}
+
+/// What the writer tells its handles.
+#[derive(Default)]
+pub(crate) struct Shared {
+    pub(crate) clicks: AtomicU64,
+    pub(crate) messages: AtomicU64,
+    pub(crate) references: AtomicU64,
+    pub(crate) commits: AtomicU64,
+    pub(crate) failures: AtomicU64,
+    pub(crate) lost: AtomicU64,
+    pub(crate) waiting: AtomicU64,
+    pub(crate) failing: Mutex<Option<Arc<str>>>,
+    pub(crate) watch: Option<Watch>,
+}
+
+/// What the writer has done since the store was opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Clicks committed.
+    pub clicks: u64,
+    /// Messages committed.
+    pub messages: u64,
+    /// References committed.
+    pub references: u64,
+    /// Commits that went well.
+    pub commits: u64,
+    /// Commits that failed.
+    pub failures: u64,
+    /// Messages that will not be stored: no room was left to keep them while the disk failed.
+    pub lost: u64,
+    /// Rows held in memory because the last commit failed.
+    pub waiting: u64,
+}
+
+/// Whether the store takes rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// It does.
+    Writing,
+    /// The last commit failed for this reason; it is tried again.
+    Failing(Arc<str>),
+    /// Its thread has ended; nothing is stored any more.
+    Dead,
+}
+
+impl Store {
+    /// Opens the file, makes it where there is none (mode 0600), and starts the writer.
+    ///
+    /// # Errors
+    /// The folder is missing or cannot be written to, the file holds something else or a newer schema, or it is locked.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::start(path, None)
+    }
+
+    /// As [`open`](Self::open), and tells `watch` what goes wrong later. It is called on the writer's thread or on that of
+    /// whoever hands in a row, and must not block.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_watched(path: &Path, watch: impl Fn(&Notice) + Send + Sync + 'static) -> Result<Self, StoreError> {
+        Self::start(path, Some(Box::new(watch)))
+    }
+
+    fn start(path: &Path, watch: Option<Watch>) -> Result<Self, StoreError> {
+        let conn = schema::open_writing(path)?;
+        let reader = Reader::open(path)?;
+        let shared = Arc::new(Shared {
+            watch,
+            ..Shared::default()
+        });
+        let (queue, items) = mpsc::sync_channel(QUEUE);
+        let writer = Writer::new(conn, path.to_owned(), Arc::clone(&shared));
+        let thread = thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || writer.run(&items))
+            .map_err(|e| StoreError::Open {
+                path: path.to_owned(),
+                why: e.to_string().into(),
+            })?;
+        Ok(Self(Arc::new(Inner {
+            queue: Some(queue),
+            thread: Some(thread),
+            reader,
+            shared,
+        })))
+    }
+
+    /// Stores a click. It is durable once the receipt resolves without an error.
+    ///
+    /// Never blocks. After an error other than [`StoreError::Write`] the row is not kept; after `Write` it is held in
+    /// memory, as long as there is room, and tried again.
+    pub fn record_click(&self, row: impl Into<Arc<ClickRow>>) -> Receipt {
+        self.send(Rows::Click(row.into()))
+    }
+
+    /// Stores a message some time soon. Never blocks; what cannot be kept is counted and told to the watch.
+    pub fn record_message(&self, row: MessageRow) {
+        let item = Item {
+            rows: Rows::Message(Box::new(row)),
+            promise: None,
+        };
+        let why = match self.0.queue.as_ref().map(|queue| queue.try_send(item)) {
+            Some(Ok(())) => return,
+            Some(Err(TrySendError::Full(item))) => (item, StoreError::Full),
+            Some(Err(TrySendError::Disconnected(item))) => (item, StoreError::Closed),
+            None => return,
+        };
+        if let (
+            Item {
+                rows: Rows::Message(row),
+                ..
+            },
+            error,
+        ) = why
+        {
+            self.0.shared.lose(row.mail_id, error);
+        }
+    }
+
+    /// Stores targets too long for a token. All are durable once the receipt resolves without an error; after an error
+    /// none is kept, and the caller has to try again.
+    pub fn store_references(&self, rows: Vec<ReferenceRow>) -> Receipt {
+        self.send(Rows::References(rows))
+    }
+
+    /// Resolves when everything handed in before is on disk.
+    pub fn flush(&self) -> Receipt {
+        self.send(Rows::References(Vec::new()))
+    }
+
+    /// For queries; shares nothing with the writer but the file.
+    #[must_use]
+    pub fn reader(&self) -> &Reader {
+        &self.0.reader
+    }
+
+    /// See [`Reader::reference`].
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn reference(&self, id: &[u8; 16]) -> Result<Option<ReferenceRow>, StoreError> {
+        self.0.reader.reference(id)
+    }
+
+    /// See [`Reader::clicks`].
+    #[must_use]
+    pub fn clicks(&self, query: &ClickQuery) -> Clicks {
+        self.0.reader.clicks(query)
+    }
+
+    /// What the writer has done so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let shared = &self.0.shared;
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Counts {
+            clicks: load(&shared.clicks),
+            messages: load(&shared.messages),
+            references: load(&shared.references),
+            commits: load(&shared.commits),
+            failures: load(&shared.failures),
+            lost: load(&shared.lost),
+            waiting: load(&shared.waiting),
+        }
+    }
+
+    /// Whether the store takes rows.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        if self.0.thread.as_ref().is_none_or(JoinHandle::is_finished) {
+            return Health::Dead;
+        }
+        let failing = self.0.shared.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing
+            .as_ref()
+            .map_or(Health::Writing, |why| Health::Failing(Arc::clone(why)))
+    }
+
+    fn send(&self, rows: Rows) -> Receipt {
+        let (promise, receipt) = Promise::pair();
+        let item = Item {
+            rows,
+            promise: Some(promise),
+        };
+        match self.0.queue.as_ref().map(|queue| queue.try_send(item)) {
+            Some(Ok(())) => receipt,
+            Some(Err(TrySendError::Full(_))) => Receipt::resolved(Err(StoreError::Full)),
+            Some(Err(TrySendError::Disconnected(_))) | None => Receipt::resolved(Err(StoreError::Closed)),
+        }
+    }
+}
+
+impl Shared {
+    /// Counts a message that will not be stored, and tells of it.
+    pub(crate) fn lose(&self, mail_id: String, error: StoreError) {
+        self.lost.fetch_add(1, Ordering::Relaxed);
+        self.tell(&Notice::MessageLost { mail_id, error });
+    }
+
+    pub(crate) fn tell(&self, notice: &Notice) {
+        if let Some(watch) = &self.watch {
+            watch(notice);
+        }
+    }
+}
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // The writer ends when its queue does, after it has written what is left.
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            // A writer that panicked has said so through the receipts it dropped.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! MAIL and RCPT lines: the octets as they came, and a lenient reading of the address for policy and logs.
+
+use std::borrow::Cow;
+
+/// A MAIL or RCPT command.
+///
+/// `line` goes on to the next hop as it is; nothing here ever decides whether the address is a good one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PathLine<'a> {
+    /// The whole line without its CRLF.
+    pub line: &'a [u8],
+    /// What stands between the angle brackets, less a source route.
+    address: &'a [u8],
+    /// What follows the path.
+    parameters: &'a [u8],
+}
+
+impl<'a> PathLine<'a> {
+    /// Reads `line`, whose path begins at octet `path_at` (behind the colon).
+    pub(crate) fn new(line: &'a [u8], path_at: usize) -> Self {
+        let text = line.get(path_at..).unwrap_or_default().trim_ascii_start();
+        let (inside, parameters) = match text {
+            [b'<', inner @ ..] => match closing_bracket(inner) {
+                Some(at) => (inner.get(..at), inner.get(at + 1..)),
+                // No end: everything may be address. The next hop will refuse it.
+                None => (Some(inner), None),
+            },
+            _ => {
+                let end = text
+                    .iter()
+                    .position(|b| *b == b' ' || *b == b'\t')
+                    .unwrap_or(text.len());
+                (text.get(..end), text.get(end..))
+            }
+        };
+        Self {
+            line,
+            address: without_route(inside.unwrap_or_default().trim_ascii()),
+            parameters: parameters.unwrap_or_default(),
+        }
+    }
+
+    /// The address as text; empty for the null sender. Octets that are not UTF-8 come out as U+FFFD.
+    #[must_use]
+    pub fn address(&self) -> Cow<'a, str> {
+        String::from_utf8_lossy(self.address)
+    }
+
+    /// The parameters of the line, as they stand.
+    pub fn parameters(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+        self.spans().map(|(_, parameter)| parameter)
+    }
+
+    /// The parameters with their offsets in `self.parameters`.
+    fn spans(&self) -> impl Iterator<Item = (usize, &'a [u8])> + use<'a> {
+        let mut next = 0;
+        self.parameters
+            .split(|b| *b == b' ' || *b == b'\t')
+            .map(move |p| {
+                let at = next;
+                next += p.len() + 1;
+                (at, p)
+            })
+            .filter(|(_, p)| !p.is_empty())
+    }
+
+    /// Whether a parameter of this name is there, with or without a value.
+    #[must_use]
+    pub fn has_parameter(&self, name: &str) -> bool {
+        self.parameters().any(|p| {
+            p.split(|b| *b == b'=')
+                .next()
+                .is_some_and(|n| n.eq_ignore_ascii_case(name.as_bytes()))
+        })
+    }
+
+    /// The message size that was declared (RFC 1870), in octets.
+    #[must_use]
+    pub fn size(&self) -> Option<u64> {
+        self.parameters().find_map(size_value)
+    }
+
+    /// Appends the line with its end, and with another declared size: `None` leaves the parameter out.
+    ///
+    /// Without a readable SIZE parameter the line is appended as it came.
+    pub fn write_with_size(&self, size: Option<u64>, out: &mut Vec<u8>) {
+        let kept = self.line.len() - self.parameters.len();
+        match self.spans().find(|(_, p)| size_value(p).is_some()) {
+            None => out.extend_from_slice(self.line),
+            Some((at, parameter)) => {
+                let (before, after) = (self.parameters.get(..at), self.parameters.get(at + parameter.len()..));
+                out.extend_from_slice(self.line.get(..kept).unwrap_or_default());
+                let before = before.unwrap_or_default();
+                match size {
+                    Some(n) => {
+                        out.extend_from_slice(before);
+                        out.extend_from_slice(format!("SIZE={n}").as_bytes());
+                    }
+                    None => out.extend_from_slice(before.trim_ascii_end()),
+                }
+                out.extend_from_slice(after.unwrap_or_default());
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn size_value(parameter: &[u8]) -> Option<u64> {
+    let (name, value) = parameter.split_at_checked(5)?;
+    if !name.eq_ignore_ascii_case(b"SIZE=") || !value.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// Where the path ends; a `>` within a quoted local part does not count.
+fn closing_bracket(inner: &[u8]) -> Option<usize> {
+    let (mut quoted, mut escaped) = (false, false);
+    for (at, b) in inner.iter().enumerate() {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'>' if !quoted => return Some(at),
+            _ => {}
+        }
+    }
+    // A lone quote must not hide the domain from policy.
+    memchr::memrchr(b'>', inner)
+}
+
+/// `@a.example,@b.example:user@c.example` names `user@c.example` (RFC 5321 C: source routes are to be ignored).
+fn without_route(path: &[u8]) -> &[u8] {
+    match path {
+        [b'@', ..] => path
+            .iter()
+            .position(|b| *b == b':')
+            .and_then(|colon| path.get(colon + 1..))
+            .unwrap_or(path),
+        _ => path,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{Command, classify};
+
+    fn address(line: &str) -> String {
+        match classify(line.as_bytes()) {
+            Command::Mail(p) | Command::Rcpt(p) => p.address().into_owned(),
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    #[test]
+    fn odd_addresses_are_read() {
+        for (line, wanted) in [
+            ("MAIL FROM:<>", ""),
+            ("mail from: <a@b.example> SIZE=3", "a@b.example"),
+            ("MAIL FROM:a@b.example SIZE=3", "a@b.example"),
+            ("RCPT TO:<@r1.example,@r2.example:u@d.example>", "u@d.example"),
+            ("RCPT TO:<\"a>b@c\"@d.example> NOTIFY=NEVER", "\"a>b@c\"@d.example"),
+            ("RCPT TO:<\"a@d.example>", "\"a@d.example"),
+            ("RCPT TO:<u@[IPv6:2001:db8::1]>", "u@[IPv6:2001:db8::1]"),
+            ("RCPT TO:<postmaster>", "postmaster"),
+            ("RCPT TO:<under_score@x_y.example", "under_score@x_y.example"),
+            ("RCPT TO:< spaced@d.example >", "spaced@d.example"),
+            ("RCPT TO:<用户@例子.example> NOTIFY=SUCCESS", "用户@例子.example"),
+        ] {
+            assert_eq!(address(line), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn only_the_size_changes() {
+        for (line, dropped, raised) in [
+            (
+                "MAIL FROM:<a@b.example> BODY=8BITMIME size=10 RET=HDRS ENVID=a.b+3D",
+                "MAIL FROM:<a@b.example> BODY=8BITMIME RET=HDRS ENVID=a.b+3D\r\n",
+                "MAIL FROM:<a@b.example> BODY=8BITMIME SIZE=99 RET=HDRS ENVID=a.b+3D\r\n",
+            ),
+            (
+                "mail  from: <a@b.example>  SIZE=10",
+                "mail  from: <a@b.example>\r\n",
+                "mail  from: <a@b.example>  SIZE=99\r\n",
+            ),
+            (
+                "MAIL FROM:<a> SIZE=x",
+                "MAIL FROM:<a> SIZE=x\r\n",
+                "MAIL FROM:<a> SIZE=x\r\n",
+            ),
+            (
+                "MAIL FROM:<SIZE=5@b.example>",
+                "MAIL FROM:<SIZE=5@b.example>\r\n",
+                "MAIL FROM:<SIZE=5@b.example>\r\n",
+            ),
+        ] {
+            let Command::Mail(path) = classify(line.as_bytes()) else {
+                panic!()
+            };
+            for (size, wanted) in [(None, dropped), (Some(99), raised)] {
+                let mut out = Vec::new();
+                path.write_with_size(size, &mut out);
+                assert_eq!(String::from_utf8_lossy(&out), wanted);
+            }
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The way to the next hop: a proxy without a queue.
+//!
+//! The envelope is repeated to the next hop as it comes, and its replies go back as they are. The message itself follows
+//! only when it is complete and decided on. Whatever fails before the final dot closes the connection without it, so that
+//! the next hop never holds half a message for a whole one.
+
+mod connection;
+mod inbox;
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+use message::{Patch, Segment, Source};
+use wire::{Capabilities, PathLine, Reply, Sent, Stuffer};
+
+use self::connection::Connection;
+pub use self::inbox::Inbox;
+use crate::failure::{Cause, Failure, Phase};
+use crate::settings::{Limits, NextHop};
+use crate::spool::Spool;
+
+/// Octets of message data that are written at a time.
+const BLOCK: usize = 64 << 10;
+
+/// XFORWARD lines kept for a transaction; Postfix sends two.
+const MAX_XFORWARD_LINES: usize = 8;
+
+/// The next-hop side of one client session.
+#[derive(Debug)]
+pub struct Relay {
+    to: NextHop,
+    hostname: String,
+    connection: Option<Connection>,
+    /// The next hop has heard MAIL, and no end of that transaction.
+    open: bool,
+    /// XFORWARD lines since the last transaction, to be said again on a new connection.
+    xforward: Vec<Vec<u8>>,
+}
+
+impl Relay {
+    /// A relay that is not connected yet; `hostname` is our name in EHLO.
+    #[must_use]
+    pub fn new(to: NextHop, hostname: String) -> Self {
+        Self {
+            to,
+            hostname,
+            connection: None,
+            open: false,
+            xforward: Vec::new(),
+        }
+    }
+
+    /// Makes sure of a connection; tells what the next hop offers on it.
+    ///
+    /// # Errors
+    /// The next hop cannot be reached, or does not want us.
+    pub async fn connect(&mut self, limits: &Limits) -> Result<&Capabilities, Failure> {
+        let wait = limits.next_hop_timeout;
+        let live = match self.connection.take().filter(|old| !old.is_stale()) {
+            Some(old) => old,
+            None => {
+                self.open = false;
+                let mut new = Connection::open(&self.to, &self.hostname, wait).await?;
+                if new.offers.xforward.is_some() {
+                    for line in &self.xforward {
+                        new.queue(Sent::Xforward, line);
+                        new.reply(Phase::Envelope, wait).await?;
+                    }
+                }
+                new
+            }
+        };
+        Ok(&self.connection.insert(live).offers)
+    }
+
+    /// Whether several commands may be on their way to the next hop at a time.
+    #[must_use]
+    pub fn pipelining(&self) -> bool {
+        self.connection.as_ref().is_some_and(|c| c.offers.pipelining)
+    }
+
+    /// Passes an XFORWARD line on, if the next hop takes them; `None` if not. The line is said again should the connection
+    /// have to be made anew before MAIL.
+    ///
+    /// # Errors
+    /// The next hop cannot be reached, or is lost.
+    pub async fn xforward(&mut self, line: &[u8], limits: &Limits) -> Result<Option<Reply<'_>>, Failure> {
+        if self.connect(limits).await?.xforward.is_none() {
+            return Ok(None);
+        }
+        self.end_transaction(limits).await?;
+        let line = [line, b"\r\n"].concat();
+        self.queue(Sent::Xforward, &line)?;
+        if self.xforward.len() < MAX_XFORWARD_LINES {
+            self.xforward.push(line);
+        }
+        self.reply(limits).await.map(Some)
+    }
+
+    /// Begins a transaction: queues MAIL for the next write. Its reply comes from [`reply`](Self::reply).
+    ///
+    /// A declared size is raised by what rewriting may add, but not over the limit that the next hop sets if the message as
+    /// it is fits; a next hop that does not know SIZE is not told. All else goes on as it came.
+    ///
+    /// # Errors
+    /// The next hop cannot be reached, or is lost.
+    pub async fn mail(&mut self, path: &PathLine<'_>, limits: &Limits) -> Result<(), Failure> {
+        let limit = self.connect(limits).await?.size;
+        self.end_transaction(limits).await?;
+        let size = path.size().zip(limit).map(|(size, limit)| grown(size, limit));
+        let mut line = Vec::with_capacity(path.line.len() + 16);
+        path.write_with_size(size, &mut line);
+        self.open = true;
+        self.queue(Sent::Mail, &line)
+    }
+
+    /// Queues RCPT for the next write. Its reply comes from [`reply`](Self::reply).
+    ///
+    /// # Errors
+    /// There is no connection.
+    pub fn rcpt(&mut self, path: &PathLine<'_>) -> Result<(), Failure> {
+        self.queue(Sent::Rcpt, &[path.line, b"\r\n"].concat())
+    }
+
+    /// Whether a reply can be had without waiting.
+    #[must_use]
+    pub fn has_reply(&self) -> bool {
+        self.connection.as_ref().is_some_and(Connection::has_reply)
+    }
+
+    /// Writes what is queued and waits for the reply to the oldest command that has none.
+    ///
+    /// # Errors
+    /// The next hop is lost; so is the transaction.
+    pub async fn reply(&mut self, limits: &Limits) -> Result<Reply<'_>, Failure> {
+        let connection = self.connection.as_mut().ok_or_else(lost)?;
+        let wait = limits.next_hop_timeout;
+        let mut outcome = Ok(());
+        while outcome.is_ok() && connection.awaiting() == Some(Sent::Rset) {
+            outcome = connection.accepted(Phase::Envelope, wait).await;
+        }
+        if outcome.is_ok() {
+            outcome = connection.reply(Phase::Envelope, wait).await;
+        }
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome?;
+        self.last()
+    }
+
+    /// Gives the message to the next hop: DATA, the patched message, the final dot. What comes back is the reply to the dot,
+    /// or to DATA if the next hop would not hear more.
+    ///
+    /// # Errors
+    /// The message was not taken, or nobody can tell whether it was; the connection is closed. A next hop that refuses
+    /// while the message is on its way ([`Cause::Refused`]) has said so in a reply.
+    pub async fn deliver(&mut self, spool: &Arc<Spool>, patch: &Patch, limits: &Limits) -> Result<Reply<'_>, Failure> {
+        let outcome = self.transfer(spool, patch, limits).await;
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome?;
+        self.last()
+    }
+
+    /// Forgets the XFORWARD lines: they hold for one transaction.
+    pub fn end_of_transaction(&mut self) {
+        self.xforward.clear();
+    }
+
+    /// Gives the connection up as it is.
+    pub fn close(&mut self) {
+        self.connection = None;
+        self.open = false;
+    }
+
+    /// Takes leave of the next hop.
+    pub async fn quit(mut self) {
+        if let Some(connection) = self.connection.take().filter(|c| !c.is_stale()) {
+            connection.quit().await;
+        }
+    }
+
+    async fn transfer(&mut self, spool: &Arc<Spool>, patch: &Patch, limits: &Limits) -> Result<(), Failure> {
+        if patch.changes().iter().any(|c| wire::stray_line_end(&c.with)) {
+            let cause = "the patch holds a lone CR or LF".into();
+            return Err(Failure::ours(Phase::Rewrite, Cause::Other(cause)));
+        }
+        let wait = limits.next_hop_timeout;
+        let connection = self.connection.as_mut().ok_or_else(lost)?;
+        connection.queue(Sent::Data, b"DATA\r\n");
+        connection.reply(Phase::Transfer, wait).await?;
+        if connection.last().class() != 3 {
+            return Ok(());
+        }
+        let length = patch.patched_len(spool.len());
+        let mut stuffer = Stuffer::default();
+        let mut out = Vec::with_capacity(usize::try_from(length).unwrap_or(BLOCK).min(BLOCK) + 1024);
+        for segment in patch.segments(spool.len()) {
+            match segment {
+                Segment::New(bytes) => {
+                    for block in bytes.chunks(BLOCK) {
+                        stuffer.encode(block, &mut out);
+                        send_full(connection, &mut out, wait).await?;
+                    }
+                }
+                Segment::Source(range) => {
+                    let mut from = range.start;
+                    while from < range.end {
+                        let to = range.end.min(from + BLOCK as u64);
+                        match spool.as_slice() {
+                            Some(_) => {
+                                let block = spool.read(from..to).map_err(|e| Failure::ours(Phase::Transfer, e))?;
+                                stuffer.encode(&block, &mut out);
+                            }
+                            None => stuffer.encode(&read_off_thread(spool, from..to).await?, &mut out),
+                        }
+                        send_full(connection, &mut out, wait).await?;
+                        from = to;
+                    }
+                }
+            }
+        }
+        stuffer.finish(&mut out);
+        connection.finish(&out, wait).await?;
+        drop(out);
+        connection.reply(Phase::FinalReply, limits.final_reply_timeout).await?;
+        self.open = false;
+        Ok(())
+    }
+
+    /// Makes the next hop forget a transaction that came to nothing; RSET goes out with what follows if it may.
+    async fn end_transaction(&mut self, limits: &Limits) -> Result<(), Failure> {
+        let Some(connection) = &mut self.connection else {
+            return Ok(());
+        };
+        if !std::mem::take(&mut self.open) {
+            return Ok(());
+        }
+        connection.queue(Sent::Rset, b"RSET\r\n");
+        if !connection.offers.pipelining {
+            let outcome = connection.accepted(Phase::Envelope, limits.next_hop_timeout).await;
+            if outcome.is_err() {
+                self.close();
+            }
+            return outcome;
+        }
+        Ok(())
+    }
+
+    fn queue(&mut self, what: Sent, line: &[u8]) -> Result<(), Failure> {
+        self.connection.as_mut().ok_or_else(lost)?.queue(what, line);
+        Ok(())
+    }
+
+    fn last(&self) -> Result<Reply<'_>, Failure> {
+        self.connection.as_ref().map(Connection::last).ok_or_else(lost)
+    }
+}
+
+fn lost() -> Failure {
+    Failure::next_hop(Phase::Envelope, Cause::Closed)
+}
+
+/// The size to declare for a message of `size` octets, whose links grow: a sixteenth more, at least 4 KiB. A next hop with a
+/// limit must not refuse for the margin what fits without it.
+fn grown(size: u64, limit: Option<u64>) -> u64 {
+    let margin = (size / 16).max(4096);
+    match limit {
+        Some(limit) if size <= limit => size.saturating_add(margin).min(limit),
+        Some(_) => size,
+        None => size.saturating_add(margin),
+    }
+}
+
+async fn send_full(connection: &mut Connection, out: &mut Vec<u8>, wait: Duration) -> Result<(), Failure> {
+    if out.len() >= BLOCK {
+        connection.send_block(out, wait).await?;
+        out.clear();
+    }
+    Ok(())
+}
+
+/// Reads from the spool's file without holding up other sessions.
+async fn read_off_thread(spool: &Arc<Spool>, range: Range<u64>) -> Result<Vec<u8>, Failure> {
+    let spool = Arc::clone(spool);
+    match tokio::task::spawn_blocking(move || spool.read(range).map(Cow::into_owned)).await {
+        Ok(read) => read.map_err(|e| Failure::ours(Phase::Transfer, e)),
+        Err(e) => Err(Failure::ours(Phase::Transfer, Cause::Panic(e.to_string()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_size_is_raised_but_not_over_the_limit() {
+        assert_eq!(grown(100, None), 4196);
+        assert_eq!(grown(1_600_000, None), 1_700_000);
+        assert_eq!(grown(100, Some(1000)), 1000);
+        assert_eq!(grown(2000, Some(1000)), 2000, "the next hop refuses this itself");
+        assert_eq!(grown(u64::MAX, None), u64::MAX);
+    }
+}

@@ -1,0 +1,181 @@
+//! The bytes of one message on their way through: in memory while they are few, else in an unlinked file.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::io::{self, Write};
+use std::ops::Range;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use message::Source;
+
+/// Octets that gather before they are written to the file.
+const BLOCK: usize = 128 << 10;
+
+/// One message, without dot-stuffing.
+///
+/// Scratch only: nothing here survives the process, and the file has no name from the moment it is made.
+#[derive(Debug)]
+pub struct Spool {
+    /// Without a file: the whole message. With one: what is not written yet.
+    memory: Vec<u8>,
+    file: Option<File>,
+    written: u64,
+    limit: usize,
+    dir: PathBuf,
+}
+
+impl Spool {
+    /// An empty spool that holds up to `limit` octets in memory, and makes its file in `dir`.
+    #[must_use]
+    pub fn new(limit: usize, dir: &Path) -> Self {
+        Self {
+            memory: Vec::new(),
+            file: None,
+            written: 0,
+            limit,
+            dir: dir.to_owned(),
+        }
+    }
+
+    /// Appends octets. The file is written in blocks; who cannot wait for a disk calls [`flush`](Self::flush) elsewhere as
+    /// soon as [`wants_flush`](Self::wants_flush) says so.
+    ///
+    /// # Errors
+    /// The file cannot be made or written.
+    pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.memory.extend_from_slice(bytes);
+        if self.memory.len() >= self.threshold().saturating_add(BLOCK) {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    /// Whether more is in memory than should be.
+    #[must_use]
+    pub fn wants_flush(&self) -> bool {
+        self.memory.len() > self.threshold()
+    }
+
+    /// Writes what is in memory to the file, if the message has outgrown memory.
+    ///
+    /// # Errors
+    /// The file cannot be made or written.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if self.file.is_none() && self.memory.len() <= self.limit {
+            return Ok(());
+        }
+        let file = match &mut self.file {
+            Some(file) => file,
+            none => none.insert(tempfile::tempfile_in(&self.dir)?),
+        };
+        file.write_all(&self.memory)?;
+        self.written += self.memory.len() as u64;
+        if self.memory.capacity() > 2 * BLOCK {
+            self.memory = Vec::new();
+        } else {
+            self.memory.clear();
+        }
+        Ok(())
+    }
+
+    /// The whole message, if it is in memory.
+    #[must_use]
+    pub fn as_slice(&self) -> Option<&[u8]> {
+        self.file.is_none().then_some(self.memory.as_slice())
+    }
+
+    fn threshold(&self) -> usize {
+        if self.file.is_some() { BLOCK } else { self.limit }
+    }
+}
+
+impl Source for Spool {
+    fn len(&self) -> u64 {
+        self.written + self.memory.len() as u64
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
+        if range.start > range.end || range.end > self.len() {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let in_memory = |from: u64, to: u64| {
+            let offset = |at: u64| usize::try_from(at - self.written).map_err(io::Error::other);
+            self.memory
+                .get(offset(from)?..offset(to)?)
+                .ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))
+        };
+        let file = match &self.file {
+            Some(file) if range.start < self.written => file,
+            _ => return in_memory(range.start, range.end).map(Cow::Borrowed),
+        };
+        let on_disk = range.end.min(self.written) - range.start;
+        let mut bytes = vec![0; usize::try_from(on_disk).map_err(io::Error::other)?];
+        file.read_exact_at(&mut bytes, range.start)?;
+        if range.end > self.written {
+            bytes.extend_from_slice(in_memory(self.written, range.end)?);
+        }
+        Ok(Cow::Owned(bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_small_message_makes_no_file() {
+        let mut spool = Spool::new(10, Path::new("/nonexistent"));
+        spool.append(b"0123456789").unwrap();
+        spool.flush().unwrap();
+        assert_eq!(spool.as_slice(), Some(&b"0123456789"[..]));
+        spool.append(b"x").unwrap();
+        assert!(spool.wants_flush());
+        assert!(spool.flush().is_err(), "one octet more needs the file");
+    }
+
+    #[test]
+    fn the_file_has_no_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(4, dir.path());
+        spool.append(b"0123456789").unwrap();
+        spool.flush().unwrap();
+        assert_eq!(spool.as_slice(), None);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn memory_stays_bounded_without_flush() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut spool = Spool::new(1000, dir.path());
+        for _ in 0..100 {
+            spool.append(&[b'x'; 10_000]).unwrap();
+            assert!(spool.memory.len() < 1000 + BLOCK + 10_000);
+        }
+        assert_eq!(spool.len(), 1_000_000);
+    }
+
+    proptest! {
+        #[test]
+        fn any_range_reads_what_was_appended(
+            chunks in proptest::collection::vec((proptest::collection::vec(any::<u8>(), 0..40), any::<bool>()), 0..12),
+            limit in 0usize..100,
+            a in 0u64..200,
+            b in 0u64..200,
+        ) {
+            let mut spool = Spool::new(limit, &std::env::temp_dir());
+            let mut whole = Vec::new();
+            for (chunk, flush) in &chunks {
+                spool.append(chunk).unwrap();
+                whole.extend_from_slice(chunk);
+                if *flush {
+                    spool.flush().unwrap();
+                }
+            }
+            prop_assert_eq!(spool.len(), whole.len() as u64);
+            let wanted = whole.get(a as usize..b as usize);
+            prop_assert_eq!(spool.read(a..b).ok().as_deref(), wanted);
+        }
+    }
+}
