@@ -156,18 +156,17 @@ impl Verdicts<'_> {
             self.document_base = Some((base.to_owned(), target));
         }
         let base = site.base.and(self.document_base.as_ref()).and_then(|(_, t)| t.as_ref());
-        let encode = |query: &str| -> Cow<'static, [u8]> { Cow::Owned(site.encode_query(query).into_owned()) };
         let how = Resolve {
             base,
             query_encoding: None,
             bare_hosts: matches!(site.usage, Use::Link | Use::WordField),
         };
         if site.has_legacy_query() {
-            let encode: link::QueryEncoding<'_> = &encode;
+            let encode = query_encoding(|query| site.encode_query(query));
             return resolve(
                 &site.url,
                 &Resolve {
-                    query_encoding: Some(encode),
+                    query_encoding: Some(&encode),
                     ..how
                 },
             );
@@ -203,6 +202,11 @@ impl Verdicts<'_> {
         }
         wrapped.click_url
     }
+}
+
+/// Says that the answer borrows from the query alone, which a bare closure cannot.
+fn query_encoding<F: Fn(&str) -> Cow<'_, [u8]>>(f: F) -> F {
+    f
 }
 
 impl Judge for Verdicts<'_> {
