@@ -33,6 +33,8 @@ use crate::telemetry::Telemetry;
 const MAX_WORKERS: usize = 4;
 /// A thread of the blocking pool that has nothing to do goes away, and its memory with it.
 const KEEP_THREAD: Duration = Duration::from_secs(2);
+/// Trees of hostile HTML are deep; what is not used of it costs nothing.
+const STACK: usize = 8 * 1024 * 1024;
 /// What the last rows of the store may take after the last session.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -66,6 +68,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
         .worker_threads(workers.min(MAX_WORKERS))
         .thread_name("linkgate")
         .thread_keep_alive(KEEP_THREAD)
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
 }

@@ -399,6 +399,50 @@ fn the_output_folder_may_be_that_of_the_input() {
 }
 
 #[test]
+fn a_rewritten_mail_is_reported_revealed_and_restored() {
+    let home = Home::new();
+    let mail = "From: a@shop.test\r\nContent-Type: text/html\r\n\r\n\
+                <a href=\"https://shop.example/x?a=1&amp;b=2#top\">x</a> <a href=\"mailto:a@shop.test\">y</a>\r\n";
+    let (file, report) = (home.path("a.eml"), home.path("report.jsonl"));
+    fs::write(&file, mail).unwrap();
+    let (file, report) = (file.to_str().unwrap(), report.to_str().unwrap());
+    let output = home.run(&[
+        "rewrite",
+        "--from",
+        "s@shop.test",
+        "--to",
+        "u@on.test",
+        "--report",
+        report,
+        file,
+    ]);
+    assert_eq!((code(&output), err(&output).as_str()), (0, ""));
+    let rewritten = out(&output);
+    let start = rewritten.find(BASE).unwrap_or_else(|| panic!("{rewritten}"));
+    let link = rewritten[start..].split('"').next().unwrap();
+    assert!(
+        !rewritten.contains("a=1&amp;b=2") && rewritten.contains("mailto:a@shop.test"),
+        "{rewritten}"
+    );
+
+    let lines = json_lines(&fs::read_to_string(report).unwrap());
+    assert_eq!(lines.len(), 1);
+    assert_eq!((&lines[0]["file"], &lines[0]["changed"]), (&file.into(), &true.into()));
+    let wrapped = &lines[0]["links"][0];
+    assert_eq!(wrapped["url"], "https://shop.example/x?a=1&b=2#top");
+    assert_eq!(wrapped["decision"], "wrapped");
+    assert!(wrapped["reason"].is_string() && wrapped["place"].is_string() && wrapped["part"].is_string());
+
+    let revealed = &json_lines(&out(&home.run(&["reveal", "--json", link])))[0];
+    assert_eq!(revealed["url"], wrapped["url"]);
+    assert_eq!(
+        (&revealed["recipient"], &revealed["sender"]),
+        (&"u@on.test".into(), &"s@shop.test".into())
+    );
+    assert_eq!(out(&home.run_with(&["restore"], rewritten.as_bytes())), mail);
+}
+
+#[test]
 fn restore_leaves_what_holds_no_click_link() {
     let home = Home::new();
     home.keys();
