@@ -7,5 +7,6 @@ pub mod job;
 pub mod listen;
 pub mod mail_id;
 pub mod relay;
+pub mod rewrite;
 pub mod settings;
 pub mod spool;

@@ -1,1 +1,5 @@
+//! Everything that needs more than one room at a time, in one binary.
 
+mod dialogs;
+mod faults;
+mod rig;
