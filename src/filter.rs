@@ -12,10 +12,9 @@ use store::{Reader, ReferenceRow, Store};
 
 use crate::cli::Failure;
 use crate::files::{Filtered, Plan, Tally};
-use crate::job::{Action, Job, Outcome};
 use crate::mail_id;
 use crate::restore::restore;
-use crate::rewrite::rewrite;
+use crate::rewrite::{Action, Job, Outcome, rewrite};
 use crate::settings::Settings;
 
 /// What `linkgate rewrite` is asked for.
@@ -234,8 +233,8 @@ mod tests {
     use message::{Change, Patch};
 
     use super::*;
-    use crate::job::{LinkReport, Report};
     use crate::keyfile::Absent;
+    use crate::rewrite::{LinkReport, Report};
 
     fn settings(store: &Path) -> Settings {
         let text = include_str!("../fixtures/config/good/least.toml")

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
-use message::Source;
 use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -19,14 +18,11 @@ use tracing::{error, info, warn};
 
 use crate::cli::Failure;
 use crate::click::ClickPages;
-use crate::failure::{self, Cause, Phase};
 use crate::http::{HttpLimits, serve_admin, serve_click};
-use crate::job::{Job, Outcome, Recorder, Rewriter};
+use crate::job::{Pipeline, Recorder, Rewriter};
 use crate::listen::{self, Context};
 use crate::record::Ledger;
-use crate::rewrite::rewrite;
 use crate::settings::Settings;
-use crate::spool::Spool;
 use crate::telemetry::Telemetry;
 
 /// More threads would idle: a message is mostly waiting, and what is work goes to the blocking pool.
@@ -284,15 +280,5 @@ impl Server {
             Ok(Err(e)) => error!(target: "linkgate::server", cause = %e, "the last rows were not stored"),
             Err(_) => error!(target: "linkgate::server", "the last rows were not stored in time"),
         }
-    }
-}
-
-/// The rewriter of the mail path.
-#[derive(Debug)]
-struct Pipeline;
-
-impl Rewriter for Pipeline {
-    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, failure::Failure> {
-        rewrite(spool as &dyn Source, job).map_err(|e| failure::Failure::ours(Phase::Rewrite, Cause::Other(e.into())))
     }
 }

@@ -4,5 +4,8 @@ mod arrows;
 mod cli;
 mod click;
 mod config;
+mod dialogs;
+mod faults;
 mod peers;
+mod rig;
 mod store;
