@@ -33,7 +33,7 @@ pub struct Settings {
     pub log: Log,
     /// `[limits]`
     pub limits: Limits,
-    /// How messages are worked on.
+    /// `[rewriting]`: how messages are worked on.
     pub rewriting: message::Options,
 }
 

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use linkgate::config::{Fallback, KEYS, Key, Kind, SECTIONS};
 use linkgate::keyfile::Absent;
-use linkgate::settings::Settings;
+use linkgate::settings::{BareLineEnds, OnError, Settings};
 
 const DOC: &str = include_str!("../docs/configuration.md");
 const SAMPLE: &str = include_str!("../contrib/linkgate.toml");
@@ -105,12 +106,33 @@ fn a_domain_adds_its_rules_to_those_of_default() {
     assert!(settings.domains.policy("u@sub.example.com").is_none());
 }
 
+#[test]
+fn values_reach_the_settings_in_their_units() {
+    let text = fs::read_to_string(&fixtures("good")[0]).unwrap().replace(
+        "direction  = \"inbound\"",
+        "max_message_mib = 3\nbare_line_ends = \"normalise\"\non_error = \"pass\"",
+    ) + "[rewriting]\nambiguous = \"refuse\"\nbare_domains = false\n\
+           [limits]\nspool_memory_kib = 64\ndrain_s = 7\nspool_dir = \"/\"\n";
+    let settings = Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap();
+    let listener = &settings.listeners[0];
+    assert_eq!(listener.max_message, 3 << 20);
+    assert_eq!(listener.bare_line_ends, BareLineEnds::Normalise);
+    assert_eq!(listener.on_error, OnError::Pass);
+    assert_eq!(settings.rewriting.ambiguous, message::Ambiguous::Refuse);
+    assert!(!settings.rewriting.bare_domains);
+    assert_eq!(settings.limits.spool_memory, 64 << 10);
+    assert_eq!(settings.limits.drain, Duration::from_secs(7));
+    assert_eq!(settings.limits.spool_dir, Path::new("/"));
+    assert_eq!(settings.limits.command_timeout, Duration::from_secs(300));
+}
+
 /// The default as the documentation and the sample write it.
 fn shown(key: &Key) -> Option<String> {
     match &key.fallback {
         Fallback::Required => None,
         Fallback::Text(t) => Some(format!("{t:?}")),
         Fallback::Integer(n) => Some(n.to_string()),
+        Fallback::Flag(on) => Some(on.to_string()),
         Fallback::List(l) => Some(format!("{l:?}")),
         Fallback::Machine(words) => Some((*words).to_owned()),
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use link::{ClickBase, Policy, Rewrite, SenderRules, Style, UrlRules};
+use message::Ambiguous;
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -39,6 +40,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
     let listeners = listeners(w, root, &mut addresses);
     let domains = domains(w, root);
+    let rewriting = rewriting(w, root);
     let log = log(w, root);
     let limits = limits(w, root);
     refuse_shared_addresses(w, &addresses.own);
@@ -67,7 +69,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         domains,
         log: log?,
         limits: limits?,
-        rewriting: message::Options::default(),
+        rewriting: rewriting?,
     })
 }
 
@@ -255,6 +257,24 @@ fn sound_rules<'t>(
         }
     }
     rules
+}
+
+fn rewriting<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<message::Options> {
+    let s = w.section(root, "rewriting", false);
+    let ambiguous = w.choice(
+        &s,
+        "ambiguous",
+        &[
+            ("normalise", Ambiguous::Normalise),
+            ("refuse", Ambiguous::Refuse),
+            ("pass", Ambiguous::Pass),
+        ],
+    );
+    let bare_domains = w.flag(&s, "bare_domains");
+    Some(message::Options {
+        ambiguous: ambiguous?,
+        bare_domains: bare_domains?,
+    })
 }
 
 fn log<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Log> {

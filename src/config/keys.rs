@@ -3,8 +3,8 @@
 //! The parser reads its defaults and limits from here, refuses what is not listed, and a test holds the list against
 //! `docs/configuration.md` and `contrib/linkgate.toml`.
 
-use Fallback::{Integer as Number, List as Items, Machine, Required, Text as Word};
-use Kind::{Choice, Integer, List, Text};
+use Fallback::{Flag as Switch, Integer as Number, List as Items, Machine, Required, Text as Word};
+use Kind::{Choice, Flag, Integer, List, Text};
 
 /// One key.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub enum Kind {
         /// What is counted.
         unit: &'static str,
     },
+    /// `true` or `false`.
+    Flag,
     /// An array of strings, each of which holds this.
     List(&'static str),
 }
@@ -48,6 +50,8 @@ pub enum Fallback {
     Text(&'static str),
     /// This number.
     Integer(u64),
+    /// This.
+    Flag(bool),
     /// This array.
     List(&'static [&'static str]),
     /// Something the machine knows, in words.
@@ -118,6 +122,13 @@ pub const KEYS: &[Key] = &[
         Machine("the machine's host name"),
     ),
     key(
+        "rewriting",
+        "ambiguous",
+        Choice(&["normalise", "refuse", "pass"]),
+        Word("normalise"),
+    ),
+    key("rewriting", "bare_domains", Flag, Switch(true)),
+    key(
         "log",
         "level",
         Choice(&["error", "warn", "info", "debug", "trace"]),
@@ -153,7 +164,16 @@ const fn range(min: u64, max: u64, unit: &'static str) -> Kind {
 
 /// The sections in the order in which the documentation shows them.
 pub const SECTIONS: &[&str] = &[
-    "click", "admin", "store", "keys", "listener", "default", "domain", "log", "limits",
+    "click",
+    "admin",
+    "store",
+    "keys",
+    "listener",
+    "default",
+    "domain",
+    "rewriting",
+    "log",
+    "limits",
 ];
 
 /// Values that are planned but not built, with what they would be: refused with a word on that.

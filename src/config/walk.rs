@@ -325,6 +325,22 @@ impl<'t> Walk<'t> {
         n
     }
 
+    /// `true` or `false`.
+    pub(super) fn flag(&self, s: &Section<'t>, name: &str) -> Option<bool> {
+        let key = entry(s, name);
+        let Some(v) = self.value(s, name) else {
+            return match key.fallback {
+                Fallback::Flag(on) => Some(on),
+                _ => None,
+            };
+        };
+        let on = v.get_ref().as_bool();
+        if on.is_none() {
+            self.wrong_kind(s, name, v, &allowed_kind(&key.kind));
+        }
+        on
+    }
+
     /// An array of strings; entries of another kind are faults and are left out.
     pub(super) fn list(&self, s: &Section<'t>, name: &str) -> Vec<Item<&'t str>> {
         let key = entry(s, name);
@@ -457,6 +473,7 @@ fn allowed_kind(kind: &Kind) -> String {
         Kind::Text(what) => (*what).to_owned(),
         Kind::Choice(words) => words.iter().map(|w| format!("{w:?}")).collect::<Vec<_>>().join(", "),
         Kind::Integer { min, max, unit } => format!("a whole number from {min} to {max} ({unit})"),
+        Kind::Flag => "true, false".to_owned(),
         Kind::List(what) => format!("an array of strings, each {what}"),
     }
 }

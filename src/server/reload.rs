@@ -85,6 +85,10 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     if old.limits != new.limits {
         changed.push("limits".to_owned());
     }
+    let rewriting = |s: &Settings| (s.rewriting.ambiguous, s.rewriting.bare_domains);
+    if rewriting(old) != rewriting(new) {
+        changed.push("rewriting".to_owned());
+    }
     let mut domains: BTreeMap<&str, _> = old.domains.iter().map(|(name, p)| (name, (Some(p), None))).collect();
     for (name, p) in new.domains.iter() {
         domains.entry(name).or_insert((None, None)).1 = Some(p);
