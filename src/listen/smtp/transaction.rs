@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use link::{Policy, Rewrite};
+use link::{Policy, Rewrite, Target};
 use message::{Patch, Source};
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
@@ -52,13 +52,11 @@ pub(super) struct Recipient {
 
 impl Recipient {
     pub(super) fn new(path: &PathLine<'_>, settings: &Settings) -> Self {
-        let address = path.address().into_owned();
-        let policy = settings
-            .domains
-            .policy(&address)
-            .filter(|p| p.rewrite != Rewrite::Off)
-            .cloned();
-        Self { address, policy }
+        let policy = path.domains().find_map(|domain| policy_for(&domain, settings));
+        Self {
+            address: path.address().into_owned(),
+            policy: policy.cloned(),
+        }
     }
 
     /// Whether one copy of a message is right for both.
@@ -69,6 +67,19 @@ impl Recipient {
             _ => false,
         }
     }
+}
+
+/// The policy for mail to a domain, if it is on.
+fn policy_for<'s>(domain: &str, settings: &'s Settings) -> Option<&'s Arc<Policy>> {
+    let named = |domain: &str| {
+        let policy = settings.domains.policy(&format!("@{domain}"))?;
+        (policy.rewrite != Rewrite::Off).then_some(policy)
+    };
+    named(domain).or_else(|| {
+        // An internationalised name has a second spelling (RFC 5890 A-label), which is that of URLs as well.
+        let url = (!domain.is_ascii()).then(|| format!("http://{domain}/"))?;
+        named(Target::parse(&url).ok()?.host())
+    })
 }
 
 impl Transaction {
@@ -161,11 +172,10 @@ impl Conversation {
                 _ => failure.answer().write_with_id(transaction.id(), &mut self.out),
             }
         }
-        self.relay.end_of_transaction();
         let reply = self.out.get(said_from..).unwrap_or_default();
         let code = Reply::read(reply).ok().flatten().map_or(451, |(_, reply)| reply.code);
         self.log(&transaction, &story, end, octets_in, reply);
-        self.xforward.clear();
+        self.end_of_transaction();
         if code / 100 == 2 {
             self.record(transaction, story);
         }
