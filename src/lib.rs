@@ -2,11 +2,27 @@
 //!
 //! The binary is a thin shell around this library, so that tests and benches run the very code that `serve` runs.
 
+mod check;
+pub mod cli;
+pub mod click;
+pub mod clicks;
+pub mod config;
+mod demo;
 pub mod failure;
+pub mod files;
+mod filter;
+pub mod http;
 pub mod job;
+pub mod keyfile;
+pub mod keys;
 pub mod listen;
 pub mod mail_id;
+pub mod record;
 pub mod relay;
+pub mod restore;
+pub mod reveal;
 pub mod rewrite;
+pub mod server;
 pub mod settings;
 pub mod spool;
+pub mod telemetry;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `linkgate` program; see the library.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    linkgate::cli::run()
+}

@@ -3,13 +3,14 @@
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use link::{ClickBase, KeyRing, Policy};
+use link::{ClickBase, KeyRing, Policy, Target};
 
 /// Everything a running linkgate goes by.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub struct Settings {
     pub log: Log,
     /// `[limits]`
     pub limits: Limits,
+    /// How messages are worked on.
+    pub rewriting: message::Options,
 }
 
 /// `[click]`: the address that click links start with, and the pages behind it.
@@ -110,6 +113,15 @@ pub enum NextHop {
     },
 }
 
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Smtp { host, port } if host.contains(':') => write!(f, "smtp://[{host}]:{port}"),
+            Self::Smtp { host, port } => write!(f, "smtp://{host}:{port}"),
+        }
+    }
+}
+
 /// What becomes of a CR or LF that stands alone in message data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum BareLineEnds {
@@ -181,16 +193,68 @@ impl Domains {
 
     /// The policy for mail to `address`; `None` when its domain did not opt in.
     ///
-    /// The domain is what follows the last `@`, compared without case and without a final dot.
+    /// The domain is what follows the last `@`, compared without case and without a final dot; U-labels (RFC 6531)
+    /// find their A-labels.
     #[must_use]
     pub fn policy(&self, address: &str) -> Option<&Arc<Policy>> {
         let (_, domain) = address.rsplit_once('@')?;
-        self.by_name
-            .get(domain.trim_end_matches('.').to_ascii_lowercase().as_str())
+        if domain.is_ascii() {
+            return self
+                .by_name
+                .get(domain.trim_end_matches('.').to_ascii_lowercase().as_str());
+        }
+        // RFC 6531 lets a client write U-labels.
+        self.by_name.get(ascii_domain(domain)?.as_str())
     }
 
     /// All domains that have a section.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Policy>)> {
         self.by_name.iter().map(|(k, v)| (k.as_str(), v))
+    }
+}
+
+/// A domain name in lower case with A-labels and without a final dot; `None` for what is no domain name, such as an
+/// address literal.
+#[must_use]
+pub fn ascii_domain(name: &str) -> Option<String> {
+    const MAX_NAME: usize = 253; // RFC 1035, 2.3.4, without the dot of the root
+    const MAX_LABEL: usize = 63;
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let legal = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if name.is_empty() || !name.chars().all(legal) {
+        return None;
+    }
+    let url = Target::parse(&format!("http://{name}/")).ok()?;
+    let ascii = url.host();
+    let sound = ascii.len() <= MAX_NAME
+        && ascii.split('.').all(|label| (1..=MAX_LABEL).contains(&label.len()))
+        && ascii.parse::<Ipv4Addr>().is_err();
+    sound.then(|| ascii.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domain_names() {
+        assert_eq!(ascii_domain("Example.COM.").as_deref(), Some("example.com"));
+        assert_eq!(ascii_domain("Bücher.example").as_deref(), Some("xn--bcher-kva.example"));
+        assert_eq!(ascii_domain("mail_1.local").as_deref(), Some("mail_1.local"));
+        for bad in [
+            "",
+            ".",
+            "a..b",
+            "1.2.3.4",
+            "[::1]",
+            "a b",
+            "user@a.example",
+            "a.example/x",
+            "a:25",
+            "*.example",
+        ] {
+            assert_eq!(ascii_domain(bad), None, "{bad}");
+        }
+        assert_eq!(ascii_domain(&"a".repeat(64)), None);
     }
 }

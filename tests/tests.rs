@@ -1,5 +1,11 @@
-//! Everything that needs more than one room at a time, in one binary.
+//! Integration tests, all in one binary: linking the program once per file would take longer than running them.
 
+mod arrows;
+mod cli;
+mod click;
+mod config;
 mod dialogs;
 mod faults;
+mod peers;
 mod rig;
+mod store;

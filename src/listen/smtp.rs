@@ -406,7 +406,7 @@ impl Conversation {
             listener = %self.context.listener.listen,
             client = %self.peer,
             helo = %Printable(&self.name),
-            next_hop = ?self.context.listener.next_hop,
+            next_hop = %self.context.listener.next_hop,
             "{failure}"
         );
     }

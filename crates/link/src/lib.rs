@@ -24,5 +24,5 @@ pub use policy::{
     Decision, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, Sign,
     UnknownRewrite, UrlRules, same_policy,
 };
-pub use target::{LeaveReason, Resolve, Resolved, Target, TargetError, resolve};
+pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};

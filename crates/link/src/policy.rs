@@ -1,5 +1,11 @@
 //! What becomes of a link: rules by sender and URL, per recipient domain.
 
+mod rules;
+mod signs;
+
+pub use rules::{RuleError, SenderRules, UrlRules};
+pub use signs::Sign;
+
 use crate::target::{LeaveReason, Target};
 
 /// What a recipient domain wants done with links.
@@ -17,26 +23,61 @@ pub struct Policy {
 
 impl Policy {
     /// What becomes of a link to `target` in a mail from `sender` (envelope sender, without angle brackets).
+    ///
+    /// In this order: the domain is off, a rule for the sender, a rule for the URL, the signs under
+    /// [`Rewrite::Suspicious`].
     #[must_use]
     pub fn decide(&self, sender: &str, target: &Target) -> Decision {
-        self.explain(sender, target).decision
+        self.judge(sender, target).0
     }
 
     /// The decision with the rule or the signs behind it.
     #[must_use]
-    pub fn explain(&self, _sender: &str, _target: &Target) -> Explanation {
+    pub fn explain(&self, sender: &str, target: &Target) -> Explanation {
+        let (decision, matched) = self.judge(sender, target);
+        let matched = matched.map(|(list, index)| {
+            let texts = match list {
+                RuleList::BypassSenders => self.bypass_senders.texts(),
+                RuleList::BypassUrls => self.bypass_urls.texts(),
+            };
+            Matched {
+                list,
+                index,
+                rule: texts.get(index).cloned().unwrap_or_default(),
+            }
+        });
         Explanation {
-            decision: Decision::Wrap,
-            matched: None,
-            signs: Vec::new(),
+            decision,
+            matched,
+            signs: signs::of(target).collect(),
+        }
+    }
+
+    fn judge(&self, sender: &str, target: &Target) -> (Decision, Option<(RuleList, usize)>) {
+        let keep = |reason, matched| (Decision::Keep(reason), matched);
+        if self.rewrite == Rewrite::Off {
+            keep(KeepReason::DomainOff, None)
+        } else if let Some(i) = self.bypass_senders.find(sender) {
+            keep(KeepReason::BypassSender, Some((RuleList::BypassSenders, i)))
+        } else if let Some(i) = self.bypass_urls.find(target) {
+            keep(KeepReason::BypassUrl, Some((RuleList::BypassUrls, i)))
+        } else if self.rewrite == Rewrite::Suspicious && signs::of(target).next().is_none() {
+            keep(KeepReason::NotSuspicious, None)
+        } else {
+            (Decision::Wrap, None)
         }
     }
 }
 
-/// Whether two recipients' copies would be the same.
+/// Whether two recipients' copies of a mail would be the same: the same domain (tokens name it), the same rules in the
+/// same order.
 #[must_use]
 pub fn same_policy(a: &Policy, b: &Policy) -> bool {
     std::ptr::eq(a, b)
+        || (a.domain == b.domain
+            && a.rewrite == b.rewrite
+            && a.bypass_senders == b.bypass_senders
+            && a.bypass_urls == b.bypass_urls)
 }
 
 /// Which links are wrapped.
@@ -157,7 +198,7 @@ pub struct Explanation {
     pub decision: Decision,
     /// The rule that decided, if one did.
     pub matched: Option<Matched>,
-    /// The suspicious signs of the target, under [`Rewrite::Suspicious`].
+    /// The suspicious signs of the target; they decide under [`Rewrite::Suspicious`] only.
     pub signs: Vec<Sign>,
 }
 
@@ -181,51 +222,102 @@ pub enum RuleList {
     BypassUrls,
 }
 
-/// A sign that a link is suspicious.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Sign {
-    /// The host is an IP address.
-    IpAddress,
-}
-
-/// `bypass_senders`: rules for envelope senders.
-#[derive(Debug, Clone, Default)]
-pub struct SenderRules {}
-
-impl SenderRules {
-    /// Compiles rules.
-    ///
-    /// # Errors
-    /// Every rule that cannot be used.
-    pub fn parse<S: AsRef<str>>(_rules: &[S]) -> Result<Self, Vec<RuleError>> {
-        Ok(Self {})
+impl RuleList {
+    /// The key in the configuration file.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BypassSenders => "bypass_senders",
+            Self::BypassUrls => "bypass_urls",
+        }
     }
 }
 
-/// `bypass_urls`: rules for targets.
-#[derive(Debug, Clone, Default)]
-pub struct UrlRules {}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl UrlRules {
-    /// Compiles rules.
-    ///
-    /// # Errors
-    /// Every rule that cannot be used.
-    pub fn parse<S: AsRef<str>>(_rules: &[S]) -> Result<Self, Vec<RuleError>> {
-        Ok(Self {})
+    fn policy(rewrite: Rewrite) -> Policy {
+        Policy {
+            domain: "example.com".into(),
+            rewrite,
+            bypass_senders: SenderRules::parse(&["@partner.example"]).unwrap(),
+            bypass_urls: UrlRules::parse(&["intranet.example.com", "*.example.com"]).unwrap(),
+        }
     }
-}
 
-/// A rule that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("rule {index}: {rule:?}: {why}; allowed: {allowed}")]
-pub struct RuleError {
-    /// Place in the list, from 0.
-    pub index: usize,
-    /// As written.
-    pub rule: String,
-    /// What is wrong with it.
-    pub why: String,
-    /// What could stand there.
-    pub allowed: &'static str,
+    fn target(text: &str) -> Target {
+        Target::parse(text).unwrap()
+    }
+
+    #[test]
+    fn the_first_reason_in_order_decides() {
+        let (inside, outside) = (target("https://www.example.com/"), target("https://a.example/"));
+        let all = policy(Rewrite::All);
+        assert_eq!(
+            policy(Rewrite::Off).decide("a@b.example", &outside),
+            Decision::Keep(KeepReason::DomainOff)
+        );
+        assert_eq!(
+            all.decide("a@partner.example", &inside),
+            Decision::Keep(KeepReason::BypassSender)
+        );
+        assert_eq!(
+            all.decide("a@b.example", &inside),
+            Decision::Keep(KeepReason::BypassUrl)
+        );
+        assert_eq!(all.decide("", &outside), Decision::Wrap);
+    }
+
+    #[test]
+    fn an_explanation_names_the_rule() {
+        let e = policy(Rewrite::All).explain("a@b.example", &target("https://x.example.com:8443/"));
+        let rule = Matched {
+            list: RuleList::BypassUrls,
+            index: 1,
+            rule: "*.example.com".into(),
+        };
+        assert_eq!(e.matched, Some(rule));
+        assert_eq!(e.signs, [Sign::OddPort]);
+    }
+
+    #[test]
+    fn only_suspicious_links_are_wrapped_on_demand() {
+        let p = policy(Rewrite::Suspicious);
+        assert_eq!(
+            p.decide("", &target("https://a.example/")),
+            Decision::Keep(KeepReason::NotSuspicious)
+        );
+        assert_eq!(p.decide("", &target("https://192.0.2.1/")), Decision::Wrap);
+    }
+
+    #[test]
+    fn policies_are_the_same_when_copies_would_be() {
+        let a = policy(Rewrite::All);
+        assert!(same_policy(&a, &policy(Rewrite::All)));
+        assert!(!same_policy(&a, &policy(Rewrite::Suspicious)));
+        assert!(!same_policy(
+            &a,
+            &Policy {
+                domain: "example.net".into(),
+                ..a.clone()
+            }
+        ));
+        let rules = UrlRules::parse(&["*.example.com", "intranet.example.com"]).unwrap();
+        assert!(!same_policy(
+            &a,
+            &Policy {
+                bypass_urls: rules,
+                ..a.clone()
+            }
+        ));
+    }
+
+    #[test]
+    fn words_of_the_configuration() {
+        for word in Rewrite::WORDS {
+            assert_eq!(word.parse::<Rewrite>().unwrap().as_str(), word);
+        }
+        assert!("All".parse::<Rewrite>().is_err());
+    }
 }

@@ -1,15 +1,50 @@
 //! Tokens: sealed claims that live in links for years.
+//!
+//! A token of version 1 is base64url (RFC 4648 section 5) without padding of
+//!
+//! ```text
+//! octets  what
+//! 2       version (4 bits, 1) and length of the sealed claims in octets (12 bits)
+//! 2       key id
+//! 12      nonce: the start of HMAC-SHA256 over the claims
+//! n       claims (claims.rs), AES-256-GCM
+//! 16      tag; the first four octets are authenticated with it
+//! ```
+//!
+//! * The length in front makes a token self-delimiting: programs that find links in text take in brackets, full stops or
+//!   ideographs that follow, and those are ignored.
+//! * Claims are padded such that the number of octets is no multiple of three. The last character then carries two or four
+//!   bits, followed by zero bits, and no such character is `-` or `_`, which those programs drop from the end of a link.
+//! * The zero bits are checked, so that no two texts are the same token.
+//! * The nonce comes from the claims: the same claims give the same token, and no random source is needed. A key seals
+//!   far fewer than 2^32 different claims before it is replaced, so two claims with one nonce are out of reach.
 
 use std::borrow::Cow;
 
-use crate::claims::MessageClaims;
-use crate::keyring::{KeyId, KeyRing};
+use data_encoding::BASE64URL_NOPAD;
+use ring::aead::{Aad, Nonce};
+use ring::hmac;
+
+use crate::claims::{self, Link, MessageClaims};
+use crate::keyring::{Key, KeyId, KeyRing};
 use crate::target::Target;
 
+const VERSION: u8 = 1;
+const HEADER: usize = 4;
+const NONCE: usize = 12;
+const TAG: usize = 16;
+const MAX_CLAIMS: usize = 0xfff;
+/// Hosts longer than DNS allows are not named in a reference.
+const MAX_REFERENCE_HOST: usize = 255;
+
 /// Seals the links of one copy of a mail; made by [`KeyRing::sealer`], cheap per link.
-#[derive(Debug)]
+#[derive(Clone)]
 pub struct Sealer<'k> {
-    _ring: &'k KeyRing,
+    key: &'k Key,
+    message: Vec<u8>,
+    /// Has taken in the message section already.
+    nonce: hmac::Context,
+    reference: hmac::Context,
 }
 
 /// What became of a target in [`Sealer::seal`].
@@ -24,14 +59,79 @@ pub enum Sealed {
 impl Sealer<'_> {
     /// Seals a target, with the bytes that stood in the mail (`written`) and flags of the caller (`form`).
     #[must_use]
-    pub fn seal(&self, _target: &Target, _written: Option<&[u8]>, _form: u8) -> Sealed {
-        Sealed::TooLong
+    pub fn seal(&self, target: &Target, written: Option<&[u8]>, form: u8) -> Sealed {
+        let room = target.as_str().len() + written.map_or(0, |w| w.len() / 4) + 16;
+        let mut token = self.begin(room);
+        claims::push_direct(&mut token, target.as_str(), written, form);
+        self.finish(token).map_or(Sealed::TooLong, Sealed::Direct)
     }
 
     /// Seals the id of a stored target; gives the token and the id, under which the caller stores target and `written`.
+    ///
+    /// The id is a MAC over all that the row holds and the facts about the mail: it cannot be guessed, the same link of the
+    /// same copy gives the same one, and `complete` refuses a row that was tampered with.
     #[must_use]
-    pub fn seal_reference(&self, _target: &Target, _written: Option<&[u8]>, _form: u8) -> (String, [u8; 16]) {
-        (String::new(), [0; 16])
+    pub fn seal_reference(&self, target: &Target, written: Option<&[u8]>, form: u8) -> (String, [u8; 16]) {
+        let host = Some(target.host())
+            .filter(|h| h.len() <= MAX_REFERENCE_HOST)
+            .unwrap_or_default();
+        self.reference(target, host, written, form)
+    }
+
+    /// A reference whose token does not name the host.
+    pub(crate) fn seal_bare_reference(&self, target: &Target, written: Option<&[u8]>, form: u8) -> (String, [u8; 16]) {
+        self.reference(target, "", written, form)
+    }
+
+    fn reference(&self, target: &Target, host: &str, written: Option<&[u8]>, form: u8) -> (String, [u8; 16]) {
+        let id = reference_id(self.reference.clone(), target.as_str(), written, form);
+        let mut token = self.begin(host.len() + 20);
+        claims::push_reference(&mut token, &id, host, form);
+        // Message section and host are bounded far below MAX_CLAIMS, so there always is a token.
+        (self.finish(token).unwrap_or_default(), id)
+    }
+
+    /// Room for header and nonce, then the message section.
+    fn begin(&self, room: usize) -> Vec<u8> {
+        let mut token = Vec::with_capacity(HEADER + NONCE + self.message.len() + room + TAG);
+        token.extend_from_slice(&[0; HEADER + NONCE]);
+        token.extend_from_slice(&self.message);
+        token
+    }
+
+    fn finish(&self, mut token: Vec<u8>) -> Option<String> {
+        let link_at = HEADER + NONCE + self.message.len();
+        if (token.len() + TAG).is_multiple_of(3) {
+            claims::pad(&mut token, link_at);
+        }
+        let len = token.len() - HEADER - NONCE;
+        if len > MAX_CLAIMS {
+            return None;
+        }
+        let mut mac = self.nonce.clone();
+        mac.update(token.get(link_at..)?);
+        let nonce = *mac.sign().as_ref().first_chunk::<NONCE>()?;
+        let KeyId([id0, id1]) = self.key.id;
+        let header = [(VERSION << 4) | (len >> 8) as u8, len as u8, id0, id1];
+
+        let (front, claims) = token.split_at_mut_checked(HEADER + NONCE)?;
+        let tag = self
+            .key
+            .aead
+            .seal_in_place_separate_tag(Nonce::assume_unique_for_key(nonce), Aad::from(header), claims)
+            .ok()?;
+        front.first_chunk_mut::<HEADER>()?.copy_from_slice(&header);
+        front.last_chunk_mut::<NONCE>()?.copy_from_slice(&nonce);
+        token.extend_from_slice(tag.as_ref());
+        Some(BASE64URL_NOPAD.encode(&token))
+    }
+}
+
+impl std::fmt::Debug for Sealer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sealer")
+            .field("key", &self.key.id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -40,36 +140,64 @@ impl Sealer<'_> {
 pub struct Opened {
     key_id: KeyId,
     message: MessageClaims,
-    target: Option<Target>,
-    host: String,
-    written: Option<Vec<u8>>,
-    reference_id: Option<[u8; 16]>,
+    place: Place,
     form: u8,
 }
 
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Place {
+    Direct {
+        target: Target,
+        written: Option<Vec<u8>>,
+    },
+    Stored {
+        id: [u8; 16],
+        host: String,
+    },
+    Completed {
+        id: [u8; 16],
+        target: Target,
+        written: Option<Vec<u8>>,
+    },
+}
+
 impl Opened {
-    /// The target; `None` for a reference whose stored target has not been put in yet (`Opener::complete`).
+    /// The target; `None` for a reference whose stored target has not been put in yet ([`KeyRing::complete`]).
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
-        self.target.as_ref()
+        match &self.place {
+            Place::Direct { target, .. } | Place::Completed { target, .. } => Some(target),
+            Place::Stored { .. } => None,
+        }
     }
 
     /// Host of the target as in [`Target::host`]; empty for a reference that had no room for it.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.host
+        match &self.place {
+            Place::Direct { target, .. } | Place::Completed { target, .. } => target.host(),
+            Place::Stored { host, .. } => host,
+        }
     }
 
     /// The id of the stored target, for a reference.
     #[must_use]
     pub fn reference_id(&self) -> Option<[u8; 16]> {
-        self.reference_id
+        match &self.place {
+            Place::Direct { .. } => None,
+            Place::Stored { id, .. } | Place::Completed { id, .. } => Some(*id),
+        }
     }
 
     /// The bytes as they stood in the mail; `None` as long as [`Opened::target`] is.
     #[must_use]
     pub fn written(&self) -> Option<Cow<'_, [u8]>> {
-        self.written.as_deref().map(Cow::Borrowed)
+        match &self.place {
+            Place::Direct { target, written } | Place::Completed { target, written, .. } => {
+                Some(Cow::Borrowed(written.as_deref().unwrap_or(target.as_str().as_bytes())))
+            }
+            Place::Stored { .. } => None,
+        }
     }
 
     /// Flags of the caller.
@@ -91,12 +219,121 @@ impl Opened {
     }
 }
 
+impl KeyRing {
+    /// A sealer for the links of one copy of a mail.
+    #[must_use]
+    pub fn sealer(&self, claims: &MessageClaims) -> Sealer<'_> {
+        let key = self.sealing();
+        let message = claims::encode_message(claims);
+        let mut nonce = hmac::Context::with_key(&key.nonce);
+        nonce.update(&message);
+        let reference = reference_context(key, &message);
+        Sealer {
+            key,
+            message,
+            nonce,
+            reference,
+        }
+    }
+
+    /// Opens the token that `text` begins with; whatever follows it is ignored.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(&self, text: &str) -> Result<Opened, OpenError> {
+        let chars = extent(text).ok_or(OpenError::Malformed)?;
+        let chars = text.as_bytes().get(..chars).ok_or(OpenError::Malformed)?;
+        let mut token = BASE64URL_NOPAD.decode(chars).map_err(|_| OpenError::Malformed)?;
+        let (header, rest) = token.split_first_chunk_mut::<HEADER>().ok_or(OpenError::Malformed)?;
+        let (nonce, sealed) = rest.split_first_chunk_mut::<NONCE>().ok_or(OpenError::Malformed)?;
+        let [_, _, id0, id1] = *header;
+        let key = self.opening(KeyId([id0, id1]))?;
+        let plain = key
+            .aead
+            .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*header), sealed)
+            .map_err(|_| OpenError::Forged)?;
+        let (message, link, form) = claims::decode(plain).ok_or(OpenError::Malformed)?;
+        let place = match link {
+            Link::Direct { target, written } => Place::Direct {
+                target: Target::parse(&target).map_err(|_| OpenError::Malformed)?,
+                written,
+            },
+            Link::Reference { id, host } => Place::Stored { id, host },
+        };
+        Ok(Opened {
+            key_id: key.id,
+            message,
+            place,
+            form,
+        })
+    }
+
+    /// Puts the stored row into an opened reference; what is no reference comes back as it was.
+    ///
+    /// # Errors
+    /// [`OpenError::WrongReference`] when this is not what was sealed, [`OpenError::UnknownKey`] and
+    /// [`OpenError::RetiredKey`] when the key is gone by now.
+    pub fn complete(&self, opened: Opened, target: &str, written: Option<&[u8]>) -> Result<Opened, OpenError> {
+        let Some(id) = opened.reference_id() else {
+            return Ok(opened);
+        };
+        let key = self.opening(opened.key_id)?;
+        let context = reference_context(key, &claims::encode_message(&opened.message));
+        if reference_id(context, target, written, opened.form) != id {
+            return Err(OpenError::WrongReference);
+        }
+        let target = Target::parse(target).map_err(|_| OpenError::WrongReference)?;
+        let written = written.map(<[u8]>::to_vec);
+        Ok(Opened {
+            place: Place::Completed { id, target, written },
+            ..opened
+        })
+    }
+}
+
+fn reference_context(key: &Key, message: &[u8]) -> hmac::Context {
+    let mut context = hmac::Context::with_key(&key.reference);
+    context.update(&(message.len() as u64).to_be_bytes());
+    context.update(message);
+    context
+}
+
+/// `written` equal to the target counts as none, so that a store may leave it out.
+fn reference_id(mut context: hmac::Context, target: &str, written: Option<&[u8]>, form: u8) -> [u8; 16] {
+    context.update(&[form]);
+    context.update(&(target.len() as u64).to_be_bytes());
+    context.update(target.as_bytes());
+    if let Some(w) = written.filter(|w| *w != target.as_bytes()) {
+        context.update(&[1]);
+        context.update(w);
+    }
+    context.sign().as_ref().first_chunk::<16>().copied().unwrap_or_default()
+}
+
+/// How many characters of `text` are a token, going by its first ones; `None` when it does not begin with a token.
+pub(crate) fn extent(text: &str) -> Option<usize> {
+    let text = text.as_bytes();
+    let mut front = [0; 3];
+    let n = BASE64URL_NOPAD.decode_mut(text.first_chunk::<4>()?, &mut front).ok()?;
+    let [first, second, _] = front;
+    if n != front.len() || first >> 4 != VERSION {
+        return None;
+    }
+    let octets = HEADER + NONCE + (usize::from(first & 0xf) << 8 | usize::from(second)) + TAG;
+    let chars = (octets * 4).div_ceil(3);
+    let token = text.get(..chars)?;
+    token
+        .iter()
+        .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+        .then_some(chars)
+}
+
 /// Why a token did not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum OpenError {
     /// Not a token: wrong alphabet, cut short, or of an unknown version.
-    #[error("not a token")]
+    #[error("not a token, or cut short")]
     Malformed,
     /// The key ring has no such key.
     #[error("sealed with a key that is not in the key ring: {0}")]
@@ -127,5 +364,136 @@ impl OpenError {
             Self::WrongHost => "wrong-host",
             Self::WrongReference => "wrong-reference",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ring() -> KeyRing {
+        KeyRing::generate([7; 32], 1_760_000_000)
+    }
+
+    fn claims() -> MessageClaims {
+        MessageClaims {
+            message_id: "0198f2c4a1b2".into(),
+            recipient: Some("jo@example.com".into()),
+            sender: "news@shop.example".into(),
+            issued_at: 1_760_000_000,
+            domain: "example.com".into(),
+        }
+    }
+
+    fn target(text: &str) -> Target {
+        Target::parse(text).unwrap()
+    }
+
+    fn direct(sealed: Sealed) -> String {
+        match sealed {
+            Sealed::Direct(token) => token,
+            Sealed::TooLong => panic!("too long"),
+        }
+    }
+
+    #[test]
+    fn the_last_character_survives_greedy_and_shy_linkers() {
+        let ring = ring();
+        let sealer = ring.sealer(&claims());
+        for n in 0..12 {
+            let t = target(&format!("https://a.example/{}", "x".repeat(n)));
+            let token = direct(sealer.seal(&t, None, 0));
+            assert!(token.ends_with(|c: char| c.is_ascii_alphanumeric()), "{token}");
+            assert_eq!(extent(&token), Some(token.len()));
+            for tail in [").", "\u{3002}", "AAAA", "-_", "0", "https://b.example/"] {
+                assert_eq!(
+                    ring.open(&format!("{token}{tail}")).unwrap().target(),
+                    Some(&t),
+                    "{tail}"
+                );
+            }
+            assert_eq!(ring.open(&token[..token.len() - 1]), Err(OpenError::Malformed));
+        }
+    }
+
+    #[test]
+    fn nothing_personal_can_be_read() {
+        let token = direct(
+            ring()
+                .sealer(&claims())
+                .seal(&target("https://a.example/secret-path"), None, 0),
+        );
+        let octets = BASE64URL_NOPAD.decode(token.as_bytes()).unwrap();
+        for word in ["jo@", "example", "secret", "0198"] {
+            assert!(memchr::memmem::find(&octets, word.as_bytes()).is_none());
+            assert!(!token.contains(word));
+        }
+    }
+
+    #[test]
+    fn the_same_claims_give_the_same_token_and_others_another_nonce() {
+        let ring = ring();
+        let seal = |url: &str| direct(ring.sealer(&claims()).seal(&target(url), None, 0));
+        assert_eq!(seal("https://a.example/1"), seal("https://a.example/1"));
+        assert_ne!(seal("https://a.example/1")[6..22], seal("https://a.example/2")[6..22]);
+    }
+
+    #[test]
+    fn a_target_longer_than_a_token_says_so() {
+        let t = target(&format!("https://a.example/{}", "x".repeat(5000)));
+        assert_eq!(ring().sealer(&claims()).seal(&t, None, 0), Sealed::TooLong);
+    }
+
+    #[test]
+    fn a_reference_takes_only_the_row_it_was_sealed_for() {
+        let ring = ring();
+        let t = target("https://a.example/long?x&y");
+        let (token, id) = ring
+            .sealer(&claims())
+            .seal_reference(&t, Some(b"HTTPS://a.example/long?x&amp;y"), 5);
+        let opened = ring.open(&token).unwrap();
+        assert_eq!(
+            (opened.target(), opened.written(), opened.host()),
+            (None, None, "a.example")
+        );
+        assert_eq!(
+            (opened.reference_id(), opened.form(), opened.message()),
+            (Some(id), 5, &claims())
+        );
+        let written: &[u8] = b"HTTPS://a.example/long?x&amp;y";
+        for (url, written) in [
+            ("https://evil.example/long?x&y", Some(written)),
+            (t.as_str(), None),
+            (t.as_str(), Some(&b"other"[..])),
+            ("javascript:alert(1)", Some(written)),
+        ] {
+            assert_eq!(
+                ring.complete(opened.clone(), url, written),
+                Err(OpenError::WrongReference)
+            );
+        }
+        let whole = ring.complete(opened, t.as_str(), Some(written)).unwrap();
+        assert_eq!((whole.target(), whole.written().as_deref()), (Some(&t), Some(written)));
+    }
+
+    #[test]
+    fn another_mail_gives_another_reference() {
+        let ring = ring();
+        let t = target("https://a.example/long");
+        let other = MessageClaims {
+            recipient: None,
+            ..claims()
+        };
+        assert_ne!(
+            ring.sealer(&claims()).seal_reference(&t, None, 0).1,
+            ring.sealer(&other).seal_reference(&t, None, 0).1
+        );
+        // A target and written octets that run together are told apart.
+        let a = ring.sealer(&other).seal_reference(&t, Some(b""), 0).1;
+        assert_ne!(a, ring.sealer(&other).seal_reference(&t, None, 0).1);
+        assert_eq!(
+            ring.sealer(&other).seal_reference(&t, Some(t.as_str().as_bytes()), 0).1,
+            ring.sealer(&other).seal_reference(&t, None, 0).1
+        );
     }
 }

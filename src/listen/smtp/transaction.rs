@@ -6,17 +6,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use link::{Policy, Rewrite, Target};
-use message::{Patch, Source};
+use link::{Policy, Rewrite};
+use message::Source;
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
 use wire::{Answer, DataEnd, PathLine, Printable, Reply};
 
 use super::{Conversation, Flow};
 use crate::failure::{Cause, Failure, Phase};
-use crate::job::Rewriter;
+use crate::job::{Action, Job, Outcome, Report, Rewriter};
 use crate::mail_id;
-use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
 
@@ -52,10 +51,29 @@ pub(super) struct Recipient {
 
 impl Recipient {
     pub(super) fn new(path: &PathLine<'_>, settings: &Settings) -> Self {
-        let policy = path.domains().find_map(|domain| policy_for(&domain, settings));
-        Self {
-            address: path.address().into_owned(),
-            policy: policy.cloned(),
+        let address = path.address().into_owned();
+        let on = |address: &str| {
+            settings
+                .domains
+                .policy(address)
+                .filter(|p| p.rewrite != Rewrite::Off)
+                .cloned()
+        };
+        let mut found = path.domains().filter_map(|domain| {
+            let policy = on(&format!("@{domain}"))?;
+            Some((policy, domain))
+        });
+        match found.next() {
+            // Named in a way that leads to the same policy for whoever asks again.
+            Some((policy, domain)) if on(&address).is_none() => Self {
+                address: format!("{address}@{domain}"),
+                policy: Some(policy),
+            },
+            Some((policy, _)) => Self {
+                address,
+                policy: Some(policy),
+            },
+            None => Self { address, policy: None },
         }
     }
 
@@ -67,19 +85,6 @@ impl Recipient {
             _ => false,
         }
     }
-}
-
-/// The policy for mail to a domain, if it is on.
-fn policy_for<'s>(domain: &str, settings: &'s Settings) -> Option<&'s Arc<Policy>> {
-    let named = |domain: &str| {
-        let policy = settings.domains.policy(&format!("@{domain}"))?;
-        (policy.rewrite != Rewrite::Off).then_some(policy)
-    };
-    named(domain).or_else(|| {
-        // An internationalised name has a second spelling (RFC 5890 A-label), which is that of URLs as well.
-        let url = (!domain.is_ascii()).then(|| format!("http://{domain}/"))?;
-        named(Target::parse(&url).ok()?.host())
-    })
 }
 
 impl Transaction {
@@ -232,7 +237,7 @@ impl Conversation {
     /// Has the message rewritten, if any of its recipients wants that.
     async fn judge(&self, transaction: &Transaction, spool: &Arc<Spool>) -> Result<Outcome, Failure> {
         if transaction.first().is_none_or(|first| first.policy.is_none()) {
-            return Ok(unchanged());
+            return Ok(Outcome::default());
         }
         let recipients: Vec<String> = transaction.recipients.iter().map(|r| r.address.clone()).collect();
         if spool.len() <= INLINE {
@@ -253,7 +258,7 @@ impl Conversation {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {
                 warn!(target: "linkgate::mail", id, "passing the message on unchanged: {failure}");
-                Ok(unchanged())
+                Ok(Outcome::default())
             }
         }
     }
@@ -345,16 +350,6 @@ impl Conversation {
                 })
                 .collect(),
         });
-    }
-}
-
-/// The message goes on as it came.
-fn unchanged() -> Outcome {
-    Outcome {
-        action: Action::Forward,
-        patch: Patch::default(),
-        report: Report::default(),
-        references: Vec::new(),
     }
 }
 

@@ -1,0 +1,5 @@
+//! The link room seen from outside: vectors that stay for good, laws, foreign test data.
+
+mod laws;
+mod vectors;
+mod whatwg;

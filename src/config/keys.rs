@@ -1,0 +1,169 @@
+//! Every key of the configuration file: where it stands, what it takes, and what holds when it is absent.
+//!
+//! The parser reads its defaults and limits from here, refuses what is not listed, and a test holds the list against
+//! `docs/configuration.md` and `contrib/linkgate.toml`.
+
+use Fallback::{Integer as Number, List as Items, Machine, Required, Text as Word};
+use Kind::{Choice, Integer, List, Text};
+
+/// One key.
+#[derive(Debug)]
+pub struct Key {
+    /// The section it belongs to: `click`, `listener`, `domain` ...
+    pub section: &'static str,
+    /// Its name; it ends in the unit where it has one.
+    pub name: &'static str,
+    /// What values it takes.
+    pub kind: Kind,
+    /// What holds when the file does not say.
+    pub fallback: Fallback,
+}
+
+/// What values a key takes.
+#[derive(Debug)]
+pub enum Kind {
+    /// A string that holds this.
+    Text(&'static str),
+    /// One of these strings.
+    Choice(&'static [&'static str]),
+    /// A whole number within these limits.
+    Integer {
+        /// The least.
+        min: u64,
+        /// The largest.
+        max: u64,
+        /// What is counted.
+        unit: &'static str,
+    },
+    /// An array of strings, each of which holds this.
+    List(&'static str),
+}
+
+/// What holds when the file does not say.
+#[derive(Debug)]
+pub enum Fallback {
+    /// The file must say.
+    Required,
+    /// This string.
+    Text(&'static str),
+    /// This number.
+    Integer(u64),
+    /// This array.
+    List(&'static [&'static str]),
+    /// Something the machine knows, in words.
+    Machine(&'static str),
+}
+
+const fn key(section: &'static str, name: &'static str, kind: Kind, fallback: Fallback) -> Key {
+    Key {
+        section,
+        name,
+        kind,
+        fallback,
+    }
+}
+
+const PUBLIC_URL: &str = "an http or https address without query and fragment, such as \"https://click.example.com\"";
+const ADDRESS: &str = "an address and port such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
+const STORE: &str = "\"sqlite:\" and the path of a file, such as \"sqlite:/var/lib/linkgate/linkgate.db\"";
+const NETWORK: &str = "an address or network such as \"10.0.0.0/8\" or \"::1\"";
+const SENDERS: &str = "an address, \"@domain\" or \"*.domain\"";
+const URLS: &str = "a host, \"*.host\", a host and path, or \"re:\" and a regular expression";
+const REWRITE: &[&str] = &["off", "all", "suspicious"];
+const SECONDS: &str = "seconds";
+
+/// All keys, section by section.
+pub const KEYS: &[Key] = &[
+    key("click", "public_url", Text(PUBLIC_URL), Required),
+    key("click", "listen", Text(ADDRESS), Required),
+    key("click", "link_style", Choice(&["readable", "short"]), Word("readable")),
+    key(
+        "click",
+        "client_ip",
+        Choice(&["none", "truncated", "full"]),
+        Word("truncated"),
+    ),
+    key("click", "trusted_proxies", List(NETWORK), Items(&[])),
+    key("admin", "listen", Text(ADDRESS), Required),
+    key("store", "url", Text(STORE), Required),
+    key("keys", "file", Text("the path of a file"), Required),
+    key("listener", "protocol", Choice(&["smtp"]), Required),
+    key("listener", "listen", Text(ADDRESS), Required),
+    key("listener", "next_hop", Text("\"smtp://HOST:PORT\""), Required),
+    key("listener", "direction", Choice(&["inbound"]), Word("inbound")),
+    key(
+        "listener",
+        "bare_line_ends",
+        Choice(&["refuse", "normalise"]),
+        Word("refuse"),
+    ),
+    key("listener", "on_error", Choice(&["tempfail", "pass"]), Word("tempfail")),
+    key(
+        "listener",
+        "xforward_from",
+        List(NETWORK),
+        Items(&["127.0.0.0/8", "::1/128"]),
+    ),
+    key(
+        "listener",
+        "max_connections",
+        range(1, 65_536, "connections"),
+        Number(200),
+    ),
+    key("listener", "max_message_mib", range(1, 4_096, "MiB"), Number(100)),
+    key(
+        "listener",
+        "hostname",
+        Text("a host name such as \"mail.example.com\""),
+        Machine("the machine's host name"),
+    ),
+    key(
+        "log",
+        "level",
+        Choice(&["error", "warn", "info", "debug", "trace"]),
+        Word("info"),
+    ),
+    key("log", "format", Choice(&["text", "json"]), Word("text")),
+    key("limits", "spool_memory_kib", range(0, 1_048_576, "KiB"), Number(256)),
+    key(
+        "limits",
+        "spool_dir",
+        Text("the path of a folder that exists"),
+        Machine("the folder for temporary files: `$TMPDIR`, else `/tmp`"),
+    ),
+    // RFC 5321, 4.5.3.2: a server waits five minutes for a command.
+    key("limits", "command_timeout_s", range(1, 3_600, SECONDS), Number(300)),
+    // Shorter than the 100 s that Postfix gives a before-queue filter for any step.
+    key("limits", "next_hop_timeout_s", range(1, 3_600, SECONDS), Number(80)),
+    // Shorter than the 600 s that a client waits after the final dot (RFC 5321, 4.5.3.2.6).
+    key("limits", "final_reply_timeout_s", range(1, 3_600, SECONDS), Number(540)),
+    // Shorter than the 90 s after which systemd kills what it stopped.
+    key("limits", "drain_s", range(0, 3_600, SECONDS), Number(30)),
+    key("default", "rewrite", Choice(REWRITE), Word("all")),
+    key("default", "bypass_senders", List(SENDERS), Items(&[])),
+    key("default", "bypass_urls", List(URLS), Items(&[])),
+    key("domain", "rewrite", Choice(REWRITE), Machine("`[default] rewrite`")),
+    key("domain", "bypass_senders", List(SENDERS), Items(&[])),
+    key("domain", "bypass_urls", List(URLS), Items(&[])),
+];
+
+const fn range(min: u64, max: u64, unit: &'static str) -> Kind {
+    Integer { min, max, unit }
+}
+
+/// The sections in the order in which the documentation shows them.
+pub const SECTIONS: &[&str] = &[
+    "click", "admin", "store", "keys", "listener", "default", "domain", "log", "limits",
+];
+
+/// Values that are planned but not built, with what they would be: refused with a word on that.
+pub(super) const NOT_YET: &[(&str, &str)] = &[
+    ("listener.protocol", "lmtp"),
+    ("listener.protocol", "milter"),
+    ("listener.direction", "outbound"),
+];
+
+/// The entry for a key.
+pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {
+    KEYS.iter().find(|k| k.section == section && k.name == name)
+}

@@ -1,0 +1,488 @@
+//! A walk through a parsed TOML file that collects faults instead of stopping at the first.
+
+use std::cell::RefCell;
+use std::ops::Range;
+use std::path::Path;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::fault::{ConfigError, did_you_mean, place};
+use super::keys::{self, Fallback, KEYS, Kind, NOT_YET, SECTIONS};
+
+/// The file, and the faults found so far.
+pub(super) struct Walk<'t> {
+    file: &'t Path,
+    text: &'t str,
+    faults: RefCell<Vec<(usize, ConfigError)>>,
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone)]
+pub(super) struct Item<T> {
+    pub(super) value: T,
+    /// Offset in the file; that of the section when the value is a default.
+    pub(super) at: usize,
+    /// As shown in faults: `listener[2].listen`.
+    pub(super) key: String,
+}
+
+/// One table of the file.
+pub(super) struct Section<'t> {
+    /// Its name in the list of keys.
+    schema: &'static str,
+    /// Its name in faults.
+    pub(super) shown: String,
+    pub(super) at: usize,
+    table: Option<&'t DeTable<'t>>,
+}
+
+impl<'t> Walk<'t> {
+    pub(super) fn new(file: &'t Path, text: &'t str) -> Self {
+        Self {
+            file,
+            text,
+            faults: RefCell::default(),
+        }
+    }
+
+    /// The faults in file order, none twice.
+    pub(super) fn into_faults(self) -> Vec<ConfigError> {
+        let mut faults = self.faults.into_inner();
+        faults.sort_by_key(|(at, _)| *at);
+        faults.dedup();
+        faults.into_iter().map(|(_, f)| f).collect()
+    }
+
+    pub(super) fn is_clean(&self) -> bool {
+        self.faults.borrow().is_empty()
+    }
+
+    /// Notes a fault in words.
+    pub(super) fn fault(&self, at: usize, key: impl Into<String>, what: impl Into<String>) {
+        let e = ConfigError {
+            file: self.file.to_owned(),
+            place: Some(place(self.text, at)),
+            key: key.into(),
+            what: what.into(),
+        };
+        self.faults.borrow_mut().push((at, e));
+    }
+
+    /// Notes that `item` holds something that is not allowed.
+    pub(super) fn refuse<T: std::fmt::Debug>(&self, item: &Item<T>, allowed: &str) {
+        self.fault(
+            item.at,
+            &*item.key,
+            format!("found {:?}, allowed: {allowed}", item.value),
+        );
+    }
+
+    /// Takes over a fault with another file that `item` names.
+    pub(super) fn other_file<T>(&self, item: &Item<T>, fault: ConfigError) {
+        self.faults.borrow_mut().push((item.at, fault));
+    }
+
+    /// The line on which an item stands.
+    pub(super) fn line<T>(&self, item: &Item<T>) -> usize {
+        place(self.text, item.at).0
+    }
+
+    /// Refuses top-level names that are no sections.
+    pub(super) fn check_sections(&self, root: &DeTable<'_>) {
+        for (name, value) in root {
+            if SECTIONS.contains(&name.get_ref().as_ref()) {
+                continue;
+            }
+            let home = KEYS.iter().find(|k| k.name == name.get_ref().as_ref());
+            let hint = match home {
+                Some(k) if !value.get_ref().is_table() => format!(" (it belongs into [{}])", k.section),
+                _ => meant(name.get_ref(), SECTIONS.iter().copied()),
+            };
+            let listed = SECTIONS.join(", ");
+            self.fault(
+                name.span().start,
+                name.get_ref().escape_debug().to_string(),
+                format!("found an unknown section, allowed: {listed}{hint}"),
+            );
+        }
+    }
+
+    /// A section that may stand once; `required` says whether it must.
+    pub(super) fn section(&self, root: &'t Spanned<DeTable<'t>>, name: &'static str, required: bool) -> Section<'t> {
+        let found = root.get_ref().get(name);
+        if found.is_none() && required {
+            self.fault(
+                0,
+                name,
+                format!("found nothing, allowed: a section [{name}] {}", needs(name)),
+            );
+        }
+        match found {
+            Some(v) => self.open(name, name.to_owned(), v),
+            None => Section {
+                schema: name,
+                shown: name.to_owned(),
+                at: 0,
+                table: None,
+            },
+        }
+    }
+
+    /// The tables of `[[name]]`.
+    pub(super) fn sections(&self, root: &'t Spanned<DeTable<'t>>, name: &'static str) -> Vec<Section<'t>> {
+        let Some(v) = root.get_ref().get(name) else {
+            return Vec::new();
+        };
+        match v.get_ref() {
+            DeValue::Array(a) => a
+                .iter()
+                .enumerate()
+                .map(|(i, v)| self.open(name, format!("{name}[{}]", i + 1), v))
+                .collect(),
+            other => {
+                let found = kind_of(other);
+                self.fault(
+                    v.span().start,
+                    name,
+                    format!("found {found}, allowed: sections in double brackets, [[{name}]]"),
+                );
+                Vec::new()
+            }
+        }
+    }
+
+    /// The tables of `[name."x"]`, with `x` and where it stands.
+    pub(super) fn named_sections(
+        &self,
+        root: &'t Spanned<DeTable<'t>>,
+        name: &'static str,
+    ) -> Vec<(Item<&'t str>, Section<'t>)> {
+        let Some(v) = root.get_ref().get(name) else {
+            return Vec::new();
+        };
+        let DeValue::Table(t) = v.get_ref() else {
+            self.fault(
+                v.span().start,
+                name,
+                format!(
+                    "found {}, allowed: a section for each, [{name}.\"example.com\"]",
+                    kind_of(v.get_ref())
+                ),
+            );
+            return Vec::new();
+        };
+        let mut all: Vec<_> = t.iter().collect();
+        all.sort_by_key(|(k, _)| k.span().start);
+        all.into_iter()
+            .map(|(k, v)| {
+                let shown = format!("{name}.{:?}", k.get_ref());
+                let item = Item {
+                    value: k.get_ref().as_ref(),
+                    at: k.span().start,
+                    key: shown.clone(),
+                };
+                (item, self.open(name, shown, v))
+            })
+            .collect()
+    }
+
+    /// Opens a table and refuses its unknown keys.
+    fn open(&self, schema: &'static str, shown: String, value: &'t Spanned<DeValue<'t>>) -> Section<'t> {
+        let at = value.span().start;
+        let known = || KEYS.iter().filter(|k| k.section == schema).map(|k| k.name);
+        let table = match value.get_ref() {
+            DeValue::Table(t) => Some(t),
+            other => {
+                self.fault(
+                    at,
+                    &*shown,
+                    format!("found {}, allowed: a section [{shown}]", kind_of(other)),
+                );
+                None
+            }
+        };
+        for (k, _) in table.into_iter().flatten() {
+            if known().any(|n| n == k.get_ref().as_ref()) {
+                continue;
+            }
+            let mut hint = meant(k.get_ref(), known());
+            if hint.is_empty()
+                && let Some(other) = KEYS.iter().find(|o| o.name == k.get_ref().as_ref())
+            {
+                hint = format!(" (it belongs into [{}])", other.section);
+            }
+            let listed = known().collect::<Vec<_>>().join(", ");
+            let name = k.get_ref().escape_debug();
+            self.fault(
+                k.span().start,
+                format!("{shown}.{name}"),
+                format!("found an unknown key, allowed: {listed}{hint}"),
+            );
+        }
+        Section {
+            schema,
+            shown,
+            at,
+            table,
+        }
+    }
+
+    /// A string; a required one that is absent is a fault.
+    pub(super) fn text(&self, s: &Section<'t>, name: &str) -> Option<Item<&'t str>> {
+        let key = entry(s, name);
+        match self.value(s, name) {
+            Some(v) => match v.get_ref().as_str() {
+                Some(t) => Some(self.item(s, name, v.span(), t)),
+                None => {
+                    self.wrong_kind(s, name, v, &allowed_kind(&key.kind));
+                    None
+                }
+            },
+            None => match key.fallback {
+                Fallback::Text(t) => Some(default(s, name, t)),
+                Fallback::Required => {
+                    // A section that is absent as a whole has been reported as such.
+                    if s.table.is_some() {
+                        let allowed = allowed_kind(&key.kind);
+                        self.fault(
+                            s.at,
+                            format!("{}.{name}", s.shown),
+                            format!("found nothing, allowed: {allowed}"),
+                        );
+                    }
+                    None
+                }
+                _ => None,
+            },
+        }
+    }
+
+    /// One of the strings that the list of keys allows, as its position in `values`.
+    pub(super) fn choice<T: Copy>(&self, s: &Section<'t>, name: &str, values: &[(&str, T)]) -> Option<T> {
+        let item = self.text(s, name)?;
+        if let Some((_, v)) = values.iter().find(|(word, _)| *word == item.value) {
+            return Some(*v);
+        }
+        let key = entry(s, name);
+        let allowed = allowed_kind(&key.kind);
+        let schema_key = format!("{}.{name}", s.schema);
+        let soon = NOT_YET.iter().any(|(k, v)| *k == schema_key && *v == item.value);
+        let what = if soon {
+            format!("found {:?}, which is not yet supported, allowed: {allowed}", item.value)
+        } else {
+            let hint = meant(item.value, values.iter().map(|(w, _)| *w));
+            format!("found {:?}, allowed: {allowed}{hint}", item.value)
+        };
+        self.fault(item.at, item.key, what);
+        None
+    }
+
+    /// Refuses a string that begins with something planned but not built; tells whether it did.
+    pub(super) fn planned(&self, s: &Section<'t>, name: &str, beginnings: &[&str]) -> bool {
+        let given = self
+            .value(s, name)
+            .and_then(|v| v.get_ref().as_str().zip(Some(v.span())));
+        let Some((text, span)) = given.filter(|(t, _)| beginnings.iter().any(|b| t.starts_with(b))) else {
+            return false;
+        };
+        let allowed = allowed_kind(&entry(s, name).kind);
+        self.fault(
+            span.start,
+            format!("{}.{name}", s.shown),
+            format!("found {text:?}, which is not yet supported, allowed: {allowed}"),
+        );
+        true
+    }
+
+    /// A whole number within its limits.
+    pub(super) fn integer(&self, s: &Section<'t>, name: &str) -> Option<u64> {
+        let key = entry(s, name);
+        let Some(v) = self.value(s, name) else {
+            return match key.fallback {
+                Fallback::Integer(n) => Some(n),
+                _ => None,
+            };
+        };
+        let Kind::Integer { min, max, .. } = key.kind else {
+            return None;
+        };
+        let Some(i) = v.get_ref().as_integer() else {
+            self.wrong_kind(s, name, v, &allowed_kind(&key.kind));
+            return None;
+        };
+        // Out of i64 counts as out of range; the digits are shown as typed.
+        let n = u64::from_str_radix(i.as_str(), i.radix()).ok();
+        let n = n.filter(|n| (min..=max).contains(n));
+        if n.is_none() {
+            let allowed = allowed_kind(&key.kind);
+            self.fault(
+                v.span().start,
+                format!("{}.{name}", s.shown),
+                format!("found {i}, allowed: {allowed}"),
+            );
+        }
+        n
+    }
+
+    /// An array of strings; entries of another kind are faults and are left out.
+    pub(super) fn list(&self, s: &Section<'t>, name: &str) -> Vec<Item<&'t str>> {
+        let key = entry(s, name);
+        let Some(v) = self.value(s, name) else {
+            return match key.fallback {
+                Fallback::List(l) => l.iter().map(|t| default(s, name, t)).collect(),
+                _ => Vec::new(),
+            };
+        };
+        let Some(array) = v.get_ref().as_array() else {
+            self.wrong_kind(s, name, v, &allowed_kind(&key.kind));
+            return Vec::new();
+        };
+        let mut items = Vec::with_capacity(array.len());
+        for (i, v) in array.iter().enumerate() {
+            let shown = format!("{name}[{}]", i + 1);
+            match v.get_ref().as_str() {
+                Some(t) => items.push(self.item(s, &shown, v.span(), t)),
+                None => self.wrong_kind(s, &shown, v, "a string in quotes"),
+            }
+        }
+        items
+    }
+
+    /// What `parse` makes of a string; what it refuses is a fault.
+    pub(super) fn parsed<T>(
+        &self,
+        s: &Section<'t>,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<Item<T>> {
+        let item = self.text(s, name)?;
+        self.parse_item(&item, s, name, parse)
+    }
+
+    /// As `parsed`, for a parser that says why it refuses.
+    pub(super) fn parsed_or_why<T, E: std::fmt::Display>(
+        &self,
+        s: &Section<'t>,
+        name: &str,
+        parse: impl FnOnce(&str) -> Result<T, E>,
+    ) -> Option<T> {
+        let item = self.text(s, name)?;
+        let allowed = allowed_kind(&entry(s, name).kind);
+        parse(item.value)
+            .map_err(|why| {
+                let what = format!("found {:?} ({why}), allowed: {allowed}", item.value);
+                self.fault(item.at, item.key, what);
+            })
+            .ok()
+    }
+
+    /// Whether the file has this key.
+    pub(super) fn says(&self, s: &Section<'t>, name: &str) -> bool {
+        self.value(s, name).is_some()
+    }
+
+    /// As `parsed`, for each entry of an array.
+    pub(super) fn parsed_list<T>(&self, s: &Section<'t>, name: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        self.list(s, name)
+            .iter()
+            .filter_map(|i| self.parse_item(i, s, name, &parse))
+            .map(|i| i.value)
+            .collect()
+    }
+
+    fn parse_item<T>(
+        &self,
+        item: &Item<&str>,
+        s: &Section<'t>,
+        name: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<Item<T>> {
+        match parse(item.value) {
+            Some(value) => Some(Item {
+                value,
+                at: item.at,
+                key: item.key.clone(),
+            }),
+            None => {
+                let allowed = match entry(s, name).kind {
+                    Kind::Text(what) | Kind::List(what) => what,
+                    _ => "something else",
+                };
+                self.refuse(item, allowed);
+                None
+            }
+        }
+    }
+
+    fn value(&self, s: &Section<'t>, name: &str) -> Option<&'t Spanned<DeValue<'t>>> {
+        s.table.and_then(|t| t.get(name))
+    }
+
+    fn item(&self, s: &Section<'t>, name: &str, span: Range<usize>, value: &'t str) -> Item<&'t str> {
+        Item {
+            value,
+            at: span.start,
+            key: format!("{}.{name}", s.shown),
+        }
+    }
+
+    fn wrong_kind(&self, s: &Section<'t>, name: &str, v: &Spanned<DeValue<'_>>, allowed: &str) {
+        self.fault(
+            v.span().start,
+            format!("{}.{name}", s.shown),
+            format!("found {}, allowed: {allowed}", kind_of(v.get_ref())),
+        );
+    }
+}
+
+fn default<'t>(s: &Section<'_>, name: &str, value: &'t str) -> Item<&'t str> {
+    Item {
+        value,
+        at: s.at,
+        key: format!("{}.{name}", s.shown),
+    }
+}
+
+/// The entry for a key that this program reads.
+///
+/// # Panics
+/// When the program reads a key that is not listed: a slip of ours that the first test shows.
+fn entry(s: &Section<'_>, name: &str) -> &'static keys::Key {
+    keys::find(s.schema, name).unwrap_or_else(|| panic!("{}.{name} is read but not listed", s.schema))
+}
+
+fn allowed_kind(kind: &Kind) -> String {
+    match kind {
+        Kind::Text(what) => (*what).to_owned(),
+        Kind::Choice(words) => words.iter().map(|w| format!("{w:?}")).collect::<Vec<_>>().join(", "),
+        Kind::Integer { min, max, unit } => format!("a whole number from {min} to {max} ({unit})"),
+        Kind::List(what) => format!("an array of strings, each {what}"),
+    }
+}
+
+fn kind_of(v: &DeValue<'_>) -> String {
+    match v {
+        DeValue::String(s) => format!("the string {s:?}"),
+        DeValue::Integer(i) => format!("the number {i}"),
+        DeValue::Float(f) => format!("the number {f}"),
+        DeValue::Boolean(b) => format!("{b}"),
+        DeValue::Datetime(d) => format!("the time {d}"),
+        DeValue::Array(_) => "an array".to_owned(),
+        DeValue::Table(_) => "a table".to_owned(),
+    }
+}
+
+fn meant<'a>(found: &str, allowed: impl IntoIterator<Item = &'a str>) -> String {
+    did_you_mean(found, allowed).map_or_else(String::new, |w| format!(" (did you mean {w:?}?)"))
+}
+
+/// The keys that a section cannot do without, in words.
+fn needs(section: &str) -> String {
+    let names: Vec<_> = KEYS
+        .iter()
+        .filter(|k| k.section == section && matches!(k.fallback, Fallback::Required))
+        .map(|k| k.name)
+        .collect();
+    format!("with {}", names.join(", "))
+}

@@ -1,0 +1,235 @@
+//! HTTP/1.1 listeners: limits, keep-alive and drain around a handler; and the admin pages.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use store::Health;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
+use tower_service::Service;
+use tracing::{debug, warn};
+
+use crate::click::ClickPages;
+use crate::record::Ledger;
+
+/// How a listener guards itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Connections at a time; more wait to be accepted.
+    pub connections: usize,
+    /// For a whole request head, and for the next one on a kept connection.
+    pub head: Duration,
+    /// For requests that are being answered when the server stops.
+    pub drain: Duration,
+}
+
+impl Default for HttpLimits {
+    fn default() -> Self {
+        Self {
+            connections: 2048,
+            head: Duration::from_secs(15),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Octets of a request head. A click link has 900 at most; the rest is for what browsers and proxies put in.
+const MAX_HEAD: usize = 16 * 1024;
+
+/// Fields of a request head.
+const MAX_FIELDS: usize = 64;
+
+/// The address at the other end of the connection; in the extensions of each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Peer(pub SocketAddr);
+
+/// Serves the click pages until `shutdown` turns true, then lets open requests finish.
+pub async fn serve_click(
+    listener: TcpListener,
+    pages: Arc<ClickPages>,
+    limits: HttpLimits,
+    shutdown: watch::Receiver<bool>,
+) {
+    serve(listener, limits, shutdown, move |request| {
+        let pages = Arc::clone(&pages);
+        async move { pages.answer(&request).await }
+    })
+    .await;
+}
+
+/// Serves the admin pages until `shutdown` turns true, then lets open requests finish.
+pub async fn serve_admin(listener: TcpListener, ledger: Ledger, limits: HttpLimits, shutdown: watch::Receiver<bool>) {
+    let router = admin(ledger);
+    serve(listener, limits, shutdown, move |request| {
+        let mut router = router.clone();
+        async move {
+            let router: &mut Router = &mut router;
+            // A router is always ready; asking is what the trait wants.
+            match poll_fn(|cx| Service::<Request<Incoming>>::poll_ready(router, cx)).await {
+                Ok(()) => match router.call(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                },
+                Err(never) => match never {},
+            }
+        }
+    })
+    .await;
+}
+
+/// Puts the headers that every answer of ours carries.
+pub(crate) fn guard(response: &mut Response<Body>) {
+    const FIELDS: [(HeaderName, &str); 4] = [
+        (header::CACHE_CONTROL, "no-store"),
+        // The path holds a token: it is nobody else's business.
+        (header::REFERRER_POLICY, "no-referrer"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (HeaderName::from_static("x-robots-tag"), "noindex, nofollow"),
+    ];
+    let headers = response.headers_mut();
+    headers.reserve(FIELDS.len() + 2);
+    for (name, value) in FIELDS {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(NO_CONTENT));
+}
+
+/// What a page without anything in it may do.
+const NO_CONTENT: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+async fn serve<H, F>(listener: TcpListener, limits: HttpLimits, mut shutdown: watch::Receiver<bool>, handler: H)
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let permits = Arc::new(Semaphore::new(limits.connections));
+    let mut open = JoinSet::new();
+    loop {
+        // The permit before the connection: what we cannot serve waits in the kernel's queue, not in our memory.
+        let accepted = tokio::select! {
+            biased;
+            () = stopping(&mut shutdown) => break,
+            // Before the next one: under load there always is a next one, and what has ended still takes up room.
+            Some(_) = open.join_next() => continue,
+            accepted = accept(&listener, &permits) => accepted,
+        };
+        match accepted {
+            Ok((stream, peer, permit)) => {
+                open.spawn(connection(
+                    stream,
+                    peer,
+                    permit,
+                    limits,
+                    shutdown.clone(),
+                    handler.clone(),
+                ));
+            }
+            Err(e) => {
+                // Out of file descriptors, mostly: going round at once would only burn the processor.
+                warn!(target: "linkgate::http", error = %e, "cannot accept");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+    drop(listener);
+    let finished = tokio::time::timeout(limits.drain, async { while open.join_next().await.is_some() {} }).await;
+    if finished.is_err() {
+        warn!(target: "linkgate::http", connections = open.len(), "cut off: not finished in time");
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    permits: &Arc<Semaphore>,
+) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(permits)
+        .acquire_owned()
+        .await
+        .map_err(std::io::Error::other)?;
+    let (stream, peer) = listener.accept().await?;
+    Ok((stream, peer, permit))
+}
+
+async fn connection<H, F>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    _permit: OwnedSemaphorePermit,
+    limits: HttpLimits,
+    mut shutdown: watch::Receiver<bool>,
+    handler: H,
+) where
+    H: Fn(Request<Incoming>) -> F + Send,
+    F: Future<Output = Response<Body>> + Send,
+{
+    // Answers are one small write each: waiting for more of them only delays the reader.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
+        let answer = handler(request);
+        async move {
+            let mut response = answer.await;
+            guard(&mut response);
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head)
+        .max_headers(MAX_FIELDS)
+        .max_buf_size(MAX_HEAD)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = pin!(connection);
+    let end = tokio::select! {
+        end = connection.as_mut() => end,
+        () = stopping(&mut shutdown) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(e) = end {
+        debug!(target: "linkgate::http", %peer, error = %e, "connection ended");
+    }
+}
+
+/// Returns when the server has to stop, or when nobody is left to say so.
+async fn stopping(shutdown: &mut watch::Receiver<bool>) {
+    let _ = shutdown.wait_for(|stop| *stop).await;
+}
+
+fn admin(ledger: Ledger) -> Router {
+    Router::new().route("/healthz", get(healthz)).with_state(ledger)
+}
+
+/// 200 as long as rows are taken, be it into memory; 503 when the store is gone for good.
+async fn healthz(State(ledger): State<Ledger>) -> impl IntoResponse {
+    let (status, word, why) = match ledger.store().health() {
+        Health::Writing => (StatusCode::OK, "ok", "writing".to_owned()),
+        Health::Failing(why) => (StatusCode::OK, "ok", format!("failing: {why}")),
+        Health::Dead => (StatusCode::SERVICE_UNAVAILABLE, "failed", "dead".to_owned()),
+    };
+    let counts = ledger.store().counts();
+    let hardship = ledger.hardship();
+    let body = format!(
+        "{word}\nstore: {why}\nrows waiting: {}\nclicks stored: {}\nclicks spilled: {}\nclicks lost: {}\nmessages stored: {}\n\
+         messages lost: {}\n",
+        counts.waiting, counts.clicks, hardship.spilled, hardship.lost, counts.messages, counts.lost
+    );
+    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body)
+}

@@ -1,0 +1,295 @@
+//! The command `linkgate serve`: every listener of the configuration, from the first bind to the last session.
+
+mod reload;
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use message::Source;
+use tokio::net::TcpListener;
+use tokio::runtime::{Builder, Runtime};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{error, info, warn};
+
+use crate::cli::Failure;
+use crate::click::ClickPages;
+use crate::failure::{self, Cause, Phase};
+use crate::http::{HttpLimits, serve_admin, serve_click};
+use crate::job::{Job, Outcome, Recorder, Rewriter};
+use crate::listen::{self, Context};
+use crate::record::Ledger;
+use crate::rewrite::rewrite;
+use crate::settings::Settings;
+use crate::spool::Spool;
+use crate::telemetry::Telemetry;
+
+/// More threads would idle: a message is mostly waiting, and what is work goes to the blocking pool.
+const MAX_WORKERS: usize = 4;
+/// A thread of the blocking pool that has nothing to do goes away, and its memory with it.
+const KEEP_THREAD: Duration = Duration::from_secs(2);
+/// What the last rows of the store may take after the last session.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// Runs until a signal ends it.
+pub(crate) fn run(config: &Path) -> Result<(), Failure> {
+    let settings = Arc::new(Settings::load(config)?);
+    let telemetry = Telemetry::start(&settings.log).map_err(|fault| vec![fault])?;
+    let ledger = open_ledger(&settings)?;
+    let runtime = runtime()?;
+    let ended = runtime.block_on(async {
+        let mut signals = Signals::new()?;
+        let sockets = Sockets::bind(&settings).await?;
+        let server = Server::start(Arc::clone(&settings), ledger, sockets)?;
+        server.log_addresses();
+        attend(server, &mut signals, config, &telemetry).await
+    });
+    // Sessions that were cut off may hold a thread; the process is about to end anyway.
+    runtime.shutdown_background();
+    ended
+}
+
+/// The store of the settings.
+pub(crate) fn open_ledger(settings: &Settings) -> anyhow::Result<Ledger> {
+    Ledger::open(&settings.store).context("the store cannot be opened (store.url)")
+}
+
+/// The runtime of a server: few threads, so that idling costs little memory.
+pub(crate) fn runtime() -> io::Result<Runtime> {
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    Builder::new_multi_thread()
+        .worker_threads(workers.min(MAX_WORKERS))
+        .thread_name("linkgate")
+        .thread_keep_alive(KEEP_THREAD)
+        .enable_all()
+        .build()
+}
+
+/// Serves until a signal says otherwise; takes reloads meanwhile.
+async fn attend(
+    mut server: Server,
+    signals: &mut Signals,
+    config: &Path,
+    telemetry: &Telemetry,
+) -> Result<(), Failure> {
+    loop {
+        tokio::select! {
+            name = signals.stop.next() => {
+                info!(target: "linkgate::server", signal = name, "stopping: nothing new is taken, open sessions may end");
+                break;
+            }
+            _ = signals.hangup.recv() => reload::reload(&server.settings, config, telemetry).await,
+            // Only a bug ends a listener before its time. Mail waits at the client until we are started again.
+            () = server.task_ended() => {
+                return Err(Failure::Failed(anyhow!("a listener ended by itself; the log says why")));
+            }
+        }
+    }
+    tokio::select! {
+        () = server.drain() => info!(target: "linkgate::server", "stopped"),
+        name = signals.stop.next() => warn!(target: "linkgate::server", signal = name, "stopped at once: open sessions are cut off"),
+    }
+    Ok(())
+}
+
+/// The signals that matter.
+struct Signals {
+    stop: Stop,
+    hangup: Signal,
+}
+
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        let stop = Stop {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        Ok(Self {
+            stop,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+}
+
+impl Stop {
+    /// The name of the next signal that asks us to stop.
+    async fn next(&mut self) -> &'static str {
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
+        }
+    }
+}
+
+/// All addresses, bound.
+#[derive(Debug)]
+pub struct Sockets {
+    /// `[click] listen`
+    pub click: TcpListener,
+    /// `[admin] listen`
+    pub admin: TcpListener,
+    /// `[[listener]] listen`, in file order.
+    pub mail: Vec<TcpListener>,
+}
+
+impl Sockets {
+    /// Binds every address of the settings.
+    ///
+    /// # Errors
+    /// Every address that could not be bound, each with a hint.
+    pub async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        let mut faults = Vec::new();
+        let click = bind("click.listen", settings.click.listen, &mut faults).await;
+        let admin = bind("admin.listen", settings.admin_listen, &mut faults).await;
+        let mut mail = Vec::with_capacity(settings.listeners.len());
+        for (i, listener) in settings.listeners.iter().enumerate() {
+            let key = format!("listener[{}].listen", i + 1);
+            mail.extend(bind(&key, listener.listen, &mut faults).await);
+        }
+        match (click, admin) {
+            (Some(click), Some(admin)) if faults.is_empty() => Ok(Self { click, admin, mail }),
+            _ => Err(anyhow!(faults.join("\nlinkgate: "))),
+        }
+    }
+}
+
+async fn bind(key: &str, address: SocketAddr, faults: &mut Vec<String>) -> Option<TcpListener> {
+    match TcpListener::bind(address).await {
+        Ok(socket) => Some(socket),
+        Err(e) => {
+            let hint = match e.kind() {
+                io::ErrorKind::AddrInUse => "; another program has it: see `ss -ltnp`",
+                io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has it",
+                io::ErrorKind::PermissionDenied if address.port() < 1024 => {
+                    "; ports below 1024 need CAP_NET_BIND_SERVICE"
+                }
+                _ => "",
+            };
+            faults.push(format!("{key}: cannot listen on {address}: {e}{hint}"));
+            None
+        }
+    }
+}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Server {
+    settings: watch::Sender<Arc<Settings>>,
+    stop: watch::Sender<bool>,
+    tasks: JoinSet<()>,
+    ledger: Ledger,
+    addresses: Addresses,
+}
+
+/// Where a server listens: with port 0 in the settings, the ports that were free.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Addresses {
+    /// Click links.
+    pub click: SocketAddr,
+    /// Admin pages.
+    pub admin: SocketAddr,
+    /// Mail, in file order.
+    pub mail: Vec<SocketAddr>,
+}
+
+impl Server {
+    /// Starts serving on `sockets`, which were bound for `settings`; must be called within a runtime.
+    ///
+    /// # Errors
+    /// A socket has no address.
+    pub fn start(settings: Arc<Settings>, ledger: Ledger, sockets: Sockets) -> io::Result<Self> {
+        let addresses = Addresses {
+            click: sockets.click.local_addr()?,
+            admin: sockets.admin.local_addr()?,
+            mail: sockets
+                .mail
+                .iter()
+                .map(TcpListener::local_addr)
+                .collect::<Result<_, _>>()?,
+        };
+        let http = HttpLimits {
+            drain: settings.limits.drain,
+            ..HttpLimits::default()
+        };
+        let listeners = settings.listeners.clone();
+        let (settings, watched) = watch::channel(settings);
+        let (stop, stopping) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+
+        let pages = Arc::new(ClickPages::new(watched.clone(), ledger.clone()));
+        tasks.spawn(serve_click(sockets.click, pages, http, stopping.clone()));
+        tasks.spawn(serve_admin(sockets.admin, ledger.clone(), http, stopping.clone()));
+        let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
+        let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline);
+        for (socket, listener) in sockets.mail.into_iter().zip(listeners) {
+            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder));
+            tasks.spawn(listen::serve(socket, Arc::new(context), stopping.clone()));
+        }
+        Ok(Self {
+            settings,
+            stop,
+            tasks,
+            ledger,
+            addresses,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    fn log_addresses(&self) {
+        let settings = self.settings.borrow();
+        for (address, listener) in self.addresses.mail.iter().zip(&settings.listeners) {
+            let next_hop = listener.next_hop.to_string();
+            info!(target: "linkgate::server", %address, what = "mail", next_hop, "listening");
+        }
+        let public_url = settings.click.base.as_str();
+        info!(target: "linkgate::server", address = %self.addresses.click, what = "click links", public_url, "listening");
+        info!(target: "linkgate::server", address = %self.addresses.admin, what = "admin", "listening");
+    }
+
+    /// Ends when one of the listeners does.
+    async fn task_ended(&mut self) {
+        if let Some(Err(e)) = self.tasks.join_next().await {
+            error!(target: "linkgate::server", cause = %e, "a listener panicked");
+        }
+    }
+
+    /// Takes nothing new, waits for what is open within the limit of the settings, and for the store.
+    pub async fn drain(mut self) {
+        self.stop.send_replace(true);
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Err(e) = ended {
+                error!(target: "linkgate::server", cause = %e, "a listener panicked");
+            }
+        }
+        match tokio::time::timeout(FLUSH, self.ledger.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(e)) => error!(target: "linkgate::server", cause = %e, "the last rows were not stored"),
+            Err(_) => error!(target: "linkgate::server", "the last rows were not stored in time"),
+        }
+    }
+}
+
+/// The rewriter of the mail path.
+#[derive(Debug)]
+struct Pipeline;
+
+impl Rewriter for Pipeline {
+    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, failure::Failure> {
+        rewrite(spool as &dyn Source, job).map_err(|e| failure::Failure::ours(Phase::Rewrite, Cause::Other(e.into())))
+    }
+}

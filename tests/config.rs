@@ -1,0 +1,221 @@
+//! Configuration files, good and bad, and the pages that explain them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use linkgate::config::{Fallback, KEYS, Key, Kind, SECTIONS};
+use linkgate::keyfile::Absent;
+use linkgate::settings::Settings;
+
+const DOC: &str = include_str!("../docs/configuration.md");
+const SAMPLE: &str = include_str!("../contrib/linkgate.toml");
+
+fn fixtures(kind: &str) -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/config").join(kind);
+    let mut files: Vec<_> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .filter(|p| p.extension().is_some_and(|e| e == "toml"))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty());
+    files
+}
+
+/// Faults as they are printed, with the file's name instead of its path.
+fn faults(path: &Path) -> String {
+    let folder = format!("{}/", path.parent().unwrap().display());
+    match Settings::load_with(path, Absent::Pretend) {
+        Ok(_) => String::new(),
+        Err(faults) => faults
+            .iter()
+            .map(|f| f.to_string().replace(&folder, "") + "\n")
+            .collect(),
+    }
+}
+
+/// `fixtures/config/bad/NAME.want` holds the very lines that `NAME.toml` must be answered with.
+#[test]
+fn each_bad_file_is_answered_with_all_its_faults() {
+    let mut wrong = String::new();
+    for path in fixtures("bad") {
+        let want = fs::read_to_string(path.with_extension("want")).unwrap_or_default();
+        let got = faults(&path);
+        assert!(!got.is_empty(), "{}: nothing was found", path.display());
+        if got != want {
+            wrong += &format!("--- {}\nwanted:\n{want}got:\n{got}", path.display());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+#[test]
+fn good_files_have_no_faults() {
+    for path in fixtures("good") {
+        assert_eq!(faults(&path), "", "{}", path.display());
+    }
+}
+
+#[test]
+fn every_fault_has_its_line_and_says_what_is_allowed() {
+    for path in fixtures("bad") {
+        for fault in Settings::load_with(&path, Absent::Pretend).unwrap_err() {
+            assert!(fault.place.is_some(), "{fault}");
+            let told = fault.what.contains("allowed: ") || fault.what.starts_with("not valid TOML: ");
+            assert!(told, "{fault}");
+            assert!(!fault.to_string().contains(char::is_control), "{fault:?}");
+        }
+    }
+}
+
+#[test]
+fn a_configuration_with_a_fault_leaves_no_key_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("linkgate.toml");
+    let keys = dir.path().join("keys.toml");
+    let good = fs::read_to_string(&fixtures("good")[0])
+        .unwrap()
+        .replace("/var/lib/linkgate/keys.toml", keys.to_str().unwrap());
+    fs::write(&path, good.replace("127.0.0.1:8081", "nowhere")).unwrap();
+    Settings::load(&path).unwrap_err();
+    assert!(!keys.exists());
+    fs::write(&path, good).unwrap();
+    Settings::load(&path).unwrap();
+    assert!(keys.exists());
+}
+
+#[test]
+fn a_domain_adds_its_rules_to_those_of_default() {
+    let text = fs::read_to_string(&fixtures("good")[0]).unwrap()
+        + "[domain.\"bücher.example\"]\nrewrite = \"suspicious\"\n[default]\nbypass_urls = [\"everywhere.example\"]\n";
+    let settings = Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap();
+    let decide = |to: &str, url: &str| {
+        let policy = settings.domains.policy(to).unwrap();
+        policy.decide("a@b.example", &link::Target::parse(url).unwrap())
+    };
+    let bypassed = link::Decision::Keep(link::KeepReason::BypassUrl);
+    assert_eq!(decide("u@example.com", "https://everywhere.example/"), bypassed);
+    assert_eq!(decide("u@EXAMPLE.com.", "https://intranet.example.com/x"), bypassed);
+    assert_eq!(decide("u@example.com", "https://shop.example/"), link::Decision::Wrap);
+    assert_eq!(decide("u@bücher.example", "https://everywhere.example/"), bypassed);
+    assert_ne!(
+        decide("u@xn--bcher-kva.example", "https://intranet.example.com/x"),
+        bypassed
+    );
+    assert!(settings.domains.policy("u@sub.example.com").is_none());
+}
+
+/// The default as the documentation and the sample write it.
+fn shown(key: &Key) -> Option<String> {
+    match &key.fallback {
+        Fallback::Required => None,
+        Fallback::Text(t) => Some(format!("{t:?}")),
+        Fallback::Integer(n) => Some(n.to_string()),
+        Fallback::List(l) => Some(format!("{l:?}")),
+        Fallback::Machine(words) => Some((*words).to_owned()),
+    }
+}
+
+/// The part of a page under the heading or header of a section.
+fn part<'a>(text: &'a str, starts: &[String], ends: &str) -> &'a str {
+    let at = starts
+        .iter()
+        .find_map(|s| text.find(s))
+        .unwrap_or_else(|| panic!("no {starts:?}"));
+    let rest = &text[at + 1..];
+    rest.find(ends).map_or(rest, |end| &rest[..end])
+}
+
+#[test]
+fn the_documentation_explains_every_key_with_its_default() {
+    for key in KEYS {
+        let heading = format!("\n## `[{}]`", key.section);
+        let double = format!("\n## `[[{}]]`", key.section);
+        let named = format!("\n## `[{}.", key.section);
+        let part = part(DOC, &[heading, double, named], "\n## ");
+        let start = format!("\n| `{}` | ", key.name);
+        let row = part
+            .split_once(&start)
+            .unwrap_or_else(|| panic!("docs/configuration.md lacks {}.{}", key.section, key.name))
+            .1
+            .lines()
+            .next()
+            .unwrap();
+        let default = match &key.fallback {
+            Fallback::Machine(words) => (*words).to_owned(),
+            _ => shown(key).map_or("required".to_owned(), |d| format!("`{d}`")),
+        };
+        assert!(
+            row.starts_with(&format!("{default} | ")),
+            "{}.{}: {row:?}",
+            key.section,
+            key.name
+        );
+        match &key.kind {
+            Kind::Choice(words) if key.section != "default" => {
+                for word in *words {
+                    assert!(
+                        row.contains(&format!("`\"{word}\"`")),
+                        "{}.{}: {word}",
+                        key.section,
+                        key.name
+                    );
+                }
+            }
+            Kind::Integer { min, max, .. } => {
+                assert!(
+                    row.contains(&format!(" {min} to {max}.")),
+                    "{}.{}",
+                    key.section,
+                    key.name
+                );
+            }
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn the_sample_shows_every_key_with_its_default() {
+    for key in KEYS {
+        let header = format!("\n[{}]", key.section);
+        let double = format!("\n[[{}]]", key.section);
+        let named = format!("\n[{}.", key.section);
+        let part = part(SAMPLE, &[header, double, named], "\n[");
+        let default = match &key.fallback {
+            // Only an example can stand there.
+            Fallback::Machine(_) => None,
+            _ => shown(key),
+        };
+        let line = match (&key.fallback, default) {
+            (Fallback::Required, _) => format!("\n{} = ", key.name),
+            (_, Some(default)) => format!("\n# {} = {default} ", key.name),
+            (_, None) => format!("\n# {} = ", key.name),
+        };
+        let found = part.contains(&line) || part.contains(&line.replace("] ", "]\n"));
+        assert!(found, "contrib/linkgate.toml lacks {line:?} in [{}]", key.section);
+    }
+}
+
+#[test]
+fn the_sample_is_sound_as_it_is_and_with_every_key_switched_on() {
+    let all: String = SAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("# ") {
+            Some(rest) if KEYS.iter().any(|k| rest.starts_with(&format!("{} = ", k.name))) => format!("{rest}\n"),
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    assert_ne!(all, SAMPLE);
+    for text in [SAMPLE, &all] {
+        let loaded = Settings::from_toml(text, Path::new("linkgate.toml"), Absent::Pretend);
+        assert!(loaded.is_ok(), "{loaded:#?}");
+    }
+}
+
+#[test]
+fn every_key_stands_in_a_known_section() {
+    for key in KEYS {
+        assert!(SECTIONS.contains(&key.section), "{key:?}");
+    }
+}
