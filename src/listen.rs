@@ -9,7 +9,7 @@ use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tracing::{debug, error, info, warn};
+use tracing::{error, info, warn};
 
 use crate::job::{Recorder, Rewriter};
 use crate::settings::{Listener, Protocol, Settings};
@@ -127,7 +127,6 @@ async fn session(
     match context.listener.protocol {
         Protocol::Smtp => smtp::session(stream, peer, context, shutdown).await,
     }
-    debug!(target: "linkgate::mail", client = %peer, "session ended");
     drop(permit);
 }
 

@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use message::Source;
 
-/// Octets that gather before they are written to the file.
-const BLOCK: usize = 128 << 10;
+/// Octets that gather before they are written to the file. Each session with a large message holds that many.
+const BLOCK: usize = 64 << 10;
 
 /// One message, without dot-stuffing.
 ///
@@ -44,6 +44,9 @@ impl Spool {
     /// # Errors
     /// The file cannot be made or written.
     pub fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        if self.file.is_some() && self.memory.capacity() == 0 {
+            self.memory.reserve_exact(BLOCK + BLOCK / 2);
+        }
         self.memory.extend_from_slice(bytes);
         if self.memory.len() >= self.threshold().saturating_add(BLOCK) {
             self.flush()?;
@@ -71,11 +74,7 @@ impl Spool {
         };
         file.write_all(&self.memory)?;
         self.written += self.memory.len() as u64;
-        if self.memory.capacity() > 2 * BLOCK {
-            self.memory = Vec::new();
-        } else {
-            self.memory.clear();
-        }
+        self.memory = Vec::new();
         Ok(())
     }
 

@@ -8,9 +8,8 @@ use std::time::{Duration, Instant};
 
 use link::{ClickBase, KeyRing, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::failure::{Failure, Phase};
-use linkgate::job::{Recorder, Rewriter, Stored};
+use linkgate::job::{Action, Job, Outcome, Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
-use linkgate::rewrite::{Action, Job, Outcome, Report};
 use linkgate::settings::{
     BareLineEnds, Click, ClientIp, Direction, Domains, Limits, Listener, Log, LogFormat, NextHop, OnError, Protocol,
     Settings,
@@ -233,6 +232,7 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
         },
         admin_listen: anywhere,
         store: PathBuf::new(),
+        rewriting: message::Options::default(),
         keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([7; 32], 0)),
         listeners: vec![],
@@ -294,12 +294,7 @@ impl Rewriter for Obedient {
             };
             Patch::new(vec![change]).unwrap()
         };
-        let mut outcome = Outcome {
-            action: Action::Forward,
-            patch: Patch::default(),
-            report: Report::default(),
-            references: Vec::new(),
-        };
+        let mut outcome = Outcome::default();
         match word {
             "insert" => outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(","))),
             "dot" => outcome.patch = insert(".leading\r\n".into()),

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use wire::{Answer, BareLineEnds, Event, PathLine, Printable, Session};
 
 use self::transaction::{Recipient, Transaction};
@@ -24,7 +24,7 @@ use crate::settings::{self, Settings};
 const COMMAND_BLOCK: usize = 16 << 10;
 
 /// Octets read at a time while message data is expected.
-const DATA_BLOCK: usize = 64 << 10;
+const DATA_BLOCK: usize = 32 << 10;
 
 /// Octets of the reply buffer that are kept between turns.
 const OUT_KEPT: usize = 4096;
@@ -61,10 +61,12 @@ pub(super) async fn session(
         data_octets: 0,
         context,
     };
-    if let Err(e) = conversation.run().await {
-        debug!(target: "linkgate::mail", client = %peer, helo = %Printable(&conversation.name), cause = %e, "client lost");
-    }
-    conversation.relay.quit().await;
+    let ended = conversation.run().await;
+    conversation.take_leave(ended.err());
+    let Conversation { client, relay, .. } = conversation;
+    // The client need not wait until the next hop has said goodbye.
+    drop(client);
+    relay.quit().await;
 }
 
 struct Conversation {
@@ -191,7 +193,7 @@ impl Conversation {
             Event::Xforward(line) => return self.xforward(line).await,
             Event::Data => self.data(),
             Event::Reset => {
-                self.transaction = None;
+                self.end_of_transaction();
                 Answer::OK.write(&mut self.out);
             }
             Event::Say(answer) => answer.write(&mut self.out),
@@ -209,7 +211,7 @@ impl Conversation {
     }
 
     async fn hello(&mut self, name: &[u8], extended: bool) -> Flow {
-        self.transaction = None;
+        self.end_of_transaction();
         self.name = name.get(..MAX_SHOWN).unwrap_or(name).to_vec();
         let listener = &self.context.listener;
         match self.relay.connect(&self.settings.limits).await {
@@ -390,6 +392,13 @@ impl Conversation {
         }
     }
 
+    /// What XFORWARD said holds up to here.
+    fn end_of_transaction(&mut self) {
+        self.transaction = None;
+        self.xforward.clear();
+        self.relay.end_of_transaction();
+    }
+
     fn complain(&self, failure: &Failure, id: &str) {
         warn!(
             target: "linkgate::mail",
@@ -397,9 +406,20 @@ impl Conversation {
             listener = %self.context.listener.listen,
             client = %self.peer,
             helo = %Printable(&self.name),
-            next_hop = ?self.context.listener.next_hop,
+            next_hop = %self.context.listener.next_hop,
             "{failure}"
         );
+    }
+
+    /// Notes a session that ended in the middle of something: no message came of it.
+    fn take_leave(&self, cause: Option<io::Error>) {
+        let id = self.transaction.as_ref().map_or("", Transaction::id);
+        let cause = cause.map_or_else(|| "connection closed".to_owned(), |e| e.to_string());
+        if self.session.in_transaction() {
+            info!(target: "linkgate::mail", id, client = %self.peer, helo = %Printable(&self.name), cause, "session ended before its message did");
+        } else {
+            debug!(target: "linkgate::mail", client = %self.peer, helo = %Printable(&self.name), cause, "session ended");
+        }
     }
 
     async fn flush(&mut self) -> io::Result<()> {

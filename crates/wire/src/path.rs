@@ -9,6 +9,8 @@ use std::borrow::Cow;
 pub struct PathLine<'a> {
     /// The whole line without its CRLF.
     pub line: &'a [u8],
+    /// What follows the colon.
+    text: &'a [u8],
     /// What stands between the angle brackets, less a source route.
     address: &'a [u8],
     /// What follows the path.
@@ -19,7 +21,8 @@ impl<'a> PathLine<'a> {
     /// Reads `line`, whose path begins at octet `path_at` (behind the colon).
     pub(crate) fn new(line: &'a [u8], path_at: usize) -> Self {
         let text = line.get(path_at..).unwrap_or_default().trim_ascii_start();
-        let (inside, parameters) = match text {
+        // Some write a name before the brackets, and some servers let it pass.
+        let (inside, parameters) = match behind_name(text).unwrap_or(text) {
             [b'<', inner @ ..] => match closing_bracket(inner) {
                 Some(at) => (inner.get(..at), inner.get(at + 1..)),
                 // No end: everything may be address. The next hop will refuse it.
@@ -35,6 +38,7 @@ impl<'a> PathLine<'a> {
         };
         Self {
             line,
+            text,
             address: without_route(inside.unwrap_or_default().trim_ascii()),
             parameters: parameters.unwrap_or_default(),
         }
@@ -44,6 +48,43 @@ impl<'a> PathLine<'a> {
     #[must_use]
     pub fn address(&self) -> Cow<'a, str> {
         String::from_utf8_lossy(self.address)
+    }
+
+    /// Names that may be the domain this mail ends up at, as they stand.
+    ///
+    /// For a plain address that is its domain. Mail servers read much more than that as an address (quoted local parts that
+    /// are unquoted and read again, `user%domain@relay`, comments, a name before the brackets): then it is every word of the
+    /// path, so that an odd spelling does not get a message past the policy of a domain.
+    pub fn domains(&self) -> impl Iterator<Item = Cow<'a, str>> + use<'a> {
+        let plain = self.plain_domain();
+        let words = if plain.is_some() { &b""[..] } else { self.text };
+        let odd = words.split(|b| !is_domain_octet(*b));
+        plain
+            .into_iter()
+            .chain(odd)
+            .filter(|word| !word.is_empty())
+            .map(String::from_utf8_lossy)
+    }
+
+    /// The domain, if nobody can read another one in this path.
+    fn plain_domain(&self) -> Option<&'a [u8]> {
+        let at = memchr::memchr(b'@', self.address)?;
+        let local = self.address.get(..at)?;
+        let domain = self.address.get(at + 1..)?;
+        let is_plain_local = |b: &u8| !b.is_ascii() || b.is_ascii_alphanumeric() || b"!#$%&'*+-/=?^_`{|}~.".contains(b);
+        let is_keyword = |p: &[u8]| {
+            let name = p.split(|b| *b == b'=').next().unwrap_or_default();
+            !name.is_empty() && name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+        };
+        let plain = behind_name(self.text).is_none()
+            && !local.is_empty()
+            && local.iter().all(is_plain_local)
+            && !local.contains(&b'%')
+            && !local.contains(&b'!')
+            && !domain.is_empty()
+            && (domain.iter().all(|b| is_domain_octet(*b)) || (domain.starts_with(b"[") && domain.ends_with(b"]")))
+            && self.parameters().all(is_keyword);
+        plain.then_some(domain)
     }
 
     /// The parameters of the line, as they stand.
@@ -105,12 +146,24 @@ impl<'a> PathLine<'a> {
     }
 }
 
+fn is_domain_octet(b: u8) -> bool {
+    !b.is_ascii() || b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_')
+}
+
 fn size_value(parameter: &[u8]) -> Option<u64> {
     let (name, value) = parameter.split_at_checked(5)?;
     if !name.eq_ignore_ascii_case(b"SIZE=") || !value.iter().all(u8::is_ascii_digit) {
         return None;
     }
     std::str::from_utf8(value).ok()?.parse().ok()
+}
+
+/// The path behind a name: `Some One <u@d.example>`.
+fn behind_name(text: &[u8]) -> Option<&[u8]> {
+    if text.starts_with(b"<") {
+        return None;
+    }
+    memchr::memmem::find(text, b" <").and_then(|at| text.get(at + 1..))
 }
 
 /// Where the path ends; a `>` within a quoted local part does not count.
@@ -164,10 +217,49 @@ mod tests {
             ("RCPT TO:<u@[IPv6:2001:db8::1]>", "u@[IPv6:2001:db8::1]"),
             ("RCPT TO:<postmaster>", "postmaster"),
             ("RCPT TO:<under_score@x_y.example", "under_score@x_y.example"),
+            ("RCPT TO:Some One <u@d.example> NOTIFY=NEVER", "u@d.example"),
+            ("MAIL FROM:u@d.example AUTH=<>", "u@d.example"),
             ("RCPT TO:< spaced@d.example >", "spaced@d.example"),
             ("RCPT TO:<用户@例子.example> NOTIFY=SUCCESS", "用户@例子.example"),
         ] {
             assert_eq!(address(line), wanted, "{line}");
+        }
+    }
+
+    #[test]
+    fn an_odd_spelling_does_not_hide_the_domain() {
+        let domains = |line: &str| match classify(line.as_bytes()) {
+            Command::Rcpt(p) => p.domains().map(|d| d.into_owned()).collect::<Vec<_>>(),
+            other => panic!("{line}: {other:?}"),
+        };
+        for plain in [
+            "RCPT TO:<u.on.test@d.test> ORCPT=rfc822;x@on.test",
+            "RCPT TO:u+a@d.test NOTIFY=NEVER",
+            "RCPT TO:<@on.test:u@d.test>",
+        ] {
+            assert_eq!(domains(plain), ["d.test"], "{plain}");
+        }
+        assert_eq!(domains("RCPT TO:<jörg@exämple.test>"), ["exämple.test"]);
+        for odd in [
+            "RCPT TO:User <u@on.test>",
+            "RCPT TO:x@off.test <u@on.test>",
+            "RCPT TO:x@on.test <u@off.test>",
+            "RCPT TO:<\"a <x@on.test>\"@off.test>",
+            "RCPT TO:<u@on.test(comment)>",
+            "RCPT TO:<u@ on.test>",
+            "RCPT TO:<u%on.test@off.test>",
+            "RCPT TO:<on.test!u@off.test>",
+            "RCPT TO:<on.test!u>",
+            "RCPT TO:<\"u@on.test\"@off.test>",
+            "RCPT TO:<u@on.test@off.test>",
+            "RCPT TO:<u@\"on.test\">",
+            "RCPT TO:<u@on.test",
+            "RCPT TO:u@on.test>",
+            "RCPT TO:<<u@on.test>>",
+            "RCPT TO:<u@on.test,x@off.test>",
+            "RCPT TO:<group:u@on.test;>",
+        ] {
+            assert!(domains(odd).iter().any(|d| d == "on.test"), "{odd}: {:?}", domains(odd));
         }
     }
 

@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use link::{Policy, Rewrite};
-use message::{Patch, Source};
+use message::Source;
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
 use wire::{Answer, DataEnd, PathLine, Printable, Reply};
 
 use super::{Conversation, Flow};
 use crate::failure::{Cause, Failure, Phase};
-use crate::job::Rewriter;
+use crate::job::{Action, Job, Outcome, Report, Rewriter};
 use crate::mail_id;
-use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
 
@@ -53,12 +52,29 @@ pub(super) struct Recipient {
 impl Recipient {
     pub(super) fn new(path: &PathLine<'_>, settings: &Settings) -> Self {
         let address = path.address().into_owned();
-        let policy = settings
-            .domains
-            .policy(&address)
-            .filter(|p| p.rewrite != Rewrite::Off)
-            .cloned();
-        Self { address, policy }
+        let on = |address: &str| {
+            settings
+                .domains
+                .policy(address)
+                .filter(|p| p.rewrite != Rewrite::Off)
+                .cloned()
+        };
+        let mut found = path.domains().filter_map(|domain| {
+            let policy = on(&format!("@{domain}"))?;
+            Some((policy, domain))
+        });
+        match found.next() {
+            // Named in a way that leads to the same policy for whoever asks again.
+            Some((policy, domain)) if on(&address).is_none() => Self {
+                address: format!("{address}@{domain}"),
+                policy: Some(policy),
+            },
+            Some((policy, _)) => Self {
+                address,
+                policy: Some(policy),
+            },
+            None => Self { address, policy: None },
+        }
     }
 
     /// Whether one copy of a message is right for both.
@@ -161,11 +177,10 @@ impl Conversation {
                 _ => failure.answer().write_with_id(transaction.id(), &mut self.out),
             }
         }
-        self.relay.end_of_transaction();
         let reply = self.out.get(said_from..).unwrap_or_default();
         let code = Reply::read(reply).ok().flatten().map_or(451, |(_, reply)| reply.code);
         self.log(&transaction, &story, end, octets_in, reply);
-        self.xforward.clear();
+        self.end_of_transaction();
         if code / 100 == 2 {
             self.record(transaction, story);
         }
@@ -222,7 +237,7 @@ impl Conversation {
     /// Has the message rewritten, if any of its recipients wants that.
     async fn judge(&self, transaction: &Transaction, spool: &Arc<Spool>) -> Result<Outcome, Failure> {
         if transaction.first().is_none_or(|first| first.policy.is_none()) {
-            return Ok(unchanged());
+            return Ok(Outcome::default());
         }
         let recipients: Vec<String> = transaction.recipients.iter().map(|r| r.address.clone()).collect();
         if spool.len() <= INLINE {
@@ -243,7 +258,7 @@ impl Conversation {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {
                 warn!(target: "linkgate::mail", id, "passing the message on unchanged: {failure}");
-                Ok(unchanged())
+                Ok(Outcome::default())
             }
         }
     }
@@ -335,16 +350,6 @@ impl Conversation {
                 })
                 .collect(),
         });
-    }
-}
-
-/// The message goes on as it came.
-fn unchanged() -> Outcome {
-    Outcome {
-        action: Action::Forward,
-        patch: Patch::default(),
-        report: Report::default(),
-        references: Vec::new(),
     }
 }
 
