@@ -11,5 +11,6 @@ pub mod listen;
 pub mod mail_id;
 pub mod record;
 pub mod relay;
+pub mod rewrite;
 pub mod settings;
 pub mod spool;

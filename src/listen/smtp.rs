@@ -173,6 +173,14 @@ impl Conversation {
                 }
                 return Flow::Continue;
             }
+            Event::EndOfData(end) => {
+                if let Some(transaction) = self.transaction.take() {
+                    return self.complete(transaction, end).await;
+                }
+                // Data without a transaction cannot be; if it were, nothing may be promised for it.
+                Answer::INTERNAL.write(&mut self.out);
+                return Flow::Continue;
+            }
             _ => {}
         }
         if self.settle().await == Flow::Close {
@@ -195,13 +203,7 @@ impl Conversation {
                 answer.write(&mut self.out);
                 return Flow::Close;
             }
-            Event::EndOfData(end) => {
-                if let Some(transaction) = self.transaction.take() {
-                    return self.complete(transaction, end).await;
-                }
-                Answer::INTERNAL.write(&mut self.out);
-            }
-            Event::Mail(_) | Event::Rcpt(_) | Event::Content(_) => {}
+            Event::Mail(_) | Event::Rcpt(_) | Event::Content(_) | Event::EndOfData(_) => {}
         }
         Flow::Continue
     }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use link::{Policy, Rewrite};
-use message::Source;
+use message::{Patch, Source};
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
 use wire::{Answer, DataEnd, PathLine, Printable, Reply};
 
 use super::{Conversation, Flow};
 use crate::failure::{Cause, Failure, Phase};
-use crate::job::{Action, Job, Outcome, Report, Rewriter};
+use crate::job::Rewriter;
 use crate::mail_id;
+use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
 
@@ -221,7 +222,7 @@ impl Conversation {
     /// Has the message rewritten, if any of its recipients wants that.
     async fn judge(&self, transaction: &Transaction, spool: &Arc<Spool>) -> Result<Outcome, Failure> {
         if transaction.first().is_none_or(|first| first.policy.is_none()) {
-            return Ok(Outcome::default());
+            return Ok(unchanged());
         }
         let recipients: Vec<String> = transaction.recipients.iter().map(|r| r.address.clone()).collect();
         if spool.len() <= INLINE {
@@ -242,7 +243,7 @@ impl Conversation {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {
                 warn!(target: "linkgate::mail", id, "passing the message on unchanged: {failure}");
-                Ok(Outcome::default())
+                Ok(unchanged())
             }
         }
     }
@@ -334,6 +335,16 @@ impl Conversation {
                 })
                 .collect(),
         });
+    }
+}
+
+/// The message goes on as it came.
+fn unchanged() -> Outcome {
+    Outcome {
+        action: Action::Forward,
+        patch: Patch::default(),
+        report: Report::default(),
+        references: Vec::new(),
     }
 }
 
