@@ -412,6 +412,22 @@ fn the_log_is_copied_into_the_file_in_quiet_moments() {
 }
 
 #[test]
+fn the_log_stays_small_without_a_quiet_moment() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("s.db");
+    let store = Store::open(&path).unwrap();
+    // One commit for each click writes several pages each time: some 40 MiB of log if nothing held it back.
+    std::thread::scope(|s| {
+        for thread in 0..2u128 {
+            let store = &store;
+            s.spawn(move || (0..1200).for_each(|n| store.record_click(click(thread * 10_000 + n)).wait().unwrap()));
+        }
+    });
+    let log = fs::metadata(folder.path().join("s.db-wal")).unwrap().len();
+    assert!(store.counts().commits > 1000 && log < 20 << 20, "{log} octets of log, {:?}", store.counts());
+}
+
+#[test]
 fn killed_at_any_time_every_acknowledged_click_is_there() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("s.db");

@@ -43,7 +43,7 @@ pub(crate) fn open_writing(path: &Path) -> Result<Connection, StoreError> {
     conn.pragma_update(None, "synchronous", "full").map_err(sql)?;
     // A commit never pays for a checkpoint: the writer runs them between commits.
     conn.pragma_update(None, "wal_autocheckpoint", 0).map_err(sql)?;
-    conn.pragma_update(None, "journal_size_limit", 64 << 20).map_err(sql)?;
+    conn.pragma_update(None, "journal_size_limit", 32 << 20).map_err(sql)?;
     conn.pragma_update(None, "cache_size", -4096).map_err(sql)?;
     if version < VERSION {
         migrate(&mut conn, path)?;

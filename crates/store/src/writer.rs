@@ -19,8 +19,9 @@ const GROUP: usize = 1024;
 /// How long a commit waits for another process' lock: someone waits for the answer.
 const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
-/// After this many items the log is copied into the file even if there is no quiet moment.
-const CHECKPOINT_ITEMS: usize = 4096;
+/// So many pages of log (16 MiB) are copied into the file even if there is no quiet moment. The log is written from its
+/// start again after that, and a file that keeps its size is cheaper to sync.
+const CHECKPOINT_PAGES: i64 = 4096;
 
 /// A quiet moment: time to copy the log into the file.
 const IDLE: Duration = Duration::from_millis(500);
@@ -81,8 +82,10 @@ pub(crate) struct Writer {
     backlog: Vec<Item>,
     backlog_octets: usize,
     failing: Option<Failing>,
-    /// Items committed since the last complete checkpoint.
-    unchecked: usize,
+    /// The log has pages that are not in the file.
+    unchecked: bool,
+    /// Pages of log when a reader last stood in the way of a checkpoint.
+    blocked_at: i64,
 }
 
 struct Failing {
@@ -103,7 +106,8 @@ impl Writer {
             backlog: Vec::new(),
             backlog_octets: 0,
             failing: None,
-            unchecked: 0,
+            unchecked: false,
+            blocked_at: 0,
         }
     }
 
@@ -120,7 +124,7 @@ impl Writer {
                     group.push(first);
                     group.extend(queue.try_iter().take(GROUP - 1));
                     self.take(group);
-                    if self.unchecked >= CHECKPOINT_ITEMS {
+                    if self.checkpoint_is_due() {
                         self.checkpoint();
                     }
                 }
@@ -135,7 +139,7 @@ impl Writer {
     fn patience(&self) -> Option<Duration> {
         match &self.failing {
             Some(failing) => Some(failing.retry.saturating_duration_since(Instant::now())),
-            None => (self.unchecked > 0).then_some(IDLE),
+            None => self.unchecked.then_some(IDLE),
         }
     }
 
@@ -183,7 +187,7 @@ impl Writer {
     }
 
     fn answer(&mut self, items: Vec<Item>, bad: Vec<(usize, rusqlite::Error)>) {
-        self.unchecked += items.len();
+        self.unchecked = true;
         self.shared.commits.fetch_add(1, Ordering::Relaxed);
         self.shared.waiting.store(0, Ordering::Relaxed);
         // Before the answers: who waited for one may look at the state next.
@@ -269,14 +273,32 @@ impl Writer {
         self.shared.waiting.store(self.backlog.len() as u64, Ordering::Relaxed);
     }
 
+    /// Whether the log has grown enough since the last checkpoint, or the last one that a reader stood in the way of.
+    fn checkpoint_is_due(&mut self) -> bool {
+        let Some((pages, copied)) = self.wal("PRAGMA wal_checkpoint(NOOP)") else {
+            return false;
+        };
+        if pages < self.blocked_at {
+            // The log has begun anew.
+            self.blocked_at = 0;
+        }
+        pages - copied.max(self.blocked_at) >= CHECKPOINT_PAGES
+    }
+
     /// Copies the log into the file as far as no reader stands in the way; never waits for one.
     fn checkpoint(&mut self) {
-        let Some(conn) = &self.conn else { return };
-        let done = conn.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |r| {
-            Ok(r.get::<_, i64>(1)? == r.get::<_, i64>(2)?)
-        });
-        // What could not be copied is tried again in the next quiet moment. A failing disk shows at the next commit.
-        self.unchecked = usize::from(!matches!(done, Ok(true)));
+        // What could not be copied is tried again later. A failing disk shows at the next commit.
+        let Some((pages, copied)) = self.wal("PRAGMA wal_checkpoint(PASSIVE)") else {
+            return;
+        };
+        self.unchecked = copied < pages;
+        self.blocked_at = if self.unchecked { pages } else { 0 };
+    }
+
+    /// Pages in the log, and how many of them are in the file.
+    fn wal(&self, pragma: &str) -> Option<(i64, i64)> {
+        let mut statement = self.conn.as_ref()?.prepare_cached(pragma).ok()?;
+        statement.query_row([], |r| Ok((r.get(1)?, r.get(2)?))).ok()
     }
 
     /// The queue is closed: what waits gets its last chance.
