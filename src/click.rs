@@ -4,7 +4,6 @@ mod client;
 mod page;
 
 use std::borrow::Cow;
-use std::fmt::{self, Display, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -15,10 +14,10 @@ use link::{OpenError, Opened, Opener};
 use ring::rand::SystemRandom;
 use store::{ClickRow, Outcome};
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use crate::http::Peer;
-use crate::record::{Kept, Ledger, event_id};
+use crate::record::{Ledger, event_id};
 use crate::settings::Settings;
 
 /// Octets of `User-Agent` that are recorded.
@@ -118,7 +117,19 @@ impl ClickPages {
         let Some(response) = redirect(&opened) else {
             return self.refuse(&Refusal::NotOurs(OpenError::Malformed), client.as_deref());
         };
-        self.record(&opened, request, method, client, began).await;
+        let click = Click {
+            opened,
+            method,
+            client,
+            user_agent: user_agent(request),
+            random: self.random.clone(),
+            began,
+        };
+        // A task of its own: a click counts, and is logged, even if the reader does not wait for the answer.
+        let recorded = tokio::spawn(click.record(self.ledger.clone())).await;
+        if let Err(e) = recorded {
+            error!(target: "linkgate::click", error = %e, "click not recorded");
+        }
         self.counts.redirected.fetch_add(1, Ordering::Relaxed);
         response
     }
@@ -144,55 +155,6 @@ impl ClickPages {
         }
     }
 
-    async fn record<B>(
-        &self,
-        opened: &Opened,
-        request: &Request<B>,
-        method: store::Method,
-        client: Option<String>,
-        began: Instant,
-    ) {
-        let at_us = now_us();
-        let Ok(event_id) = event_id(at_us, &self.random) else {
-            // Without random numbers no row can be told from another. The reader must not suffer for it.
-            error!(target: "linkgate::click", mail_id = %Escaped(&opened.message().message_id), "no random numbers: click not stored");
-            return;
-        };
-        let message = opened.message();
-        let (url, host) = opened.target().map_or(("", ""), |t| (t.as_str(), t.host()));
-        let row = ClickRow {
-            event_id,
-            at_us,
-            user: message.recipient.clone(),
-            url: url.to_owned(),
-            host: host.to_owned(),
-            mail_id: message.message_id.clone(),
-            sender: message.sender.clone(),
-            policy_domain: message.domain.clone(),
-            user_agent: user_agent(request),
-            client_ip: client.clone(),
-            method,
-            outcome: Outcome::Redirected,
-        };
-        let kept = self.ledger.click(row).await;
-        info!(
-            target: "linkgate::click",
-            event_id = %event_id,
-            outcome = Outcome::Redirected.as_str(),
-            kept = kept.as_str(),
-            mail_id = %Escaped(&message.message_id),
-            user = %Escaped(message.recipient.as_deref().unwrap_or("-")),
-            host = %Escaped(host),
-            client = client.as_deref().unwrap_or("-"),
-            method = method.as_str(),
-            ms = began.elapsed().as_millis() as u64,
-            "click"
-        );
-        if kept != Kept::Stored {
-            warn!(target: "linkgate::click", event_id = %event_id, kept = kept.as_str(), "the store did not take the click in time");
-        }
-    }
-
     fn refuse(&self, refusal: &Refusal, client: Option<&str>) -> Response<Body> {
         let client = client.unwrap_or("-");
         match refusal {
@@ -204,7 +166,7 @@ impl ClickPages {
             Refusal::TargetMissing { mail_id } => {
                 self.counts.target_missing.fetch_add(1, Ordering::Relaxed);
                 error!(
-                    target: "linkgate::click", outcome = "target-missing", mail_id = %Escaped(mail_id), client,
+                    target: "linkgate::click", outcome = "target-missing", mail_id, client,
                     "a genuine link refers to a target that is not in the store: was an older copy of it put back?"
                 );
                 page::not_found()
@@ -212,12 +174,63 @@ impl ClickPages {
             Refusal::Unavailable { mail_id, why } => {
                 self.counts.unavailable.fetch_add(1, Ordering::Relaxed);
                 error!(
-                    target: "linkgate::click", outcome = "unavailable", mail_id = %Escaped(mail_id), client, error = why,
+                    target: "linkgate::click", outcome = "unavailable", mail_id, client, error = why,
                     "the target of a link could not be looked up"
                 );
                 page::unavailable()
             }
         }
+    }
+}
+
+/// A click on its way into the store.
+struct Click {
+    opened: Opened,
+    method: store::Method,
+    client: Option<String>,
+    user_agent: String,
+    random: SystemRandom,
+    began: Instant,
+}
+
+impl Click {
+    async fn record(self, ledger: Ledger) {
+        let at_us = now_us();
+        let message = self.opened.message();
+        let Ok(event_id) = event_id(at_us, &self.random) else {
+            // Without random numbers no row can be told from another. The reader must not suffer for it.
+            error!(target: "linkgate::click", mail_id = message.message_id, "no random numbers: click not stored");
+            return;
+        };
+        let (url, host) = self.opened.target().map_or(("", ""), |t| (t.as_str(), t.host()));
+        let row = ClickRow {
+            event_id,
+            at_us,
+            user: message.recipient.clone(),
+            url: url.to_owned(),
+            host: host.to_owned(),
+            mail_id: message.message_id.clone(),
+            sender: message.sender.clone(),
+            policy_domain: message.domain.clone(),
+            user_agent: self.user_agent,
+            client_ip: self.client.clone(),
+            method: self.method,
+            outcome: Outcome::Redirected,
+        };
+        let kept = ledger.click(row).await;
+        info!(
+            target: "linkgate::click",
+            event_id = %event_id,
+            outcome = Outcome::Redirected.as_str(),
+            kept = kept.as_str(),
+            mail_id = message.message_id,
+            user = message.recipient.as_deref().unwrap_or("-"),
+            host,
+            client = self.client.as_deref().unwrap_or("-"),
+            method = self.method.as_str(),
+            ms = self.began.elapsed().as_millis() as u64,
+            "click"
+        );
     }
 }
 
@@ -229,34 +242,11 @@ fn redirect(opened: &Opened) -> Option<Response<Body>> {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
     response.headers_mut().insert(header::LOCATION, location);
+    // Said, so that HEAD says it as well.
+    response
+        .headers_mut()
+        .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     Some(response)
-}
-
-/// A stranger's text for the log or a terminal: whatever could steer one is written as an escape.
-///
-/// Those are control characters, line and paragraph separators, and what turns the direction of writing.
-#[derive(Debug, Clone, Copy)]
-pub struct Escaped<'a>(pub &'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match steers(c) {
-                true => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-                false => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether a character could steer a terminal or hide what stands next to it.
-pub(crate) fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-        )
 }
 
 fn user_agent<B>(request: &Request<B>) -> String {
@@ -284,19 +274,6 @@ fn now_us() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_steers_a_terminal_is_escaped_and_nothing_else() {
-        let nasty = "a\u{1b}[31m\r\n\u{9b}2J\u{202e}\u{2028}z";
-        assert_eq!(
-            Escaped(nasty).to_string(),
-            r"a\u{1b}[31m\u{d}\u{a}\u{9b}2J\u{202e}\u{2028}z"
-        );
-        assert_eq!(
-            Escaped("J\u{fc}rgen \u{65e5}\u{672c}").to_string(),
-            "J\u{fc}rgen \u{65e5}\u{672c}"
-        );
-    }
 
     #[test]
     fn user_agents_are_cut_between_characters() {

@@ -1,6 +1,6 @@
 //! `linkgate clicks`: the click log as a table, CSV or lines of JSON.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Display, Write as _};
 use std::io::{self, Write};
 
 use jiff::civil::DateTime;
@@ -8,8 +8,6 @@ use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::Serialize;
 use store::{ClickQuery, ClickRow, Reader, StoreError};
-
-use crate::click::{Escaped, steers};
 
 /// What was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -220,6 +218,33 @@ fn json_line(fields: &Fields<'_>, line: &mut String) -> io::Result<()> {
     Ok(())
 }
 
+/// A stranger's text for a terminal: whatever could steer one is written as an escape.
+///
+/// Those are control characters, line and paragraph separators, and what turns the direction of writing.
+#[derive(Debug, Clone, Copy)]
+struct Escaped<'a>(&'a str);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            match steers(c) {
+                true => write!(f, "\\u{{{:x}}}", u32::from(c))?,
+                false => f.write_char(c)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a character could steer a terminal or hide what stands next to it.
+fn steers(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -240,6 +265,19 @@ mod tests {
             method: Method::Get,
             outcome: Outcome::Redirected,
         }
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_escaped_and_nothing_else() {
+        let nasty = "a\u{1b}[31m\r\n\u{9b}2J\u{202e}\u{2028}z";
+        assert_eq!(
+            Escaped(nasty).to_string(),
+            r"a\u{1b}[31m\u{d}\u{a}\u{9b}2J\u{202e}\u{2028}z"
+        );
+        assert_eq!(
+            Escaped("J\u{fc}rgen \u{65e5}\u{672c}").to_string(),
+            "J\u{fc}rgen \u{65e5}\u{672c}"
+        );
     }
 
     #[test]

@@ -126,8 +126,9 @@ where
         let accepted = tokio::select! {
             biased;
             () = stopping(&mut shutdown) => break,
-            accepted = accept(&listener, &permits) => accepted,
+            // Before the next one: under load there always is a next one, and what has ended still takes up room.
             Some(_) = open.join_next() => continue,
+            accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {
             Ok((stream, peer, permit)) => {
@@ -220,11 +221,7 @@ fn admin(ledger: Ledger) -> Router {
 async fn healthz(State(ledger): State<Ledger>) -> impl IntoResponse {
     let (status, word, why) = match ledger.store().health() {
         Health::Writing => (StatusCode::OK, "ok", "writing".to_owned()),
-        Health::Failing(why) => (
-            StatusCode::OK,
-            "ok",
-            format!("failing: {}", crate::click::Escaped(&why)),
-        ),
+        Health::Failing(why) => (StatusCode::OK, "ok", format!("failing: {why}")),
         Health::Dead => (StatusCode::SERVICE_UNAVAILABLE, "failed", "dead".to_owned()),
     };
     let counts = ledger.store().counts();

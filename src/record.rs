@@ -16,6 +16,8 @@ use ring::rand::{SecureRandom, SystemRandom};
 use store::{ClickRow, EventId, Health, MessageRow, Notice, ReferenceRow, Store, StoreError};
 use tracing::{error, info, warn};
 
+use crate::failure::{Cause, Failure, Phase};
+use crate::job::{Recorder, Stored};
 use spill::Spill;
 
 /// How long a reader waits for the commit of the click. A healthy store needs a few milliseconds.
@@ -128,7 +130,10 @@ impl Ledger {
         match spilled {
             Ok(Ok(())) => {
                 self.0.spilled.fetch_add(1, Ordering::Relaxed);
-                self.bring_back();
+                if self.bring_back() {
+                    let file = self.0.spill.path().display();
+                    warn!(target: "linkgate::store", why, %file, "clicks are put beside the store until it takes them");
+                }
                 Kept::Spilled
             }
             Ok(Err(e)) => self.lose(&row, &format!("{why}; and {}: {e}", self.0.spill.path().display())),
@@ -163,17 +168,17 @@ impl Ledger {
 
     fn lose(&self, row: &ClickRow, why: &str) -> Kept {
         self.0.lost.fetch_add(1, Ordering::Relaxed);
-        // The log is the last place this click can be found in, so it gets all of it. JSON escapes what needs it.
+        // The log is the last place this click can be found in, so it gets all of it.
         let click = serde_json::to_string(row).unwrap_or_default();
-        error!(target: "linkgate::store", click = crate::click::Escaped(&click).to_string(), why, "click not stored");
+        error!(target: "linkgate::store", click, why, "click not stored");
         Kept::Lost
     }
 
     /// Starts the thread that takes spilled clicks back, if it is not at work already. It ends when none is left, or
-    /// with the ledger.
-    fn bring_back(&self) {
+    /// with the ledger. True when it was not.
+    fn bring_back(&self) -> bool {
         if self.0.returning.swap(true, Ordering::AcqRel) {
-            return;
+            return false;
         }
         let inner = Arc::downgrade(&self.0);
         let thread = thread::Builder::new()
@@ -183,6 +188,20 @@ impl Ledger {
             self.0.returning.store(false, Ordering::Release);
             warn!(target: "linkgate::store", error = %e, "spilled clicks stay in their file until the next spill or start");
         }
+        true
+    }
+}
+
+impl Recorder for Ledger {
+    fn store_references(&self, rows: Vec<ReferenceRow>) -> Stored<'_> {
+        Box::pin(async move {
+            let stored = Ledger::store_references(self, rows).await;
+            stored.map_err(|e| Failure::ours(Phase::References, Cause::Other(e.into())))
+        })
+    }
+
+    fn message(&self, row: MessageRow) {
+        Ledger::message(self, row);
     }
 }
 
@@ -218,21 +237,16 @@ fn bring_back(inner: &Weak<Inner>) {
         }
         let taken = inner.spill.take(
             |rows| {
-                // In groups that leave room in the queue for clicks that happen now.
-                for group in rows.chunks(1024) {
-                    let receipts: Vec<_> = group.iter().map(|row| inner.store.record_click(row.clone())).collect();
-                    receipts.into_iter().try_for_each(|receipt| match receipt.wait() {
-                        Err(StoreError::Row(why)) => {
-                            warn!(target: "linkgate::store", %why, "spilled click not stored");
-                            Ok(())
-                        }
-                        other => other,
-                    })?;
-                }
-                Ok(())
+                let receipts: Vec<_> = rows.into_iter().map(|row| inner.store.record_click(row)).collect();
+                receipts.into_iter().try_for_each(|receipt| match receipt.wait() {
+                    Err(StoreError::Row(why)) => {
+                        warn!(target: "linkgate::store", %why, "spilled click not stored");
+                        Ok(())
+                    }
+                    other => other,
+                })
             },
             |line| {
-                let line = crate::click::Escaped(line).to_string();
                 warn!(target: "linkgate::store", line, "not a click, left out: the file of spilled clicks was cut");
             },
         );

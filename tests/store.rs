@@ -519,7 +519,7 @@ proptest! {
             .collect();
         for row in &rows {
             // Not waited for one by one: the order of handing in is the order of rows.
-            let _ = store.record_click(row.clone());
+            drop(store.record_click(row.clone()));
         }
         store.flush().wait().unwrap();
         let same = |asked: Option<&str>, value: Option<&str>| {

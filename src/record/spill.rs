@@ -10,6 +10,9 @@ use store::ClickRow;
 /// The file may grow to this many octets; what comes on top is refused.
 const LIMIT: u64 = 256 << 20;
 
+/// Rows handed over at a time: leaves room in the store's queue for clicks that happen meanwhile.
+const GROUP: usize = 1024;
+
 /// A file that rows are appended to, durably, and taken from in one go.
 #[derive(Debug)]
 pub(super) struct Spill {
@@ -56,7 +59,9 @@ impl Spill {
 
     /// Appends a row; it is on disk when this returns. Blocks for a disk sync, which concurrent callers share.
     pub(super) fn append(&self, row: &ClickRow) -> io::Result<()> {
-        let mut line = serde_json::to_vec(row)?;
+        // A line end in front as well: the line before may have been cut, by a crash or a full disk.
+        let mut line = vec![b'\n'];
+        serde_json::to_writer(&mut line, row)?;
         line.push(b'\n');
         let mine = {
             let mut writing = self.writing();
@@ -78,7 +83,6 @@ impl Spill {
             else {
                 return Err(io::Error::other("no file"));
             };
-            // One write call per line: a line cut by a crash can only be the last.
             file.write_all(&line)?;
             *octets += line.len() as u64;
             *appended += 1;
@@ -102,12 +106,13 @@ impl Spill {
         Ok(())
     }
 
-    /// Hands all rows to `store` and forgets them once it says that they are kept. Lines that are no rows go to `broken`.
+    /// Hands all rows to `store`, a group at a time, and forgets them once it has kept them all. Lines that are no rows
+    /// go to `broken`.
     ///
-    /// Returns how many rows were kept. Rows may be handed over twice when this is cut short.
+    /// Returns how many rows were kept. Rows may be handed over again after an error or a crash.
     pub(super) fn take(
         &self,
-        store: impl FnOnce(Vec<ClickRow>) -> Result<(), store::StoreError>,
+        mut store: impl FnMut(Vec<ClickRow>) -> Result<(), store::StoreError>,
         mut broken: impl FnMut(&str),
     ) -> Result<usize, TakeError> {
         // A file left over from a take that was cut short comes first.
@@ -123,16 +128,23 @@ impl Spill {
                 Err(e) => return Err(e.into()),
             }
         }
-        let mut rows = Vec::new();
-        for line in BufReader::new(File::open(&self.taken)?).split(b'\n') {
-            let line = line?;
-            match serde_json::from_slice(&line) {
-                Ok(row) => rows.push(row),
-                Err(_) => broken(&String::from_utf8_lossy(&line)),
+        let mut count = 0;
+        let mut lines = BufReader::new(File::open(&self.taken)?).split(b'\n');
+        loop {
+            let group = lines.by_ref().take(GROUP).collect::<Result<Vec<_>, _>>()?;
+            if group.is_empty() {
+                break;
             }
+            let mut rows = Vec::with_capacity(group.len());
+            for line in group.into_iter().filter(|line| !line.is_empty()) {
+                match serde_json::from_slice(&line) {
+                    Ok(row) => rows.push(row),
+                    Err(_) => broken(&String::from_utf8_lossy(&line)),
+                }
+            }
+            count += rows.len();
+            store(rows)?;
         }
-        let count = rows.len();
-        store(rows)?;
         fs::remove_file(&self.taken)?;
         Ok(count)
     }
@@ -224,18 +236,17 @@ mod tests {
         spill.append(&row(1)).unwrap();
         let whole = fs::read(spill.path()).unwrap();
         fs::write(spill.path(), [&whole[..], &whole[..20]].concat()).unwrap();
-        let mut broken = Vec::new();
+        // The next run adds to what the last one left.
         let again = Spill::beside(&store);
-        let count = again
-            .take(
-                |rows| {
-                    assert_eq!(rows, [row(1)]);
-                    Ok(())
-                },
-                |line| broken.push(line.len()),
-            )
-            .unwrap();
-        assert_eq!((count, broken), (1, vec![20]));
+        again.append(&row(2)).unwrap();
+        let (mut seen, mut broken) = (Vec::new(), Vec::new());
+        let keep = |rows| {
+            seen.extend(rows);
+            Ok(())
+        };
+        let count = again.take(keep, |line| broken.push(line.to_owned())).unwrap();
+        assert_eq!((count, seen), (2, vec![row(1), row(2)]));
+        assert_eq!(broken.len(), 1);
     }
 
     #[test]

@@ -143,7 +143,7 @@ pub fn resolve(raw: &str, how: &Resolve<'_>) -> Resolved {
     let text: &str = &text;
     if let Some((scheme, rest)) = scheme_of(text) {
         if WEB.iter().any(|s| scheme.eq_ignore_ascii_case(s)) {
-            return how.web(text);
+            return how.web(text, rest);
         }
         if let Some(reason) = left_alone(scheme, rest) {
             return Resolved::Leave(reason);
@@ -159,17 +159,18 @@ pub fn resolve(raw: &str, how: &Resolve<'_>) -> Resolved {
         let scheme: String = scheme.chars().take(MAX_SCHEME).collect();
         return Resolved::Inert(scheme.to_ascii_lowercase());
     }
+    if names_host(text) {
+        let scheme = how.base.map_or("https", Target::scheme);
+        return how.web(&format!("{scheme}:{text}"), text);
+    }
     if how.base.is_some() {
-        return how.web(text);
+        return how.web(text, text);
     }
     if text.is_empty() {
         return Resolved::Leave(LeaveReason::Empty);
     }
-    if text.starts_with("//") || text.starts_with("/\\") || text.starts_with("\\/") || text.starts_with("\\\\") {
-        return how.web(&format!("https:{text}"));
-    }
     if let Some(mended) = behind_signs(text) {
-        return how.web(mended);
+        return how.web(mended, mended);
     }
     if text.starts_with('#') {
         return Resolved::Leave(LeaveReason::Fragment);
@@ -184,17 +185,19 @@ const WEB: [&str; 3] = ["http", "https", "ftp"];
 const MAX_SCHEME: usize = 64;
 
 impl Resolve<'_> {
-    fn parse(&self, text: &str) -> Option<Target> {
-        let url = Url::options()
-            .base_url(self.base.map(Target::url))
-            .encoding_override(self.query_encoding)
-            .parse(text)
-            .ok()?;
-        Target::new(url).ok()
+    fn parse(&self, text: &str, base: Option<&Target>) -> Option<Target> {
+        let options = Url::options()
+            .base_url(base.map(Target::url))
+            .encoding_override(self.query_encoding);
+        Target::new(options.parse(text).ok()?).ok()
     }
 
-    fn web(&self, text: &str) -> Resolved {
-        self.parse(text)
+    /// A web URL or a reference; `rest` is what follows its scheme.
+    fn web(&self, text: &str, rest: &str) -> Resolved {
+        // What names a host takes nothing but the scheme from a base, and that stands in `text` by now. To give the base all the
+        // same would make `///host` an error in the `url` crate; to browsers it is `//host`.
+        let base = self.base.filter(|_| !names_host(rest));
+        self.parse(text, base)
             .map_or_else(|| Resolved::Inert("invalid".into()), Resolved::Web)
     }
 
@@ -208,7 +211,7 @@ impl Resolve<'_> {
         if authority.contains('@') && authority.len() == text.len() && !authority.contains(':') {
             return None;
         }
-        let target = self.parse(&format!("http://{text}"))?;
+        let target = self.parse(&format!("http://{text}"), None)?;
         let named = match target.url.host()? {
             Host::Domain(name) => {
                 let name = name.trim_end_matches('.');
@@ -250,6 +253,12 @@ fn scheme_of(text: &str) -> Option<(&str, &str)> {
     let sound = octets.next()?.is_ascii_alphabetic()
         && octets.all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     sound.then_some((scheme, rest))
+}
+
+/// Whether a host comes next: two slashes, of which either may be a backslash.
+fn names_host(rest: &str) -> bool {
+    let slash = |b: &u8| matches!(b, b'/' | b'\\');
+    matches!(rest.as_bytes(), [a, b, ..] if slash(a) && slash(b))
 }
 
 fn left_alone(scheme: &str, rest: &str) -> Option<LeaveReason> {
@@ -446,6 +455,14 @@ mod tests {
             ("mailto:a@b", "leave mailto"),
             ("javascript:x", "inert javascript"),
             ("//[", "inert invalid"),
+            ("///c.example/x", "https://c.example/x"),
+            ("https:///c.example/x", "https://c.example/x"),
+            ("https:/\\c.example/x", "https://c.example/x"),
+            ("https:/portal", "https://b.example/portal"),
+            (
+                "\"https://c.example/\"",
+                "https://b.example/dir/%22https://c.example/%22",
+            ),
         ] {
             assert_eq!(under(base, raw), want, "{raw:?}");
         }

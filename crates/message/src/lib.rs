@@ -3,8 +3,24 @@
 //! Nothing here knows recipients, policy, tokens, keys, sockets, files or time: whoever calls says what becomes of a link.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod autolink;
+mod charset;
+mod header;
+mod html;
+mod mapped;
 mod patch;
+mod plan;
+mod quirk;
+mod scan;
+mod site;
 mod source;
+mod text;
+mod transfer;
 
 pub use patch::{Change, Overlap, Patch, Segment};
+pub use plan::{Ambiguous, Options, PlanError, Planned, plan, scan_source};
+pub use quirk::{Quirk, Quirks};
+pub use scan::{Kind, MAX_DEPTH, MAX_HEADER, MAX_PARTS, Part, PartMap, Scanner, scan};
+pub use site::{Judge, Ruling, Site, Use};
 pub use source::Source;
+pub use transfer::Coding;

@@ -32,3 +32,13 @@ impl Source for [u8] {
             .ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
     }
 }
+
+impl<T: Source + ?Sized> Source for &T {
+    fn len(&self) -> u64 {
+        (**self).len()
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
+        (**self).read(range)
+    }
+}

@@ -1,6 +1,6 @@
 //! Opening the file: what it must be, and the steps that bring it up to date.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::Path;
 use std::time::Duration;
@@ -24,8 +24,8 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Opens the file for writing; makes it, readable by its owner only, where there is none; brings its schema up to date.
 pub(crate) fn open_writing(path: &Path) -> Result<Connection, StoreError> {
-    prove_folder(path)?;
-    create_private(path)?;
+    let folder = prove_folder(path)?;
+    create_private(path, folder)?;
     let mut conn = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let sql = |e: rusqlite::Error| StoreError::opening(path, &e);
     // Identity first: switching to WAL would already write into a stranger's file.
@@ -128,7 +128,7 @@ fn migrate(conn: &mut Connection, path: &Path) -> Result<(), StoreError> {
     tx.commit().map_err(sql)
 }
 
-fn prove_folder(path: &Path) -> Result<(), StoreError> {
+fn prove_folder(path: &Path) -> Result<&Path, StoreError> {
     let refuse = |why: String| {
         Err(StoreError::Open {
             path: path.to_owned(),
@@ -142,7 +142,7 @@ fn prove_folder(path: &Path) -> Result<(), StoreError> {
     };
     match fs::metadata(folder) {
         Ok(m) if !m.is_dir() => refuse(format!("{} is not a folder", folder.display())),
-        Ok(_) => Ok(()),
+        Ok(_) => Ok(folder),
         Err(e) if e.kind() == io::ErrorKind::NotFound => {
             refuse(format!("the folder {} does not exist", folder.display()))
         }
@@ -151,13 +151,14 @@ fn prove_folder(path: &Path) -> Result<(), StoreError> {
 }
 
 /// Makes an empty file that only its owner can read; SQLite gives the log beside it the same mode.
-fn create_private(path: &Path) -> Result<(), StoreError> {
+fn create_private(path: &Path, folder: &Path) -> Result<(), StoreError> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let why = match options.open(path) {
-        Ok(_) => return Ok(()),
+    // SQLite syncs the folder for files that it makes; this one it will find made.
+    let why = match options.open(path).and_then(|_| File::open(folder)?.sync_all()) {
+        Ok(()) => return Ok(()),
         Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
             if !path.is_dir() {
                 return Ok(());

@@ -1,0 +1,421 @@
+//! Header fields as mail programs read them: raw fields by offset, and lenient readings of the MIME ones.
+//!
+//! Nothing is decoded that need not be. Where a field can be read in more than one way, every way is given, so that the
+//! caller can make each of them safe.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+/// One header field (RFC 5322 2.2), by offsets into its header block.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Field {
+    /// The name, without the blanks that may precede the colon.
+    pub(crate) name: Range<usize>,
+    /// What follows the colon, folding included, without the final line end.
+    pub(crate) value: Range<usize>,
+    /// The whole field with its final line end.
+    pub(crate) whole: Range<usize>,
+}
+
+/// A header block cut into fields.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Fields {
+    pub(crate) list: Vec<Field>,
+    /// A line that is no field and continues none, or a first line that begins with a blank: parsers part ways there.
+    pub(crate) stray_line: bool,
+    /// A blank before a colon, a NUL or a bare CR: some parsers do not see the field.
+    pub(crate) odd_field: bool,
+}
+
+impl Fields {
+    /// Cuts `block`, which ends before the blank line, into fields.
+    pub(crate) fn parse(block: &[u8]) -> Self {
+        let mut out = Self::default();
+        let mut at = 0;
+        while at < block.len() {
+            let end = memchr::memchr(b'\n', block.get(at..).unwrap_or_default()).map_or(block.len(), |n| at + n + 1);
+            let line = block.get(at..end).unwrap_or_default();
+            let text = trim_line_end(line);
+            if matches!(line.first(), Some(b' ' | b'\t')) {
+                match out.list.last_mut() {
+                    Some(f) if f.whole.end == at => {
+                        f.whole.end = end;
+                        f.value.end = at + text.len();
+                    }
+                    _ => out.stray_line = true,
+                }
+            } else if let Some(colon) = memchr::memchr(b':', text)
+                && let name = text.get(..colon).unwrap_or_default()
+                && let kept = name.trim_ascii_end()
+                && !kept.is_empty()
+                && kept.iter().all(|b| *b > 32 && *b != 127 || *b == 0)
+            {
+                out.odd_field |= kept.len() != name.len() || kept.contains(&0);
+                out.list.push(Field {
+                    name: at..at + kept.len(),
+                    value: at + colon + 1..at + text.len(),
+                    whole: at..end,
+                });
+            } else if !text.is_empty() {
+                out.stray_line = true;
+            }
+            out.odd_field |= text.contains(&b'\r') || text.contains(&0);
+            at = end;
+        }
+        out
+    }
+
+    /// All fields of that name, in order; NULs within the name are looked over, as lenient parsers do.
+    pub(crate) fn named<'a>(&'a self, block: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a Field> + 'a {
+        self.list.iter().filter(move |f| {
+            let raw = block.get(f.name.clone()).unwrap_or_default();
+            raw.eq_ignore_ascii_case(name.as_bytes())
+                || raw.contains(&0)
+                    && raw
+                        .iter()
+                        .filter(|b| **b != 0)
+                        .map(u8::to_ascii_lowercase)
+                        .eq(name.bytes().map(|b| b.to_ascii_lowercase()))
+        })
+    }
+}
+
+/// `line` without its CRLF, LF or final CR.
+pub(crate) fn trim_line_end(line: &[u8]) -> &[u8] {
+    let line = line.strip_suffix(b"\n").unwrap_or(line);
+    line.strip_suffix(b"\r").unwrap_or(line)
+}
+
+/// A reading of a Content-Type or Content-Disposition field (RFC 2045 5.1, RFC 2183, RFC 2231).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Typed {
+    /// Media type or disposition, lower case, comments and blanks removed: `text/html`.
+    pub(crate) value: String,
+    /// Parameters in order, names in lower case, values unquoted.
+    pub(crate) params: Vec<Param>,
+    /// The field could not be read to its end without guessing.
+    pub(crate) malformed: bool,
+}
+
+/// One parameter of a structured field.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Param {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+impl Typed {
+    /// Reads a field's value leniently: comments anywhere, open quotes, missing semicolons, stray junk.
+    pub(crate) fn parse(raw: &[u8]) -> Self {
+        let mut malformed = false;
+        let text = without_comments(raw, &mut malformed);
+        let text = text.as_ref();
+        let mut rest = text;
+        let head = take_until(&mut rest, b";");
+        let mut value: String = head
+            .iter()
+            .filter(|b| !b.is_ascii_whitespace() && **b != 0 && **b != b'"')
+            .map(|b| b.to_ascii_lowercase() as char)
+            .collect();
+        if let Some((first, _)) = value.split_once(',') {
+            value = first.to_owned();
+            malformed = true;
+        }
+        let mut out = Self {
+            value,
+            params: Vec::new(),
+            malformed,
+        };
+        while !rest.is_empty() {
+            out.param(&mut rest);
+        }
+        out.join_continuations();
+        out
+    }
+
+    fn param(&mut self, rest: &mut &[u8]) {
+        let skip = rest
+            .iter()
+            .take_while(|b| b.is_ascii_whitespace() || **b == b';')
+            .count();
+        *rest = rest.get(skip..).unwrap_or_default();
+        let len = rest.iter().take_while(|b| !b"=;".contains(b)).count();
+        let name: String = lossy(rest.get(..len).unwrap_or_default())
+            .trim()
+            .to_ascii_lowercase()
+            .replace('\0', "");
+        *rest = rest.get(len..).unwrap_or_default();
+        if rest.first() != Some(&b'=') {
+            self.malformed |= !name.is_empty();
+            return;
+        }
+        *rest = rest.get(1..).unwrap_or_default();
+        let skip = rest.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        *rest = rest.get(skip..).unwrap_or_default();
+        let value = if rest.first() == Some(&b'"') {
+            *rest = rest.get(1..).unwrap_or_default();
+            let mut out = Vec::new();
+            let mut bytes = rest.iter().enumerate();
+            let mut used = None;
+            while let Some((i, b)) = bytes.next() {
+                match b {
+                    b'"' => {
+                        used = Some(i + 1);
+                        break;
+                    }
+                    b'\\' => out.extend(bytes.next().map(|(_, b)| *b)),
+                    b'\r' | b'\n' => {}
+                    b => out.push(*b),
+                }
+            }
+            match used {
+                Some(n) => *rest = rest.get(n..).unwrap_or_default(),
+                None => {
+                    // An open quote: clients end the value at the semicolon or take the lot; the first word is what counts.
+                    self.malformed = true;
+                    *rest = &[];
+                    if let Some(i) = out.iter().position(|b| *b == b';') {
+                        out.truncate(i);
+                    }
+                }
+            }
+            lossy(&out).into_owned()
+        } else {
+            let len = rest
+                .iter()
+                .take_while(|b| **b != b';' && !b.is_ascii_whitespace())
+                .count();
+            let v = lossy(rest.get(..len).unwrap_or_default()).into_owned();
+            *rest = rest.get(len..).unwrap_or_default();
+            v
+        };
+        self.params.push(Param {
+            name,
+            value: value.replace('\0', ""),
+        });
+    }
+
+    /// Joins RFC 2231 pieces (`boundary*0`, `name*0*`) and decodes percent signs of extended values.
+    fn join_continuations(&mut self) {
+        if !self.params.iter().any(|p| p.name.contains('*')) {
+            return;
+        }
+        let mut joined: Vec<(String, Vec<(u32, String)>)> = Vec::new();
+        for p in &self.params {
+            let Some((base, tail)) = p.name.split_once('*') else {
+                continue;
+            };
+            let extended = tail.is_empty() || tail.ends_with('*');
+            let index = tail.trim_end_matches('*').parse().unwrap_or(0);
+            let value = if extended {
+                percent_decode(strip_charset(&p.value, index))
+            } else {
+                p.value.clone()
+            };
+            match joined.iter_mut().find(|(n, _)| n == base) {
+                Some((_, pieces)) => pieces.push((index, value)),
+                None => joined.push((base.to_owned(), vec![(index, value)])),
+            }
+        }
+        for (name, mut pieces) in joined {
+            pieces.sort_by_key(|(i, _)| *i);
+            self.params.push(Param {
+                name,
+                value: pieces.into_iter().map(|(_, v)| v).collect(),
+            });
+        }
+    }
+
+    /// Every value given to a parameter, in order of reading.
+    pub(crate) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> + 'a {
+        self.params
+            .iter()
+            .filter(move |p| p.name == name)
+            .map(|p| p.value.as_str())
+    }
+
+    /// The first value given to a parameter.
+    pub(crate) fn first(&self, name: &str) -> Option<&str> {
+        self.params.iter().find(|p| p.name == name).map(|p| p.value.as_str())
+    }
+
+    /// The top-level media type: `text`.
+    pub(crate) fn top(&self) -> &str {
+        self.value.split('/').next().unwrap_or_default()
+    }
+}
+
+/// Decodes RFC 2047 encoded words where a client might do so in a parameter; `None` when there is none.
+pub(crate) fn encoded_words(text: &str) -> Option<String> {
+    let start = text.find("=?")?;
+    let (charset_on, after) = text.get(start + 2..)?.split_once('?')?;
+    let _ = charset_on;
+    let (coding, after) = after.split_once('?')?;
+    let (word, tail) = after.split_once("?=")?;
+    let decoded = match coding {
+        "Q" | "q" => percent_like(word.replace('_', " ").as_bytes(), b'='),
+        "B" | "b" => data_encoding::BASE64_NOPAD
+            .decode(word.trim_end_matches('=').as_bytes())
+            .ok()?,
+        _ => return None,
+    };
+    Some(format!("{}{}{}", text.get(..start)?, lossy(&decoded), tail))
+}
+
+fn strip_charset(value: &str, index: u32) -> &str {
+    if index == 0 && value.matches('\'').count() >= 2 {
+        value.splitn(3, '\'').nth(2).unwrap_or(value)
+    } else {
+        value
+    }
+}
+
+fn percent_decode(value: &str) -> String {
+    lossy(&percent_like(value.as_bytes(), b'%')).into_owned()
+}
+
+/// Decodes `%41` or `=41`, depending on the mark; anything else stays.
+fn percent_like(bytes: &[u8], mark: u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut rest = bytes;
+    while let Some((b, tail)) = rest.split_first() {
+        let hex = tail
+            .get(..2)
+            .and_then(|h| std::str::from_utf8(h).ok())
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
+        match hex {
+            Some(v) if *b == mark => {
+                out.push(v);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            _ => {
+                out.push(*b);
+                rest = tail;
+            }
+        }
+    }
+    out
+}
+
+/// Bytes as text: UTF-8 where it is, else each byte a character (ISO 8859-1).
+pub(crate) fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(s) => Cow::Borrowed(s),
+        Err(_) => Cow::Owned(bytes.iter().map(|b| *b as char).collect()),
+    }
+}
+
+/// Removes RFC 5322 comments outside quoted strings. An open comment runs to the end.
+fn without_comments<'a>(raw: &'a [u8], malformed: &mut bool) -> Cow<'a, [u8]> {
+    if !raw.contains(&b'(') {
+        return Cow::Borrowed(raw);
+    }
+    let mut out = Vec::with_capacity(raw.len());
+    let (mut depth, mut quoted, mut escaped) = (0u32, false, false);
+    for b in raw {
+        match b {
+            _ if escaped => escaped = false,
+            b'\\' if quoted || depth > 0 => escaped = true,
+            b'"' if depth == 0 => quoted = !quoted,
+            b'(' if !quoted => {
+                depth += 1;
+                continue;
+            }
+            b')' if depth > 0 => {
+                depth -= 1;
+                continue;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            out.push(*b);
+        }
+    }
+    *malformed |= depth > 0;
+    Cow::Owned(out)
+}
+
+/// Takes bytes up to a stop byte outside quotes, and the stop byte with them.
+fn take_until<'a>(rest: &mut &'a [u8], stop: &[u8]) -> &'a [u8] {
+    let mut quoted = false;
+    for (i, b) in rest.iter().enumerate() {
+        match b {
+            b'"' => quoted = !quoted,
+            b if !quoted && stop.contains(b) => {
+                let head = rest.get(..i).unwrap_or_default();
+                *rest = rest.get(i + 1..).unwrap_or_default();
+                return head;
+            }
+            _ => {}
+        }
+    }
+    if quoted {
+        // No closing quote: the stop byte counts after all.
+        let n = rest.iter().position(|b| stop.contains(b)).unwrap_or(rest.len());
+        let head = rest.get(..n).unwrap_or_default();
+        *rest = rest.get(n + 1..).unwrap_or_default();
+        return head;
+    }
+    std::mem::take(rest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(block: &[u8], name: &str) -> Vec<String> {
+        let f = Fields::parse(block);
+        f.named(block, name)
+            .map(|f| String::from_utf8_lossy(&block[f.value.clone()]).into_owned())
+            .collect()
+    }
+
+    #[test]
+    fn folded_fields_are_one() {
+        let block = b"Subject: a\r\n b\r\nTo: x\r\n";
+        assert_eq!(values(block, "subject"), [" a\r\n b"]);
+        assert_eq!(values(block, "TO"), [" x"]);
+    }
+
+    #[test]
+    fn stray_lines_and_odd_names_are_marked() {
+        let f = Fields::parse(b"A: 1\r\nno colon here\r\nB : 2\r\n");
+        assert!(f.stray_line && f.odd_field);
+        assert_eq!(f.list.len(), 2);
+        assert!(Fields::parse(b" starts with blank\r\nA: 1\r\n").stray_line);
+    }
+
+    #[test]
+    fn media_types_are_read_leniently() {
+        for (raw, value, charset) in [
+            (" text/html; charset=utf-8", "text/html", Some("utf-8")),
+            (
+                " (hi (there)) TEXT/HTML (x) ; CharSet=utf-8 (y)",
+                "text/html",
+                Some("utf-8"),
+            ),
+            (" text/plain;\r\n\tcharset=\"us-ascii\"", "text/plain", Some("us-ascii")),
+            (" \"text/html\" ; charset=\"utf-8", "text/html", Some("utf-8")),
+            (" text/html, text/plain", "text/html", None),
+            ("", "", None),
+        ] {
+            let t = Typed::parse(raw.as_bytes());
+            assert_eq!((t.value.as_str(), t.first("charset")), (value, charset), "{raw}");
+        }
+    }
+
+    #[test]
+    fn continuations_are_joined() {
+        let t = Typed::parse(b" multipart/mixed;\r\n boundary*0=\"ab\";\r\n boundary*1=\"cd\"");
+        assert_eq!(t.first("boundary"), Some("abcd"));
+        let t = Typed::parse(b" text/plain; name*=utf-8''a%20b.htm");
+        assert_eq!(t.first("name"), Some("a b.htm"));
+    }
+
+    #[test]
+    fn encoded_words_in_parameters() {
+        assert_eq!(encoded_words("=?utf-8?Q?b?=").as_deref(), Some("b"));
+        assert_eq!(encoded_words("=?utf-8?B?YWI=?=x").as_deref(), Some("abx"));
+        assert_eq!(encoded_words("plain"), None);
+    }
+}

@@ -1,0 +1,407 @@
+//! Links in HTML: found in every reading, replaced in the bytes as they stand, and the result proved.
+
+pub(crate) mod context;
+pub(crate) mod reference;
+pub(crate) mod sites;
+pub(crate) mod tag;
+pub(crate) mod tree;
+
+use std::collections::HashSet;
+use std::ops::Range;
+
+use encoding_rs::Encoding;
+
+use crate::autolink;
+use crate::mapped::Mapped;
+use crate::quirk::{Quirk, Quirks};
+use crate::site::{Judge, Ruling, Site, Use};
+use crate::transfer::{TextEdit, apply};
+use context::Context;
+use sites::{Action, Scan};
+
+/// How a text of HTML is worked on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Work<'a> {
+    /// Number of the part, for reports.
+    pub(crate) part: &'a str,
+    pub(crate) encoding: &'static Encoding,
+    /// A base that a header field gives.
+    pub(crate) base: Option<&'a str>,
+    pub(crate) links: autolink::Options,
+    /// Why the part stays as it is, if it does.
+    pub(crate) left: Option<&'static str>,
+}
+
+/// What becomes of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// These edits, perhaps none.
+    Edits(Vec<TextEdit>),
+    /// The whole text anew.
+    Anew(Vec<u8>),
+}
+
+/// Opens a comment that holds the rest of a tag which the end of the text cut off.
+pub(crate) const CUT: &[u8] = b"<!--linkgate-cut:";
+
+/// Makes every link of an HTML text safe.
+pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirks: &mut Quirks) -> Outcome {
+    if memchr::memchr(0, text).is_some() && nul_in_markup(text) {
+        // Browsers make something else of a NUL in markup than programs that drop it: drop it for all of them.
+        quirks.insert(Quirk::Nul);
+        let clean: Vec<u8> = text.iter().copied().filter(|b| *b != 0).collect();
+        return match rewrite(&clean, work, judge, quirks) {
+            Outcome::Edits(edits) => Outcome::Anew(apply(&clean, &edits)),
+            anew => anew,
+        };
+    }
+    let context = context::read(text);
+    quirks.insert_if(Quirk::AmbiguousMarkup, context.is_none());
+    let mut pass = Pass {
+        text,
+        work,
+        judge,
+        issued: HashSet::new(),
+        rulings: Vec::new(),
+    };
+    if let Some(context) = &context
+        && let Some((edits, scan)) = pass.edits(Some(context))
+    {
+        quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
+        if edits.is_empty() && !scan.deferred {
+            return Outcome::Edits(edits);
+        }
+        let out = apply(text, &edits);
+        if pass.holds(&out) {
+            return Outcome::Edits(edits);
+        }
+    }
+    // Either parsers disagree about this text, or tags overlap: now every reading counts, visible or not.
+    quirks.insert(Quirk::AmbiguousMarkup);
+    if let Some((edits, _)) = pass.edits(None) {
+        let out = apply(text, &edits);
+        if pass.sweeps_clean(&out) {
+            return Outcome::Edits(edits);
+        }
+        if let Some(rebuilt) = tree::rebuild(&out, |tag| pass.tag_is_safe(tag))
+            && pass.sweeps_clean(&rebuilt)
+        {
+            quirks.insert(Quirk::MarkupRebuilt);
+            return Outcome::Anew(rebuilt);
+        }
+    }
+    quirks.insert(Quirk::MarkupFlattened);
+    Outcome::Anew(flatten(text))
+}
+
+/// Asks about every site of a text that stays as it is, for the report.
+pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) {
+    let context = context::read(text);
+    let mut pass = Pass {
+        text,
+        work,
+        judge,
+        issued: HashSet::new(),
+        rulings: Vec::new(),
+    };
+    pass.edits(context.as_ref());
+}
+
+/// Edits that make the tags of a text safe which is no HTML to most programs, but may be to some.
+pub(crate) fn tags_only(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
+    let mut pass = Pass {
+        text,
+        work,
+        judge,
+        issued: HashSet::new(),
+        rulings: Vec::new(),
+    };
+    pass.edits(None).map(|(edits, _)| edits)
+}
+
+/// One text, and what was decided about its sites.
+struct Pass<'t, 'j> {
+    text: &'t [u8],
+    work: &'t Work<'t>,
+    judge: &'j mut dyn Judge,
+    /// The links put in so far.
+    issued: HashSet<Vec<u8>>,
+    /// Decisions by place, so that a second pass over the same text asks nobody twice.
+    rulings: Vec<(Range<usize>, Use, Ruling)>,
+}
+
+impl Pass<'_, '_> {
+    /// The edits that make every site safe; tags in raw text that is text to every browser are left, given a context.
+    /// `None` when edits would overlap.
+    fn edits(&mut self, context: Option<&Context>) -> Option<(Vec<TextEdit>, Scan)> {
+        let (text, work) = (self.text, self.work);
+        let inert = context.map(|c| c.inert.as_slice()).unwrap_or_default();
+        let scan = sites::scan(text, inert);
+        if scan.tangled {
+            return None;
+        }
+        let base = scan
+            .base
+            .clone()
+            .map(|r| sites::attribute(text, &r, work.encoding).into_owned());
+        let base = base.as_deref().or(work.base);
+        let mut edits = Vec::with_capacity(scan.actions.len());
+        for action in &scan.actions {
+            match action {
+                Action::Ask {
+                    usage,
+                    tag,
+                    name,
+                    value,
+                    ..
+                } => {
+                    let place = sites::place(text, tag, name);
+                    let url = sites::value(text, value, *usage, work.encoding);
+                    let site = self.site(*usage, place.into(), value.clone(), url, base);
+                    match self.rule(value, *usage, &site) {
+                        Ruling::Keep => {}
+                        Ruling::Replace(with) => edits.push(TextEdit {
+                            at: value.clone(),
+                            with: with.into_bytes(),
+                        }),
+                        Ruling::Disarm if name.is_empty() => edits.push(TextEdit {
+                            at: value.clone(),
+                            with: Vec::new(),
+                        }),
+                        Ruling::Disarm => edits.push(TextEdit {
+                            at: name.start..name.start,
+                            with: tag::OFF.to_vec(),
+                        }),
+                    }
+                }
+                Action::Off { name } => edits.push(TextEdit {
+                    at: name.start..name.start,
+                    with: tag::OFF.to_vec(),
+                }),
+            }
+        }
+        if let Some(context) = context {
+            self.text_edits(context, base, &mut edits);
+            if let Some(from) = context.dangling {
+                edits.retain(|e| e.at.start < from);
+                edits.push(TextEdit {
+                    at: from..text.len(),
+                    with: cut(text.get(from..).unwrap_or_default()),
+                });
+            }
+        }
+        settle(edits).map(|e| (e, scan))
+    }
+
+    /// URLs in running text: each gets a link around it, and the text stays. In raw text on screen, where no link can
+    /// stand, the URL gives way.
+    fn text_edits(&mut self, context: &Context, base: Option<&str>, edits: &mut Vec<TextEdit>) {
+        let (text, work) = (self.text, self.work);
+        for run in &context.runs {
+            if !hints_at_url(text, run) {
+                continue;
+            }
+            let mut mapped = Mapped::default();
+            for r in run {
+                mapped.push_html(text, r.clone(), work.encoding);
+            }
+            for found in autolink::find(&mapped.text, work.links) {
+                let pieces = mapped.raw(&found.at);
+                let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
+                    continue;
+                };
+                let site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
+                if let Ruling::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
+                    for p in pieces {
+                        edits.push(TextEdit {
+                            at: p.start..p.start,
+                            with: format!("<a href=\"{with}\">").into_bytes(),
+                        });
+                        edits.push(TextEdit {
+                            at: p.end..p.end,
+                            with: b"</a>".to_vec(),
+                        });
+                    }
+                }
+            }
+        }
+        for raw in &context.shown_raw {
+            let mut mapped = Mapped::default();
+            mapped.push(text, raw.clone(), work.encoding);
+            for found in autolink::find(&mapped.text, work.links) {
+                let pieces = mapped.raw(&found.at);
+                let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
+                    continue;
+                };
+                let site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);
+                if let Ruling::Replace(with) = self.rule(&whole, Use::PlainText, &site) {
+                    edits.push(TextEdit {
+                        at: whole,
+                        with: with.into_bytes(),
+                    });
+                }
+            }
+        }
+    }
+
+    fn site<'s>(
+        &self,
+        usage: Use,
+        place: std::borrow::Cow<'s, str>,
+        at: Range<usize>,
+        url: std::borrow::Cow<'s, str>,
+        base: Option<&'s str>,
+    ) -> Site<'s>
+    where
+        Self: 's,
+    {
+        // Lifetimes of text and work outlive this borrow; the judge is not part of a site.
+        let (text, work): (&[u8], &Work<'_>) = (self.text, self.work);
+        Site {
+            usage,
+            place,
+            part: work.part,
+            written: text.get(at).unwrap_or_default(),
+            url,
+            base,
+            left: work.left,
+            encoding: work.encoding,
+        }
+    }
+
+    fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> Ruling {
+        if let Some((_, _, r)) = self.rulings.iter().find(|(a, u, _)| a == at && *u == usage) {
+            return r.clone();
+        }
+        let ruling = self.judge.rule(site);
+        if let Ruling::Replace(with) = &ruling {
+            self.issued.insert(with.clone().into_bytes());
+        }
+        self.rulings.push((at.clone(), usage, ruling.clone()));
+        ruling
+    }
+
+    /// Whether nobody can get from `out` to a place that is not safe: no reading of any tag shows one, or at least no
+    /// browser sees one.
+    fn holds(&mut self, out: &[u8]) -> bool {
+        self.sweeps_clean(out) || tree::every_tag(out, |tag| self.tag_is_safe(tag))
+    }
+
+    fn sweeps_clean(&mut self, out: &[u8]) -> bool {
+        let scan = sites::scan(out, &[]);
+        !scan.tangled && self.scan_is_safe(out, &scan)
+    }
+
+    fn scan_is_safe(&mut self, out: &[u8], scan: &Scan) -> bool {
+        let work = self.work;
+        let base = scan
+            .base
+            .clone()
+            .map(|r| sites::attribute(out, &r, work.encoding).into_owned());
+        let base = base.as_deref().or(work.base);
+        scan.actions.iter().all(|action| match action {
+            Action::Off { .. } => false,
+            Action::Ask {
+                usage,
+                tag,
+                name,
+                value,
+                ..
+            } => {
+                let written = out.get(value.clone()).unwrap_or_default();
+                if self.issued.contains(written) {
+                    return true;
+                }
+                let site = Site {
+                    usage: *usage,
+                    place: sites::place(out, tag, name).into(),
+                    part: work.part,
+                    written,
+                    url: sites::value(out, value, *usage, work.encoding),
+                    base,
+                    left: work.left,
+                    encoding: work.encoding,
+                };
+                self.judge.is_safe(&site)
+            }
+        })
+    }
+
+    /// Whether a start tag, written out plainly, leads nowhere unsafe.
+    fn tag_is_safe(&mut self, tag: &[u8]) -> bool {
+        let scan = sites::scan(tag, &[]);
+        self.scan_is_safe(tag, &scan)
+    }
+}
+
+/// Sorts edits; what lies within a larger one goes. `None` when two cross.
+pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
+    edits.sort_by(|a, b| {
+        (a.at.start, b.at.end)
+            .cmp(&(b.at.start, a.at.end))
+            .then(a.at.is_empty().cmp(&b.at.is_empty()))
+    });
+    let mut out: Vec<TextEdit> = Vec::with_capacity(edits.len());
+    for e in edits {
+        match out.last() {
+            Some(l) if e.at == l.at && e.with == l.with && !e.at.is_empty() => {}
+            Some(l) if e.at.start < l.at.end && e.at.end <= l.at.end => {}
+            Some(l) if e.at.start < l.at.end => return None,
+            Some(l) if e.at.is_empty() && e.at == l.at && e.with == l.with && e.with == tag::OFF => {}
+            _ => out.push(e),
+        }
+    }
+    Some(out)
+}
+
+/// Whether a run may hold a URL, references in it and its stretches joined.
+fn hints_at_url(text: &[u8], run: &[Range<usize>]) -> bool {
+    let alone = run.len() == 1;
+    run.iter().any(|r| {
+        let raw = text.get(r.clone()).unwrap_or_default();
+        autolink::may_hold_url(raw)
+            || !alone && memchr::memchr2(b':', b'.', raw).is_some()
+            || memchr::memchr_iter(b'&', raw).any(|at| !is_plain_reference(raw.get(at + 1..).unwrap_or_default()))
+    })
+}
+
+/// Whether a reference, without its `&`, is a common one that makes no part of a URL but its blanks and ampersands.
+fn is_plain_reference(rest: &[u8]) -> bool {
+    const PLAIN: [&[u8]; 14] = [
+        b"nbsp;", b"amp;", b"lt;", b"gt;", b"quot;", b"copy;", b"reg;", b"middot;", b"bull;", b"mdash;", b"ndash;",
+        b"rsquo;", b"zwnj;", b"#8199;",
+    ];
+    PLAIN.iter().any(|n| rest.starts_with(n))
+}
+
+fn nul_in_markup(text: &[u8]) -> bool {
+    let mut found = false;
+    tag::sweep(text, |t| {
+        found |= text.get(t.start..t.end).unwrap_or_default().contains(&0)
+    });
+    found
+}
+
+/// A comment that keeps, without effect, the rest of a tag that was cut off.
+fn cut(rest: &[u8]) -> Vec<u8> {
+    [CUT, data_encoding::BASE64URL_NOPAD.encode(rest).as_bytes(), b"-->"].concat()
+}
+
+/// Markup as text: every tag is shown, none is one.
+fn flatten(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() + text.len() / 4 + 16);
+    out.extend_from_slice(b"<pre>");
+    for b in text {
+        match b {
+            b'<' => out.extend_from_slice(b"&lt;"),
+            b'&' => out.extend_from_slice(b"&amp;"),
+            // No program makes a link of a name without its dots and colons.
+            b':' => out.extend_from_slice(b"[:]"),
+            b'.' => out.extend_from_slice(b"[.]"),
+            0 => {}
+            b => out.push(*b),
+        }
+    }
+    out.extend_from_slice(b"</pre>");
+    out
+}

@@ -1,0 +1,270 @@
+//! Tags in every reading.
+//!
+//! What a parser makes of markup depends on the state it is in: comment, raw text, foreign element, an attribute of
+//! another tag. But wherever it does see a start tag, that tag begins at a `<` followed by a letter, and its attributes
+//! follow from there alone (WHATWG HTML 13.2.5.8 to 13.2.5.40). So reading a tag at *every* such place gives all the tags
+//! that any parser can see in any state, and some more.
+
+use std::ops::Range;
+
+/// Attributes that are given this prefix have no effect; taking it away brings them back.
+pub(crate) const OFF: &[u8] = b"data-linkgate-";
+
+/// An attribute by offsets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Attr {
+    pub(crate) name: Range<usize>,
+    /// The value between its quotes; `None` when there is no `=`.
+    pub(crate) value: Option<Range<usize>>,
+    pub(crate) quote: Quote,
+}
+
+/// How a value is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quote {
+    None,
+    Single,
+    Double,
+}
+
+/// A start tag by offsets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tag {
+    /// The `<`.
+    pub(crate) start: usize,
+    /// Behind the `>`, or the end of the text.
+    pub(crate) end: usize,
+    pub(crate) name: Range<usize>,
+    pub(crate) attrs: Vec<Attr>,
+    /// The text ended within the tag.
+    pub(crate) cut_off: bool,
+}
+
+impl Tag {
+    pub(crate) fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
+        text.get(self.name.clone()).unwrap_or_default()
+    }
+
+    /// All attributes of that name, letter case aside.
+    pub(crate) fn named<'a>(&'a self, text: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a Attr> + 'a {
+        self.attrs
+            .iter()
+            .filter(move |a| text.get(a.name.clone()).unwrap_or_default().eq_ignore_ascii_case(name))
+    }
+}
+
+/// The bytes of all overlapping tags together may be this many times the text; beyond, the markup counts as tangled.
+const OVERLAP: usize = 8;
+
+/// Reads a tag at every `<` that a letter follows. Returns `false` when tags overlap beyond all measure: what was seen
+/// then is not all there is.
+pub(crate) fn sweep(text: &[u8], mut see: impl FnMut(&Tag)) -> bool {
+    let mut budget = text.len() * OVERLAP + 65_536;
+    let mut tag = Tag {
+        start: 0,
+        end: 0,
+        name: 0..0,
+        attrs: Vec::new(),
+        cut_off: false,
+    };
+    for start in memchr::memchr_iter(b'<', text) {
+        if !text.get(start + 1).is_some_and(u8::is_ascii_alphabetic) {
+            continue;
+        }
+        read(text, start, &mut tag);
+        see(&tag);
+        let len = tag.end - start;
+        if len > budget {
+            return false;
+        }
+        budget -= len;
+    }
+    true
+}
+
+/// Reads the tag at `start` into `tag`.
+pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
+    tag.start = start;
+    tag.attrs.clear();
+    tag.cut_off = false;
+    let mut at = start + 1;
+    let byte = |at: usize| text.get(at).copied();
+    while byte(at).is_some_and(|b| !is_space(b) && b != b'/' && b != b'>') {
+        at += 1;
+    }
+    tag.name = start + 1..at;
+    loop {
+        // Before an attribute name.
+        while byte(at).is_some_and(|b| is_space(b) || b == b'/') {
+            at += 1;
+        }
+        match byte(at) {
+            None => break tag.cut_off = true,
+            Some(b'>') => {
+                at += 1;
+                break;
+            }
+            Some(_) => {}
+        }
+        let name_start = at;
+        // An equals sign at the start belongs to the name.
+        at += 1;
+        while byte(at).is_some_and(|b| !is_space(b) && b != b'/' && b != b'>' && b != b'=') {
+            at += 1;
+        }
+        let name = name_start..at;
+        let mut after = at;
+        while byte(after).is_some_and(is_space) {
+            after += 1;
+        }
+        if byte(after) != Some(b'=') {
+            tag.attrs.push(Attr {
+                name,
+                value: None,
+                quote: Quote::None,
+            });
+            continue;
+        }
+        at = after + 1;
+        while byte(at).is_some_and(is_space) {
+            at += 1;
+        }
+        let (value, quote) = match byte(at) {
+            Some(q @ (b'"' | b'\'')) => {
+                let from = at + 1;
+                let quote = if q == b'"' { Quote::Double } else { Quote::Single };
+                match memchr::memchr(q, text.get(from..).unwrap_or_default()) {
+                    Some(n) => {
+                        at = from + n + 1;
+                        (from..from + n, quote)
+                    }
+                    None => {
+                        at = text.len();
+                        (from..at, quote)
+                    }
+                }
+            }
+            _ => {
+                let from = at;
+                while byte(at).is_some_and(|b| !is_space(b) && b != b'>') {
+                    at += 1;
+                }
+                (from..at, Quote::None)
+            }
+        };
+        tag.attrs.push(Attr {
+            name,
+            value: Some(value),
+            quote,
+        });
+    }
+    tag.end = at.min(text.len());
+}
+
+/// White space between attributes; a CR counts, though browsers have turned it into a LF by then.
+const fn is_space(b: u8) -> bool {
+    matches!(b, b' ' | b'\t' | b'\n' | b'\r' | b'\x0c')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use html5ever::tendril::StrTendril;
+    use html5ever::tokenizer::{BufferQueue, Token, TokenSink, TokenSinkResult, Tokenizer, TokenizerOpts};
+    use proptest::prelude::*;
+    use std::cell::RefCell;
+
+    type Plain = (String, Vec<(String, Option<String>)>);
+
+    fn tags(text: &str) -> Vec<Plain> {
+        let mut out = Vec::new();
+        let s = |r: &Range<usize>| text[r.clone()].to_ascii_lowercase();
+        assert!(sweep(text.as_bytes(), |t| {
+            let attrs = t
+                .attrs
+                .iter()
+                .map(|a| (s(&a.name), a.value.as_ref().map(|v| text[v.clone()].to_owned())));
+            out.push((s(&t.name), attrs.collect()));
+        }));
+        out
+    }
+
+    fn one(text: &str, href: &str) {
+        let all = tags(text);
+        let found = all
+            .iter()
+            .any(|(_, a)| a.iter().any(|(n, v)| n == "href" && v.as_deref() == Some(href)));
+        assert!(found, "{text}: {all:?}");
+    }
+
+    #[test]
+    fn attributes_are_cut_as_browsers_cut_them() {
+        one("<a x=\">\" href=\"h\">", "h");
+        one("<a/href=\"h\"/title=x>", "h");
+        one("<a\n\thref\n=\x0c\"h\"\n>", "h");
+        one("<a href=h?a=1&b=2>", "h?a=1&b=2");
+        one("<a href=a\"b'c>", "a\"b'c");
+        one("<a =x href=h>", "h");
+        one("<a x= href=h href=i>", "i");
+    }
+
+    #[test]
+    fn tags_within_tags_and_comments_are_seen() {
+        one("<!-- <a href=h> -->", "h");
+        one("<p title='<a href=h>'>", "h");
+        one("<style><a href=h></style>", "h");
+    }
+
+    #[test]
+    fn cut_off_tags_are_marked() {
+        let mut cut = 0;
+        sweep(b"<p><a href=\"x", |t| cut += usize::from(t.cut_off));
+        assert_eq!(cut, 1);
+    }
+
+    #[test]
+    fn overlap_is_bounded() {
+        let text = "<a b=\"".repeat(20_000);
+        let t = std::time::Instant::now();
+        sweep(text.as_bytes(), |_| {});
+        let text = "<a/b=".repeat(100_000);
+        assert!(!sweep(text.as_bytes(), |_| {}));
+        assert!(t.elapsed().as_secs() < 5);
+    }
+
+    #[derive(Default)]
+    struct Seen(RefCell<Vec<(String, Vec<String>)>>);
+    impl TokenSink for Seen {
+        type Handle = ();
+        fn process_token(&self, token: Token, _: u64) -> TokenSinkResult<()> {
+            if let Token::TagToken(t) = token
+                && t.kind == html5ever::tokenizer::TagKind::StartTag
+            {
+                let attrs = t.attrs.iter().map(|a| a.name.local.to_string()).collect();
+                self.0.borrow_mut().push((t.name.to_string(), attrs));
+            }
+            TokenSinkResult::Continue
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_tag_of_html5ever_is_seen(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "<a", "<b ", "<!--", "-->", "<", ">", "/", "=", "\"", "'", " ", "\n", "href", "x", "<p>", "</a>", "<![CDATA[", "]]>", "?",
+            ]), 0..25)
+        ) {
+            let text = pieces.concat();
+            let tok = Tokenizer::new(Seen::default(), TokenizerOpts::default());
+            let queue = BufferQueue::default();
+            queue.push_back(StrTendril::from(text.as_str()));
+            let _ = tok.feed(&queue);
+            tok.end();
+            let ours = tags(&text);
+            for (name, attrs) in tok.sink.0.borrow().iter() {
+                let found = ours.iter().any(|(n, a)| n == name && attrs.iter().all(|x| a.iter().any(|(y, _)| x == y)));
+                prop_assert!(found, "{:?} {:?} not in {:?}", name, attrs, ours);
+            }
+        }
+    }
+}

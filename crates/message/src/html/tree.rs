@@ -1,0 +1,363 @@
+//! The second opinion: html5ever's tree of a text, scripting off.
+
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
+
+use html5ever::interface::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
+use html5ever::tendril::{StrTendril, TendrilSink};
+use html5ever::tree_builder::TreeBuilderOpts;
+use html5ever::{Attribute, ExpandedName, ParseOpts, QualName, local_name, ns, parse_document};
+
+use super::reference::escape_attribute;
+use super::tag::OFF;
+
+/// Deepest nesting that is written out again; deeper content is put beside.
+const MAX_TREE_DEPTH: usize = 2_000;
+/// Largest text that is parsed into a tree, in octets: some constructs take time that grows with the square.
+const MAX_TREE: usize = 1 << 20;
+
+/// Whether `safe` holds for every start tag of the tree, each written out plainly. Text in raw-text elements that some
+/// programs show as markup counts as markup.
+pub(crate) fn every_tag(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> bool {
+    if text.len() > MAX_TREE {
+        return false;
+    }
+    let nodes = parse(text);
+    nodes.iter().all(|n| match &n.data {
+        Data::Element { name, attrs } => safe(start_tag(name, &attrs.borrow(), &[]).as_bytes()),
+        Data::Comment(c) => {
+            let markup = c.as_bytes();
+            let mut ok = true;
+            let whole = super::tag::sweep(markup, |t| ok &= safe(markup.get(t.start..t.end).unwrap_or_default()));
+            ok && whole
+        }
+        Data::Document | Data::Text(_) => true,
+    })
+}
+
+/// The text written anew from its tree, with every attribute off that makes its tag unsafe. `None` when it is too large
+/// or too deep.
+pub(crate) fn rebuild(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> Option<Vec<u8>> {
+    if text.len() > MAX_TREE {
+        return None;
+    }
+    let nodes = parse(text);
+    let root = nodes.first()?;
+    let mut out = String::with_capacity(text.len() + text.len() / 8);
+    let mut stack: Vec<(Handle, usize)> = vec![(root.clone(), 0)];
+    while let Some((node, child)) = stack.pop() {
+        if child == 0 {
+            match &node.data {
+                Data::Document => {}
+                Data::Text(t) => {
+                    let parent = node.parent.borrow().upgrade();
+                    // Raw text comes out as text: nothing in it can be taken for markup then.
+                    let raw = parent.is_some_and(|p| matches!(&p.data, Data::Element { name, .. } if is_style(name)));
+                    let t = t.borrow();
+                    if raw {
+                        out.push_str(&t.replace('<', "\\3c "))
+                    } else {
+                        out.push_str(&escape_attribute(&t))
+                    }
+                }
+                Data::Comment(_) => {}
+                Data::Element { name, attrs } => {
+                    let attrs = attrs.borrow();
+                    let mut off = Vec::new();
+                    if !safe(start_tag(name, &attrs, &[]).as_bytes()) {
+                        for (i, a) in attrs.iter().enumerate() {
+                            let mut others: Vec<usize> = (0..attrs.len()).filter(|n| *n != i).collect();
+                            // Alone with what gives it meaning, is it this one?
+                            others.retain(|n| {
+                                attrs
+                                    .get(*n)
+                                    .is_some_and(|b| !matches!(&*b.name.local, "itemprop" | "type" | "content"))
+                            });
+                            if !safe(start_tag(name, &attrs, &others).as_bytes()) || is_trigger(a) {
+                                off.push(i);
+                            }
+                        }
+                    }
+                    out.push_str(&start_tag(name, &attrs, &off));
+                }
+            }
+        }
+        let next = node.children.borrow().get(child).cloned();
+        match next {
+            Some(c) => {
+                stack.push((node, child + 1));
+                if stack.len() > MAX_TREE_DEPTH {
+                    return None;
+                }
+                stack.push((c, 0));
+            }
+            None => {
+                if let Data::Element { name, .. } = &node.data
+                    && !is_void(name)
+                {
+                    out.push_str("</");
+                    out.push_str(&name.local);
+                    out.push('>');
+                }
+            }
+        }
+    }
+    Some(out.into_bytes())
+}
+
+/// Attributes that make others dangerous.
+fn is_trigger(a: &Attribute) -> bool {
+    matches!(&*a.name.local, "http-equiv" | "attributename" | "attributeName")
+}
+
+/// A start tag; the attributes numbered in `off` without effect.
+fn start_tag(name: &QualName, attrs: &[Attribute], off: &[usize]) -> String {
+    let mut out = format!("<{}", name.local);
+    for (i, a) in attrs.iter().enumerate() {
+        out.push(' ');
+        if off.contains(&i) {
+            out.push_str(std::str::from_utf8(OFF).unwrap_or_default());
+        }
+        if let Some(p) = &a.name.prefix {
+            out.push_str(p);
+            out.push(':');
+        }
+        out.push_str(&a.name.local);
+        out.push_str("=\"");
+        out.push_str(&escape_attribute(&a.value));
+        out.push('"');
+    }
+    out.push('>');
+    out
+}
+
+fn is_style(name: &QualName) -> bool {
+    name.local == local_name!("style") && name.ns == ns!(html)
+}
+
+fn is_void(name: &QualName) -> bool {
+    name.ns == ns!(html)
+        && matches!(
+            &*name.local,
+            "area"
+                | "base"
+                | "basefont"
+                | "bgsound"
+                | "br"
+                | "col"
+                | "embed"
+                | "frame"
+                | "hr"
+                | "img"
+                | "input"
+                | "keygen"
+                | "link"
+                | "meta"
+                | "param"
+                | "source"
+                | "track"
+                | "wbr"
+        )
+}
+
+/// Every node of the tree, the document first, templates' contents included.
+fn parse(text: &[u8]) -> Vec<Handle> {
+    let opts = ParseOpts {
+        tree_builder: TreeBuilderOpts {
+            scripting_enabled: false,
+            ..TreeBuilderOpts::default()
+        },
+        ..ParseOpts::default()
+    };
+    let sink = parse_document(Sink::new(), opts).from_utf8().one(text);
+    sink.nodes.into_inner()
+}
+
+type Handle = Rc<Node>;
+
+#[derive(Debug)]
+struct Node {
+    data: Data,
+    parent: RefCell<Weak<Node>>,
+    children: RefCell<Vec<Handle>>,
+    template: RefCell<Option<Handle>>,
+    integration_point: Cell<bool>,
+}
+
+#[derive(Debug)]
+enum Data {
+    Document,
+    Element {
+        name: QualName,
+        attrs: RefCell<Vec<Attribute>>,
+    },
+    Text(RefCell<String>),
+    Comment(String),
+}
+
+/// Builds the tree, and keeps a list of all that was ever made: a node that ends outside the tree counts as well.
+struct Sink {
+    document: Handle,
+    nodes: RefCell<Vec<Handle>>,
+    nameless: QualName,
+}
+
+impl Sink {
+    fn new() -> Self {
+        let document = node(Data::Document);
+        let nameless = QualName::new(None, ns!(html), local_name!(""));
+        Self {
+            nodes: RefCell::new(vec![document.clone()]),
+            document,
+            nameless,
+        }
+    }
+
+    fn make(&self, data: Data) -> Handle {
+        let n = node(data);
+        self.nodes.borrow_mut().push(n.clone());
+        n
+    }
+
+    fn text(&self, parent: &Handle, at: Option<usize>, text: &str) {
+        let before = at.unwrap_or(parent.children.borrow().len()).checked_sub(1);
+        if let Some(Data::Text(t)) = before
+            .and_then(|n| parent.children.borrow().get(n).cloned())
+            .as_ref()
+            .map(|n| &n.data)
+        {
+            t.borrow_mut().push_str(text);
+            return;
+        }
+        let n = self.make(Data::Text(RefCell::new(text.to_owned())));
+        insert(parent, at, n);
+    }
+
+    fn add(&self, parent: &Handle, at: Option<usize>, child: NodeOrText<Handle>) {
+        match child {
+            NodeOrText::AppendText(t) => self.text(parent, at, &t),
+            NodeOrText::AppendNode(n) => {
+                detach(&n);
+                insert(parent, at, n);
+            }
+        }
+    }
+}
+
+fn node(data: Data) -> Handle {
+    Rc::new(Node {
+        data,
+        parent: RefCell::new(Weak::new()),
+        children: RefCell::default(),
+        template: RefCell::new(None),
+        integration_point: Cell::new(false),
+    })
+}
+
+fn insert(parent: &Handle, at: Option<usize>, child: Handle) {
+    *child.parent.borrow_mut() = Rc::downgrade(parent);
+    let mut children = parent.children.borrow_mut();
+    match at {
+        Some(n) if n <= children.len() => children.insert(n, child),
+        _ => children.push(child),
+    }
+}
+
+fn position(child: &Handle) -> Option<(Handle, usize)> {
+    let parent = child.parent.borrow().upgrade()?;
+    let at = parent.children.borrow().iter().rposition(|c| Rc::ptr_eq(c, child))?;
+    Some((parent, at))
+}
+
+fn detach(child: &Handle) {
+    if let Some((parent, at)) = position(child) {
+        parent.children.borrow_mut().remove(at);
+        *child.parent.borrow_mut() = Weak::new();
+    }
+}
+
+impl TreeSink for Sink {
+    type Handle = Handle;
+    type Output = Self;
+    type ElemName<'a> = ExpandedName<'a>;
+
+    fn finish(self) -> Self {
+        self
+    }
+    fn parse_error(&self, _: Cow<'static, str>) {}
+    fn get_document(&self) -> Handle {
+        self.document.clone()
+    }
+    fn elem_name<'a>(&'a self, target: &'a Handle) -> ExpandedName<'a> {
+        match &target.data {
+            Data::Element { name, .. } => name.expanded(),
+            _ => self.nameless.expanded(),
+        }
+    }
+    fn create_element(&self, name: QualName, attrs: Vec<Attribute>, flags: ElementFlags) -> Handle {
+        let n = self.make(Data::Element {
+            name,
+            attrs: RefCell::new(attrs),
+        });
+        n.integration_point.set(flags.mathml_annotation_xml_integration_point);
+        if flags.template {
+            *n.template.borrow_mut() = Some(self.make(Data::Document));
+        }
+        n
+    }
+    fn create_comment(&self, text: StrTendril) -> Handle {
+        self.make(Data::Comment(text.to_string()))
+    }
+    fn create_pi(&self, target: StrTendril, data: StrTendril) -> Handle {
+        self.make(Data::Comment(format!("<?{target} {data}")))
+    }
+    fn append(&self, parent: &Handle, child: NodeOrText<Handle>) {
+        self.add(parent, None, child);
+    }
+    fn append_based_on_parent_node(&self, element: &Handle, previous: &Handle, child: NodeOrText<Handle>) {
+        if element.parent.borrow().upgrade().is_some() {
+            self.append_before_sibling(element, child);
+        } else {
+            self.append(previous, child);
+        }
+    }
+    fn append_doctype_to_document(&self, _: StrTendril, _: StrTendril, _: StrTendril) {}
+    fn get_template_contents(&self, target: &Handle) -> Handle {
+        target.template.borrow().clone().unwrap_or_else(|| target.clone())
+    }
+    fn same_node(&self, x: &Handle, y: &Handle) -> bool {
+        Rc::ptr_eq(x, y)
+    }
+    fn set_quirks_mode(&self, _: QuirksMode) {}
+    fn append_before_sibling(&self, sibling: &Handle, child: NodeOrText<Handle>) {
+        if let NodeOrText::AppendNode(n) = &child {
+            detach(n);
+        }
+        if let Some((parent, at)) = position(sibling) {
+            self.add(&parent, Some(at), child);
+        }
+    }
+    fn add_attrs_if_missing(&self, target: &Handle, attrs: Vec<Attribute>) {
+        if let Data::Element { attrs: old, .. } = &target.data {
+            let mut old = old.borrow_mut();
+            for a in attrs {
+                if !old.iter().any(|o| o.name == a.name) {
+                    old.push(a);
+                }
+            }
+        }
+    }
+    fn remove_from_parent(&self, target: &Handle) {
+        detach(target);
+    }
+    fn reparent_children(&self, from: &Handle, to: &Handle) {
+        let children = std::mem::take(&mut *from.children.borrow_mut());
+        for c in children {
+            insert(to, None, c);
+        }
+    }
+    fn is_mathml_annotation_xml_integration_point(&self, target: &Handle) -> bool {
+        target.integration_point.get()
+    }
+}

@@ -1,0 +1,205 @@
+//! The whole of a message: from its bytes to the patch that makes its links safe.
+
+mod frozen;
+mod leaf;
+mod relabel;
+
+use std::io;
+
+use crate::autolink;
+use crate::patch::{Change, Overlap, Patch};
+use crate::quirk::{Quirk, Quirks};
+use crate::scan::{Kind, PartMap, Scanner};
+use crate::site::Judge;
+use crate::source::Source;
+
+/// How messages are worked on.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Whether domain names without a scheme or `www.` are taken for links in text.
+    pub bare_domains: bool,
+    /// What becomes of a message that can be read in several ways.
+    pub ambiguous: Ambiguous,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            bare_domains: true,
+            ambiguous: Ambiguous::Normalise,
+        }
+    }
+}
+
+/// What becomes of a message that can be read in several ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Ambiguous {
+    /// Every reading is made safe, and one is left.
+    #[default]
+    Normalise,
+    /// The message is refused.
+    Refuse,
+    /// Every reading is made safe, and the structure stays as it came.
+    Pass,
+}
+
+/// What was worked out for a message.
+#[derive(Debug)]
+pub struct Planned {
+    /// What changes.
+    pub patch: Patch,
+    /// What was doubtful.
+    pub quirks: Quirks,
+    /// How many parts there are.
+    pub parts: usize,
+    /// The message cannot be made safe, for this reason.
+    pub refused: Option<Quirk>,
+    /// The Message-ID field, without its angle brackets.
+    pub message_id: Option<String>,
+}
+
+/// Why a plan could not be made.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The message could not be read.
+    #[error("the message cannot be read")]
+    Read(#[from] io::Error),
+    /// Two changes fell on the same place.
+    #[error("changes fall on the same place")]
+    Overlap(#[from] Overlap),
+}
+
+/// Octets read at a time while the structure is scanned.
+const BLOCK: u64 = 256 << 10;
+/// Messages within encoded messages are looked into so many times.
+const MAX_NESTED: usize = 4;
+
+/// Structures that mail programs read differently.
+const AMBIGUOUS: &[Quirk] = &[
+    Quirk::DuplicateContentType,
+    Quirk::DuplicateTransferEncoding,
+    Quirk::MalformedContentType,
+    Quirk::MalformedTransferEncoding,
+    Quirk::UnknownTransferEncoding,
+    Quirk::StrayHeaderLine,
+    Quirk::OddHeaderField,
+    Quirk::UnendedHeader,
+    Quirk::SeveralBoundaries,
+    Quirk::MissingBoundary,
+    Quirk::BoundaryPrefix,
+    Quirk::NoParts,
+    Quirk::PartsAfterEnd,
+];
+
+/// Structures that cannot be made safe.
+const LOST: &[Quirk] = &[Quirk::TooDeep, Quirk::TooManyParts, Quirk::HeaderTooLarge];
+
+/// Makes the plan for a message. Whatever leads somewhere is put before `judge`.
+///
+/// # Errors
+/// When the message cannot be read.
+pub fn plan(source: &dyn Source, options: &Options, judge: &mut dyn Judge) -> Result<Planned, PlanError> {
+    plan_nested(source, options, judge, "", 0)
+}
+
+/// Reads the structure of a message.
+///
+/// # Errors
+/// When the message cannot be read.
+pub fn scan_source(source: &dyn Source) -> io::Result<PartMap> {
+    let mut scanner = Scanner::new();
+    let mut at = 0;
+    while at < source.len() {
+        let end = (at + BLOCK).min(source.len());
+        scanner.feed(&source.read(at..end)?);
+        at = end;
+    }
+    Ok(scanner.finish())
+}
+
+fn plan_nested(
+    source: &dyn Source,
+    options: &Options,
+    judge: &mut dyn Judge,
+    prefix: &str,
+    depth: usize,
+) -> Result<Planned, PlanError> {
+    let map = scan_source(source)?;
+    let mut out = Planned {
+        patch: Patch::default(),
+        quirks: map.quirks,
+        parts: map.parts.len(),
+        refused: LOST.iter().copied().find(|q| map.quirks.contains(*q)),
+        message_id: message_id(&map),
+    };
+    if out.refused.is_some() {
+        return Ok(out);
+    }
+    let ambiguous = map.quirks.any(AMBIGUOUS);
+    if ambiguous && options.ambiguous == Ambiguous::Refuse {
+        out.refused = AMBIGUOUS.iter().copied().find(|q| map.quirks.contains(*q));
+        return Ok(out);
+    }
+    let frozen = frozen::frozen(&map, source, &mut out.quirks)?;
+    let mut work = leaf::LeafWork {
+        source,
+        map: &map,
+        judge,
+        links: autolink::Options {
+            bare_domains: options.bare_domains,
+        },
+        normalise: options.ambiguous == Ambiguous::Normalise,
+        ambiguous,
+        quirks: Quirks::default(),
+        changes: Vec::new(),
+    };
+    for (index, part) in map.parts.iter().enumerate() {
+        let number = || {
+            let own = map.number(index);
+            if prefix.is_empty() {
+                own
+            } else {
+                format!("{prefix}.{own}")
+            }
+        };
+        let left = frozen.get(index).copied().unwrap_or(false).then_some("signed");
+        if part.kind == Kind::Leaf && leaf::is_coded_message(part) && left.is_none() {
+            if depth >= MAX_NESTED {
+                out.refused = Some(Quirk::TooDeep);
+                return Ok(out);
+            }
+            let Some((coding, bytes)) = leaf::coded_message(part, source)? else {
+                continue;
+            };
+            let inner = plan_nested(&bytes.as_slice(), options, work.judge, &number(), depth + 1)?;
+            out.refused = out.refused.or(inner.refused);
+            out.quirks.merge(inner.quirks);
+            out.parts += inner.parts;
+            if !inner.patch.is_empty() {
+                let raw = source.read(part.body.clone())?;
+                let with = leaf::encode_whole(coding, &inner.patch.apply(&bytes), &raw);
+                work.changes.push(Change {
+                    at: part.body.clone(),
+                    with,
+                });
+            }
+        } else if part.kind == Kind::Leaf {
+            work.leaf(index, &number, left)?;
+        } else {
+            work.container(index);
+        }
+    }
+    out.quirks.merge(work.quirks);
+    out.patch = Patch::new(work.changes)?;
+    Ok(out)
+}
+
+fn message_id(map: &PartMap) -> Option<String> {
+    let block = &map.parts.first()?.block;
+    let fields = crate::header::Fields::parse(block);
+    let field = fields.named(block, "message-id").next()?;
+    let raw = block.get(field.value.clone())?;
+    let text = crate::header::lossy(raw.trim_ascii()).into_owned();
+    let inner = text.trim_start_matches('<').trim_end_matches('>');
+    Some(inner.chars().filter(|c| !c.is_control()).take(998).collect())
+}

@@ -1,0 +1,135 @@
+//! Signed and encrypted structures: what is sound stays byte for byte; a mere label protects nobody.
+
+use std::io;
+
+use crate::quirk::{Quirk, Quirks};
+use crate::scan::{Kind, PartMap};
+use crate::source::Source;
+use crate::transfer::decode;
+
+/// Octets of a signature part that are looked at.
+const SIGNATURE_HEAD: u64 = 16 << 10;
+/// OID 1.2.840.113549.1.7.2, signedData (RFC 5652 5.1), as it stands in DER.
+const SIGNED_DATA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x07, 0x02];
+
+/// For each part, whether it stands within a sound signature.
+pub(super) fn frozen(map: &PartMap, source: &dyn Source, quirks: &mut Quirks) -> io::Result<Vec<bool>> {
+    let mut out = vec![false; map.parts.len()];
+    for (i, part) in map.parts.iter().enumerate() {
+        let inherited = part.parent.and_then(|p| out.get(p).copied()).unwrap_or(false);
+        let kind = part.types.first().map(|t| t.value.as_str()).unwrap_or_default();
+        let sound = match kind {
+            "multipart/signed" if !inherited => {
+                let sound = is_signed(map, i, source)?;
+                quirks.insert(if sound {
+                    Quirk::SignedLeft
+                } else {
+                    Quirk::UnsoundSignature
+                });
+                sound
+            }
+            "multipart/encrypted" => {
+                let sound = is_encrypted(map, i, source)?;
+                quirks.insert(if sound {
+                    Quirk::EncryptedLeft
+                } else {
+                    Quirk::UnsoundEncryption
+                });
+                sound
+            }
+            _ => false,
+        };
+        if let Some(slot) = out.get_mut(i) {
+            *slot = inherited || sound;
+        }
+    }
+    Ok(out)
+}
+
+/// RFC 1847 2.1: two parts, the second a signature of the kind that the label names.
+fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<bool> {
+    let Some(part) = map.parts.get(index) else {
+        return Ok(false);
+    };
+    let children: Vec<usize> = map.children(index).collect();
+    let (&[first, second], [label]) = (children.as_slice(), part.types.as_slice()) else {
+        return Ok(false);
+    };
+    if part.kind != Kind::Multipart || label.malformed || !part.quirks.is_empty() || label.all("boundary").count() != 1
+    {
+        return Ok(false);
+    }
+    let Some(protocol) = label
+        .first("protocol")
+        .map(|p| p.to_ascii_lowercase().replace("/x-", "/"))
+    else {
+        return Ok(false);
+    };
+    let Some(signature) = map.parts.get(second) else {
+        return Ok(false);
+    };
+    let named = signature
+        .types
+        .first()
+        .map(|t| t.value.replace("/x-", "/"))
+        .unwrap_or_default();
+    // What is signed must read in one way only: else somebody reads what nobody signed.
+    let doubtful = map
+        .parts
+        .get(first..second)
+        .unwrap_or_default()
+        .iter()
+        .any(|p| p.quirks.any(super::AMBIGUOUS));
+    if doubtful || signature.kind != Kind::Leaf || !signature.quirks.is_empty() || named != protocol {
+        return Ok(false);
+    }
+    let end = signature.body.end.min(signature.body.start + SIGNATURE_HEAD);
+    let raw = source.read(signature.body.start..end)?;
+    let body = decode(
+        signature
+            .codings
+            .first()
+            .copied()
+            .unwrap_or(crate::transfer::Coding::Identity),
+        &raw,
+    )
+    .bytes;
+    Ok(match protocol.as_str() {
+        "application/pgp-signature" => memchr::memmem::find(&body, b"-----BEGIN PGP SIGNATURE-----").is_some(),
+        "application/pkcs7-signature" => {
+            body.first() == Some(&0x30)
+                && memchr::memmem::find(body.get(..64.min(body.len())).unwrap_or_default(), SIGNED_DATA).is_some()
+        }
+        _ => false,
+    })
+}
+
+/// RFC 3156 4: a version part, and a part that holds a PGP message.
+fn is_encrypted(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<bool> {
+    let Some(part) = map.parts.get(index) else {
+        return Ok(false);
+    };
+    let children: Vec<_> = map.children(index).filter_map(|c| map.parts.get(c)).collect();
+    let (&[version, message], [label]) = (children.as_slice(), part.types.as_slice()) else {
+        return Ok(false);
+    };
+    if label.malformed || !part.quirks.is_empty() || version.kind != Kind::Leaf || message.kind != Kind::Leaf {
+        return Ok(false);
+    }
+    let is = |p: &crate::scan::Part, value: &str| p.types.first().is_some_and(|t| t.value == value);
+    if !is(version, "application/pgp-encrypted") || !is(message, "application/octet-stream") {
+        return Ok(false);
+    }
+    let end = message.body.end.min(message.body.start + SIGNATURE_HEAD);
+    let raw = source.read(message.body.start..end)?;
+    let body = decode(
+        message
+            .codings
+            .first()
+            .copied()
+            .unwrap_or(crate::transfer::Coding::Identity),
+        &raw,
+    )
+    .bytes;
+    Ok(memchr::memmem::find(&body, b"-----BEGIN PGP MESSAGE-----").is_some())
+}

@@ -1,0 +1,491 @@
+//! One leaf of a message: which kind of text it is to whom, and what changes in it.
+
+use std::borrow::Cow;
+use std::io;
+use std::ops::Range;
+
+use encoding_rs::Encoding;
+
+use super::relabel::{drop_field, set_field};
+use crate::autolink;
+use crate::charset::{self, Charset};
+use crate::header::{Fields, Typed, lossy};
+use crate::html::{self, Outcome, Work};
+use crate::patch::Change;
+use crate::quirk::{Quirk, Quirks};
+use crate::scan::{Kind, Part, PartMap, is_message};
+use crate::site::Judge;
+use crate::source::Source;
+use crate::text::{self, Lines};
+use crate::transfer::{Coding, Decoded, TextEdit, apply, decode, encode_base64, encode_edits, encode_qp};
+
+/// Largest body that is looked into as text, in octets.
+const MAX_TEXT: u64 = 64 << 20;
+
+/// What programs take a leaf for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Html,
+    Text(Lines),
+    /// Nothing that is looked into.
+    Other,
+}
+
+/// The work on the leaves of one message.
+pub(super) struct LeafWork<'a> {
+    pub(super) source: &'a dyn Source,
+    pub(super) map: &'a PartMap,
+    pub(super) judge: &'a mut dyn Judge,
+    pub(super) links: autolink::Options,
+    pub(super) normalise: bool,
+    /// Something about the structure can be read in several ways.
+    pub(super) ambiguous: bool,
+    pub(super) quirks: Quirks,
+    pub(super) changes: Vec<Change>,
+}
+
+/// Whether a leaf is a message that a transfer encoding hides.
+pub(super) fn is_coded_message(part: &Part) -> bool {
+    part.types.iter().any(|t| is_message(&t.value)) && part.codings.iter().any(|c| *c != Coding::Identity)
+}
+
+/// The bytes of a message that a transfer encoding hides.
+pub(super) fn coded_message(part: &Part, source: &dyn Source) -> io::Result<Option<(Coding, Vec<u8>)>> {
+    let Some(coding) = part.codings.iter().copied().find(|c| *c != Coding::Identity) else {
+        return Ok(None);
+    };
+    let raw = source.read(part.body.clone())?;
+    Ok(Some((coding, decode(coding, &raw).bytes.into_owned())))
+}
+
+/// A whole body in a coding, laid out like the one it replaces.
+pub(super) fn encode_whole(coding: Coding, text: &[u8], like: &[u8]) -> Vec<u8> {
+    match coding {
+        Coding::Identity => text.to_vec(),
+        Coding::QuotedPrintable => encode_qp(text, newline(like)),
+        Coding::Base64 => encode_base64(text, like),
+    }
+}
+
+fn newline(like: &[u8]) -> &'static [u8] {
+    if memchr::memmem::find(like, b"\r\n").is_some() || !like.contains(&b'\n') {
+        b"\r\n"
+    } else {
+        b"\n"
+    }
+}
+
+impl LeafWork<'_> {
+    /// Works on a part that holds others: only what its header gives its contents as a base.
+    pub(super) fn container(&mut self, index: usize) {
+        let Some(part) = self.map.parts.get(index) else { return };
+        if part.kind == Kind::Multipart && part.codings.iter().any(|c| *c != Coding::Identity) {
+            self.quirks.insert(Quirk::MalformedTransferEncoding);
+        }
+        self.drop_bases(part);
+    }
+
+    /// Works on a leaf; `left` says why its bytes must stay.
+    pub(super) fn leaf(
+        &mut self,
+        index: usize,
+        number: &dyn Fn() -> String,
+        left: Option<&'static str>,
+    ) -> io::Result<()> {
+        let Some(part) = self.map.parts.get(index) else {
+            return Ok(());
+        };
+        let class = self.class(part);
+        self.flag(part);
+        if class == Class::Other || part.body.is_empty() {
+            return Ok(());
+        }
+        if part.body.end - part.body.start > MAX_TEXT {
+            self.quirks.insert(Quirk::TextTooLarge);
+            return Ok(());
+        }
+        let raw = self.source.read(part.body.clone())?;
+        let coding = choose_coding(part, &raw);
+        if class == Class::Text(Lines::Plain)
+            && coding == Coding::Identity
+            && !self.ambiguous
+            && part.codings.len() < 2
+            && !needs_a_look(&raw, part)
+        {
+            return Ok(());
+        }
+        let left = left.or(is_file(part, class).then_some("attachment"));
+        let number = number();
+        let decoded = decode(coding, &raw);
+        self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
+        let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
+        let charset = charset::read(&decoded.bytes, &labels, class == Class::Html, &mut self.quirks);
+        let base = content_base(part);
+        match charset {
+            Charset::Bytes(encoding) => {
+                let work = Work {
+                    part: &number,
+                    encoding,
+                    base: base.as_deref(),
+                    links: self.links,
+                    left,
+                };
+                let Some(outcome) = self.outcome(class, &decoded.bytes, &work) else {
+                    return Ok(());
+                };
+                self.put(part, coding, &raw, &decoded, outcome, class);
+            }
+            Charset::Text(text) => {
+                let work = Work {
+                    part: &number,
+                    encoding: encoding_rs::UTF_8,
+                    base: base.as_deref(),
+                    links: self.links,
+                    left,
+                };
+                let Some(outcome) = self.outcome(class, text.as_bytes(), &work) else {
+                    return Ok(());
+                };
+                let new = match outcome {
+                    Outcome::Edits(e) if e.is_empty() => return Ok(()),
+                    Outcome::Edits(e) => apply(text.as_bytes(), &e),
+                    Outcome::Anew(new) => new,
+                };
+                self.quirks.insert(Quirk::Transcoded);
+                self.put_utf8(part, coding, &raw, &new, class);
+            }
+        }
+        Ok(())
+    }
+
+    /// What becomes of a text; `None` when it is only reported on.
+    fn outcome(&mut self, class: Class, text: &[u8], work: &Work<'_>) -> Option<Outcome> {
+        if work.left.is_some() {
+            match class {
+                Class::Html => html::report(text, work, self.judge),
+                Class::Text(lines) => {
+                    text::rewrite(text, lines, false, work, self.judge, &mut self.quirks);
+                }
+                Class::Other => {}
+            }
+            return None;
+        }
+        Some(match class {
+            Class::Html => html::rewrite(text, work, self.judge, &mut self.quirks),
+            Class::Text(lines) => {
+                let both = self.ambiguous || lines == Lines::Folded || looks_like_html(text);
+                Outcome::Edits(text::rewrite(text, lines, both, work, self.judge, &mut self.quirks))
+            }
+            Class::Other => Outcome::Edits(Vec::new()),
+        })
+    }
+
+    /// Puts the outcome into the body as it is coded.
+    fn put(&mut self, part: &Part, coding: Coding, raw: &[u8], decoded: &Decoded<'_>, outcome: Outcome, class: Class) {
+        let edits = match outcome {
+            Outcome::Edits(e) if e.is_empty() => {
+                // Nothing leads anywhere in the reading chosen; another reading of the body may be raw text.
+                self.one_reading(part, coding, class, false);
+                return;
+            }
+            Outcome::Edits(e) => e,
+            Outcome::Anew(new) => vec![TextEdit {
+                at: 0..decoded.bytes.len(),
+                with: new,
+            }],
+        };
+        match encode_edits(coding, raw, decoded, &edits) {
+            Some(changes) => {
+                self.body(part, changes);
+                self.one_reading(part, coding, class, false);
+            }
+            None => {
+                let text = apply(&decoded.bytes, &edits);
+                self.changes.push(Change {
+                    at: part.body.clone(),
+                    with: encode_qp(&text, newline(raw)),
+                });
+                self.changes
+                    .extend(set_field(part, "Content-Transfer-Encoding", "quoted-printable"));
+                self.one_reading(part, Coding::QuotedPrintable, class, true);
+            }
+        }
+    }
+
+    /// Puts a text that was transcoded into the body, and says so in the header.
+    fn put_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
+        let text = if class == Class::Html {
+            without_meta_charset(text)
+        } else {
+            Cow::Borrowed(text)
+        };
+        let (name, with) = match coding {
+            Coding::Base64 => ("base64", encode_base64(&text, raw)),
+            Coding::Identity | Coding::QuotedPrintable => ("quoted-printable", encode_qp(&text, newline(raw))),
+        };
+        self.changes.push(Change {
+            at: part.body.clone(),
+            with,
+        });
+        self.changes.extend(set_field(part, "Content-Transfer-Encoding", name));
+        self.changes.extend(set_field(
+            part,
+            "Content-Type",
+            &content_type(part, class, Some("utf-8")),
+        ));
+        self.drop_bases(part);
+    }
+
+    fn body(&mut self, part: &Part, changes: Vec<TextEdit>) {
+        let at = |r: &Range<usize>| part.body.start + r.start as u64..part.body.start + r.end as u64;
+        self.changes.extend(changes.into_iter().map(|e| Change {
+            at: at(&e.at),
+            with: e.with,
+        }));
+    }
+
+    /// Leaves one reading of a part whose header has several. `coded`: the transfer encoding was written already.
+    fn one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
+        self.drop_bases(part);
+        if !self.normalise {
+            return;
+        }
+        let several = part.quirks.any(&[
+            Quirk::DuplicateContentType,
+            Quirk::MalformedContentType,
+            Quirk::OddHeaderField,
+            Quirk::StrayHeaderLine,
+        ]) && !part.types.is_empty();
+        if several && class != Class::Other {
+            self.changes
+                .extend(set_field(part, "Content-Type", &content_type(part, class, None)));
+        }
+        let unclear = part.quirks.any(&[
+            Quirk::DuplicateTransferEncoding,
+            Quirk::MalformedTransferEncoding,
+            Quirk::OddHeaderField,
+            Quirk::StrayHeaderLine,
+        ]) && !part.codings.is_empty();
+        if unclear && !coded {
+            let name = match coding {
+                Coding::Identity => "8bit",
+                Coding::QuotedPrintable => "quoted-printable",
+                Coding::Base64 => "base64",
+            };
+            self.changes.extend(set_field(part, "Content-Transfer-Encoding", name));
+        }
+    }
+
+    /// Fields that give relative links a base; links were resolved against it, and no other may be.
+    fn drop_bases(&mut self, part: &Part) {
+        if content_base(part).is_some() {
+            self.quirks.insert(Quirk::BaseField);
+            self.changes.extend(drop_field(part, "content-base"));
+        }
+    }
+
+    /// What programs take a leaf for: the most that any of them makes of it.
+    fn class(&mut self, part: &Part) -> Class {
+        if part.types.is_empty() {
+            return Class::Text(Lines::Plain);
+        }
+        part.types
+            .iter()
+            .map(|t| class_of(t, part.quirks.contains(Quirk::NoParts)))
+            .max_by_key(|c| match c {
+                Class::Html => 2,
+                Class::Text(_) => 1,
+                Class::Other => 0,
+            })
+            .unwrap_or(Class::Other)
+    }
+
+    /// Marks what is left as it is.
+    fn flag(&mut self, part: &Part) {
+        for t in &part.types {
+            let name = file_name(part).to_ascii_lowercase();
+            let markup = [".htm", ".html", ".shtml", ".xhtml", ".svg", ".mht", ".mhtml"]
+                .iter()
+                .any(|e| name.ends_with(e));
+            self.quirks.insert_if(Quirk::MarkupAttachment, markup);
+            match t.value.as_str() {
+                "message/partial" => self.quirks.insert(Quirk::PartialMessage),
+                "message/external-body" => self.quirks.insert(Quirk::ExternalBody),
+                "application/ms-tnef" | "application/vnd.ms-tnef" => self.quirks.insert(Quirk::Tnef),
+                "text/rtf" | "application/rtf" => self.quirks.insert(Quirk::RichText),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn class_of(t: &Typed, no_parts: bool) -> Class {
+    match t.value.as_str() {
+        "" | "text" | "text/plain" => {
+            let flowed = t.first("format").is_some_and(|f| f.eq_ignore_ascii_case("flowed"))
+                && t.first("delsp").is_some_and(|d| d.eq_ignore_ascii_case("yes"));
+            Class::Text(if flowed { Lines::Flowed } else { Lines::Plain })
+        }
+        "text/calendar" | "text/x-vcalendar" | "text/vcard" | "text/x-vcard" | "text/directory" | "application/ics" => {
+            Class::Text(Lines::Folded)
+        }
+        "text/css" | "text/javascript" | "text/x-javascript" | "text/rtf" | "text/csv" => Class::Other,
+        "application/xhtml+xml" | "image/svg+xml" | "text/xml" | "application/xml" => Class::Html,
+        v if v.starts_with("multipart/") && no_parts => Class::Html,
+        v if v.starts_with("text/") && v.contains("html") => Class::Html,
+        v if v.starts_with("text/") || !v.contains('/') => Class::Text(Lines::Plain),
+        _ => Class::Other,
+    }
+}
+
+/// A text that is sent as a file stays as it is; HTML does not, because programs open it where links live.
+fn is_file(part: &Part, class: Class) -> bool {
+    matches!(class, Class::Text(_)) && part.disposition.as_ref().is_some_and(|d| d.value == "attachment")
+}
+
+fn file_name(part: &Part) -> String {
+    let named = part.disposition.as_ref().and_then(|d| d.first("filename"));
+    named
+        .or_else(|| part.types.iter().find_map(|t| t.first("name")))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+/// The coding under which a body shows its text, where the header names several.
+fn choose_coding(part: &Part, raw: &[u8]) -> Coding {
+    match part.codings.as_slice() {
+        [] => Coding::Identity,
+        [one] => *one,
+        several => {
+            // Base64 that decodes to text is nothing else; identity shows itself by blanks.
+            let blank = raw.iter().any(|b| matches!(b, b' ' | b'<'));
+            let of = |c: Coding| several.contains(&c).then_some(c);
+            let decoded = if blank { None } else { of(Coding::Base64) };
+            decoded
+                .or(of(Coding::QuotedPrintable))
+                .or(of(Coding::Identity))
+                .unwrap_or(Coding::Base64)
+        }
+    }
+}
+
+/// Whether plain octets may hold a URL, or something that is flagged; the cheap test for most of the mail there is.
+fn needs_a_look(raw: &[u8], part: &Part) -> bool {
+    let ascii_like = part
+        .types
+        .iter()
+        .flat_map(|t| t.all("charset"))
+        .all(|c| Encoding::for_label(c.trim().as_bytes()).is_some_and(Encoding::is_ascii_compatible));
+    !ascii_like
+        || raw.starts_with(&[0xff, 0xfe])
+        || raw.starts_with(&[0xfe, 0xff])
+        || autolink::may_hold_url(raw)
+        || memchr::memmem::find(raw, b"begin ").is_some()
+        || memchr::memmem::find(raw, &[0xe2, 0x96]).is_some()
+        || raw.contains(&b'<') && looks_like_html(raw)
+}
+
+/// Whether a program that looks at the content may take a text for HTML.
+fn looks_like_html(text: &[u8]) -> bool {
+    let head = text
+        .get(..text.len().min(1024))
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    [&b"<html"[..], b"<!doctype html", b"<body", b"<head"]
+        .iter()
+        .any(|t| memchr::memmem::find(&head, t).is_some())
+}
+
+/// The base that header fields give (RFC 2110, Thunderbird's reading).
+fn content_base(part: &Part) -> Option<String> {
+    if !part.block.iter().any(|b| matches!(b, b'b' | b'B'))
+        || memchr::memmem::find(&part.block.to_ascii_lowercase(), b"content-base").is_none()
+    {
+        return None;
+    }
+    let fields = Fields::parse(&part.block);
+    let field = fields.named(&part.block, "content-base").next()?;
+    let value = lossy(part.block.get(field.value.clone())?.trim_ascii()).into_owned();
+    Some(value.trim_matches('"').to_owned())
+}
+
+/// A Content-Type field that says what was decided, with the parameters that were there.
+fn content_type(part: &Part, class: Class, charset: Option<&str>) -> String {
+    let chosen = part
+        .types
+        .iter()
+        .find(|t| class_of(t, true) == class)
+        .or(part.types.first());
+    let value = match (chosen.map(|t| t.value.as_str()).unwrap_or_default(), class) {
+        (v, _) if is_sound_type(v) => v,
+        (_, Class::Html) => "text/html",
+        _ => "text/plain",
+    };
+    let mut out = value.to_owned();
+    let mut seen: Vec<&str> = Vec::new();
+    for p in chosen.map(|t| t.params.as_slice()).unwrap_or_default() {
+        if p.name.contains('*')
+            || p.name.is_empty()
+            || seen.contains(&p.name.as_str())
+            || p.name == "charset" && charset.is_some()
+        {
+            continue;
+        }
+        seen.push(&p.name);
+        let clean: String = p.value.chars().filter(|c| !c.is_control() && c.is_ascii()).collect();
+        out.push_str(&format!(
+            ";\r\n\t{}=\"{}\"",
+            p.name,
+            clean.replace('\\', "\\\\").replace('"', "\\\"")
+        ));
+    }
+    if let Some(c) = charset {
+        out.push_str(&format!(";\r\n\tcharset={c}"));
+    }
+    out
+}
+
+fn is_sound_type(value: &str) -> bool {
+    let mut halves = value.split('/');
+    let token = |t: Option<&str>| {
+        t.is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+._".contains(&b)))
+    };
+    token(halves.next()) && token(halves.next()) && halves.next().is_none() && !value.starts_with("multipart/")
+}
+
+/// HTML in UTF-8 whose meta elements say nothing else.
+fn without_meta_charset(text: &[u8]) -> Cow<'_, [u8]> {
+    let mut edits = Vec::new();
+    html::tag::sweep(text, |t| {
+        if !t.name(text).eq_ignore_ascii_case(b"meta") {
+            return;
+        }
+        for a in t.named(text, b"charset") {
+            edits.extend(a.value.clone().map(|at| TextEdit {
+                at,
+                with: b"utf-8".to_vec(),
+            }));
+        }
+        for a in t.named(text, b"content") {
+            let Some(value) = a.value.clone() else { continue };
+            let lower = text.get(value.clone()).unwrap_or_default().to_ascii_lowercase();
+            if let Some(n) = memchr::memmem::find(&lower, b"charset=") {
+                let from = n + 8;
+                let len = lower
+                    .get(from..)
+                    .unwrap_or_default()
+                    .iter()
+                    .take_while(|b| b.is_ascii_graphic() && **b != b';')
+                    .count();
+                edits.push(TextEdit {
+                    at: value.start + from..value.start + from + len,
+                    with: b"utf-8".to_vec(),
+                });
+            }
+        }
+    });
+    match html::settle(edits) {
+        Some(e) if !e.is_empty() => Cow::Owned(apply(text, &e)),
+        _ => Cow::Borrowed(text),
+    }
+}

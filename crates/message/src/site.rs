@@ -1,0 +1,98 @@
+//! What the caller is asked about: places in a message that lead somewhere.
+
+use std::borrow::Cow;
+
+use encoding_rs::Encoding;
+
+/// What following a site does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Use {
+    /// A link of HTML: a reader clicks it.
+    Link,
+    /// A URL in running text of HTML: a mail program may turn it into a link.
+    HtmlText,
+    /// A URL in plain text.
+    PlainText,
+    /// A URL in a JSON string (schema.org actions).
+    Json,
+    /// The target of a Word field code.
+    WordField,
+    /// A form that would be sent there.
+    Submit,
+    /// A page that is framed, embedded or loaded by itself.
+    Load,
+    /// A URL that is called beside a click.
+    Ping,
+}
+
+impl Use {
+    /// A small number that stands for it in a token, for good.
+    #[must_use]
+    pub const fn form(self) -> u8 {
+        match self {
+            Self::Link => 0,
+            Self::HtmlText => 1,
+            Self::PlainText => 2,
+            Self::Json => 3,
+            Self::WordField => 4,
+            Self::Submit => 5,
+            Self::Load => 6,
+            Self::Ping => 7,
+        }
+    }
+}
+
+/// A place that leads somewhere.
+#[derive(Debug)]
+pub struct Site<'a> {
+    /// What following it does.
+    pub usage: Use,
+    /// Where it stands, in words: `a[href]`, `text`.
+    pub place: Cow<'a, str>,
+    /// The number of the part (RFC 9051 6.4.5); empty for the message itself.
+    pub part: &'a str,
+    /// The bytes as they stand there, after transfer decoding.
+    pub written: &'a [u8],
+    /// What they mean: character references and folding resolved.
+    pub url: Cow<'a, str>,
+    /// The document's base, where relative references start.
+    pub base: Option<&'a str>,
+    /// Why the part stays byte for byte, whatever is in it (`signed`, `attachment`); the site is only reported then.
+    pub left: Option<&'static str>,
+    pub(crate) encoding: &'static Encoding,
+}
+
+impl Site<'_> {
+    /// Whether queries are to be encoded in something else than UTF-8 (WHATWG URL 4.4, encoding override).
+    #[must_use]
+    pub fn has_legacy_query(&self) -> bool {
+        self.encoding.output_encoding() != encoding_rs::UTF_8
+    }
+
+    /// A query in the document's encoding; what has no place there becomes a character reference.
+    #[must_use]
+    pub fn encode_query<'q>(&self, query: &'q str) -> Cow<'q, [u8]> {
+        self.encoding.encode(query).0
+    }
+}
+
+/// What becomes of a site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ruling {
+    /// It stays as it is.
+    Keep,
+    /// This stands there instead: letters, digits and `-._~:/?` only, so that it is safe in every context.
+    Replace(String),
+    /// It is made to lead nowhere.
+    Disarm,
+}
+
+/// Whoever decides what becomes of the sites of a message.
+pub trait Judge {
+    /// Decides about a site. Called once for each.
+    fn rule(&mut self, site: &Site<'_>) -> Ruling;
+
+    /// Whether a site of the result may stay: it is ours, leads nowhere, or was excused. Reports nothing.
+    fn is_safe(&mut self, site: &Site<'_>) -> bool;
+}

@@ -1,0 +1,306 @@
+//! Links in texts that are no HTML: plain text, flowed text, calendars and contact cards.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use encoding_rs::Encoding;
+
+use crate::autolink;
+use crate::html::{self, Work};
+use crate::mapped::Mapped;
+use crate::quirk::{Quirk, Quirks};
+use crate::site::{Judge, Ruling, Site, Use};
+use crate::transfer::{Coding, TextEdit, decode};
+
+/// The line structure of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lines {
+    /// Lines are lines.
+    Plain,
+    /// format=flowed with DelSp (RFC 3676 4.1): a blank at the end of a line joins it to the next, and goes.
+    Flowed,
+    /// Content lines of iCalendar and vCard (RFC 5545 3.1, RFC 6350 3.2): folded, and commas escaped.
+    Folded,
+}
+
+/// Lines of calendars and cards are folded at this many octets.
+const FOLD: usize = 75;
+/// So many block characters are no drawing but a QR code.
+const QR_BLOCKS: usize = 60;
+
+/// Makes every URL of a text safe that a mail program would make a link of. `both`: programs may read it as HTML too.
+pub(crate) fn rewrite(
+    text: &[u8],
+    lines: Lines,
+    both: bool,
+    work: &Work<'_>,
+    judge: &mut dyn Judge,
+    quirks: &mut Quirks,
+) -> Vec<TextEdit> {
+    flag(text, work.encoding, quirks);
+    let mut edits = Vec::new();
+    if autolink::may_hold_url(text) || lines != Lines::Plain {
+        let signed = signed_blocks(text);
+        quirks.insert_if(Quirk::SignedLeft, !signed.is_empty());
+        let view = View::new(text, lines, work.encoding);
+        for found in autolink::find(view.text(), work.links) {
+            let pieces = view.raw(&found.at);
+            let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
+                continue;
+            };
+            let left = signed
+                .iter()
+                .any(|r| r.start <= whole.start && whole.end <= r.end)
+                .then_some("signed")
+                .or(work.left);
+            let site = Site {
+                usage: Use::PlainText,
+                place: "text".into(),
+                part: work.part,
+                written: text.get(whole.clone()).unwrap_or_default(),
+                url: Cow::Owned(found.url),
+                base: None,
+                left,
+                encoding: work.encoding,
+            };
+            if let Ruling::Replace(with) = judge.rule(&site) {
+                let with = if lines == Lines::Folded {
+                    folded(text, &whole, &with)
+                } else {
+                    with.into_bytes()
+                };
+                edits.push(TextEdit { at: whole, with });
+            }
+        }
+    }
+    if both && memchr::memchr(b'<', text).is_some() {
+        // A URL that was found above is in the way of the tag's edit at the same place; either of them will do.
+        for e in html::tags_only(text, work, judge).unwrap_or_default() {
+            if !edits
+                .iter()
+                .any(|o| e.at.start < o.at.end && o.at.start < e.at.end || e.at == o.at)
+            {
+                edits.push(e);
+            }
+        }
+        edits.sort_by_key(|e| (e.at.start, e.at.end));
+    }
+    edits
+}
+
+/// The text as its readers see it, with the way back.
+enum View<'a> {
+    Same(&'a str),
+    Mapped(Mapped),
+}
+
+impl<'a> View<'a> {
+    fn new(text: &'a [u8], lines: Lines, encoding: &'static Encoding) -> Self {
+        if lines == Lines::Plain
+            && let Ok(s) = std::str::from_utf8(text)
+            && (encoding == encoding_rs::UTF_8 || s.is_ascii())
+        {
+            return Self::Same(s);
+        }
+        let mut mapped = Mapped::default();
+        match lines {
+            Lines::Plain => mapped.push(text, 0..text.len(), encoding),
+            Lines::Flowed => push_flowed(&mut mapped, text, encoding),
+            Lines::Folded => push_folded(&mut mapped, text, encoding),
+        }
+        Self::Mapped(mapped)
+    }
+
+    fn text(&self) -> &str {
+        match self {
+            Self::Same(s) => s,
+            Self::Mapped(m) => &m.text,
+        }
+    }
+
+    fn raw(&self, span: &Range<usize>) -> Vec<Range<usize>> {
+        match self {
+            Self::Same(_) => vec![span.clone()],
+            Self::Mapped(m) => m.raw(span),
+        }
+    }
+}
+
+fn push_flowed(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
+    let mut from = 0;
+    for at in memchr::memchr_iter(b'\n', text) {
+        let end = if at > 0 && text.get(at - 1) == Some(&b'\r') {
+            at - 1
+        } else {
+            at
+        };
+        let line = text.get(from..end).unwrap_or_default();
+        let quoted_next = text.get(at + 1) == Some(&b'>');
+        // Quoted lines are joined at their own depth only; the signature separator is no soft break.
+        if line.ends_with(b" ") && !line.starts_with(b">") && line != b"-- " && !quoted_next {
+            mapped.push(text, from..end - 1, encoding);
+        } else {
+            mapped.push(text, from..at + 1, encoding);
+        }
+        from = at + 1;
+    }
+    mapped.push(text, from..text.len(), encoding);
+}
+
+fn push_folded(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
+    let mut from = 0;
+    let mut at = 0;
+    while let Some(n) = memchr::memchr2(b'\n', b'\\', text.get(at..).unwrap_or_default()) {
+        let here = at + n;
+        if text.get(here) == Some(&b'\\') {
+            let escaped = text.get(here + 1).copied().unwrap_or(b' ');
+            if matches!(escaped, b',' | b';' | b'\\' | b':') {
+                // The backslash goes, the character stays.
+                mapped.push(text, from..here, encoding);
+                from = here + 1;
+            } else if matches!(escaped, b'n' | b'N') {
+                mapped.push(text, from..here + 1, encoding);
+                from = here + 2;
+                mapped.text.push('\n');
+            }
+            at = here + 2;
+            continue;
+        }
+        let end = if here > 0 && text.get(here - 1) == Some(&b'\r') {
+            here - 1
+        } else {
+            here
+        };
+        if matches!(text.get(here + 1), Some(b' ' | b'\t')) {
+            mapped.push(text, from..end.max(from), encoding);
+            from = here + 2;
+        }
+        at = here + 1;
+    }
+    mapped.push(text, from..text.len(), encoding);
+}
+
+/// A link for a folded text: broken where its line would be too long, and once more before the rest of the line.
+fn folded(text: &[u8], at: &Range<usize>, with: &str) -> Vec<u8> {
+    let newline: &[u8] = if memchr::memmem::find(text, b"\r\n").is_some() {
+        b"\r\n "
+    } else {
+        b"\n "
+    };
+    let line = memchr::memrchr(b'\n', text.get(..at.start).unwrap_or_default()).map_or(0, |n| n + 1);
+    let mut column = at.start - line;
+    let mut out = Vec::with_capacity(with.len() + with.len() / 20);
+    for b in with.bytes() {
+        if column >= FOLD - 1 {
+            out.extend_from_slice(newline);
+            column = 1;
+        }
+        out.push(b);
+        column += 1;
+    }
+    let rest = text.get(at.end..).unwrap_or_default();
+    let left = rest.iter().take_while(|b| !matches!(b, b'\r' | b'\n')).count();
+    if left > 0 && column + left > FOLD {
+        out.extend_from_slice(newline);
+    }
+    out
+}
+
+/// Complete PGP clear-signed blocks (RFC 9580 7): header line, text, and a signature that begins like one.
+fn signed_blocks(text: &[u8]) -> Vec<Range<usize>> {
+    const BEGIN: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
+    const SIGNATURE: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
+    const END: &[u8] = b"-----END PGP SIGNATURE-----";
+    let mut out = Vec::new();
+    let mut from = 0;
+    while let Some(begin) = find_line(text, BEGIN, from) {
+        let Some(signature) = find_line(text, SIGNATURE, begin) else {
+            break;
+        };
+        let Some(end) = find_line(text, END, signature) else {
+            break;
+        };
+        let armour = text.get(signature + SIGNATURE.len()..end).unwrap_or_default();
+        if is_signature(armour) && find_line(text, BEGIN, begin + 1).is_none_or(|n| n > end) {
+            out.push(begin..end + END.len());
+        }
+        from = end;
+    }
+    out
+}
+
+/// Where a line begins that reads so, from an offset on.
+fn find_line(text: &[u8], line: &[u8], from: usize) -> Option<usize> {
+    memchr::memmem::find_iter(text.get(from..)?, line)
+        .map(|n| from + n)
+        .find(|at| *at == 0 || text.get(at - 1) == Some(&b'\n'))
+}
+
+/// Whether ASCII armour holds a packet of the signature kind (RFC 9580 4.2, 5.2).
+fn is_signature(armour: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(armour);
+    let body: String = text
+        .lines()
+        .map(str::trim)
+        .skip_while(|l| l.is_empty() || l.contains(": "))
+        .take_while(|l| !l.starts_with('='))
+        .collect();
+    let bytes = decode(Coding::Base64, body.as_bytes()).bytes;
+    bytes.len() > 20 && matches!(bytes.first(), Some(0x88..=0x8b | 0xc2))
+}
+
+/// Marks what cannot be made safe here, and is left.
+fn flag(text: &[u8], encoding: &'static Encoding, quirks: &mut Quirks) {
+    if memchr::memmem::find(text, b"begin ").is_some() {
+        let uu = memchr::memmem::find_iter(text, b"begin ").any(|at| {
+            let line = text.get(at + 6..).unwrap_or_default();
+            (at == 0 || text.get(at - 1) == Some(&b'\n'))
+                && line.iter().take(4).take_while(|b| (b'0'..b'8').contains(b)).count() >= 3
+        });
+        quirks.insert_if(Quirk::Uuencoded, uu);
+    }
+    if encoding == encoding_rs::UTF_8 && memchr::memmem::find(text, &[0xe2, 0x96]).is_some() {
+        let blocks = memchr::memmem::find_iter(text, &[0xe2, 0x96]).take(QR_BLOCKS).count();
+        quirks.insert_if(Quirk::BlockCharacters, blocks >= QR_BLOCKS);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn view(text: &str, lines: Lines) -> String {
+        View::new(text.as_bytes(), lines, encoding_rs::UTF_8).text().to_owned()
+    }
+
+    #[test]
+    fn flowed_lines_are_joined_without_their_blank() {
+        assert_eq!(view("a \r\nb\r\n-- \r\nc\r\n", Lines::Flowed), "ab\r\n-- \r\nc\r\n");
+    }
+
+    #[test]
+    fn folded_lines_are_unfolded_and_unescaped() {
+        assert_eq!(view("D:a\\, b\r\n c\\nd\r\nE:x", Lines::Folded), "D:a, bc\\\nd\r\nE:x");
+    }
+
+    #[test]
+    fn links_in_folded_lines_are_folded() {
+        let text = b"URL:http://x/\r\nX:1\r\n";
+        let out = folded(text, &(4..13), &"y".repeat(200));
+        let line = [&text[..4], &out, &text[13..]].concat();
+        assert!(line.split(|b| *b == b'\n').all(|l| l.len() <= 76));
+        assert_eq!(
+            view(std::str::from_utf8(&line).unwrap(), Lines::Folded),
+            format!("URL:{}\r\nX:1\r\n", "y".repeat(200))
+        );
+    }
+
+    #[test]
+    fn only_whole_signed_blocks_count() {
+        let whole = "x\n-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nhello\n-----BEGIN PGP SIGNATURE-----\n\n\
+                     iHUEARYKAB0WIQTestTestTestTestTestTestTestTestTestTestAAoJEAAAAAAA\n=abcd\n-----END PGP SIGNATURE-----\ny";
+        assert_eq!(signed_blocks(whole.as_bytes()).len(), 1);
+        assert!(signed_blocks(whole.replace("iHUE", "AHUE").as_bytes()).is_empty());
+        assert!(signed_blocks(b"-----BEGIN PGP SIGNED MESSAGE-----\n\nx").is_empty());
+    }
+}
