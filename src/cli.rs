@@ -14,7 +14,7 @@ use crate::files::Plan;
 use crate::filter::{self, Rewriting};
 use crate::keyfile::Absent;
 use crate::settings::{Settings, ascii_domain};
-use crate::{check, keys, reveal, server};
+use crate::{check, demo, keys, reveal, server};
 
 /// Where the configuration file stands when `--config` does not say.
 pub const DEFAULT_CONFIG: &str = "/etc/linkgate/linkgate.toml";
@@ -41,8 +41,8 @@ Results go to standard output, everything else to standard error.";
 #[command(name = "linkgate", version, max_term_width = 100, after_help = EXIT_CODES, after_long_help = EXIT_CODES)]
 #[command(disable_help_subcommand = true)]
 struct Cli {
-    /// The configuration file
-    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG)]
+    /// The configuration file (default: /etc/linkgate/linkgate.toml)
+    #[arg(long, global = true, value_name = "FILE", default_value = DEFAULT_CONFIG, hide_default_value = true)]
     config: PathBuf,
 
     #[command(subcommand)]
@@ -58,6 +58,17 @@ enum Command {
     /// configuration again and uses it as a whole, or keeps the old one and logs why.
     #[command(after_help = "Example:\n  linkgate serve --config /etc/linkgate/linkgate.toml")]
     Serve,
+
+    /// Show the whole way of a mail and a click, without any configuration
+    ///
+    /// Starts a linkgate of its own in a temporary folder, sends sample mails through it to a next hop that it
+    /// plays itself, prints each step and the click links to open, and tells of clicks until Ctrl-C.
+    #[command(after_help = "Example:\n  linkgate demo")]
+    Demo {
+        /// Click once, look for the click row, and end: exit 0 when all of it worked
+        #[arg(long)]
+        once: bool,
+    },
 
     /// Prove the configuration
     ///
@@ -267,6 +278,7 @@ fn command(cli: &Cli) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match &cli.command {
         Command::Serve => server::run(&cli.config),
+        Command::Demo { once } => demo::run(*once, &mut out),
         Command::Check => check::run(&cli.config, &mut out),
         Command::Rewrite(args) => rewrite_command(cli, args, &mut out),
         Command::Restore(args) => {

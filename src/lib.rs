@@ -7,6 +7,7 @@ pub mod cli;
 pub mod click;
 pub mod clicks;
 pub mod config;
+mod demo;
 pub mod failure;
 pub mod files;
 mod filter;

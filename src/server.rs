@@ -39,7 +39,7 @@ const FLUSH: Duration = Duration::from_secs(5);
 /// Runs until a signal ends it.
 pub(crate) fn run(config: &Path) -> Result<(), Failure> {
     let settings = Arc::new(Settings::load(config)?);
-    let telemetry = Telemetry::start(&settings.log).map_err(|why| Failure::Failed(anyhow!(why)))?;
+    let telemetry = Telemetry::start(&settings.log).map_err(|fault| vec![fault])?;
     let ledger = open_ledger(&settings)?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {

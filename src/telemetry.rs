@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+use std::path::Path;
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -13,6 +14,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
+use crate::config::ConfigError;
 use crate::settings::{Log, LogFormat};
 
 /// Overrides `[log] level`: a level, or directives such as `info,linkgate::mail=debug`.
@@ -28,15 +30,19 @@ impl Telemetry {
     /// Sends all events of this process to standard error.
     ///
     /// # Errors
-    /// `LINKGATE_LOG` cannot be read, in words; or logging was started before.
-    pub fn start(log: &Log) -> Result<Self, String> {
-        let (filter, handle) = reload::Layer::new(filter(log)?);
+    /// `LINKGATE_LOG` holds no directives.
+    ///
+    /// # Panics
+    /// When the process logs already: there is one `start` on the way of each command.
+    pub fn start(log: &Log) -> Result<Self, ConfigError> {
+        let filter = filter(log).map_err(|what| ConfigError::whole(Path::new(ENV), what))?;
+        let (filter, handle) = reload::Layer::new(filter);
         let lines = Lines {
             format: log.format,
             to: io::stderr,
         };
         let subscriber = tracing_subscriber::registry().with(filter).with(lines);
-        tracing::subscriber::set_global_default(subscriber).map_err(|e| e.to_string())?;
+        tracing::subscriber::set_global_default(subscriber).expect("logging starts once");
         Ok(Self { filter: handle })
     }
 
@@ -54,9 +60,9 @@ fn filter(log: &Log) -> Result<EnvFilter, String> {
     if let Ok(directives) = std::env::var(ENV)
         && !directives.is_empty()
     {
-        return EnvFilter::builder().parse(&directives).map_err(|e| {
-            format!("{ENV}: found {directives:?} ({e}), allowed: a level such as \"debug\", or directives")
-        });
+        return EnvFilter::builder()
+            .parse(&directives)
+            .map_err(|e| format!("found {directives:?} ({e}), allowed: a level such as \"debug\", or directives"));
     }
     let directives = match log.level.as_str() {
         "error" => "error".to_owned(),

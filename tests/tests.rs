@@ -2,6 +2,7 @@
 
 mod arrows;
 mod click;
+mod cli;
 mod config;
 mod peers;
 mod store;

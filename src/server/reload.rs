@@ -38,7 +38,10 @@ pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path
             "not reloaded: a changed key needs restart; the settings of before stay in force"
         );
     }
-    let changed = changes(&old, &new).join(", ");
+    let changed = match changes(&old, &new) {
+        none if none.is_empty() => "nothing".to_owned(),
+        sections => sections.join(", "),
+    };
     telemetry.reload(&new.log);
     current.send_replace(Arc::new(new));
     info!(target: "linkgate::server", changed, "reloaded");
