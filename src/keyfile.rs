@@ -91,7 +91,11 @@ fn lock(path: &Path) -> io::Result<File> {
 
 fn read(path: &Path, file: File) -> Result<KeyRing, Vec<ConfigError>> {
     let unreadable = |e: io::Error| fault(path, format!("the key file cannot be read: {e}"));
-    let mode = file.metadata().map_err(unreadable)?.mode() & 0o777;
+    let meta = file.metadata().map_err(unreadable)?;
+    if !meta.is_file() {
+        return Err(fault(path, "the key file cannot be read: it is not a file"));
+    }
+    let mode = meta.mode() & 0o777;
     if mode & TOO_OPEN != 0 {
         return Err(fault(
             path,

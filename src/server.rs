@@ -21,7 +21,7 @@ use crate::cli::Failure;
 use crate::click::ClickPages;
 use crate::failure::{self, Cause, Phase};
 use crate::http::{HttpLimits, serve_admin, serve_click};
-use crate::job::{Job, Outcome, Recorder, Rewriter, Stored};
+use crate::job::{Job, Outcome, Recorder, Rewriter};
 use crate::listen::{self, Context};
 use crate::record::Ledger;
 use crate::rewrite::rewrite;
@@ -291,19 +291,5 @@ struct Pipeline;
 impl Rewriter for Pipeline {
     fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, failure::Failure> {
         rewrite(spool as &dyn Source, job).map_err(|e| failure::Failure::ours(Phase::Rewrite, Cause::Other(e.into())))
-    }
-}
-
-impl Recorder for Ledger {
-    fn store_references(&self, rows: Vec<store::ReferenceRow>) -> Stored<'_> {
-        Box::pin(async move {
-            Self::store_references(self, rows)
-                .await
-                .map_err(|e| failure::Failure::ours(Phase::References, Cause::Other(e.into())))
-        })
-    }
-
-    fn message(&self, row: store::MessageRow) {
-        Self::message(self, row);
     }
 }

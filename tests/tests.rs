@@ -1,8 +1,8 @@
 //! Integration tests, all in one binary: linking the program once per file would take longer than running them.
 
 mod arrows;
-mod click;
 mod cli;
+mod click;
 mod config;
 mod peers;
 mod store;
