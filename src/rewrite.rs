@@ -1,21 +1,252 @@
 //! One message in, one patch out: finds the links of a message, decides on each, seals and splices.
+//!
+//! This is where the room of messages and the room of links meet; neither knows the other.
 
-use message::Source;
+use std::borrow::Cow;
+use std::sync::Arc;
 
-use crate::job::{Job, Outcome};
+use link::{
+    ClickBase, Decision, DisarmReason, KeepReason, LeaveReason, MessageClaims, Opener, Policy, Resolve, Resolved,
+    Rewrite, Sealer, Target, resolve, wrap_link,
+};
+use message::{Judge, Ruling, Site, Source, Use};
+use store::ReferenceRow;
+
+use crate::job::{Action, Job, LinkReport, Outcome, Report};
 
 /// Why a message could not be rewritten.
 #[derive(Debug, thiserror::Error)]
 pub enum RewriteError {
-    /// Its bytes cannot be read.
-    #[error("the message cannot be read: {0}")]
-    Read(#[from] std::io::Error),
+    /// Its bytes cannot be read, or its plan cannot be made.
+    #[error(transparent)]
+    Plan(#[from] message::PlanError),
 }
 
 /// Works out what becomes of one message.
 ///
+/// The recipients share one policy: that of the first one counts. A message to a domain that did not opt in is not even
+/// looked at.
+///
 /// # Errors
 /// See [`RewriteError`].
-pub fn rewrite(_source: &dyn Source, _job: &Job<'_>) -> Result<Outcome, RewriteError> {
-    Ok(Outcome::default())
+pub fn rewrite(source: &dyn Source, job: &Job<'_>) -> Result<Outcome, RewriteError> {
+    let policy = job.recipients.first().and_then(|r| job.settings.domains.policy(r));
+    let Some(policy) = policy.filter(|p| p.rewrite != Rewrite::Off) else {
+        return Ok(Outcome::default());
+    };
+    let claims = MessageClaims {
+        message_id: job.mail_id.to_owned(),
+        recipient: if let [one] = job.recipients {
+            Some(one.clone())
+        } else {
+            None
+        },
+        sender: job.sender.to_owned(),
+        issued_at: job.now_s,
+        domain: policy.domain.clone(),
+    };
+    let sender_bypassed = policy.bypass_senders.find(job.sender).is_some();
+    let mut verdicts = Verdicts {
+        policy,
+        sender: job.sender,
+        sender_bypassed,
+        base: &job.settings.click.base,
+        opener: Opener::new(&job.settings.keys, &job.settings.click.base),
+        sealer: job.settings.keys.sealer(&claims),
+        document_base: None,
+        links: Vec::new(),
+        references: Vec::new(),
+        mail_id: job.mail_id,
+        now_s: job.now_s,
+    };
+    let planned = message::plan(source, &job.settings.rewriting, &mut verdicts)?;
+    let mut patch = planned.patch;
+    if sender_bypassed {
+        // Trusted as a whole: nothing in it is touched, odd structures included.
+        patch = message::Patch::default();
+    }
+    let action = match planned.refused.filter(|_| !sender_bypassed) {
+        Some(quirk) => Action::Refuse(format!("cannot be made safe: {quirk}")),
+        None => Action::Forward,
+    };
+    Ok(Outcome {
+        action,
+        report: Report {
+            changed: !patch.is_empty(),
+            links: verdicts.links,
+            quirks: planned.quirks.iter().map(|q| q.to_string()).collect(),
+            parts: planned.parts,
+            message_id: planned.message_id,
+        },
+        patch,
+        references: verdicts.references,
+    })
+}
+
+/// Decides about every site of one message.
+struct Verdicts<'a> {
+    policy: &'a Arc<Policy>,
+    sender: &'a str,
+    sender_bypassed: bool,
+    base: &'a ClickBase,
+    opener: Opener<'a>,
+    sealer: Sealer<'a>,
+    /// The document's base as it was last seen, parsed.
+    document_base: Option<(String, Option<Target>)>,
+    links: Vec<LinkReport>,
+    references: Vec<ReferenceRow>,
+    mail_id: &'a str,
+    now_s: i64,
+}
+
+/// What was decided, before anything is sealed.
+enum Verdict {
+    Keep(&'static str),
+    /// Too dull to be reported: it leads to a place within the message, or nowhere.
+    Ignore,
+    Wrap(Target),
+    Disarm(&'static str),
+}
+
+impl Verdicts<'_> {
+    fn verdict(&mut self, site: &Site<'_>) -> (Verdict, Option<Target>) {
+        if self.base.parse(&site.url).is_some() && self.opener.recognise(&site.url).is_some() {
+            return (Verdict::Keep(KeepReason::OwnLink.as_str()), None);
+        }
+        let in_text = matches!(site.usage, Use::HtmlText | Use::PlainText);
+        match self.resolve(site) {
+            Resolved::Web(target) => {
+                let verdict = match (self.policy.decide(self.sender, &target), site.usage) {
+                    (Decision::Keep(reason), _) => Verdict::Keep(reason.as_str()),
+                    (Decision::Disarm(reason), _) => Verdict::Disarm(reason.as_str()),
+                    // These do not wait for a click, or carry more than one: no click page can stand in for them.
+                    (Decision::Wrap, Use::Submit) => Verdict::Disarm("form"),
+                    (Decision::Wrap, Use::Load) => Verdict::Disarm("frame"),
+                    (Decision::Wrap, Use::Ping) => Verdict::Disarm("ping"),
+                    (Decision::Wrap, _) => return (Verdict::Wrap(target), None),
+                };
+                (verdict, Some(target))
+            }
+            Resolved::Leave(LeaveReason::Empty | LeaveReason::Fragment) => (Verdict::Ignore, None),
+            Resolved::Leave(reason) => (Verdict::Keep(reason.as_str()), None),
+            Resolved::Relative if site.usage == Use::Ping => (Verdict::Disarm("ping"), None),
+            Resolved::Relative => (Verdict::Keep(KeepReason::Relative.as_str()), None),
+            // Text stays as it is: nothing here can keep a program from making something of it.
+            Resolved::Inert(_) if in_text => (Verdict::Keep(DisarmReason::Invalid.as_str()), None),
+            Resolved::Inert(scheme) if scheme == "invalid" => (Verdict::Disarm(DisarmReason::Invalid.as_str()), None),
+            Resolved::Inert(_) => (Verdict::Disarm(DisarmReason::Scheme.as_str()), None),
+        }
+    }
+
+    fn resolve(&mut self, site: &Site<'_>) -> Resolved {
+        if let Some(base) = site.base
+            && self.document_base.as_ref().is_none_or(|(text, _)| text != base)
+        {
+            let target = match resolve(
+                base,
+                &Resolve {
+                    base: None,
+                    query_encoding: None,
+                    bare_hosts: false,
+                },
+            ) {
+                Resolved::Web(t) => Some(t),
+                _ => None,
+            };
+            self.document_base = Some((base.to_owned(), target));
+        }
+        let base = site.base.and(self.document_base.as_ref()).and_then(|(_, t)| t.as_ref());
+        let how = Resolve {
+            base,
+            query_encoding: None,
+            bare_hosts: matches!(site.usage, Use::Link | Use::WordField),
+        };
+        if site.has_legacy_query() {
+            let encode = query_encoding(|query| site.encode_query(query));
+            return resolve(
+                &site.url,
+                &Resolve {
+                    query_encoding: Some(&encode),
+                    ..how
+                },
+            );
+        }
+        resolve(&site.url, &how)
+    }
+
+    fn report(&mut self, site: &Site<'_>, url: &str, decision: &'static str, reason: &'static str) {
+        self.links.push(LinkReport {
+            url: url.to_owned(),
+            decision,
+            reason,
+            place: site.place.clone().into_owned(),
+            part: site.part.to_owned(),
+        });
+    }
+
+    fn wrap(&mut self, site: &Site<'_>, target: &Target) -> String {
+        // A link put around a text leaves that text; every other takes the place of what was written.
+        let written =
+            (site.usage != Use::HtmlText && site.written != target.as_str().as_bytes()).then_some(site.written);
+        let wrapped = wrap_link(&self.sealer, self.base, target, written, site.usage.form());
+        if let Some(r) = wrapped.reference
+            && !self.references.iter().any(|known| known.id == r.id)
+        {
+            self.references.push(ReferenceRow {
+                id: r.id,
+                target: r.target,
+                written: r.written,
+                mail_id: self.mail_id.to_owned(),
+                created_at_us: self.now_s.saturating_mul(1_000_000),
+            });
+        }
+        wrapped.click_url
+    }
+}
+
+/// Says that the answer borrows from the query alone, which a bare closure cannot.
+fn query_encoding<F: Fn(&str) -> Cow<'_, [u8]>>(f: F) -> F {
+    f
+}
+
+impl Judge for Verdicts<'_> {
+    fn rule(&mut self, site: &Site<'_>) -> Ruling {
+        let (verdict, target) = self.verdict(site);
+        let left = site
+            .left
+            .or(self.sender_bypassed.then_some(KeepReason::BypassSender.as_str()));
+        match verdict {
+            Verdict::Ignore => Ruling::Keep,
+            Verdict::Keep(reason) => {
+                let url = target.as_ref().map_or(&*site.url, Target::as_str);
+                self.report(site, url, "kept", left.unwrap_or(reason));
+                Ruling::Keep
+            }
+            Verdict::Wrap(target) => {
+                if let Some(reason) = left {
+                    self.report(site, target.as_str(), "kept", reason);
+                    return Ruling::Keep;
+                }
+                self.report(site, target.as_str(), "wrapped", "policy");
+                Ruling::Replace(self.wrap(site, &target))
+            }
+            Verdict::Disarm(reason) => {
+                let url = target.as_ref().map_or(&*site.url, Target::as_str);
+                match left {
+                    Some(left) => {
+                        self.report(site, url, "kept", left);
+                        Ruling::Keep
+                    }
+                    None => {
+                        self.report(site, url, "disarmed", reason);
+                        Ruling::Disarm
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_safe(&mut self, site: &Site<'_>) -> bool {
+        matches!(self.verdict(site).0, Verdict::Keep(_) | Verdict::Ignore) || self.sender_bypassed
+    }
 }

@@ -33,6 +33,8 @@ pub struct Settings {
     pub log: Log,
     /// `[limits]`
     pub limits: Limits,
+    /// How messages are worked on.
+    pub rewriting: message::Options,
 }
 
 /// `[click]`: the address that click links start with, and the pages behind it.

@@ -92,6 +92,7 @@ impl Setup {
                 final_reply_timeout: Duration::ZERO,
                 drain: Duration::ZERO,
             },
+            rewriting: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));

@@ -67,6 +67,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         domains,
         log: log?,
         limits: limits?,
+        rewriting: message::Options::default(),
     })
 }
 

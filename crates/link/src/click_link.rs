@@ -114,6 +114,14 @@ impl ClickBase {
         pieces(rest.strip_prefix(path)?)
     }
 
+    /// Length in octets of the click link that `url` begins with, whatever follows it; `None` when it begins with none.
+    /// Nothing is verified.
+    #[must_use]
+    pub fn link_len(&self, url: &str) -> Option<usize> {
+        let link = self.parse(url)?;
+        Some(url.len() - link.token.len() + token::extent(link.token)?)
+    }
+
     /// Reads the path of an HTTP request, with or without the path of the public URL: a reverse proxy may have cut it off.
     #[must_use]
     pub fn parse_path<'a>(&self, path: &'a str) -> Option<ClickLink<'a>> {

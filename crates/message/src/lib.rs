@@ -11,6 +11,7 @@ mod mapped;
 mod patch;
 mod plan;
 mod quirk;
+mod restore;
 mod scan;
 mod site;
 mod source;
@@ -18,8 +19,9 @@ mod text;
 mod transfer;
 
 pub use patch::{Change, Overlap, Patch, Segment};
-pub use plan::{Ambiguous, Options, PlanError, Planned, plan, scan_source};
+pub use plan::{Ambiguous, Options, PlanError, Planned, plan, plan_restore, scan_source};
 pub use quirk::{Quirk, Quirks};
+pub use restore::{Original, Originals};
 pub use scan::{Kind, MAX_DEPTH, MAX_HEADER, MAX_PARTS, Part, PartMap, Scanner, scan};
 pub use site::{Judge, Ruling, Site, Use};
 pub use source::Source;

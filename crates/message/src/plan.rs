@@ -6,9 +6,12 @@ mod relabel;
 
 use std::io;
 
+use leaf::Task;
+
 use crate::autolink;
 use crate::patch::{Change, Overlap, Patch};
 use crate::quirk::{Quirk, Quirks};
+use crate::restore::Originals;
 use crate::scan::{Kind, PartMap, Scanner};
 use crate::site::Judge;
 use crate::source::Source;
@@ -99,7 +102,19 @@ const LOST: &[Quirk] = &[Quirk::TooDeep, Quirk::TooManyParts, Quirk::HeaderTooLa
 /// # Errors
 /// When the message cannot be read.
 pub fn plan(source: &dyn Source, options: &Options, judge: &mut dyn Judge) -> Result<Planned, PlanError> {
-    plan_nested(source, options, judge, "", 0)
+    plan_nested(source, options, Task::Rewrite(judge), "", 0)
+}
+
+/// Makes the plan that brings back what stood in a message before its links were wrapped.
+///
+/// # Errors
+/// When the message cannot be read.
+pub fn plan_restore(source: &dyn Source, originals: &mut dyn Originals) -> Result<Planned, PlanError> {
+    let options = Options {
+        ambiguous: Ambiguous::Pass,
+        ..Options::default()
+    };
+    plan_nested(source, &options, Task::Restore(originals), "", 0)
 }
 
 /// Reads the structure of a message.
@@ -120,7 +135,7 @@ pub fn scan_source(source: &dyn Source) -> io::Result<PartMap> {
 fn plan_nested(
     source: &dyn Source,
     options: &Options,
-    judge: &mut dyn Judge,
+    task: Task<'_>,
     prefix: &str,
     depth: usize,
 ) -> Result<Planned, PlanError> {
@@ -144,7 +159,7 @@ fn plan_nested(
     let mut work = leaf::LeafWork {
         source,
         map: &map,
-        judge,
+        task,
         links: autolink::Options {
             bare_domains: options.bare_domains,
         },
@@ -171,7 +186,7 @@ fn plan_nested(
             let Some((coding, bytes)) = leaf::coded_message(part, source)? else {
                 continue;
             };
-            let inner = plan_nested(&bytes.as_slice(), options, work.judge, &number(), depth + 1)?;
+            let inner = plan_nested(&bytes.as_slice(), options, work.task.again(), &number(), depth + 1)?;
             out.refused = out.refused.or(inner.refused);
             out.quirks.merge(inner.quirks);
             out.parts += inner.parts;

@@ -13,6 +13,7 @@ use crate::header::{Fields, Typed, lossy};
 use crate::html::{self, Outcome, Work};
 use crate::patch::Change;
 use crate::quirk::{Quirk, Quirks};
+use crate::restore::{Originals, restore};
 use crate::scan::{Kind, Part, PartMap, is_message};
 use crate::site::Judge;
 use crate::source::Source;
@@ -32,16 +33,34 @@ enum Class {
 }
 
 /// The work on the leaves of one message.
-pub(super) struct LeafWork<'a> {
+pub(super) struct LeafWork<'a, 't> {
     pub(super) source: &'a dyn Source,
     pub(super) map: &'a PartMap,
-    pub(super) judge: &'a mut dyn Judge,
+    pub(super) task: Task<'t>,
     pub(super) links: autolink::Options,
     pub(super) normalise: bool,
     /// Something about the structure can be read in several ways.
     pub(super) ambiguous: bool,
     pub(super) quirks: Quirks,
     pub(super) changes: Vec<Change>,
+}
+
+/// What is done to the texts of a message.
+pub(super) enum Task<'a> {
+    /// Links are put before a judge.
+    Rewrite(&'a mut dyn Judge),
+    /// Our links give way to what stood there.
+    Restore(&'a mut dyn Originals),
+}
+
+impl Task<'_> {
+    /// The same task, for a message within.
+    pub(super) fn again(&mut self) -> Task<'_> {
+        match self {
+            Self::Rewrite(judge) => Task::Rewrite(&mut **judge),
+            Self::Restore(originals) => Task::Restore(&mut **originals),
+        }
+    }
 }
 
 /// Whether a leaf is a message that a transfer encoding hides.
@@ -75,7 +94,7 @@ fn newline(like: &[u8]) -> &'static [u8] {
     }
 }
 
-impl LeafWork<'_> {
+impl LeafWork<'_, '_> {
     /// Works on a part that holds others: only what its header gives its contents as a base.
     pub(super) fn container(&mut self, index: usize) {
         let Some(part) = self.map.parts.get(index) else { return };
@@ -106,7 +125,9 @@ impl LeafWork<'_> {
         }
         let raw = self.source.read(part.body.clone())?;
         let coding = choose_coding(part, &raw);
-        if class == Class::Text(Lines::Plain)
+        let rewrites = matches!(self.task, Task::Rewrite(_));
+        if rewrites
+            && class == Class::Text(Lines::Plain)
             && coding == Coding::Identity
             && !self.ambiguous
             && part.codings.len() < 2
@@ -114,7 +135,9 @@ impl LeafWork<'_> {
         {
             return Ok(());
         }
-        let left = left.or(is_file(part, class).then_some("attachment"));
+        let left = left
+            .or(is_file(part, class).then_some("attachment"))
+            .filter(|_| rewrites);
         let number = number();
         let decoded = decode(coding, &raw);
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
@@ -160,21 +183,28 @@ impl LeafWork<'_> {
 
     /// What becomes of a text; `None` when it is only reported on.
     fn outcome(&mut self, class: Class, text: &[u8], work: &Work<'_>) -> Option<Outcome> {
+        let judge = match &mut self.task {
+            Task::Rewrite(judge) => &mut **judge,
+            Task::Restore(originals) => {
+                let html = class == Class::Html;
+                return Some(Outcome::Edits(restore(text, html, &mut **originals)));
+            }
+        };
         if work.left.is_some() {
             match class {
-                Class::Html => html::report(text, work, self.judge),
+                Class::Html => html::report(text, work, judge),
                 Class::Text(lines) => {
-                    text::rewrite(text, lines, false, work, self.judge, &mut self.quirks);
+                    text::rewrite(text, lines, false, work, judge, &mut self.quirks);
                 }
                 Class::Other => {}
             }
             return None;
         }
         Some(match class {
-            Class::Html => html::rewrite(text, work, self.judge, &mut self.quirks),
+            Class::Html => html::rewrite(text, work, judge, &mut self.quirks),
             Class::Text(lines) => {
                 let both = self.ambiguous || lines == Lines::Folded || looks_like_html(text);
-                Outcome::Edits(text::rewrite(text, lines, both, work, self.judge, &mut self.quirks))
+                Outcome::Edits(text::rewrite(text, lines, both, work, judge, &mut self.quirks))
             }
             Class::Other => Outcome::Edits(Vec::new()),
         })
@@ -184,8 +214,6 @@ impl LeafWork<'_> {
     fn put(&mut self, part: &Part, coding: Coding, raw: &[u8], decoded: &Decoded<'_>, outcome: Outcome, class: Class) {
         let edits = match outcome {
             Outcome::Edits(e) if e.is_empty() => {
-                // Nothing leads anywhere in the reading chosen; another reading of the body may be raw text.
-                self.one_reading(part, coding, class, false);
                 return;
             }
             Outcome::Edits(e) => e,
@@ -246,6 +274,9 @@ impl LeafWork<'_> {
 
     /// Leaves one reading of a part whose header has several. `coded`: the transfer encoding was written already.
     fn one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
+        if matches!(self.task, Task::Restore(_)) {
+            return;
+        }
         self.drop_bases(part);
         if !self.normalise {
             return;
@@ -278,7 +309,7 @@ impl LeafWork<'_> {
 
     /// Fields that give relative links a base; links were resolved against it, and no other may be.
     fn drop_bases(&mut self, part: &Part) {
-        if content_base(part).is_some() {
+        if matches!(self.task, Task::Rewrite(_)) && content_base(part).is_some() {
             self.quirks.insert(Quirk::BaseField);
             self.changes.extend(drop_field(part, "content-base"));
         }
