@@ -250,8 +250,11 @@ impl Stage {
     fn invite(&self, links: &[(String, String)], out: &mut impl Write) -> io::Result<()> {
         let config = self.config.display();
         writeln!(out, "Now it is your turn. Open one of these in a browser:\n")?;
-        for (click_url, target) in links {
-            writeln!(out, "  {click_url}\n    -> {target}")?;
+        for (n, (click_url, target)) in links.iter().enumerate() {
+            // The same target stands in the text and in the HTML.
+            if !links.iter().take(n).any(|(_, t)| t == target) {
+                writeln!(out, "  {click_url}\n    -> {target}")?;
+            }
         }
         writeln!(out, "\nIn another terminal:\n")?;
         writeln!(out, "  linkgate clicks --config {config}")?;

@@ -392,3 +392,124 @@ impl Source for OnDisk {
         Ok(Cow::Owned(bytes))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use message::Change;
+
+    use super::*;
+
+    /// Files of a folder with their content.
+    fn folder(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Vec<PathBuf>) {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = files.iter().map(|(name, content)| {
+            let path = dir.path().join(name);
+            fs::write(&path, content).unwrap();
+            path
+        });
+        let paths = paths.collect();
+        (dir, paths)
+    }
+
+    fn unchanged() -> Filtered {
+        Filtered {
+            patch: Some(Patch::default()),
+            ..Filtered::default()
+        }
+    }
+
+    #[test]
+    fn a_message_that_trips_the_filter_up_goes_on_unchanged_and_the_others_too() {
+        let (dir, files) = folder(&[("a", b"first"), ("b", b"second"), ("c", b"third")]);
+        let plan = Plan::new(files, Some(dir.path().join("out"))).unwrap();
+        let filter = |source: &dyn Source, _: &str| {
+            assert!(!source.read(0..1).unwrap().starts_with(b"s"), "a bug");
+            Ok(unchanged())
+        };
+        let (mut report, mut err) = (Vec::new(), Vec::new());
+        let tally = plan.run(&filter, &mut report, &mut io::sink(), &mut err).unwrap();
+        assert_eq!((tally.written, tally.failed), (3, 0));
+        assert_eq!(fs::read(dir.path().join("out/b")).unwrap(), b"second");
+        let line: serde_json::Value = serde_json::from_slice(&report).unwrap();
+        assert_eq!(
+            (&line["changed"], &line["reason"]),
+            (&false.into(), &"internal fault".into())
+        );
+        assert!(String::from_utf8(err).unwrap().contains("unchanged"));
+    }
+
+    #[test]
+    fn patches_are_cut_into_messages_larger_than_memory_too() {
+        let mut large = vec![b'x'; usize::try_from(IN_MEMORY + PIECE).unwrap()];
+        large[5] = b'y';
+        let (dir, files) = folder(&[("small", b"xxxxxyxx"), ("large", &large)]);
+        let filter = |_: &dyn Source, _: &str| {
+            let change = Change {
+                at: 5..6,
+                with: b"<new>".to_vec(),
+            };
+            Ok(Filtered {
+                patch: Some(Patch::new(vec![change]).unwrap()),
+                ..Filtered::default()
+            })
+        };
+        let plan = Plan::new(files, Some(dir.path().to_owned())).unwrap();
+        plan.run(&filter, &mut io::sink(), &mut io::sink(), &mut io::sink())
+            .unwrap();
+        assert_eq!(fs::read(dir.path().join("small")).unwrap(), b"xxxxx<new>xx");
+        let written = fs::read(dir.path().join("large")).unwrap();
+        assert_eq!(written.len(), large.len() + 4);
+        assert!(written.starts_with(b"xxxxx<new>xx"));
+    }
+
+    #[test]
+    fn what_is_kept_back_is_not_written() {
+        let (dir, files) = folder(&[("a", b"first")]);
+        let plan = Plan::new(files, None).unwrap();
+        let filter = |_: &dyn Source, _: &str| Ok(Filtered::default());
+        let mut out = Vec::new();
+        let tally = plan.run(&filter, &mut io::sink(), &mut out, &mut io::sink()).unwrap();
+        assert_eq!((tally.kept_back, out.len()), (1, 0));
+        drop(dir);
+    }
+
+    /// A report that cannot be written must end the work, not hang the workers.
+    #[test]
+    fn a_full_report_disk_ends_the_run() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+                Err(io::ErrorKind::StorageFull.into())
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let names: Vec<_> = (0..50).map(|n| n.to_string()).collect();
+        let content: Vec<_> = names.iter().map(|n| (n.as_str(), &b"x"[..])).collect();
+        let (dir, files) = folder(&content);
+        let plan = Plan::new(files, Some(dir.path().join("out"))).unwrap();
+        let filter = |_: &dyn Source, _: &str| {
+            Ok(Filtered {
+                report: Some("{}".to_owned()),
+                ..unchanged()
+            })
+        };
+        let e = plan
+            .run(&filter, &mut Full, &mut io::sink(), &mut io::sink())
+            .unwrap_err();
+        assert_eq!(e.kind(), io::ErrorKind::StorageFull);
+    }
+
+    #[test]
+    fn standard_input_has_a_name_and_two_files_of_one_name_are_refused() {
+        let plan = |files: &[&str], dir: Option<&str>| {
+            Plan::new(files.iter().map(PathBuf::from).collect(), dir.map(PathBuf::from))
+        };
+        assert_eq!(plan(&[], Some("out")).unwrap().inputs[0].name, Path::new("stdin"));
+        assert!(plan(&["a/x", "b/y", "-"], Some("out")).is_ok());
+        assert!(plan(&["a/x", "b/x"], Some("out")).unwrap_err().contains("b/x"));
+        assert!(plan(&["a/x", "b/y"], None).unwrap_err().contains("--out-dir"));
+        assert!(plan(&["/"], None).is_err());
+    }
+}

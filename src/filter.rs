@@ -226,3 +226,135 @@ fn bare(address: &str) -> &str {
         .and_then(|a| a.strip_suffix('>'))
         .unwrap_or(address)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use message::{Change, Patch};
+
+    use super::*;
+    use crate::job::{LinkReport, Report};
+    use crate::keyfile::Absent;
+
+    fn settings(store: &Path) -> Settings {
+        let text = include_str!("../fixtures/config/good/least.toml")
+            .replace("/var/lib/linkgate/linkgate.db", &store.display().to_string())
+            + "[domain.\"same.test\"]\n[domain.\"off.test\"]\nrewrite = \"off\"\n";
+        Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap()
+    }
+
+    fn outcome(action: Action) -> Outcome {
+        Outcome {
+            action,
+            patch: Patch::new(vec![Change {
+                at: 0..1,
+                with: b"x".to_vec(),
+            }])
+            .unwrap(),
+            report: Report {
+                changed: true,
+                links: vec![LinkReport {
+                    url: "https://a.example/\"".to_owned(),
+                    decision: "wrapped",
+                    reason: "policy",
+                    place: "a href".to_owned(),
+                    part: "1.2".to_owned(),
+                }],
+                quirks: vec!["bare-lf".to_owned()],
+                parts: 2,
+                message_id: None,
+            },
+            references: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn the_report_has_the_keys_that_are_promised() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(&dir.path().join("s.db"));
+        let done = rewritten("a.eml", outcome(Action::Forward), &References::new(&settings)).unwrap();
+        assert!(done.patch.is_some());
+        assert_eq!(
+            done.report.as_deref(),
+            Some(
+                r#"{"file":"a.eml","changed":true,"links":[{"url":"https://a.example/\"","decision":"wrapped","reason":"policy","place":"a href","part":"1.2"}],"quirks":["bare-lf"]}"#
+            )
+        );
+        assert_eq!(
+            std::fs::read_dir(dir.path()).unwrap().count(),
+            0,
+            "no store without a long target"
+        );
+    }
+
+    #[test]
+    fn a_refused_message_is_reported_and_not_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let settings = settings(&dir.path().join("s.db"));
+        let refuse = Action::Refuse("ambiguous".to_owned());
+        let done = rewritten("a.eml", outcome(refuse), &References::new(&settings)).unwrap();
+        assert!(done.patch.is_none());
+        let line: serde_json::Value = serde_json::from_str(&done.report.unwrap()).unwrap();
+        assert_eq!(
+            (&line["action"], &line["reason"]),
+            (&"refuse".into(), &"ambiguous".into())
+        );
+        assert!(done.complaint.unwrap().contains("ambiguous"));
+    }
+
+    #[test]
+    fn long_targets_are_in_the_store_before_the_message_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("s.db");
+        let settings = settings(&path);
+        let row = ReferenceRow {
+            id: [7; 16],
+            target: "https://a.example/long".to_owned(),
+            written: None,
+            mail_id: "0m".to_owned(),
+            created_at_us: 1,
+        };
+        let references = References::new(&settings);
+        for _ in 0..2 {
+            let mut long = outcome(Action::Forward);
+            long.references.push(row.clone());
+            rewritten("a.eml", long, &references).unwrap();
+            let found = Reader::open(&path).unwrap().reference(&row.id).unwrap();
+            assert_eq!(found.as_ref(), Some(&row));
+        }
+        let nowhere = self::settings(&dir.path().join("missing/s.db"));
+        let mut long = outcome(Action::Forward);
+        long.references.push(row);
+        assert!(
+            rewritten("a.eml", long, &References::new(&nowhere)).is_err(),
+            "a dead link is worse than no message"
+        );
+    }
+
+    #[test]
+    fn a_run_fails_when_a_file_failed_or_nothing_came_out() {
+        let tally = |written, kept_back, failed| {
+            let tally = Tally {
+                written,
+                kept_back,
+                failed,
+            };
+            verdict(&tally).is_ok()
+        };
+        assert!(tally(1, 0, 0) && tally(1, 1, 0) && tally(0, 0, 0));
+        assert!(!tally(0, 1, 0) && !tally(5, 0, 1));
+    }
+
+    #[test]
+    fn recipients_of_one_run_share_a_policy() {
+        let settings = settings(Path::new("/nonexistent/s.db"));
+        let one = |to: &[&str]| {
+            let to: Vec<_> = to.iter().map(|t| (*t).to_owned()).collect();
+            one_policy(&settings, &to).is_ok()
+        };
+        assert!(one(&[]) && one(&["a@example.com", "b@EXAMPLE.com"]) && one(&["a@x.test", "b@y.test"]));
+        assert!(!one(&["a@example.com", "b@x.test"]) && !one(&["a@example.com", "b@off.test"]));
+        assert_eq!((bare(" <a@b> "), bare("<>"), bare("a@b")), ("a@b", "", "a@b"));
+    }
+}

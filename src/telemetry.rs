@@ -86,6 +86,9 @@ impl<S: Subscriber, W: Write + 'static> Layer<S> for Lines<W> {
     }
 }
 
+/// What every JSON line has, whatever the event.
+const RESERVED: [&str; 4] = ["time", "level", "target", "message"];
+
 fn render(format: LogFormat, now: jiff::Timestamp, event: &Event<'_>) -> String {
     let meta = event.metadata();
     let level = match *meta.level() {
@@ -119,8 +122,9 @@ fn render(format: LogFormat, now: jiff::Timestamp, event: &Event<'_>) -> String 
             quote(&mut line, &fields.message);
             for (name, value) in &fields.rest {
                 line.push(',');
-                quote(&mut line, name);
-                line.push(':');
+                // A name of ours twice in one object would be no JSON to some readers.
+                let clash = if RESERVED.contains(name) { "_" } else { "" };
+                let _ = write!(line, "\"{name}{clash}\":");
                 value.json(&mut line);
             }
             line.push('}');
@@ -324,6 +328,15 @@ mod tests {
             (&3.into(), &true.into(), &"NaN".into())
         );
         assert_eq!((&v["level"], &v["target"]), (&"warn".into(), &"linkgate::mail".into()));
+    }
+
+    #[test]
+    fn a_field_does_not_stand_in_for_one_of_ours() {
+        let line = logged(LogFormat::Json, || {
+            tracing::error!(level = "fine", target = "x", time = 0, "m")
+        });
+        let v: serde_json::Value = serde_json::from_str(&line).unwrap();
+        assert_eq!((&v["level"], &v["level_"]), (&"error".into(), &"fine".into()), "{line}");
     }
 
     #[test]
