@@ -246,6 +246,26 @@ fn before_queue_the_sender_keeps_mail_while_the_next_hop_or_linkgate_is_down() {
 }
 
 #[test]
+fn behind_linkgate_only_crlf_dot_crlf_ends_a_message() {
+    let Some(chain) = Chain::one(Recipe::AfterQueue) else {
+        return;
+    };
+    // Each would end the message, and so smuggle in another, on a listener without the recipe's smtpd_forbid_bare_newline
+    // and its empty exclusions: these are loopback clients.
+    for end in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r\n.\r\r\n", "\r.\r"] {
+        let mut client = chain.return_client();
+        client.envelope(&format!("MAIL FROM:<{SENDER}>"), [format!("RCPT TO:<{ALICE}>")]);
+        let smuggled = format!("Subject: outer\r\n\r\nx{end}MAIL FROM:<{SENDER}>{end}RCPT TO:<{BOB}>{end}DATA\r\n");
+        let reply = client.raw_data(smuggled.as_bytes());
+        assert!(reply.starts_with("250 "), "{end:?}: {reply}");
+        // In step: the reply to the next command is the next reply.
+        assert!(client.command("QUIT").starts_with("221 "), "{end:?}");
+    }
+    chain.mailbox(ALICE, 5);
+    chain.mailbox(BOB, 0);
+}
+
+#[test]
 fn before_queue_recipients_under_another_policy_are_asked_for_again() {
     let Some(chain) = Chain::two(Recipe::BeforeQueue) else {
         return;

@@ -109,6 +109,11 @@ impl Chain {
         Session::connect(from, SocketAddr::from((self.place.address, PUBLIC_PORT)))
     }
 
+    /// A session with the listener behind linkgate, past linkgate.
+    pub(crate) fn return_client(&self) -> Session {
+        Session::connect(Ipv4Addr::LOCALHOST, SocketAddr::from((self.place.address, RETURN_PORT)))
+    }
+
     /// Hands `message` to the Postfix in front, which must take it.
     pub(crate) fn send(&self, sender: &str, recipients: &[&str], message: &[u8]) {
         let reply = self.client(Ipv4Addr::LOCALHOST).send(sender, recipients, message);

@@ -62,8 +62,6 @@ impl Session {
 
     /// DATA and the message; the reply to the final dot.
     pub(crate) fn data(&mut self, message: &[u8]) -> String {
-        let reply = self.command("DATA");
-        assert!(reply.starts_with("354 "), "DATA: {reply}");
         let mut wire = Vec::with_capacity(message.len() + 100);
         for line in message.split_inclusive(|&byte| byte == b'\n') {
             if line.starts_with(b".") {
@@ -71,8 +69,15 @@ impl Session {
             }
             wire.extend_from_slice(line);
         }
-        wire.extend_from_slice(b".\r\n");
-        self.write(&wire);
+        self.raw_data(&wire)
+    }
+
+    /// DATA, `wire` just as it is, and the final dot; the reply to that.
+    pub(crate) fn raw_data(&mut self, wire: &[u8]) -> String {
+        let reply = self.command("DATA");
+        assert!(reply.starts_with("354 "), "DATA: {reply}");
+        self.write(wire);
+        self.write(b".\r\n");
         self.reply()
     }
 
