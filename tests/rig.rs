@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use link::{ClickBase, KeyRing, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::failure::{Failure, Phase};
-use linkgate::job::{Action, Job, Outcome, Recorder, Rewriter, Stored};
+use linkgate::job::{Recorder, Rewriter, Stored};
+use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::listen::{Context, serve};
 use linkgate::settings::{
     BareLineEnds, Click, ClientIp, Direction, Domains, Limits, Listener, Log, LogFormat, NextHop, OnError, Protocol,
@@ -248,7 +249,6 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
             next_hop_timeout: options.timeout,
             final_reply_timeout: options.timeout,
             drain: options.timeout,
-        },
         rewriting: message::Options::default(),
     }
 }

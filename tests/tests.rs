@@ -1,7 +1,5 @@
 //! Integration tests, all in one binary: linking the program once per file would take longer than running them.
 
-//! Everything that needs more than one room at a time, in one binary.
-
 mod arrows;
 mod cli;
 mod click;

@@ -14,8 +14,9 @@ use wire::{Answer, DataEnd, PathLine, Printable, Reply};
 
 use super::{Conversation, Flow};
 use crate::failure::{Cause, Failure, Phase};
-use crate::job::{Action, Job, Outcome, Report, Rewriter};
+use crate::job::Rewriter;
 use crate::mail_id;
+use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
 
