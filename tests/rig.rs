@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use link::{ClickBase, KeyRing, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Recorder, Rewriter, Stored};
-use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::listen::{Context, serve};
+use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::settings::{
     BareLineEnds, Click, ClientIp, Direction, Domains, Limits, Listener, Log, LogFormat, NextHop, OnError, Protocol,
     Settings,
@@ -249,7 +249,7 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
             next_hop_timeout: options.timeout,
             final_reply_timeout: options.timeout,
             drain: options.timeout,
-        rewriting: message::Options::default(),
+        },
     }
 }
 
