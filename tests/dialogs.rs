@@ -47,6 +47,9 @@ fn every_dialog_goes_as_written() {
     assert!(faults.is_empty(), "{}", faults.join("\n"));
 }
 
+/// A line of a script, with its number from 0.
+type Line<'t> = (usize, &'t str);
+
 /// What went wrong with a script.
 fn play_twice(script: &Path) -> Vec<String> {
     let text = fs::read_to_string(script).unwrap();
@@ -82,7 +85,7 @@ fn play(text: &str, octet_by_octet: bool) -> Result<(), String> {
         octet_by_octet,
         rig,
     };
-    let mut lines: Vec<(usize, &str)> = text.lines().enumerate().collect();
+    let mut lines: Vec<Line<'_>> = text.lines().enumerate().collect();
     if octet_by_octet {
         take_turns(&mut lines);
     }
@@ -96,12 +99,12 @@ fn play(text: &str, octet_by_octet: bool) -> Result<(), String> {
 
 /// Lets the next hop answer each command before it hears the next one: commands that come octet by octet may or may not be
 /// passed on in one go.
-fn take_turns(lines: &mut [(usize, &str)]) {
+fn take_turns(lines: &mut [Line<'_>]) {
     let is_next_hop = |line: &str| line.starts_with("> ") || line.starts_with("< ");
     for block in lines.chunk_by_mut(|a, b| is_next_hop(a.1) && is_next_hop(b.1)) {
-        let (heard, said): (Vec<(usize, &str)>, Vec<(usize, &str)>) =
+        let (heard, said): (Vec<Line<'_>>, Vec<Line<'_>>) =
             block.iter().copied().partition(|(_, line)| line.starts_with('>'));
-        let continues = |line: &(usize, &str)| line.1.as_bytes().get(5) == Some(&b'-');
+        let continues = |line: &Line<'_>| line.1.as_bytes().get(5) == Some(&b'-');
         let mut replies = said.chunk_by(|a, _| continues(a));
         if said.chunk_by(|a, _| continues(a)).count() == heard.len() {
             let turns = heard.iter().flat_map(|line| {

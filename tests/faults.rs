@@ -513,3 +513,19 @@ fn references_are_stored_before_the_next_hop_gets_the_message() {
     next_hop.send("554 no\r\n");
     client.expect("554 no");
 }
+
+#[test]
+fn data_without_end_is_cut_off() {
+    let rig = Rig::start(&Options {
+        max_message: 1000,
+        ..small_spool()
+    });
+    let (mut client, mut next_hop) = bring_to(&rig, Step::Data);
+    let block = b"0123456789\r\n".repeat(1000);
+    // Up to twice the limit and a MiB is read, so that a refusal can follow the end of data; the system buffers some more.
+    let sent = (0..2000).take_while(|_| client.try_send(&block).is_ok()).count();
+    assert!(sent < 2000, "24 MB were taken in");
+    next_hop.expect("QUIT");
+    drop((client, next_hop));
+    rig.assert_nothing_left();
+}
