@@ -154,12 +154,11 @@ fn arm(text: &[u8], edits: &mut Vec<TextEdit>) {
     if memchr::memmem::find(text, tag::OFF).is_some() {
         tag::sweep(text, |t| {
             for a in &t.attrs {
-                let name = text.get(a.name.clone()).unwrap_or_default();
-                if name.starts_with(tag::OFF) && name.len() > tag::OFF.len() {
-                    edits.push(TextEdit {
-                        at: a.name.start..a.name.start + tag::OFF.len(),
-                        with: Vec::new(),
-                    });
+                if text.get(a.name.clone()) == Some(tag::OFF)
+                    && let Some(kept) = a.value.clone().and_then(|v| text.get(v))
+                    && let Ok(with) = data_encoding::BASE64URL_NOPAD.decode(kept)
+                {
+                    edits.push(TextEdit { at: a.whole(), with });
                 }
             }
         });
