@@ -424,7 +424,11 @@ fn the_log_stays_small_without_a_quiet_moment() {
         }
     });
     let log = fs::metadata(folder.path().join("s.db-wal")).unwrap().len();
-    assert!(store.counts().commits > 1000 && log < 20 << 20, "{log} octets of log, {:?}", store.counts());
+    assert!(
+        store.counts().commits > 1000 && log < 20 << 20,
+        "{log} octets of log, {:?}",
+        store.counts()
+    );
 }
 
 #[test]
