@@ -341,7 +341,6 @@ pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
             Some(l) if e.at == l.at && e.with == l.with && !e.at.is_empty() => {}
             Some(l) if e.at.start < l.at.end && e.at.end <= l.at.end => {}
             Some(l) if e.at.start < l.at.end => return None,
-            Some(l) if e.at.is_empty() && e.at == l.at && e.with == l.with && e.with == tag::OFF => {}
             _ => out.push(e),
         }
     }

@@ -108,6 +108,21 @@ fn put_back(text: &[u8], at: Range<usize>, original: &Original, html: bool, edit
             return;
         }
     }
+    let mut at = at;
+    if let 9..=11 = original.form {
+        let head = text.get(..at.start).unwrap_or_default();
+        if original.form & 1 == 1
+            && let Some(h) = head.strip_suffix(b"\r\n ").or(head.strip_suffix(b"\n "))
+        {
+            at.start = h.len();
+        }
+        let tail = text.get(at.end..).unwrap_or_default();
+        if original.form & 2 == 2
+            && let Some(t) = tail.strip_prefix(b"\r\n ").or(tail.strip_prefix(b"\n "))
+        {
+            at.end = text.len() - t.len();
+        }
+    }
     let in_markup = matches!(original.form, 0 | 4..=7);
     let with = match &original.written {
         // Bytes of an attribute hold references; in running text they would show.

@@ -280,7 +280,6 @@ fn ends_with(name: &[u8], tail: &[u8]) -> bool {
         && name
             .get(name.len() - tail.len()..)
             .is_some_and(|n| n.eq_ignore_ascii_case(tail))
-        && !name.starts_with(tag::OFF)
 }
 
 /// Whether something is loaded from a place that only a base makes whole.
@@ -426,6 +425,7 @@ mod tests {
                     tag,
                     name,
                     value,
+                    ..
                 } => {
                     format!(
                         "{usage:?} {} {}",
