@@ -171,7 +171,7 @@ fn arm(text: &[u8], edits: &mut Vec<TextEdit>) {
             for a in &t.attrs {
                 if text.get(a.name.clone()) == Some(tag::OFF)
                     && let Some(kept) = a.value.clone().and_then(|v| text.get(v))
-                    && let Ok(with) = data_encoding::BASE64URL_NOPAD.decode(kept)
+                    && let Ok(with) = data_encoding::BASE32_NOPAD.decode(kept)
                 {
                     edits.push(TextEdit { at: a.whole(), with });
                 }
@@ -183,7 +183,7 @@ fn arm(text: &[u8], edits: &mut Vec<TextEdit>) {
         let Some(n) = memchr::memmem::find(rest, b"-->") else {
             return;
         };
-        if let Ok(with) = data_encoding::BASE64URL_NOPAD.decode(rest.get(..n).unwrap_or_default()) {
+        if let Ok(with) = data_encoding::BASE32_NOPAD.decode(rest.get(..n).unwrap_or_default()) {
             edits.push(TextEdit {
                 at: at..at + CUT.len() + n + 3,
                 with,

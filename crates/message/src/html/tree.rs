@@ -119,7 +119,7 @@ fn start_tag(name: &QualName, attrs: &[Attribute], off: &[usize]) -> String {
         let attr = format!("{prefix}{}=\"{}\"", a.name.local, escape_attribute(&a.value));
         out.push(' ');
         if off.contains(&i) {
-            let kept = data_encoding::BASE64URL_NOPAD.encode(attr.as_bytes());
+            let kept = data_encoding::BASE32_NOPAD.encode(attr.as_bytes());
             out.push_str(&format!("{}=\"{kept}\"", std::str::from_utf8(OFF).unwrap_or_default()));
         } else {
             out.push_str(&attr);
