@@ -47,7 +47,8 @@ enum Map {
     Identity,
     /// `(decoded, raw)` offsets from which both run in step, sorted; octets that were escapes stand alone.
     QuotedPrintable(Vec<(u32, u32)>),
-    Base64,
+    /// The offset at which base64 ends and text in clear follows that some list has appended.
+    Base64(usize),
 }
 
 /// Decodes `raw` as clients do: nothing is refused, everything readable is read.
@@ -119,8 +120,9 @@ const fn hex(b: u8) -> Option<u8> {
 }
 
 fn decode_base64(raw: &[u8]) -> Decoded<'_> {
-    let mut clean = Vec::with_capacity(raw.len());
-    let mut rest = raw;
+    let end = end_of_base64(raw);
+    let mut clean = Vec::with_capacity(end);
+    let mut rest = raw.get(..end).unwrap_or_default();
     while !rest.is_empty() {
         let n = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
         clean.extend_from_slice(rest.get(..n).unwrap_or_default());
@@ -129,8 +131,8 @@ fn decode_base64(raw: &[u8]) -> Decoded<'_> {
     if let Ok(bytes) = data_encoding::BASE64.decode(&clean) {
         return Decoded {
             bytes: Cow::Owned(bytes),
-            map: Map::Base64,
-            doubtful: false,
+            map: Map::Base64(end),
+            doubtful: end < raw.len(),
         };
     }
     // RFC 2045 6.8: characters outside the alphabet are ignored. Padding in the middle ends a quantum, not the text.
@@ -164,9 +166,29 @@ fn decode_base64(raw: &[u8]) -> Decoded<'_> {
     flush(&mut out, &mut acc, &mut have);
     Decoded {
         bytes: Cow::Owned(out),
-        map: Map::Base64,
-        doubtful,
+        map: Map::Base64(end),
+        doubtful: doubtful || end < raw.len(),
     }
+}
+
+/// Where base64 ends: at padding, if what follows is no base64 but text in clear, as mailing lists append it.
+fn end_of_base64(raw: &[u8]) -> usize {
+    let Some(pad) = memchr::memchr(b'=', raw) else {
+        return raw.len();
+    };
+    let end = raw
+        .get(pad..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(|b| matches!(b, b'=' | b'\r' | b'\n'))
+        .count()
+        + pad;
+    let tail = raw.get(end..).unwrap_or_default();
+    let words = tail
+        .iter()
+        .filter(|b| matches!(b, b' ' | b'.' | b'-' | b'_' | b':' | b','))
+        .count();
+    if words * 12 > tail.len() { end } else { raw.len() }
 }
 
 /// Writes out the whole octets of a quantum and forgets the rest.
@@ -190,7 +212,7 @@ impl Decoded<'_> {
                     start..raw_end(map, span.end)
                 }
             }
-            Map::Identity | Map::Base64 => span.clone(),
+            Map::Identity | Map::Base64(_) => span.clone(),
         }
     }
 }
@@ -239,10 +261,18 @@ pub(crate) fn encode_edits(
     match coding {
         Coding::Identity => lines_fit(raw, edits).then(|| edits.to_vec()),
         Coding::QuotedPrintable => Some(splice_qp(raw, decoded, edits)),
-        Coding::Base64 => Some(vec![TextEdit {
-            at: 0..raw.len(),
-            with: encode_base64(&apply(&decoded.bytes, edits), raw),
-        }]),
+        Coding::Base64 => {
+            let end = if let Map::Base64(end) = decoded.map {
+                end
+            } else {
+                raw.len()
+            };
+            let body = raw.get(..end).unwrap_or_default();
+            Some(vec![TextEdit {
+                at: 0..end,
+                with: encode_base64(&apply(&decoded.bytes, edits), body),
+            }])
+        }
     }
 }
 
@@ -299,23 +329,34 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
             _ => at.start - line,
         };
         let mut with = Vec::with_capacity(e.with.len() + e.with.len() / 16 + 8);
-        if column >= QP_LINE && at.start > carried.map_or(0, |(end, _)| end) {
+        let floor = carried.map_or(0, |(end, _)| end);
+        if column >= QP_LINE && at.start > floor {
             // The line is full to the last column: its last character moves on, to make room for the soft break.
             let escape = at
                 .start
                 .checked_sub(3)
                 .filter(|n| raw.get(*n) == Some(&b'='))
                 .filter(|n| *n >= line);
-            let moved = escape.unwrap_or(at.start - 1)..at.start;
+            let mut moved = escape.unwrap_or(at.start - 1)..at.start;
             with.push(b'=');
             with.extend_from_slice(newline);
-            with.extend_from_slice(raw.get(moved.clone()).unwrap_or_default());
-            column = moved.len();
+            let kept = moved.clone();
+            // Nor may a stray `=` end the line: two of them there are read in several ways.
+            if escape.is_none() && moved.start > floor && raw.get(moved.start - 1) == Some(&b'=') {
+                moved.start -= 1;
+                push_escape(&mut with, b'=');
+                column = 3;
+            } else {
+                column = 0;
+            }
+            with.extend_from_slice(raw.get(kept.clone()).unwrap_or_default());
+            column += kept.len();
             at.start = moved.start;
         }
-        for b in stray.then_some(&b'=').into_iter().chain(&e.with) {
-            write_qp(&mut with, &mut column, *b, newline);
+        if stray {
+            write_qp(&mut with, &mut column, b'=', newline);
         }
+        write_qp_text(&mut with, &mut column, &e.with, newline);
         // What is left of the raw line must fit behind, its own soft break included.
         let tail = raw.get(at.end..).unwrap_or_default();
         let left = memchr::memchr(b'\n', tail).map_or(tail.len(), |n| {
@@ -341,9 +382,6 @@ fn write_qp(out: &mut Vec<u8>, column: &mut usize, b: u8, newline: &[u8]) {
         escape_last_blank(out, *column, newline);
         out.extend_from_slice(newline);
         *column = 0;
-        return;
-    }
-    if b == b'\r' {
         return;
     }
     let plain = matches!(b, b'!'..=b'<' | b'>'..=b'~' | b' ' | b'\t');
@@ -377,24 +415,19 @@ fn push_escape(out: &mut Vec<u8>, b: u8) {
 pub(crate) fn encode_qp(text: &[u8], newline: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 8);
     let mut column = 0;
-    let mut bytes = text.iter().peekable();
-    while let Some(b) = bytes.next() {
-        match b {
-            b'\r' if bytes.peek() == Some(&&b'\n') => {}
-            b'\r' => {
-                if column + 3 > QP_LINE - 1 {
-                    out.push(b'=');
-                    out.extend_from_slice(newline);
-                    column = 0;
-                }
-                push_escape(&mut out, b'\r');
-                column += 3;
-            }
-            b => write_qp(&mut out, &mut column, *b, newline),
-        }
-    }
+    write_qp_text(&mut out, &mut column, text, newline);
     escape_last_blank(&mut out, column, newline);
     out
+}
+
+/// Writes text that may hold line ends.
+fn write_qp_text(out: &mut Vec<u8>, column: &mut usize, text: &[u8], newline: &[u8]) {
+    let mut bytes = text.iter().peekable();
+    while let Some(b) = bytes.next() {
+        if *b != b'\r' || bytes.peek() != Some(&&b'\n') {
+            write_qp(out, column, *b, newline);
+        }
+    }
 }
 
 /// A blank at the end of a line would be lost on the way: it becomes an escape.
@@ -475,6 +508,31 @@ mod tests {
                 "{raw:?}"
             );
         }
+    }
+
+    #[test]
+    fn text_in_clear_behind_base64_stays() {
+        let raw = b"aGVsbG8=\r\n\r\n-- \r\nlist mailing list, see https://list.example/\r\n";
+        let d = decode(Coding::Base64, raw);
+        assert_eq!(d.bytes.as_ref(), b"hello");
+        let e = [TextEdit {
+            at: 0..5,
+            with: b"world".to_vec(),
+        }];
+        let out = apply(raw, &encode_edits(Coding::Base64, raw, &d, &e).unwrap());
+        assert_eq!(out, [b"d29ybGQ=\r\n".as_slice(), &raw[12..]].concat());
+    }
+
+    #[test]
+    fn a_lone_cr_survives_quoted_printable() {
+        let raw = b"x=20y";
+        let d = decode(Coding::QuotedPrintable, raw);
+        let e = [TextEdit {
+            at: 1..2,
+            with: b"\rz\r\n".to_vec(),
+        }];
+        let out = apply(raw, &encode_edits(Coding::QuotedPrintable, raw, &d, &e).unwrap());
+        assert_eq!(decode(Coding::QuotedPrintable, &out).bytes.as_ref(), b"x\rz\r\ny");
     }
 
     #[test]
