@@ -135,11 +135,21 @@ fn decode_base64(raw: &[u8]) -> Decoded<'_> {
             doubtful: end < raw.len(),
         };
     }
-    // RFC 2045 6.8: characters outside the alphabet are ignored. Padding in the middle ends a quantum, not the text.
+    let (bytes, doubtful) = decode_leniently(&clean);
+    Decoded {
+        bytes: Cow::Owned(bytes),
+        map: Map::Base64(end),
+        doubtful: doubtful || end < raw.len(),
+    }
+}
+
+/// RFC 2045 6.8: characters outside the alphabet are ignored. Padding in the middle ends a quantum, not the text. Says as
+/// well whether there was any such thing.
+fn decode_leniently(clean: &[u8]) -> (Vec<u8>, bool) {
     let mut out = Vec::with_capacity(clean.len() / 4 * 3);
     let (mut acc, mut have, mut doubtful) = (0u32, 0u32, false);
     let mut padded = false;
-    for b in clean {
+    for b in clean.iter().copied() {
         let v = match b {
             b'A'..=b'Z' => b - b'A',
             b'a'..=b'z' => b - b'a' + 26,
@@ -164,11 +174,22 @@ fn decode_base64(raw: &[u8]) -> Decoded<'_> {
         }
     }
     flush(&mut out, &mut acc, &mut have);
-    Decoded {
-        bytes: Cow::Owned(out),
-        map: Map::Base64(end),
-        doubtful: doubtful || end < raw.len(),
-    }
+    (out, doubtful)
+}
+
+/// Whether decoded octets are text: clear text that was taken for base64 gives no such run of printable characters.
+fn reads_as_text(bytes: &[u8]) -> bool {
+    const RUN: usize = 12;
+    let mut run = 0;
+    bytes.len() < RUN
+        || bytes.iter().any(|b| {
+            run = if matches!(b, b' '..=b'~' | b'\r' | b'\n' | b'\t') {
+                run + 1
+            } else {
+                0
+            };
+            run >= RUN
+        })
 }
 
 /// Where base64 ends: at padding, if what follows is no base64 but text in clear, as mailing lists append it.
@@ -184,11 +205,12 @@ fn end_of_base64(raw: &[u8]) -> usize {
         .count()
         + pad;
     let tail = raw.get(end..).unwrap_or_default();
-    let words = tail
-        .iter()
-        .filter(|b| matches!(b, b' ' | b'.' | b'-' | b'_' | b':' | b','))
-        .count();
-    if words * 12 > tail.len() { end } else { raw.len() }
+    let blanks = tail.iter().filter(|b| **b == b' ').count();
+    if blanks > 1 && !reads_as_text(&decode_leniently(tail).0) {
+        end
+    } else {
+        raw.len()
+    }
 }
 
 /// Writes out the whole octets of a quantum and forgets the rest.
