@@ -83,7 +83,7 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
         if pass.sweeps_clean(&out) {
             return Outcome::Edits(edits);
         }
-        if let Some(rebuilt) = tree::rebuild(&out, |tag| pass.tag_is_safe(tag))
+        if let Some(rebuilt) = tree::rebuild(&out, work.encoding, |tag| pass.tag_is_safe(tag))
             && pass.sweeps_clean(&rebuilt)
         {
             quirks.insert(Quirk::MarkupRebuilt);
