@@ -182,7 +182,7 @@ impl Verdicts<'_> {
         if self.base.parse(&site.url).is_some() && self.opener.recognise(&site.url).is_some() {
             return (Verdict::Keep(KeepReason::OwnLink.as_str()), None);
         }
-        let in_text = matches!(site.usage, Use::HtmlText | Use::PlainText);
+        let in_text = matches!(site.usage, Use::HtmlText | Use::PlainText | Use::Folded { .. });
         match self.resolve(site) {
             Resolved::Web(target) => {
                 let verdict = match (self.policy.decide(self.sender, &target), site.usage) {

@@ -110,7 +110,18 @@ fn scheme_url(text: &str, colon: usize, floor: usize) -> Hit {
     let body = colon + 3;
     let end = end_of_url(text, start, body);
     if end <= body {
-        return Hit::Skip(body);
+        // No URL to any parser; what follows is named, so that the report says it was seen.
+        let next = text.get(body..).and_then(|t| t.chars().next());
+        return match next.filter(|c| !c.is_whitespace() && !matches!(c, '<' | '>' | '"')) {
+            Some(c) => {
+                let end = body + c.len_utf8();
+                Hit::Link(Found {
+                    at: start..end,
+                    url: text.get(start..end).unwrap_or_default().to_owned(),
+                })
+            }
+            None => Hit::Skip(body),
+        };
     }
     let (end, url) = joined_in_brackets(text, start, end)
         .unwrap_or_else(|| (end, text.get(start..end).unwrap_or_default().to_owned()));

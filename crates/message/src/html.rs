@@ -153,7 +153,7 @@ impl Pass<'_, '_> {
                     tag,
                     name,
                     value,
-                    ..
+                    whole,
                 } => {
                     let place = sites::place(text, tag, name);
                     let url = sites::value(text, value, *usage, work.encoding);
@@ -168,16 +168,10 @@ impl Pass<'_, '_> {
                             at: value.clone(),
                             with: Vec::new(),
                         }),
-                        Ruling::Disarm => edits.push(TextEdit {
-                            at: name.start..name.start,
-                            with: tag::OFF.to_vec(),
-                        }),
+                        Ruling::Disarm => edits.push(off(text, whole)),
                     }
                 }
-                Action::Off { name } => edits.push(TextEdit {
-                    at: name.start..name.start,
-                    with: tag::OFF.to_vec(),
-                }),
+                Action::Off { whole } => edits.push(off(text, whole)),
             }
         }
         if let Some(context) = context {
@@ -347,7 +341,6 @@ pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
             Some(l) if e.at == l.at && e.with == l.with && !e.at.is_empty() => {}
             Some(l) if e.at.start < l.at.end && e.at.end <= l.at.end => {}
             Some(l) if e.at.start < l.at.end => return None,
-            Some(l) if e.at.is_empty() && e.at == l.at && e.with == l.with && e.with == tag::OFF => {}
             _ => out.push(e),
         }
     }
@@ -382,9 +375,24 @@ fn nul_in_markup(text: &[u8]) -> bool {
     found
 }
 
+/// Takes an attribute out: another one stands there, which keeps it, encoded and without effect.
+fn off(text: &[u8], whole: &Range<usize>) -> TextEdit {
+    let written = text.get(whole.clone()).unwrap_or_default();
+    let kept = data_encoding::BASE32_NOPAD.encode(written);
+    let quote = written
+        .last()
+        .filter(|b| matches!(b, b'"' | b'\''))
+        .map_or("", |b| if *b == b'"' { "\"" } else { "'" });
+    let with = [tag::OFF, b"=", quote.as_bytes(), kept.as_bytes(), quote.as_bytes()].concat();
+    TextEdit {
+        at: whole.clone(),
+        with,
+    }
+}
+
 /// A comment that keeps, without effect, the rest of a tag that was cut off.
 fn cut(rest: &[u8]) -> Vec<u8> {
-    [CUT, data_encoding::BASE64URL_NOPAD.encode(rest).as_bytes(), b"-->"].concat()
+    [CUT, data_encoding::BASE32_NOPAD.encode(rest).as_bytes(), b"-->"].concat()
 }
 
 /// Markup as text: every tag is shown, none is one.

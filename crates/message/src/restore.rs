@@ -108,6 +108,21 @@ fn put_back(text: &[u8], at: Range<usize>, original: &Original, html: bool, edit
             return;
         }
     }
+    let mut at = at;
+    if let 9..=11 = original.form {
+        let head = text.get(..at.start).unwrap_or_default();
+        if original.form & 1 == 1
+            && let Some(h) = head.strip_suffix(b"\r\n ").or(head.strip_suffix(b"\n "))
+        {
+            at.start = h.len();
+        }
+        let tail = text.get(at.end..).unwrap_or_default();
+        if original.form & 2 == 2
+            && let Some(t) = tail.strip_prefix(b"\r\n ").or(tail.strip_prefix(b"\n "))
+        {
+            at.end = text.len() - t.len();
+        }
+    }
     let in_markup = matches!(original.form, 0 | 4..=7);
     let with = match &original.written {
         // Bytes of an attribute hold references; in running text they would show.
@@ -154,12 +169,11 @@ fn arm(text: &[u8], edits: &mut Vec<TextEdit>) {
     if memchr::memmem::find(text, tag::OFF).is_some() {
         tag::sweep(text, |t| {
             for a in &t.attrs {
-                let name = text.get(a.name.clone()).unwrap_or_default();
-                if name.starts_with(tag::OFF) && name.len() > tag::OFF.len() {
-                    edits.push(TextEdit {
-                        at: a.name.start..a.name.start + tag::OFF.len(),
-                        with: Vec::new(),
-                    });
+                if text.get(a.name.clone()) == Some(tag::OFF)
+                    && let Some(kept) = a.value.clone().and_then(|v| text.get(v))
+                    && let Ok(with) = data_encoding::BASE32_NOPAD.decode(kept)
+                {
+                    edits.push(TextEdit { at: a.whole(), with });
                 }
             }
         });
@@ -169,7 +183,7 @@ fn arm(text: &[u8], edits: &mut Vec<TextEdit>) {
         let Some(n) = memchr::memmem::find(rest, b"-->") else {
             return;
         };
-        if let Ok(with) = data_encoding::BASE64URL_NOPAD.decode(rest.get(..n).unwrap_or_default()) {
+        if let Ok(with) = data_encoding::BASE32_NOPAD.decode(rest.get(..n).unwrap_or_default()) {
             edits.push(TextEdit {
                 at: at..at + CUT.len() + n + 3,
                 with,

@@ -24,6 +24,15 @@ pub enum Use {
     Load,
     /// A URL that is called beside a click.
     Ping,
+    /// A URL in a calendar or contact card, whose line is folded around it.
+    Folded {
+        /// There is a fold of ours before the link.
+        before: bool,
+        /// There is a fold of ours behind it.
+        after: bool,
+    },
+    /// The place where the body of a message/external-body part is.
+    ExternalBody,
 }
 
 impl Use {
@@ -39,6 +48,8 @@ impl Use {
             Self::Submit => 5,
             Self::Load => 6,
             Self::Ping => 7,
+            Self::Folded { before, after } => 8 + before as u8 + 2 * after as u8,
+            Self::ExternalBody => 12,
         }
     }
 }

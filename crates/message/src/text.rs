@@ -23,8 +23,6 @@ pub(crate) enum Lines {
     Folded,
 }
 
-/// Lines of calendars and cards are folded at this many octets.
-const FOLD: usize = 75;
 /// So many block characters are no drawing but a QR code.
 const QR_BLOCKS: usize = 60;
 
@@ -53,8 +51,9 @@ pub(crate) fn rewrite(
                 .any(|r| r.start <= whole.start && whole.end <= r.end)
                 .then_some("signed")
                 .or(work.left);
+            let fold = (lines == Lines::Folded).then(|| folds(text, &whole));
             let site = Site {
-                usage: Use::PlainText,
+                usage: fold.unwrap_or(Use::PlainText),
                 place: "text".into(),
                 part: work.part,
                 written: text.get(whole.clone()).unwrap_or_default(),
@@ -64,11 +63,7 @@ pub(crate) fn rewrite(
                 encoding: work.encoding,
             };
             if let Ruling::Replace(with) = judge.rule(&site) {
-                let with = if lines == Lines::Folded {
-                    folded(text, &whole, &with)
-                } else {
-                    with.into_bytes()
-                };
+                let with = fold.map_or_else(|| with.clone().into_bytes(), |f| folded(text, f, &with));
                 edits.push(TextEdit { at: whole, with });
             }
         }
@@ -180,30 +175,30 @@ fn push_folded(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
     mapped.push(text, from..text.len(), encoding);
 }
 
-/// A link for a folded text: broken where its line would be too long, and once more before the rest of the line.
-fn folded(text: &[u8], at: &Range<usize>, with: &str) -> Vec<u8> {
-    let newline: &[u8] = if memchr::memmem::find(text, b"\r\n").is_some() {
-        b"\r\n "
-    } else {
-        b"\n "
-    };
+/// Where the line of a link is to be folded. A link itself is never cut: programs that look for it in the folded text
+/// would lose it.
+fn folds(text: &[u8], at: &Range<usize>) -> Use {
     let line = memchr::memrchr(b'\n', text.get(..at.start).unwrap_or_default()).map_or(0, |n| n + 1);
-    let mut column = at.start - line;
-    let mut out = Vec::with_capacity(with.len() + with.len() / 20);
-    for b in with.bytes() {
-        if column >= FOLD - 1 {
-            out.extend_from_slice(newline);
-            column = 1;
-        }
-        out.push(b);
-        column += 1;
-    }
     let rest = text.get(at.end..).unwrap_or_default();
     let left = rest.iter().take_while(|b| !matches!(b, b'\r' | b'\n')).count();
-    if left > 0 && column + left > FOLD {
-        out.extend_from_slice(newline);
+    Use::Folded {
+        before: at.start - line > 1,
+        after: left > 0,
     }
-    out
+}
+
+/// A link with the folds around it.
+fn folded(text: &[u8], folds: Use, with: &str) -> Vec<u8> {
+    let newline = if memchr::memmem::find(text, b"\r\n").is_some() {
+        "\r\n "
+    } else {
+        "\n "
+    };
+    let Use::Folded { before, after } = folds else {
+        return with.as_bytes().to_vec();
+    };
+    let fold = |yes: bool| if yes { newline } else { "" };
+    [fold(before), with, fold(after)].concat().into_bytes()
 }
 
 /// Complete PGP clear-signed blocks (RFC 9580 7): header line, text, and a signature that begins like one.
@@ -284,15 +279,19 @@ mod tests {
     }
 
     #[test]
-    fn links_in_folded_lines_are_folded() {
-        let text = b"URL:http://x/\r\nX:1\r\n";
-        let out = folded(text, &(4..13), &"y".repeat(200));
-        let line = [&text[..4], &out, &text[13..]].concat();
-        assert!(line.split(|b| *b == b'\n').all(|l| l.len() <= 76));
+    fn lines_are_folded_around_links_and_never_in_them() {
+        let text = b"URL:http://x/\r\nD:see http://y/ there\r\n";
+        let first = folds(text, &(4..13));
         assert_eq!(
-            view(std::str::from_utf8(&line).unwrap(), Lines::Folded),
-            format!("URL:{}\r\nX:1\r\n", "y".repeat(200))
+            first,
+            Use::Folded {
+                before: true,
+                after: false
+            }
         );
+        assert_eq!(folded(text, first, "L"), b"\r\n L");
+        let second = folds(text, &(21..30));
+        assert_eq!(folded(text, second, "L"), b"\r\n L\r\n ");
     }
 
     #[test]

@@ -20,9 +20,11 @@ pub(crate) enum Action {
         /// Name of the attribute; empty where it is none.
         name: Range<usize>,
         value: Range<usize>,
+        /// The whole attribute.
+        whole: Range<usize>,
     },
     /// The attribute loses its effect, whatever it says.
-    Off { name: Range<usize> },
+    Off { whole: Range<usize> },
 }
 
 /// All that leads somewhere.
@@ -41,7 +43,7 @@ pub(crate) struct Scan {
 /// which parsers disagree about what is raw text.
 pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
     let mut out = Scan::default();
-    let mut bases: Vec<(Range<usize>, Range<usize>)> = Vec::new();
+    let mut bases: Vec<Attr> = Vec::new();
     let mut held: Vec<Action> = Vec::new();
     let mut contested = false;
     let mut scripts: Vec<(Range<usize>, usize)> = Vec::new();
@@ -65,11 +67,11 @@ pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
         json_strings(text, &tag, from, &mut out.actions);
     }
     word_fields(text, &mut out.actions);
-    out.base = bases.first().map(|(_, value)| value.clone());
+    out.base = bases.first().and_then(|a| a.value.clone());
     // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect.
     if !(bases.len() == 1 && has_relative_resource(text)) {
         out.actions
-            .extend(bases.into_iter().map(|(name, _)| Action::Off { name }));
+            .extend(bases.iter().map(|a| Action::Off { whole: a.whole() }));
     }
     out
 }
@@ -78,7 +80,7 @@ impl Action {
     fn start(&self) -> usize {
         match self {
             Self::Ask { value, .. } => value.start,
-            Self::Off { name } => name.start,
+            Self::Off { whole } => whole.start,
         }
     }
 }
@@ -128,7 +130,7 @@ fn look(
     text: &[u8],
     t: &Tag,
     actions: &mut Vec<Action>,
-    bases: &mut Vec<(Range<usize>, Range<usize>)>,
+    bases: &mut Vec<Attr>,
     scripts: &mut Vec<(Range<usize>, usize)>,
 ) {
     let tag = t.name(text);
@@ -152,10 +154,11 @@ fn look(
             tag: t.name.clone(),
             name: a.name.clone(),
             value: value.clone(),
+            whole: a.whole(),
         };
         if is(b"href") || ends_with(raw, b":href") {
             if tag.eq_ignore_ascii_case(b"base") {
-                bases.push((a.name.clone(), value));
+                bases.push(a.clone());
             } else if !is_resource(tag)
                 || tag.eq_ignore_ascii_case(b"link") && t.named(text, b"itemprop").next().is_some()
             {
@@ -179,8 +182,11 @@ fn look(
             || is(b"data") && tag.eq_ignore_ascii_case(b"object")
         {
             actions.push(ask(Use::Load));
-        } else if is(b"srcdoc") || is(b"http-equiv") && is_refresh(text, a) {
-            actions.push(Action::Off { name: a.name.clone() });
+        } else if is(b"srcdoc") {
+            actions.push(Action::Off { whole: a.whole() });
+        } else if is(b"http-equiv") && is_refresh(text, a) {
+            // Without its content a refresh goes nowhere.
+            actions.extend(t.named(text, b"content").map(|c| Action::Off { whole: c.whole() }));
         } else if is(b"ping") {
             actions.push(ask(Use::Ping));
         } else if is(b"content") && tag.eq_ignore_ascii_case(b"meta") && t.named(text, b"itemprop").next().is_some() {
@@ -196,7 +202,7 @@ fn look(
             && (tag.eq_ignore_ascii_case(b"set") || tag.get(..7).is_some_and(|p| p.eq_ignore_ascii_case(b"animate")))
             && contains(text, a, b"href")
         {
-            actions.push(Action::Off { name: a.name.clone() });
+            actions.push(Action::Off { whole: a.whole() });
         }
     }
 }
@@ -277,7 +283,6 @@ fn ends_with(name: &[u8], tail: &[u8]) -> bool {
         && name
             .get(name.len() - tail.len()..)
             .is_some_and(|n| n.eq_ignore_ascii_case(tail))
-        && !name.starts_with(tag::OFF)
 }
 
 /// Whether something is loaded from a place that only a base makes whole.
@@ -326,6 +331,7 @@ fn json_strings(text: &[u8], tag: &Range<usize>, from: usize, actions: &mut Vec<
                     tag: tag.clone(),
                     name: start..start,
                     value: start..close,
+                    whole: start..close,
                 });
             }
         }
@@ -393,6 +399,7 @@ fn word_fields(text: &[u8], actions: &mut Vec<Action>) {
                 tag: at..at + 9,
                 name: start..start,
                 value: start..start + n,
+                whole: start..start + n,
             });
         }
     }
@@ -421,6 +428,7 @@ mod tests {
                     tag,
                     name,
                     value,
+                    ..
                 } => {
                     format!(
                         "{usage:?} {} {}",
@@ -428,7 +436,7 @@ mod tests {
                         super::value(text, value, *usage, encoding_rs::UTF_8)
                     )
                 }
-                Action::Off { name } => format!("Off {}", &html[name.clone()]),
+                Action::Off { whole } => format!("Off {}", html[whole.clone()].split('=').next().unwrap()),
             })
             .collect()
     }
@@ -445,7 +453,7 @@ mod tests {
             ("<iframe src=x>", "Load iframe[src] x"),
             ("<object data=x>", "Load object[data] x"),
             ("<iframe srcdoc=x>", "Off srcdoc"),
-            ("<meta http-equiv=\" Refresh\" content='0;url=x'>", "Off http-equiv"),
+            ("<meta http-equiv=\" Refresh\" content='0;url=x'>", "Off content"),
             ("<a ping=x>", "Ping a[ping] x"),
             ("<set attributeName=xlink:href to=x>", "Off attributeName"),
             (

@@ -7,8 +7,8 @@
 
 use std::ops::Range;
 
-/// Attributes that are given this prefix have no effect; taking it away brings them back.
-pub(crate) const OFF: &[u8] = b"data-linkgate-";
+/// The attribute that keeps, encoded and without effect, one that was taken out.
+pub(crate) const OFF: &[u8] = b"data-linkgate-off";
 
 /// An attribute by offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +38,17 @@ pub(crate) struct Tag {
     pub(crate) attrs: Vec<Attr>,
     /// The text ended within the tag.
     pub(crate) cut_off: bool,
+}
+
+impl Attr {
+    /// From its name to its closing quote.
+    pub(crate) fn whole(&self) -> Range<usize> {
+        let end = self
+            .value
+            .as_ref()
+            .map_or(self.name.end, |v| v.end + usize::from(self.quote != Quote::None));
+        self.name.start..end
+    }
 }
 
 impl Tag {

@@ -111,22 +111,19 @@ fn is_trigger(a: &Attribute) -> bool {
     matches!(&*a.name.local, "http-equiv" | "attributename" | "attributeName")
 }
 
-/// A start tag; the attributes numbered in `off` without effect.
+/// A start tag; the attributes numbered in `off` are kept encoded, without effect.
 fn start_tag(name: &QualName, attrs: &[Attribute], off: &[usize]) -> String {
     let mut out = format!("<{}", name.local);
     for (i, a) in attrs.iter().enumerate() {
+        let prefix = a.name.prefix.as_ref().map(|p| format!("{p}:")).unwrap_or_default();
+        let attr = format!("{prefix}{}=\"{}\"", a.name.local, escape_attribute(&a.value));
         out.push(' ');
         if off.contains(&i) {
-            out.push_str(std::str::from_utf8(OFF).unwrap_or_default());
+            let kept = data_encoding::BASE32_NOPAD.encode(attr.as_bytes());
+            out.push_str(&format!("{}=\"{kept}\"", std::str::from_utf8(OFF).unwrap_or_default()));
+        } else {
+            out.push_str(&attr);
         }
-        if let Some(p) = &a.name.prefix {
-            out.push_str(p);
-            out.push(':');
-        }
-        out.push_str(&a.name.local);
-        out.push_str("=\"");
-        out.push_str(&escape_attribute(&a.value));
-        out.push('"');
     }
     out.push('>');
     out

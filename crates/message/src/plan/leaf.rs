@@ -15,7 +15,7 @@ use crate::patch::Change;
 use crate::quirk::{Quirk, Quirks};
 use crate::restore::{Originals, restore};
 use crate::scan::{Kind, Part, PartMap, is_message};
-use crate::site::Judge;
+use crate::site::{Judge, Ruling, Site, Use};
 use crate::source::Source;
 use crate::text::{self, Lines};
 use crate::transfer::{Coding, Decoded, TextEdit, apply, decode, encode_base64, encode_edits, encode_qp};
@@ -116,6 +116,9 @@ impl LeafWork<'_, '_> {
         };
         let class = self.class(part);
         self.flag(part);
+        if part.types.iter().any(|t| t.value == "message/external-body") && left.is_none() {
+            self.external_body(part, &number());
+        }
         if class == Class::Other || part.body.is_empty() {
             return Ok(());
         }
@@ -179,6 +182,39 @@ impl LeafWork<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// A body that is elsewhere (RFC 2046 5.2.3): its URL is a link, and any other way to it is closed.
+    fn external_body(&mut self, part: &Part, number: &str) {
+        let Task::Rewrite(judge) = &mut self.task else { return };
+        let Some(t) = part.types.iter().find(|t| t.value == "message/external-body") else {
+            return;
+        };
+        let url: String = t
+            .all("url")
+            .flat_map(str::chars)
+            .filter(|c| !c.is_whitespace())
+            .collect();
+        let site = Site {
+            usage: Use::ExternalBody,
+            place: "content-type[url]".into(),
+            part: number,
+            written: url.as_bytes(),
+            url: url.as_str().into(),
+            base: None,
+            left: None,
+            encoding: encoding_rs::UTF_8,
+        };
+        let value = match if url.is_empty() {
+            Ruling::Disarm
+        } else {
+            judge.rule(&site)
+        } {
+            Ruling::Keep => return,
+            Ruling::Replace(with) => format!("message/external-body; access-type=URL;\r\n\tURL=\"{with}\""),
+            Ruling::Disarm => "message/external-body; access-type=x-removed".to_owned(),
+        };
+        self.changes.extend(set_field(part, "Content-Type", &value));
     }
 
     /// What becomes of a text; `None` when it is only reported on.
