@@ -123,6 +123,7 @@ fn scheme_url(text: &str, colon: usize, floor: usize) -> Hit {
             None => Hit::Skip(body),
         };
     }
+    let end = foreign_word(text, body, end).unwrap_or(end);
     let (end, url) = joined_in_brackets(text, start, end)
         .unwrap_or_else(|| (end, text.get(start..end).unwrap_or_default().to_owned()));
     Hit::Link(Found { at: start..end, url })
@@ -299,6 +300,17 @@ fn end_of_url(text: &str, start: usize, body: usize) -> usize {
     body + trimmed.len()
 }
 
+/// Where a host name ends that a word in another script follows without a blank: `www.example.com을`.
+fn foreign_word(text: &str, body: usize, end: usize) -> Option<usize> {
+    let url = text.get(body..end)?;
+    let host = url.get(..url.find(['/', '?', '#', ':', '@']).unwrap_or(url.len()))?;
+    let at = host.find(|c: char| !c.is_ascii() && !is_invisible(c))?;
+    let ascii = host.get(..at)?;
+    let rest = host.get(at..)?;
+    let word = !rest.contains('.') && host.len() == url.len() && ascii.contains('.') && !ascii.ends_with(['.', '-']);
+    (word && known_suffix(&ascii.to_ascii_lowercase())).then_some(body + at)
+}
+
 /// Non-ASCII characters that end a URL: blanks, quotation marks, ideographic and full-width punctuation.
 fn ends_url(c: char) -> bool {
     c.is_whitespace()
@@ -379,6 +391,8 @@ mod tests {
                 "https://t8.example.com/long/continues/here?x=1",
             ),
             ("ftp.example.com/pub", "ftp://ftp.example.com/pub"),
+            ("http://www.example.com을 보세요", "http://www.example.com"),
+            ("https://пример.example.com/путь", "https://пример.example.com/путь"),
         ] {
             assert_eq!(urls(text), [want], "{text}");
         }
