@@ -153,8 +153,9 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
                         (from..from + n, quote)
                     }
                     None => {
+                        // No closing quote: the attribute must not reach beyond the text.
                         at = text.len();
-                        (from..at, quote)
+                        (from..at, Quote::None)
                     }
                 }
             }
