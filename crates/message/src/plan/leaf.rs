@@ -250,7 +250,11 @@ impl LeafWork<'_, '_> {
             part: &number,
             encoding: encoding_rs::UTF_8,
             base: None,
-            links: self.links,
+            // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
+            links: autolink::Options {
+                bare_domains: false,
+                named_hosts: false,
+            },
             left: None,
         };
         let edits = match &mut self.task {
