@@ -191,6 +191,16 @@ impl Pass<'_, '_> {
     /// stand, the URL gives way.
     fn text_edits(&mut self, context: &Context, base: Option<&str>, edits: &mut Vec<TextEdit>) {
         let (text, work) = (self.text, self.work);
+        // A tag that some browsers take for text is safe by the edit within it: a link around that would tear it.
+        let mut taken: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
+        taken.sort_by_key(|r| r.start);
+        let is_taken = |at: &Range<usize>| {
+            let before = taken.partition_point(|r| r.start < at.end);
+            taken
+                .get(..before)
+                .and_then(<[_]>::last)
+                .is_some_and(|r| at.start < r.end)
+        };
         for run in &context.runs {
             if !hints_at_url(text, run) {
                 continue;
@@ -204,6 +214,9 @@ impl Pass<'_, '_> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
+                if is_taken(&whole) {
+                    continue;
+                }
                 let site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
                 if let Ruling::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
                     for p in pieces {
