@@ -284,6 +284,31 @@ fn before_queue_recipients_under_another_policy_are_asked_for_again() {
     assert_wrapped(&chain, &chain.mailbox(ALICE, 1)[0]);
 }
 
+#[test]
+fn recipes_keep_the_clocks_in_order() {
+    // At the final dot linkgate may wait for the next hop twice, for 354 and for 250, before it answers. A client that
+    // gives up earlier tries again, and the message arrives twice.
+    for (recipe, clients_clock) in [
+        ("after-queue", "smtp_data_done_timeout"),
+        ("before-queue", "smtpd_proxy_timeout"),
+    ] {
+        let read =
+            |name| std::fs::read_to_string(format!("contrib/postfix/{recipe}/{name}")).expect("recipe is readable");
+        let settings: toml::Table = read("linkgate.toml").parse().expect("TOML");
+        let wait = |key: &str| settings["limits"][key].as_integer().expect("seconds");
+        let clock = regex::Regex::new(&format!(r"-o {clients_clock}=(\d+)s")).expect("a pattern");
+        let feed = read("master-feed.cf");
+        let client: i64 = clock.captures(&feed).expect("the recipe sets the clock")[1]
+            .parse()
+            .expect("seconds");
+        let linkgate = wait("next_hop_timeout_s") + wait("final_reply_timeout_s");
+        assert!(
+            linkgate + 10 < client,
+            "{recipe}: linkgate may take {linkgate} s, Postfix waits {client} s"
+        );
+    }
+}
+
 /// The Postfix in front logged that many messages as deferred, and none is lost or sent.
 fn wait_until_deferred(chain: &Chain, count: usize) {
     eventually("mail is deferred", || {

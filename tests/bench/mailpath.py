@@ -56,7 +56,7 @@ LATENCIES = [
 
 
 def newsletter(links=100):
-    """About 70 KB on the wire: HTML in quoted-printable with `links` links, and a text part with a few."""
+    """About 50 KB on the wire: HTML in quoted-printable with `links` links, and a text part with a few."""
     dice = random.Random(1)
 
     def words(count):

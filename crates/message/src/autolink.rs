@@ -19,6 +19,8 @@ pub(crate) struct Found {
 pub(crate) struct Options {
     /// Domain names without a scheme or `www.`: `portal.example.com/login`.
     pub(crate) bare_domains: bool,
+    /// Names that begin with `www.` or `ftp.`.
+    pub(crate) named_hosts: bool,
 }
 
 /// Top-level domains under which a name alone, without path or port, is taken for a link. Many others are file
@@ -123,6 +125,7 @@ fn scheme_url(text: &str, colon: usize, floor: usize) -> Hit {
             None => Hit::Skip(body),
         };
     }
+    let end = foreign_word(text, body, end).unwrap_or(end);
     let (end, url) = joined_in_brackets(text, start, end)
         .unwrap_or_else(|| (end, text.get(start..end).unwrap_or_default().to_owned()));
     Hit::Link(Found { at: start..end, url })
@@ -191,7 +194,9 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
     };
     let path = behind.starts_with(['/', '?', '#']);
     let first = lower.split('.').next().unwrap_or_default();
-    let scheme = if first == "www" && (labels > 2 || path) {
+    let scheme = if !options.named_hosts {
+        return Err(host_end);
+    } else if first == "www" && (labels > 2 || path) {
         "http://"
     } else if first == "ftp" && labels > 2 && known_suffix(&lower) {
         "ftp://"
@@ -299,6 +304,17 @@ fn end_of_url(text: &str, start: usize, body: usize) -> usize {
     body + trimmed.len()
 }
 
+/// Where a host name ends that a word in another script follows without a blank: `www.example.com을`.
+fn foreign_word(text: &str, body: usize, end: usize) -> Option<usize> {
+    let url = text.get(body..end)?;
+    let host = url.get(..url.find(['/', '?', '#', ':', '@']).unwrap_or(url.len()))?;
+    let at = host.find(|c: char| !c.is_ascii() && !is_invisible(c))?;
+    let ascii = host.get(..at)?;
+    let rest = host.get(at..)?;
+    let word = !rest.contains('.') && host.len() == url.len() && ascii.contains('.') && !ascii.ends_with(['.', '-']);
+    (word && known_suffix(&ascii.to_ascii_lowercase())).then_some(body + at)
+}
+
 /// Non-ASCII characters that end a URL: blanks, quotation marks, ideographic and full-width punctuation.
 fn ends_url(c: char) -> bool {
     c.is_whitespace()
@@ -340,10 +356,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn urls(text: &str) -> Vec<String> {
-        find(text, Options { bare_domains: true })
-            .into_iter()
-            .map(|f| f.url)
-            .collect()
+        find(
+            text,
+            Options {
+                bare_domains: true,
+                named_hosts: true,
+            },
+        )
+        .into_iter()
+        .map(|f| f.url)
+        .collect()
     }
 
     #[test]
@@ -379,6 +401,8 @@ mod tests {
                 "https://t8.example.com/long/continues/here?x=1",
             ),
             ("ftp.example.com/pub", "ftp://ftp.example.com/pub"),
+            ("http://www.example.com을 보세요", "http://www.example.com"),
+            ("https://пример.example.com/путь", "https://пример.example.com/путь"),
         ] {
             assert_eq!(urls(text), [want], "{text}");
         }
@@ -415,7 +439,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_found_where_nothing_may_be(text in "[a-c:/.w@ \u{e9}\n<>-]{0,40}") {
-            let found = find(&text, Options { bare_domains: true });
+            let found = find(&text, Options { bare_domains: true, named_hosts: true });
             prop_assert!(found.is_empty() || may_hold_url(text.as_bytes()), "{:?}", found);
             for w in found.windows(2) {
                 prop_assert!(w[0].at.end <= w[1].at.start);

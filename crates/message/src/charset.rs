@@ -5,6 +5,7 @@
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
+use crate::autolink;
 use crate::quirk::{Quirk, Quirks};
 
 /// How a text is to be read.
@@ -72,6 +73,31 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirk
         None if std::str::from_utf8(bytes).is_ok() => UTF_8,
         None => WINDOWS_1252,
     })
+}
+
+/// Whether a plain text in ISO-2022-JP may stay as it is: every URL stands between its escapes, in ASCII, so that readers
+/// who know the encoding and readers who do not see the same links.
+pub(crate) fn iso2022_in_place(bytes: &[u8], labels: &[&str], links: autolink::Options) -> bool {
+    let named = labels.first().and_then(|l| Label::named(l)) == Some(Label::Known(encoding_rs::ISO_2022_JP));
+    let Some(text) = std::str::from_utf8(bytes).ok().filter(|t| named && t.is_ascii()) else {
+        return false;
+    };
+    if !bytes.contains(&0x1b) || bytes.iter().any(|b| matches!(b, 0x0e | 0x0f)) {
+        return false;
+    }
+    let mut other = Vec::new();
+    let mut from = None;
+    for at in memchr::memchr_iter(0x1b, bytes) {
+        match bytes.get(at + 1..at + 3) {
+            Some(b"(B" | b"(J") => other.extend(from.take().map(|f| f..at)),
+            Some(b"$@" | b"$B" | b"(I") => from = from.or(Some(at)),
+            _ => return false,
+        }
+    }
+    other.extend(from.map(|f| f..bytes.len()));
+    autolink::find(text, links)
+        .iter()
+        .all(|f| !other.iter().any(|o| f.at.start < o.end && o.start < f.at.end))
 }
 
 /// An encoding by its label.
@@ -324,6 +350,26 @@ mod tests {
         assert_eq!(text(b"+ADw-a+AD4-1 +- 1", &["utf-7"]), "<a>1 + 1");
         assert_eq!(text(b"~{<:Ky2;~} ~~", &["hz-gb-2312"]), "己所不 ~");
         assert_eq!(text(&[0, 0, 0, b'<'], &["utf-32"]), "<");
+    }
+
+    #[test]
+    fn iso_2022_jp_stays_where_its_links_are_ascii_to_all() {
+        let links = autolink::Options {
+            bare_domains: true,
+            named_hosts: true,
+        };
+        let labels = ["iso-2022-jp"];
+        assert!(iso2022_in_place(
+            b"\x1b$B$\"\x1b(B http://x.example/ \x1b$B$$\x1b(B",
+            &labels,
+            links
+        ));
+        assert!(!iso2022_in_place(b"\x1b$Bhttp://x.example/\x1b(B", &labels, links));
+        assert!(!iso2022_in_place(
+            b"\x1b$B$\"\x1b(B http://x.example/",
+            &["utf-8"],
+            links
+        ));
     }
 
     #[test]

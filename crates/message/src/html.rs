@@ -77,7 +77,7 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
         if pass.sweeps_clean(&out) {
             return Outcome::Edits(edits);
         }
-        if let Some(rebuilt) = tree::rebuild(&out, |tag| pass.tag_is_safe(tag))
+        if let Some(rebuilt) = tree::rebuild(&out, work.encoding, |tag| pass.tag_is_safe(tag))
             && pass.sweeps_clean(&rebuilt)
         {
             quirks.insert(Quirk::MarkupRebuilt);
@@ -378,7 +378,7 @@ fn nul_in_markup(text: &[u8]) -> bool {
 /// Takes an attribute out: another one stands there, which keeps it, encoded and without effect.
 fn off(text: &[u8], whole: &Range<usize>) -> TextEdit {
     let written = text.get(whole.clone()).unwrap_or_default();
-    let kept = data_encoding::BASE64URL_NOPAD.encode(written);
+    let kept = data_encoding::BASE32_NOPAD.encode(written);
     let quote = written
         .last()
         .filter(|b| matches!(b, b'"' | b'\''))
@@ -392,7 +392,7 @@ fn off(text: &[u8], whole: &Range<usize>) -> TextEdit {
 
 /// A comment that keeps, without effect, the rest of a tag that was cut off.
 fn cut(rest: &[u8]) -> Vec<u8> {
-    [CUT, data_encoding::BASE64URL_NOPAD.encode(rest).as_bytes(), b"-->"].concat()
+    [CUT, data_encoding::BASE32_NOPAD.encode(rest).as_bytes(), b"-->"].concat()
 }
 
 /// Markup as text: every tag is shown, none is one.

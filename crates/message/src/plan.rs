@@ -4,7 +4,9 @@ mod frozen;
 mod leaf;
 mod relabel;
 
+use std::borrow::Cow;
 use std::io;
+use std::ops::Range;
 
 use leaf::Task;
 
@@ -13,7 +15,7 @@ use crate::patch::{Change, Overlap, Patch};
 use crate::quirk::{Quirk, Quirks};
 use crate::restore::Originals;
 use crate::scan::{Kind, PartMap, Scanner};
-use crate::site::Judge;
+use crate::site::{Judge, Ruling, Site};
 use crate::source::Source;
 
 /// How messages are worked on.
@@ -67,9 +69,6 @@ pub enum PlanError {
     /// The message could not be read.
     #[error("the message cannot be read")]
     Read(#[from] io::Error),
-    /// Two changes fell on the same place.
-    #[error("changes fall on the same place")]
-    Overlap(#[from] Overlap),
 }
 
 /// Octets read at a time while the structure is scanned.
@@ -102,6 +101,18 @@ const LOST: &[Quirk] = &[Quirk::TooDeep, Quirk::TooManyParts, Quirk::HeaderTooLa
 /// # Errors
 /// When the message cannot be read.
 pub fn plan(source: &dyn Source, options: &Options, judge: &mut dyn Judge) -> Result<Planned, PlanError> {
+    if let Some(shown) = OldMac::over(source)? {
+        // Such a message cannot travel (RFC 5321 2.3.8): it is only reported on, and left as it is.
+        let mut left = LeftAlone(judge);
+        let planned = plan_nested(&shown, options, Task::Rewrite(&mut left), "", 0)?;
+        let mut quirks = planned.quirks;
+        quirks.insert(Quirk::MixedLineEnds);
+        return Ok(Planned {
+            patch: Patch::default(),
+            quirks,
+            ..planned
+        });
+    }
     plan_nested(source, options, Task::Rewrite(judge), "", 0)
 }
 
@@ -115,6 +126,51 @@ pub fn plan_restore(source: &dyn Source, originals: &mut dyn Originals) -> Resul
         ..Options::default()
     };
     plan_nested(source, &options, Task::Restore(originals), "", 0)
+}
+
+/// Puts every site before the judge as one that stays.
+struct LeftAlone<'a>(&'a mut dyn Judge);
+
+impl Judge for LeftAlone<'_> {
+    fn rule(&mut self, site: &Site<'_>) -> Ruling {
+        let url = Cow::Borrowed(&*site.url);
+        self.0.rule(&Site {
+            left: Some("bare-cr"),
+            place: Cow::Borrowed(&*site.place),
+            url,
+            ..*site
+        })
+    }
+
+    fn is_safe(&mut self, _: &Site<'_>) -> bool {
+        true
+    }
+}
+
+/// A message whose lines end in CR alone, shown with LF in their place: some programs read it so, and offsets stay.
+struct OldMac<'a>(&'a dyn Source);
+
+impl<'a> OldMac<'a> {
+    /// Some when the start of the message has a CR and not a single LF.
+    fn over(source: &'a dyn Source) -> io::Result<Option<Self>> {
+        let head = source.read(0..source.len().min(4096))?;
+        let cr_only = memchr::memchr(b'\n', &head).is_none() && memchr::memchr(b'\r', &head).is_some();
+        Ok(cr_only.then_some(Self(source)))
+    }
+}
+
+impl Source for OldMac<'_> {
+    fn len(&self) -> u64 {
+        self.0.len()
+    }
+
+    fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
+        let mut bytes = self.0.read(range)?.into_owned();
+        for at in bytes.iter_mut().filter(|b| **b == b'\r') {
+            *at = b'\n';
+        }
+        Ok(Cow::Owned(bytes))
+    }
 }
 
 /// Reads the structure of a message.
@@ -162,11 +218,19 @@ fn plan_nested(
         task,
         links: autolink::Options {
             bare_domains: options.bare_domains,
+            named_hosts: true,
         },
         normalise: options.ambiguous == Ambiguous::Normalise,
-        ambiguous,
+        // A piece of a message may be anything.
+        ambiguous: ambiguous
+            || map
+                .parts
+                .iter()
+                .flat_map(|p| &p.types)
+                .any(|t| t.value == "message/partial"),
         quirks: Quirks::default(),
         changes: Vec::new(),
+        unseen: None,
     };
     for (index, part) in map.parts.iter().enumerate() {
         let number = || {
@@ -177,6 +241,9 @@ fn plan_nested(
                 format!("{prefix}.{own}")
             }
         };
+        if part.quirks.contains(Quirk::StrayHeaderLine) {
+            work.stray_lines(part, &number);
+        }
         let left = frozen.get(index).copied().unwrap_or(false).then_some("signed");
         if part.kind == Kind::Leaf && leaf::is_coded_message(part) && left.is_none() {
             if depth >= MAX_NESTED {
@@ -205,7 +272,15 @@ fn plan_nested(
         }
     }
     out.quirks.merge(work.quirks);
-    out.patch = Patch::new(work.changes)?;
+    let unseen = work.unseen;
+    match Patch::new(work.changes) {
+        Ok(patch) => out.patch = patch,
+        // Two readings of a header want the same bytes: there is no telling what would be left.
+        Err(Overlap { .. }) => out.refused = Some(Quirk::OddHeaderField),
+    }
+    if options.ambiguous != Ambiguous::Pass {
+        out.refused = out.refused.or(unseen);
+    }
     Ok(out)
 }
 

@@ -166,15 +166,25 @@ fn around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)
 
 /// Gives attributes their effect again, and brings back the end of a tag that was cut off.
 fn arm(text: &[u8], edits: &mut Vec<TextEdit>) {
-    if memchr::memmem::find(text, tag::OFF).is_some() {
+    let kept = |a: &tag::Attr| data_encoding::BASE32_NOPAD.decode(text.get(a.value.clone()?)?).ok();
+    if memchr::memmem::find(text, b"data-linkgate-").is_some() {
         tag::sweep(text, |t| {
+            let mut before: Option<&tag::Attr> = None;
             for a in &t.attrs {
-                if text.get(a.name.clone()) == Some(tag::OFF)
-                    && let Some(kept) = a.value.clone().and_then(|v| text.get(v))
-                    && let Ok(with) = data_encoding::BASE64URL_NOPAD.decode(kept)
+                let name = text.get(a.name.clone()).unwrap_or_default();
+                if name == tag::OFF
+                    && let Some(with) = kept(a)
                 {
                     edits.push(TextEdit { at: a.whole(), with });
+                } else if name == tag::WAS
+                    && let Some((with, before)) = kept(a).zip(before)
+                {
+                    edits.push(TextEdit {
+                        at: before.name.start..a.whole().end,
+                        with,
+                    });
                 }
+                before = Some(a);
             }
         });
     }
@@ -183,7 +193,7 @@ fn arm(text: &[u8], edits: &mut Vec<TextEdit>) {
         let Some(n) = memchr::memmem::find(rest, b"-->") else {
             return;
         };
-        if let Ok(with) = data_encoding::BASE64URL_NOPAD.decode(rest.get(..n).unwrap_or_default()) {
+        if let Ok(with) = data_encoding::BASE32_NOPAD.decode(rest.get(..n).unwrap_or_default()) {
             edits.push(TextEdit {
                 at: at..at + CUT.len() + n + 3,
                 with,

@@ -47,7 +47,8 @@ enum Map {
     Identity,
     /// `(decoded, raw)` offsets from which both run in step, sorted; octets that were escapes stand alone.
     QuotedPrintable(Vec<(u32, u32)>),
-    Base64,
+    /// The offset at which base64 ends and text in clear follows that some list has appended.
+    Base64(usize),
 }
 
 /// Decodes `raw` as clients do: nothing is refused, everything readable is read.
@@ -119,8 +120,9 @@ const fn hex(b: u8) -> Option<u8> {
 }
 
 fn decode_base64(raw: &[u8]) -> Decoded<'_> {
-    let mut clean = Vec::with_capacity(raw.len());
-    let mut rest = raw;
+    let end = end_of_base64(raw);
+    let mut clean = Vec::with_capacity(end);
+    let mut rest = raw.get(..end).unwrap_or_default();
     while !rest.is_empty() {
         let n = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
         clean.extend_from_slice(rest.get(..n).unwrap_or_default());
@@ -129,15 +131,25 @@ fn decode_base64(raw: &[u8]) -> Decoded<'_> {
     if let Ok(bytes) = data_encoding::BASE64.decode(&clean) {
         return Decoded {
             bytes: Cow::Owned(bytes),
-            map: Map::Base64,
-            doubtful: false,
+            map: Map::Base64(end),
+            doubtful: end < raw.len(),
         };
     }
-    // RFC 2045 6.8: characters outside the alphabet are ignored. Padding in the middle ends a quantum, not the text.
+    let (bytes, doubtful) = decode_leniently(&clean);
+    Decoded {
+        bytes: Cow::Owned(bytes),
+        map: Map::Base64(end),
+        doubtful: doubtful || end < raw.len(),
+    }
+}
+
+/// RFC 2045 6.8: characters outside the alphabet are ignored. Padding in the middle ends a quantum, not the text. Says as
+/// well whether there was any such thing.
+fn decode_leniently(clean: &[u8]) -> (Vec<u8>, bool) {
     let mut out = Vec::with_capacity(clean.len() / 4 * 3);
     let (mut acc, mut have, mut doubtful) = (0u32, 0u32, false);
     let mut padded = false;
-    for b in clean {
+    for b in clean.iter().copied() {
         let v = match b {
             b'A'..=b'Z' => b - b'A',
             b'a'..=b'z' => b - b'a' + 26,
@@ -162,10 +174,42 @@ fn decode_base64(raw: &[u8]) -> Decoded<'_> {
         }
     }
     flush(&mut out, &mut acc, &mut have);
-    Decoded {
-        bytes: Cow::Owned(out),
-        map: Map::Base64,
-        doubtful,
+    (out, doubtful)
+}
+
+/// Whether decoded octets are text: clear text that was taken for base64 gives no such run of printable characters.
+fn reads_as_text(bytes: &[u8]) -> bool {
+    const RUN: usize = 12;
+    let mut run = 0;
+    bytes.len() < RUN
+        || bytes.iter().any(|b| {
+            run = if matches!(b, b' '..=b'~' | b'\r' | b'\n' | b'\t') {
+                run + 1
+            } else {
+                0
+            };
+            run >= RUN
+        })
+}
+
+/// Where base64 ends: at padding, if what follows is no base64 but text in clear, as mailing lists append it.
+fn end_of_base64(raw: &[u8]) -> usize {
+    let Some(pad) = memchr::memchr(b'=', raw) else {
+        return raw.len();
+    };
+    let end = raw
+        .get(pad..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(|b| matches!(b, b'=' | b'\r' | b'\n'))
+        .count()
+        + pad;
+    let tail = raw.get(end..).unwrap_or_default();
+    let blanks = tail.iter().filter(|b| **b == b' ').count();
+    if blanks > 1 && !reads_as_text(&decode_leniently(tail).0) {
+        end
+    } else {
+        raw.len()
     }
 }
 
@@ -190,7 +234,7 @@ impl Decoded<'_> {
                     start..raw_end(map, span.end)
                 }
             }
-            Map::Identity | Map::Base64 => span.clone(),
+            Map::Identity | Map::Base64(_) => span.clone(),
         }
     }
 }
@@ -239,10 +283,18 @@ pub(crate) fn encode_edits(
     match coding {
         Coding::Identity => lines_fit(raw, edits).then(|| edits.to_vec()),
         Coding::QuotedPrintable => Some(splice_qp(raw, decoded, edits)),
-        Coding::Base64 => Some(vec![TextEdit {
-            at: 0..raw.len(),
-            with: encode_base64(&apply(&decoded.bytes, edits), raw),
-        }]),
+        Coding::Base64 => {
+            let end = if let Map::Base64(end) = decoded.map {
+                end
+            } else {
+                raw.len()
+            };
+            let body = raw.get(..end).unwrap_or_default();
+            Some(vec![TextEdit {
+                at: 0..end,
+                with: encode_base64(&apply(&decoded.bytes, edits), body),
+            }])
+        }
     }
 }
 
@@ -299,23 +351,34 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
             _ => at.start - line,
         };
         let mut with = Vec::with_capacity(e.with.len() + e.with.len() / 16 + 8);
-        if column >= QP_LINE && at.start > carried.map_or(0, |(end, _)| end) {
+        let floor = carried.map_or(0, |(end, _)| end);
+        if column >= QP_LINE && at.start > floor {
             // The line is full to the last column: its last character moves on, to make room for the soft break.
             let escape = at
                 .start
                 .checked_sub(3)
                 .filter(|n| raw.get(*n) == Some(&b'='))
                 .filter(|n| *n >= line);
-            let moved = escape.unwrap_or(at.start - 1)..at.start;
+            let mut moved = escape.unwrap_or(at.start - 1)..at.start;
             with.push(b'=');
             with.extend_from_slice(newline);
-            with.extend_from_slice(raw.get(moved.clone()).unwrap_or_default());
-            column = moved.len();
+            let kept = moved.clone();
+            // Nor may a stray `=` end the line: two of them there are read in several ways.
+            if escape.is_none() && moved.start > floor && raw.get(moved.start - 1) == Some(&b'=') {
+                moved.start -= 1;
+                push_escape(&mut with, b'=');
+                column = 3;
+            } else {
+                column = 0;
+            }
+            with.extend_from_slice(raw.get(kept.clone()).unwrap_or_default());
+            column += kept.len();
             at.start = moved.start;
         }
-        for b in stray.then_some(&b'=').into_iter().chain(&e.with) {
-            write_qp(&mut with, &mut column, *b, newline);
+        if stray {
+            write_qp(&mut with, &mut column, b'=', newline);
         }
+        write_qp_text(&mut with, &mut column, &e.with, newline);
         // What is left of the raw line must fit behind, its own soft break included.
         let tail = raw.get(at.end..).unwrap_or_default();
         let left = memchr::memchr(b'\n', tail).map_or(tail.len(), |n| {
@@ -341,9 +404,6 @@ fn write_qp(out: &mut Vec<u8>, column: &mut usize, b: u8, newline: &[u8]) {
         escape_last_blank(out, *column, newline);
         out.extend_from_slice(newline);
         *column = 0;
-        return;
-    }
-    if b == b'\r' {
         return;
     }
     let plain = matches!(b, b'!'..=b'<' | b'>'..=b'~' | b' ' | b'\t');
@@ -377,24 +437,19 @@ fn push_escape(out: &mut Vec<u8>, b: u8) {
 pub(crate) fn encode_qp(text: &[u8], newline: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 8);
     let mut column = 0;
-    let mut bytes = text.iter().peekable();
-    while let Some(b) = bytes.next() {
-        match b {
-            b'\r' if bytes.peek() == Some(&&b'\n') => {}
-            b'\r' => {
-                if column + 3 > QP_LINE - 1 {
-                    out.push(b'=');
-                    out.extend_from_slice(newline);
-                    column = 0;
-                }
-                push_escape(&mut out, b'\r');
-                column += 3;
-            }
-            b => write_qp(&mut out, &mut column, *b, newline),
-        }
-    }
+    write_qp_text(&mut out, &mut column, text, newline);
     escape_last_blank(&mut out, column, newline);
     out
+}
+
+/// Writes text that may hold line ends.
+fn write_qp_text(out: &mut Vec<u8>, column: &mut usize, text: &[u8], newline: &[u8]) {
+    let mut bytes = text.iter().peekable();
+    while let Some(b) = bytes.next() {
+        if *b != b'\r' || bytes.peek() != Some(&&b'\n') {
+            write_qp(out, column, *b, newline);
+        }
+    }
 }
 
 /// A blank at the end of a line would be lost on the way: it becomes an escape.
@@ -478,6 +533,31 @@ mod tests {
     }
 
     #[test]
+    fn text_in_clear_behind_base64_stays() {
+        let raw = b"aGVsbG8=\r\n\r\n-- \r\nlist mailing list, see https://list.example/\r\n";
+        let d = decode(Coding::Base64, raw);
+        assert_eq!(d.bytes.as_ref(), b"hello");
+        let e = [TextEdit {
+            at: 0..5,
+            with: b"world".to_vec(),
+        }];
+        let out = apply(raw, &encode_edits(Coding::Base64, raw, &d, &e).unwrap());
+        assert_eq!(out, [b"d29ybGQ=\r\n".as_slice(), &raw[12..]].concat());
+    }
+
+    #[test]
+    fn a_lone_cr_survives_quoted_printable() {
+        let raw = b"x=20y";
+        let d = decode(Coding::QuotedPrintable, raw);
+        let e = [TextEdit {
+            at: 1..2,
+            with: b"\rz\r\n".to_vec(),
+        }];
+        let out = apply(raw, &encode_edits(Coding::QuotedPrintable, raw, &d, &e).unwrap());
+        assert_eq!(decode(Coding::QuotedPrintable, &out).bytes.as_ref(), b"x\rz\r\ny");
+    }
+
+    #[test]
     fn base64_keeps_width_and_line_ends() {
         assert_eq!(
             encode_base64(b"hello world", b"aGVsbG8g\nd29y\n"),
@@ -523,9 +603,15 @@ mod tests {
 
     fn edited(text: String) -> impl Strategy<Value = (String, Vec<TextEdit>)> {
         let len = text.len();
+        // No edit parts a CR from its LF.
+        let line_end = text.clone().into_bytes();
+        let whole = move |at: usize| at - usize::from(at > 0 && line_end.get(at) == Some(&b'\n'));
         prop::collection::vec((0..=len, 0..9usize, "[ -~\t€=.F]{0,120}"), 0..6).prop_map(move |v| {
             let mut out: Vec<TextEdit> = Vec::new();
-            let mut spans: Vec<_> = v.into_iter().map(|(s, n, w)| (s, (s + n).min(len), w)).collect();
+            let mut spans: Vec<_> = v
+                .into_iter()
+                .map(|(s, n, w)| (whole(s), whole((s + n).min(len)), w))
+                .collect();
             spans.sort();
             for (s, e, w) in spans {
                 if out.last().is_none_or(|l| l.at.end < s) {

@@ -182,8 +182,11 @@ fn look(
             || is(b"data") && tag.eq_ignore_ascii_case(b"object")
         {
             actions.push(ask(Use::Load));
-        } else if is(b"srcdoc") || is(b"http-equiv") && is_refresh(text, a) {
+        } else if is(b"srcdoc") {
             actions.push(Action::Off { whole: a.whole() });
+        } else if is(b"http-equiv") && is_refresh(text, a) {
+            // Without its content a refresh goes nowhere.
+            actions.extend(t.named(text, b"content").map(|c| Action::Off { whole: c.whole() }));
         } else if is(b"ping") {
             actions.push(ask(Use::Ping));
         } else if is(b"content") && tag.eq_ignore_ascii_case(b"meta") && t.named(text, b"itemprop").next().is_some() {
@@ -244,20 +247,7 @@ fn is_resource(tag: &[u8]) -> bool {
 
 /// Elements in or around which parsers disagree about raw text: foreign content, and old rules for select and frames.
 fn is_contested(tag: &[u8]) -> bool {
-    is_any(
-        tag,
-        &[
-            b"svg",
-            b"math",
-            b"select",
-            b"frameset",
-            b"template",
-            b"noscript",
-            b"noembed",
-            b"noframes",
-            b"iframe",
-        ],
-    )
+    is_any(tag, &[b"svg", b"math", b"select", b"frameset", b"template"])
 }
 
 fn is_refresh(text: &[u8], a: &Attr) -> bool {
@@ -450,7 +440,7 @@ mod tests {
             ("<iframe src=x>", "Load iframe[src] x"),
             ("<object data=x>", "Load object[data] x"),
             ("<iframe srcdoc=x>", "Off srcdoc"),
-            ("<meta http-equiv=\" Refresh\" content='0;url=x'>", "Off http-equiv"),
+            ("<meta http-equiv=\" Refresh\" content='0;url=x'>", "Off content"),
             ("<a ping=x>", "Ping a[ping] x"),
             ("<set attributeName=xlink:href to=x>", "Off attributeName"),
             (

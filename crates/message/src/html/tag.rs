@@ -10,6 +10,9 @@ use std::ops::Range;
 /// The attribute that keeps, encoded and without effect, one that was taken out.
 pub(crate) const OFF: &[u8] = b"data-linkgate-off";
 
+/// The attribute that keeps, encoded, how the one before it was written.
+pub(crate) const WAS: &[u8] = b"data-linkgate-was";
+
 /// An attribute by offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Attr {

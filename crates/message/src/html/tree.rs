@@ -38,11 +38,16 @@ pub(crate) fn every_tag(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> boo
 
 /// The text written anew from its tree, with every attribute off that makes its tag unsafe. `None` when it is too large
 /// or too deep.
-pub(crate) fn rebuild(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> Option<Vec<u8>> {
+pub(crate) fn rebuild(
+    text: &[u8],
+    encoding: &'static encoding_rs::Encoding,
+    mut safe: impl FnMut(&[u8]) -> bool,
+) -> Option<Vec<u8>> {
     if text.len() > MAX_TREE {
         return None;
     }
-    let nodes = parse(text);
+    let text = encoding.decode_without_bom_handling(text).0;
+    let nodes = parse(text.as_bytes());
     let root = nodes.first()?;
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     let mut stack: Vec<(Handle, usize)> = vec![(root.clone(), 0)];
@@ -103,7 +108,18 @@ pub(crate) fn rebuild(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> Optio
             }
         }
     }
-    Some(out.into_bytes())
+    // Whatever the part's label says, this is read in one way.
+    let ascii: String = out
+        .chars()
+        .map(|c| {
+            if c.is_ascii() {
+                c.to_string()
+            } else {
+                format!("&#{};", c as u32)
+            }
+        })
+        .collect();
+    Some(ascii.into_bytes())
 }
 
 /// Attributes that make others dangerous.
@@ -119,7 +135,7 @@ fn start_tag(name: &QualName, attrs: &[Attribute], off: &[usize]) -> String {
         let attr = format!("{prefix}{}=\"{}\"", a.name.local, escape_attribute(&a.value));
         out.push(' ');
         if off.contains(&i) {
-            let kept = data_encoding::BASE64URL_NOPAD.encode(attr.as_bytes());
+            let kept = data_encoding::BASE32_NOPAD.encode(attr.as_bytes());
             out.push_str(&format!("{}=\"{kept}\"", std::str::from_utf8(OFF).unwrap_or_default()));
         } else {
             out.push_str(&attr);

@@ -43,6 +43,8 @@ pub(super) struct LeafWork<'a, 't> {
     pub(super) ambiguous: bool,
     pub(super) quirks: Quirks,
     pub(super) changes: Vec<Change>,
+    /// Something may lead somewhere that cannot be seen from here.
+    pub(super) unseen: Option<Quirk>,
 }
 
 /// What is done to the texts of a message.
@@ -138,6 +140,10 @@ impl LeafWork<'_, '_> {
         {
             return Ok(());
         }
+        if part.types.iter().any(|t| t.value == "message/partial") && hides_text(&raw) {
+            // Only whoever has all the pieces can decode them.
+            self.unseen = self.unseen.or(Some(Quirk::PartialMessage));
+        }
         let left = left
             .or(is_file(part, class).then_some("attachment"))
             .filter(|_| rewrites);
@@ -145,7 +151,12 @@ impl LeafWork<'_, '_> {
         let decoded = decode(coding, &raw);
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
         let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
-        let charset = charset::read(&decoded.bytes, &labels, class == Class::Html, &mut self.quirks);
+        let charset =
+            if class == Class::Text(Lines::Plain) && charset::iso2022_in_place(&decoded.bytes, &labels, self.links) {
+                Charset::Bytes(encoding_rs::UTF_8)
+            } else {
+                charset::read(&decoded.bytes, &labels, class == Class::Html, &mut self.quirks)
+            };
         let base = content_base(part);
         match charset {
             Charset::Bytes(encoding) => {
@@ -215,6 +226,46 @@ impl LeafWork<'_, '_> {
             Ruling::Disarm => "message/external-body; access-type=x-removed".to_owned(),
         };
         self.changes.extend(set_field(part, "Content-Type", &value));
+    }
+
+    /// Lines of a header that are no fields: for some programs the text begins there. URLs in it are made safe as well,
+    /// unless the first such line is what mailbox files put before a message.
+    pub(super) fn stray_lines(&mut self, part: &Part, number: &dyn Fn() -> String) {
+        let fields = Fields::parse(&part.block);
+        let mut at = 0;
+        for f in &fields.list {
+            let gap = part.block.get(at..f.whole.start).unwrap_or_default();
+            let envelope = gap.starts_with(b"From ") || gap.starts_with(b">From ");
+            if !gap.is_empty() && !envelope {
+                break;
+            }
+            at = f.whole.end;
+        }
+        let text = part.block.get(at..).unwrap_or_default();
+        if text.is_empty() || text.starts_with(b"From ") || text.starts_with(b">From ") {
+            return;
+        }
+        let number = number();
+        let work = Work {
+            part: &number,
+            encoding: encoding_rs::UTF_8,
+            base: None,
+            // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
+            links: autolink::Options {
+                bare_domains: false,
+                named_hosts: false,
+            },
+            left: None,
+        };
+        let edits = match &mut self.task {
+            Task::Rewrite(judge) => text::rewrite(text, Lines::Plain, true, &work, &mut **judge, &mut self.quirks),
+            Task::Restore(originals) => restore(text, false, &mut **originals),
+        };
+        let start = part.header.start + at as u64;
+        self.changes.extend(edits.into_iter().map(|e| Change {
+            at: start + e.at.start as u64..start + e.at.end as u64,
+            with: e.with,
+        }));
     }
 
     /// What becomes of a text; `None` when it is only reported on.
@@ -323,7 +374,7 @@ impl LeafWork<'_, '_> {
             Quirk::OddHeaderField,
             Quirk::StrayHeaderLine,
         ]) && !part.types.is_empty();
-        if several && class != Class::Other {
+        if several && class != Class::Other && !part.quirks.contains(Quirk::NoParts) {
             self.changes
                 .extend(set_field(part, "Content-Type", &content_type(part, class, None)));
         }
@@ -396,6 +447,7 @@ fn class_of(t: &Typed, no_parts: bool) -> Class {
         "text/calendar" | "text/x-vcalendar" | "text/vcard" | "text/x-vcard" | "text/directory" | "application/ics" => {
             Class::Text(Lines::Folded)
         }
+        "message/partial" => Class::Text(Lines::Plain),
         "text/css" | "text/javascript" | "text/x-javascript" | "text/rtf" | "text/csv" => Class::Other,
         "application/xhtml+xml" | "image/svg+xml" | "text/xml" | "application/xml" => Class::Html,
         v if v.starts_with("multipart/") && no_parts => Class::Html,
@@ -463,6 +515,11 @@ fn looks_like_html(text: &[u8]) -> bool {
         .any(|t| memchr::memmem::find(&head, t).is_some())
 }
 
+/// Whether a piece of a message may hold text that is encoded.
+fn hides_text(raw: &[u8]) -> bool {
+    memchr::memmem::find(&raw.to_ascii_lowercase(), b"base64").is_some()
+}
+
 /// The base that header fields give (RFC 2110, Thunderbird's reading).
 fn content_base(part: &Part) -> Option<String> {
     if !part.block.iter().any(|b| matches!(b, b'b' | b'B'))
@@ -527,28 +584,37 @@ fn without_meta_charset(text: &[u8]) -> Cow<'_, [u8]> {
         if !t.name(text).eq_ignore_ascii_case(b"meta") {
             return;
         }
-        for a in t.named(text, b"charset") {
-            edits.extend(a.value.clone().map(|at| TextEdit {
-                at,
-                with: b"utf-8".to_vec(),
-            }));
-        }
-        for a in t.named(text, b"content") {
+        for a in t.named(text, b"charset").chain(t.named(text, b"content")) {
             let Some(value) = a.value.clone() else { continue };
             let lower = text.get(value.clone()).unwrap_or_default().to_ascii_lowercase();
-            if let Some(n) = memchr::memmem::find(&lower, b"charset=") {
-                let from = n + 8;
-                let len = lower
-                    .get(from..)
-                    .unwrap_or_default()
-                    .iter()
-                    .take_while(|b| b.is_ascii_graphic() && **b != b';')
-                    .count();
-                edits.push(TextEdit {
-                    at: value.start + from..value.start + from + len,
-                    with: b"utf-8".to_vec(),
-                });
-            }
+            let label = if text
+                .get(a.name.clone())
+                .is_some_and(|n| n.eq_ignore_ascii_case(b"charset"))
+            {
+                0..lower.len()
+            } else if let Some(n) = memchr::memmem::find(&lower, b"charset=") {
+                let rest = lower.get(n + 8..).unwrap_or_default();
+                n + 8..n + 8 + rest.iter().take_while(|b| b.is_ascii_graphic() && **b != b';').count()
+            } else {
+                continue;
+            };
+            let whole = a.whole();
+            let written = text.get(whole.clone()).unwrap_or_default();
+            let kept = data_encoding::BASE32_NOPAD.encode(written);
+            let with = [
+                text.get(whole.start..value.start + label.start).unwrap_or_default(),
+                b"utf-8",
+                text.get(value.start + label.end..whole.end).unwrap_or_default(),
+                b" ",
+                html::tag::WAS,
+                b"=\"",
+                kept.as_bytes(),
+                b"\"",
+            ];
+            edits.push(TextEdit {
+                at: whole,
+                with: with.concat(),
+            });
         }
     });
     match html::settle(edits) {

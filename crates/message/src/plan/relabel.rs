@@ -22,16 +22,22 @@ pub(super) fn set_field(part: &Part, name: &str, value: &str) -> Vec<Change> {
         out.push(Change { at, with });
     }
     if out.is_empty() {
-        let missing = !block.is_empty() && !block.ends_with(b"\n");
+        // Behind the last field, but before any line that is none: for some programs the header ends there.
+        let mut at = 0;
+        for f in &fields.list {
+            if f.whole.start != at {
+                break;
+            }
+            at = f.whole.end;
+        }
+        let missing = at > 0 && block.get(at - 1) != Some(&b'\n');
         let with = if missing {
             [newline.as_bytes(), &line].concat()
         } else {
             line
         };
-        out.push(Change {
-            at: part.header.end..part.header.end,
-            with,
-        });
+        let at = part.header.start + at as u64;
+        out.push(Change { at: at..at, with });
     }
     out
 }
