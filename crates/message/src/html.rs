@@ -57,13 +57,7 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
     }
     let context = context::read(text);
     quirks.insert_if(Quirk::AmbiguousMarkup, context.is_none());
-    let mut pass = Pass {
-        text,
-        work,
-        judge,
-        issued: HashSet::new(),
-        rulings: Vec::new(),
-    };
+    let mut pass = Pass::new(text, work, judge);
     if let Some(context) = &context
         && let Some((edits, scan)) = pass.edits(Some(context))
     {
@@ -97,25 +91,21 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
 /// Asks about every site of a text that stays as it is, for the report.
 pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) {
     let context = context::read(text);
-    let mut pass = Pass {
-        text,
-        work,
-        judge,
-        issued: HashSet::new(),
-        rulings: Vec::new(),
-    };
+    let mut pass = Pass::new(text, work, judge);
     pass.edits(context.as_ref());
+}
+
+/// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
+pub(crate) fn unproved(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
+    let context = context::read(text)?;
+    Pass::new(text, work, judge)
+        .edits(Some(&context))
+        .map(|(edits, _)| edits)
 }
 
 /// Edits that make the tags of a text safe which is no HTML to most programs, but may be to some.
 pub(crate) fn tags_only(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let mut pass = Pass {
-        text,
-        work,
-        judge,
-        issued: HashSet::new(),
-        rulings: Vec::new(),
-    };
+    let mut pass = Pass::new(text, work, judge);
     pass.edits(None).map(|(edits, _)| edits)
 }
 
@@ -130,7 +120,17 @@ struct Pass<'t, 'j> {
     rulings: Vec<(Range<usize>, Use, Ruling)>,
 }
 
-impl Pass<'_, '_> {
+impl<'t, 'j> Pass<'t, 'j> {
+    fn new(text: &'t [u8], work: &'t Work<'t>, judge: &'j mut dyn Judge) -> Self {
+        Self {
+            text,
+            work,
+            judge,
+            issued: HashSet::new(),
+            rulings: Vec::new(),
+        }
+    }
+
     /// The edits that make every site safe; tags in raw text that is text to every browser are left, given a context.
     /// `None` when edits would overlap.
     fn edits(&mut self, context: Option<&Context>) -> Option<(Vec<TextEdit>, Scan)> {

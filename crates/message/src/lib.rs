@@ -4,6 +4,8 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod autolink;
+#[doc(hidden)]
+pub mod bench;
 mod charset;
 mod header;
 mod html;
