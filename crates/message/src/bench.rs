@@ -58,7 +58,14 @@ pub fn find_html(text: &[u8]) -> Option<(usize, usize)> {
 /// How many URLs there are in a plain text.
 #[must_use]
 pub fn find_text(text: &str) -> usize {
-    autolink::find(text, autolink::Options { bare_domains: true }).len()
+    autolink::find(
+        text,
+        autolink::Options {
+            bare_domains: true,
+            named_hosts: true,
+        },
+    )
+    .len()
 }
 
 /// Makes the links of an HTML text in UTF-8 safe, and proves the result when `proved`. `None` when the text is to be
@@ -69,7 +76,10 @@ pub fn rewrite_html(text: &[u8], judge: &mut dyn Judge, proved: bool) -> Option<
         part: "2",
         encoding: encoding_rs::UTF_8,
         base: None,
-        links: autolink::Options { bare_domains: true },
+        links: autolink::Options {
+            bare_domains: true,
+            named_hosts: true,
+        },
         left: None,
     };
     if !proved {
