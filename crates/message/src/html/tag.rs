@@ -152,9 +152,10 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
                         at = from + n + 1;
                         (from..from + n, quote)
                     }
+                    // No closing quote, so none that belongs to the attribute.
                     None => {
                         at = text.len();
-                        (from..at, quote)
+                        (from..at, Quote::None)
                     }
                 }
             }

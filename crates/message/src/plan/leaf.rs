@@ -261,6 +261,12 @@ impl LeafWork<'_, '_> {
             Task::Rewrite(judge) => text::rewrite(text, Lines::Plain, true, &work, &mut **judge, &mut self.quirks),
             Task::Restore(originals) => restore(text, false, &mut **originals),
         };
+        let whole = decode(Coding::Identity, text);
+        let Some(edits) = encode_edits(Coding::Identity, text, &whole, &edits) else {
+            // A header cannot be encoded to make room.
+            self.unseen = self.unseen.or(Some(Quirk::StrayHeaderLine));
+            return;
+        };
         let start = part.header.start + at as u64;
         self.changes.extend(edits.into_iter().map(|e| Change {
             at: start + e.at.start as u64..start + e.at.end as u64,
