@@ -5,6 +5,8 @@
 
 mod autolink;
 mod charset;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod html;
 mod mapped;
