@@ -152,6 +152,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
                     }
                     // No closing quote, so none that belongs to the attribute.
                     None => {
+                        // No closing quote: the attribute must not reach beyond the text.
                         at = text.len();
                         (from..at, Quote::None)
                     }
