@@ -99,35 +99,10 @@ pub enum RewriteError {
 /// # Errors
 /// See [`RewriteError`].
 pub fn rewrite(source: &dyn Source, job: &Job<'_>) -> Result<Outcome, RewriteError> {
-    let policy = job.recipients.first().and_then(|r| job.settings.domains.policy(r));
-    let Some(policy) = policy.filter(|p| p.rewrite != Rewrite::Off) else {
+    let Some(mut verdicts) = Verdicts::new(job) else {
         return Ok(Outcome::default());
     };
-    let claims = MessageClaims {
-        message_id: job.mail_id.to_owned(),
-        recipient: if let [one] = job.recipients {
-            Some(one.clone())
-        } else {
-            None
-        },
-        sender: job.sender.to_owned(),
-        issued_at: job.now_s,
-        domain: policy.domain.clone(),
-    };
-    let sender_bypassed = policy.bypass_senders.find(job.sender).is_some();
-    let mut verdicts = Verdicts {
-        policy,
-        sender: job.sender,
-        sender_bypassed,
-        base: &job.settings.click.base,
-        opener: Opener::new(&job.settings.keys, &job.settings.click.base),
-        sealer: job.settings.keys.sealer(&claims),
-        document_base: None,
-        links: Vec::new(),
-        references: Vec::new(),
-        mail_id: job.mail_id,
-        now_s: job.now_s,
-    };
+    let sender_bypassed = verdicts.sender_bypassed;
     let planned = message::plan(source, &job.settings.rewriting, &mut verdicts)?;
     let mut patch = planned.patch;
     if sender_bypassed {
@@ -150,6 +125,13 @@ pub fn rewrite(source: &dyn Source, job: &Job<'_>) -> Result<Outcome, RewriteErr
         patch,
         references: verdicts.references,
     })
+}
+
+/// Whoever decides about the links of a message, alone; for benches.
+#[doc(hidden)]
+#[must_use]
+pub fn judge<'a>(job: &Job<'a>) -> Option<impl Judge + 'a> {
+    Verdicts::new(job)
 }
 
 /// Decides about every site of one message.
@@ -177,7 +159,37 @@ enum Verdict {
     Disarm(&'static str),
 }
 
-impl Verdicts<'_> {
+impl<'a> Verdicts<'a> {
+    /// `None` when the recipients' domain did not opt in.
+    fn new(job: &Job<'a>) -> Option<Self> {
+        let policy = job.recipients.first().and_then(|r| job.settings.domains.policy(r));
+        let policy = policy.filter(|p| p.rewrite != Rewrite::Off)?;
+        let claims = MessageClaims {
+            message_id: job.mail_id.to_owned(),
+            recipient: if let [one] = job.recipients {
+                Some(one.clone())
+            } else {
+                None
+            },
+            sender: job.sender.to_owned(),
+            issued_at: job.now_s,
+            domain: policy.domain.clone(),
+        };
+        Some(Self {
+            policy,
+            sender: job.sender,
+            sender_bypassed: policy.bypass_senders.find(job.sender).is_some(),
+            base: &job.settings.click.base,
+            opener: Opener::new(&job.settings.keys, &job.settings.click.base),
+            sealer: job.settings.keys.sealer(&claims),
+            document_base: None,
+            links: Vec::new(),
+            references: Vec::new(),
+            mail_id: job.mail_id,
+            now_s: job.now_s,
+        })
+    }
+
     fn verdict(&mut self, site: &Site<'_>) -> (Verdict, Option<Target>) {
         if self.base.parse(&site.url).is_some() && self.opener.recognise(&site.url).is_some() {
             return (Verdict::Keep(KeepReason::OwnLink.as_str()), None);

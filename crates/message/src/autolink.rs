@@ -19,6 +19,8 @@ pub(crate) struct Found {
 pub(crate) struct Options {
     /// Domain names without a scheme or `www.`: `portal.example.com/login`.
     pub(crate) bare_domains: bool,
+    /// Names that begin with `www.` or `ftp.`.
+    pub(crate) named_hosts: bool,
 }
 
 /// Top-level domains under which a name alone, without path or port, is taken for a link. Many others are file
@@ -192,7 +194,9 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
     };
     let path = behind.starts_with(['/', '?', '#']);
     let first = lower.split('.').next().unwrap_or_default();
-    let scheme = if first == "www" && (labels > 2 || path) {
+    let scheme = if !options.named_hosts {
+        return Err(host_end);
+    } else if first == "www" && (labels > 2 || path) {
         "http://"
     } else if first == "ftp" && labels > 2 && known_suffix(&lower) {
         "ftp://"
@@ -352,10 +356,16 @@ mod tests {
     use proptest::prelude::*;
 
     fn urls(text: &str) -> Vec<String> {
-        find(text, Options { bare_domains: true })
-            .into_iter()
-            .map(|f| f.url)
-            .collect()
+        find(
+            text,
+            Options {
+                bare_domains: true,
+                named_hosts: true,
+            },
+        )
+        .into_iter()
+        .map(|f| f.url)
+        .collect()
     }
 
     #[test]
@@ -429,7 +439,7 @@ mod tests {
     proptest! {
         #[test]
         fn nothing_is_found_where_nothing_may_be(text in "[a-c:/.w@ \u{e9}\n<>-]{0,40}") {
-            let found = find(&text, Options { bare_domains: true });
+            let found = find(&text, Options { bare_domains: true, named_hosts: true });
             prop_assert!(found.is_empty() || may_hold_url(text.as_bytes()), "{:?}", found);
             for w in found.windows(2) {
                 prop_assert!(w[0].at.end <= w[1].at.start);

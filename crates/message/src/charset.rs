@@ -354,7 +354,10 @@ mod tests {
 
     #[test]
     fn iso_2022_jp_stays_where_its_links_are_ascii_to_all() {
-        let links = autolink::Options { bare_domains: true };
+        let links = autolink::Options {
+            bare_domains: true,
+            named_hosts: true,
+        };
         let labels = ["iso-2022-jp"];
         assert!(iso2022_in_place(
             b"\x1b$B$\"\x1b(B http://x.example/ \x1b$B$$\x1b(B",

@@ -6,7 +6,7 @@ pub(crate) mod sites;
 pub(crate) mod tag;
 pub(crate) mod tree;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Range;
 
 use encoding_rs::Encoding;
@@ -57,17 +57,12 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
     }
     let context = context::read(text);
     quirks.insert_if(Quirk::AmbiguousMarkup, context.is_none());
-    let mut pass = Pass {
-        text,
-        work,
-        judge,
-        issued: HashSet::new(),
-        rulings: Vec::new(),
-    };
+    let mut pass = Pass::new(text, work, judge);
     if let Some(context) = &context
         && let Some((edits, scan)) = pass.edits(Some(context))
     {
         quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
+        quirks.insert_if(Quirk::AmbiguousMarkup, pass.in_text);
         if edits.is_empty() && !scan.deferred {
             return Outcome::Edits(edits);
         }
@@ -97,26 +92,27 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
 /// Asks about every site of a text that stays as it is, for the report.
 pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) {
     let context = context::read(text);
-    let mut pass = Pass {
-        text,
-        work,
-        judge,
-        issued: HashSet::new(),
-        rulings: Vec::new(),
-    };
+    let mut pass = Pass::new(text, work, judge);
     pass.edits(context.as_ref());
+}
+
+/// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
+pub(crate) fn unproved(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
+    let context = context::read(text)?;
+    Pass::new(text, work, judge)
+        .edits(Some(&context))
+        .map(|(edits, _)| edits)
 }
 
 /// Edits that make the tags of a text safe which is no HTML to most programs, but may be to some.
 pub(crate) fn tags_only(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let mut pass = Pass {
-        text,
-        work,
-        judge,
-        issued: HashSet::new(),
-        rulings: Vec::new(),
-    };
+    let mut pass = Pass::new(text, work, judge);
     pass.edits(None).map(|(edits, _)| edits)
+}
+
+/// Whether no tag in any reading of a text leads to a place that is not safe.
+pub(crate) fn sweeps_clean(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> bool {
+    Pass::new(text, work, judge).sweeps_clean(text)
 }
 
 /// One text, and what was decided about its sites.
@@ -127,10 +123,23 @@ struct Pass<'t, 'j> {
     /// The links put in so far.
     issued: HashSet<Vec<u8>>,
     /// Decisions by place, so that a second pass over the same text asks nobody twice.
-    rulings: Vec<(Range<usize>, Use, Ruling)>,
+    rulings: HashMap<(usize, usize, Use), Ruling>,
+    /// Something that leads somewhere in one reading is text on screen in another.
+    in_text: bool,
 }
 
-impl Pass<'_, '_> {
+impl<'t, 'j> Pass<'t, 'j> {
+    fn new(text: &'t [u8], work: &'t Work<'t>, judge: &'j mut dyn Judge) -> Self {
+        Self {
+            text,
+            work,
+            judge,
+            issued: HashSet::new(),
+            rulings: HashMap::new(),
+            in_text: false,
+        }
+    }
+
     /// The edits that make every site safe; tags in raw text that is text to every browser are left, given a context.
     /// `None` when edits would overlap.
     fn edits(&mut self, context: Option<&Context>) -> Option<(Vec<TextEdit>, Scan)> {
@@ -146,6 +155,8 @@ impl Pass<'_, '_> {
             .map(|r| sites::attribute(text, &r, work.encoding).into_owned());
         let base = base.as_deref().or(work.base);
         let mut edits = Vec::with_capacity(scan.actions.len());
+        // Links by the offset of their tag, and whether all their targets were taken out.
+        let mut dead: HashMap<usize, bool> = HashMap::new();
         for action in &scan.actions {
             match action {
                 Action::Ask {
@@ -158,7 +169,14 @@ impl Pass<'_, '_> {
                     let place = sites::place(text, tag, name);
                     let url = sites::value(text, value, *usage, work.encoding);
                     let site = self.site(*usage, place.into(), value.clone(), url, base);
-                    match self.rule(value, *usage, &site) {
+                    let ruling = self.rule(value, *usage, &site);
+                    if *usage == Use::Link {
+                        let gone = ruling == Ruling::Disarm;
+                        dead.entry(tag.start.saturating_sub(1))
+                            .and_modify(|d| *d &= gone)
+                            .or_insert(gone);
+                    }
+                    match ruling {
                         Ruling::Keep => {}
                         Ruling::Replace(with) => edits.push(TextEdit {
                             at: value.clone(),
@@ -175,9 +193,12 @@ impl Pass<'_, '_> {
             }
         }
         if let Some(context) = context {
-            self.text_edits(context, base, &mut edits);
+            self.in_text |= context.holds_text(&scan.actions);
+            if !self.text_edits(context, &dead, base, &mut edits) {
+                return None;
+            }
             if let Some(from) = context.dangling {
-                edits.retain(|e| e.at.start < from);
+                edits.retain(|e| e.at.start < from || e.at.is_empty() && e.at.start == from);
                 edits.push(TextEdit {
                     at: from..text.len(),
                     with: cut(text.get(from..).unwrap_or_default()),
@@ -188,8 +209,14 @@ impl Pass<'_, '_> {
     }
 
     /// URLs in running text: each gets a link around it, and the text stays. In raw text on screen, where no link can
-    /// stand, the URL gives way.
-    fn text_edits(&mut self, context: &Context, base: Option<&str>, edits: &mut Vec<TextEdit>) {
+    /// stand, the URL gives way. `false` when there are more than anybody reads.
+    fn text_edits(
+        &mut self,
+        context: &Context,
+        dead: &HashMap<usize, bool>,
+        base: Option<&str>,
+        edits: &mut Vec<TextEdit>,
+    ) -> bool {
         let (text, work) = (self.text, self.work);
         // A tag that some browsers take for text is safe by the edit within it: a link around that would tear it.
         let mut taken: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
@@ -201,12 +228,14 @@ impl Pass<'_, '_> {
                 .and_then(<[_]>::last)
                 .is_some_and(|r| at.start < r.end)
         };
+        let mut count = 0;
         for run in &context.runs {
-            if !hints_at_url(text, run) {
+            // The text of a link stays, but for links that lead nowhere any more: programs may look for URLs there.
+            if run.link.is_some_and(|tag| dead.get(&tag) != Some(&true)) || !hints_at_url(text, &run.pieces) {
                 continue;
             }
             let mut mapped = Mapped::default();
-            for r in run {
+            for r in &run.pieces {
                 mapped.push_html(text, r.clone(), work.encoding);
             }
             for found in autolink::find(&mapped.text, work.links) {
@@ -216,6 +245,10 @@ impl Pass<'_, '_> {
                 };
                 if is_taken(&whole) {
                     continue;
+                }
+                count += pieces.len();
+                if count > sites::MAX_SITES {
+                    return false;
                 }
                 let site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
                 if let Ruling::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
@@ -240,6 +273,10 @@ impl Pass<'_, '_> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
+                count += 1;
+                if count > sites::MAX_SITES {
+                    return false;
+                }
                 let site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);
                 if let Ruling::Replace(with) = self.rule(&whole, Use::PlainText, &site) {
                     edits.push(TextEdit {
@@ -249,6 +286,7 @@ impl Pass<'_, '_> {
                 }
             }
         }
+        true
     }
 
     fn site<'s>(
@@ -277,14 +315,15 @@ impl Pass<'_, '_> {
     }
 
     fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> Ruling {
-        if let Some((_, _, r)) = self.rulings.iter().find(|(a, u, _)| a == at && *u == usage) {
+        let key = (at.start, at.end, usage);
+        if let Some(r) = self.rulings.get(&key) {
             return r.clone();
         }
         let ruling = self.judge.rule(site);
         if let Ruling::Replace(with) = &ruling {
             self.issued.insert(with.clone().into_bytes());
         }
-        self.rulings.push((at.clone(), usage, ruling.clone()));
+        self.rulings.insert(key, ruling.clone());
         ruling
     }
 
@@ -343,11 +382,8 @@ impl Pass<'_, '_> {
 
 /// Sorts edits; what lies within a larger one goes. `None` when two cross.
 pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
-    edits.sort_by(|a, b| {
-        (a.at.start, b.at.end)
-            .cmp(&(b.at.start, a.at.end))
-            .then(a.at.is_empty().cmp(&b.at.is_empty()))
-    });
+    // What is put in where a larger edit begins stands before it, not within it.
+    edits.sort_by(|a, b| (a.at.start, !a.at.is_empty(), b.at.end).cmp(&(b.at.start, !b.at.is_empty(), a.at.end)));
     let mut out: Vec<TextEdit> = Vec::with_capacity(edits.len());
     for e in edits {
         match out.last() {

@@ -4,7 +4,11 @@
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod autolink;
+#[doc(hidden)]
+pub mod bench;
 mod charset;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod html;
 mod mapped;

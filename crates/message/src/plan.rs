@@ -15,7 +15,7 @@ use crate::patch::{Change, Overlap, Patch};
 use crate::quirk::{Quirk, Quirks};
 use crate::restore::Originals;
 use crate::scan::{Kind, PartMap, Scanner};
-use crate::site::Judge;
+use crate::site::{Judge, Ruling, Site};
 use crate::source::Source;
 
 /// How messages are worked on.
@@ -101,8 +101,18 @@ const LOST: &[Quirk] = &[Quirk::TooDeep, Quirk::TooManyParts, Quirk::HeaderTooLa
 /// # Errors
 /// When the message cannot be read.
 pub fn plan(source: &dyn Source, options: &Options, judge: &mut dyn Judge) -> Result<Planned, PlanError> {
-    let old_mac = OldMac::over(source)?;
-    let source = old_mac.as_ref().map_or(source, |o| o);
+    if let Some(shown) = OldMac::over(source)? {
+        // Such a message cannot travel (RFC 5321 2.3.8): it is only reported on, and left as it is.
+        let mut left = LeftAlone(judge);
+        let planned = plan_nested(&shown, options, Task::Rewrite(&mut left), "", 0)?;
+        let mut quirks = planned.quirks;
+        quirks.insert(Quirk::MixedLineEnds);
+        return Ok(Planned {
+            patch: Patch::default(),
+            quirks,
+            ..planned
+        });
+    }
     plan_nested(source, options, Task::Rewrite(judge), "", 0)
 }
 
@@ -115,9 +125,26 @@ pub fn plan_restore(source: &dyn Source, originals: &mut dyn Originals) -> Resul
         ambiguous: Ambiguous::Pass,
         ..Options::default()
     };
-    let old_mac = OldMac::over(source)?;
-    let source = old_mac.as_ref().map_or(source, |o| o);
     plan_nested(source, &options, Task::Restore(originals), "", 0)
+}
+
+/// Puts every site before the judge as one that stays.
+struct LeftAlone<'a>(&'a mut dyn Judge);
+
+impl Judge for LeftAlone<'_> {
+    fn rule(&mut self, site: &Site<'_>) -> Ruling {
+        let url = Cow::Borrowed(&*site.url);
+        self.0.rule(&Site {
+            left: Some("bare-cr"),
+            place: Cow::Borrowed(&*site.place),
+            url,
+            ..*site
+        })
+    }
+
+    fn is_safe(&mut self, _: &Site<'_>) -> bool {
+        true
+    }
 }
 
 /// A message whose lines end in CR alone, shown with LF in their place: some programs read it so, and offsets stay.
@@ -191,6 +218,7 @@ fn plan_nested(
         task,
         links: autolink::Options {
             bare_domains: options.bare_domains,
+            named_hosts: true,
         },
         normalise: options.ambiguous == Ambiguous::Normalise,
         // A piece of a message may be anything.

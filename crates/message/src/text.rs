@@ -42,6 +42,9 @@ pub(crate) fn rewrite(
         quirks.insert_if(Quirk::SignedLeft, !signed.is_empty());
         let view = View::new(text, lines, work.encoding);
         for found in autolink::find(view.text(), work.links) {
+            if is_uuencoded(view.text(), &found.at) {
+                continue;
+            }
             let pieces = view.raw(&found.at);
             let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                 continue;
@@ -69,15 +72,10 @@ pub(crate) fn rewrite(
         }
     }
     if both && memchr::memchr(b'<', text).is_some() {
-        // A URL that was found above is in the way of the tag's edit at the same place; either of them will do.
-        for e in html::tags_only(text, work, judge).unwrap_or_default() {
-            if !edits
-                .iter()
-                .any(|o| e.at.start < o.at.end && o.at.start < e.at.end || e.at == o.at)
-            {
-                edits.push(e);
-            }
-        }
+        // Where a URL stands within what a tag makes of the text, the tag's edit covers it.
+        let tags = html::tags_only(text, work, judge).unwrap_or_default();
+        edits.retain(|e| !tags.iter().any(|t| e.at.start < t.at.end && t.at.start < e.at.end));
+        edits.extend(tags);
         edits.sort_by_key(|e| (e.at.start, e.at.end));
     }
     edits
@@ -244,6 +242,27 @@ fn is_signature(armour: &[u8]) -> bool {
     bytes.len() > 20 && matches!(bytes.first(), Some(0x88..=0x8b | 0xc2))
 }
 
+/// Whether what looks like a name stands in a line of uuencoded data: as long as its first character says, and without a
+/// single lower-case letter. A URL with its scheme counts wherever it stands.
+fn is_uuencoded(text: &str, at: &Range<usize>) -> bool {
+    if text.get(at.clone()).is_some_and(|t| t.contains("://")) {
+        return false;
+    }
+    let start = text.get(..at.start).and_then(|t| t.rfind('\n')).map_or(0, |n| n + 1);
+    let line = text
+        .get(start..)
+        .and_then(|t| t.lines().next())
+        .unwrap_or_default()
+        .as_bytes();
+    let Some((first, data)) = line.split_first() else {
+        return false;
+    };
+    let octets = usize::from(first.wrapping_sub(b' ') & 63);
+    data.len() > 40
+        && data.len().abs_diff(octets.div_ceil(3) * 4) <= 1
+        && line.iter().all(|b| (b' '..=b'`').contains(b))
+}
+
 /// Marks what cannot be made safe here, and is left.
 fn flag(text: &[u8], encoding: &'static Encoding, quirks: &mut Quirks) {
     if memchr::memmem::find(text, b"begin ").is_some() {
@@ -292,6 +311,14 @@ mod tests {
         assert_eq!(folded(text, first, "L"), b"\r\n L");
         let second = folds(text, &(21..30));
         assert_eq!(folded(text, second, "L"), b"\r\n L\r\n ");
+    }
+
+    #[test]
+    fn names_in_uuencoded_lines_are_data() {
+        let data = "M?WDSD;#B.RKE<O$;HB7<]9T6XTR>5]*34M5N?)5E.EU;\"VM(9)Y?2^)KJ0M+";
+        let at = data.find("E.EU").unwrap();
+        assert!(is_uuencoded(&format!("x\n{data}\ny"), &(at + 2..at + 6)));
+        assert!(!is_uuencoded("see www.example.com", &(4..19)));
     }
 
     #[test]

@@ -250,12 +250,28 @@ impl LeafWork<'_, '_> {
             part: &number,
             encoding: encoding_rs::UTF_8,
             base: None,
-            links: self.links,
+            // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
+            links: autolink::Options {
+                bare_domains: false,
+                named_hosts: false,
+            },
             left: None,
         };
         let edits = match &mut self.task {
             Task::Rewrite(judge) => text::rewrite(text, Lines::Plain, true, &work, &mut **judge, &mut self.quirks),
             Task::Restore(originals) => restore(text, false, &mut **originals),
+        };
+        let whole = decode(Coding::Identity, text);
+        let spans_lines = |e: &TextEdit| text.get(e.at.clone()).unwrap_or_default().contains(&b'\n');
+        if edits.iter().any(spans_lines) {
+            // What some program takes for one tag are fields to another: they cannot give way to a link.
+            self.unseen = self.unseen.or(Some(Quirk::StrayHeaderLine));
+            return;
+        }
+        let Some(edits) = encode_edits(Coding::Identity, text, &whole, &edits) else {
+            // A header cannot be encoded to make room.
+            self.unseen = self.unseen.or(Some(Quirk::StrayHeaderLine));
+            return;
         };
         let start = part.header.start + at as u64;
         self.changes.extend(edits.into_iter().map(|e| Change {
