@@ -7,6 +7,7 @@ mod messages;
 
 use std::collections::BTreeSet;
 
+use linkgate::rewrite::Action;
 use linkgate::spool::Spool;
 use mail_parser::{Message, MessageParser, PartType};
 use messages::{Octets, damaged, linked, soup, unlinked};
@@ -168,17 +169,31 @@ proptest! {
     }
 }
 
-/// No panic, and a patch that stays within the message.
+/// No panic, a patch that stays within the message, no line that grew too long, and a result that is the last word.
 fn comes_through(message: &[u8]) -> Result<(), TestCaseError> {
     let pipeline = Pipeline::shared();
-    let patch = pipeline.plan(message).patch;
-    let output = patch.apply(message);
-    for change in patch.changes() {
+    let outcome = pipeline.plan(message);
+    let output = outcome.patch.apply(message);
+    for change in outcome.patch.changes() {
         prop_assert!(change.at.end <= message.len() as u64, "{change:?} in {}", show(message));
     }
-    pipeline.rewrite(&output);
+    prop_assert!(
+        longest_line(&output) <= MAX_LINE.max(longest_line(message)),
+        "{}",
+        show(message)
+    );
     pipeline.restore(&output);
     pipeline.restore(message);
+    let again = pipeline.rewrite(&output);
+    if outcome.action == Action::Forward {
+        prop_assert!(
+            again == output,
+            "{}\nbecomes\n{}\nand then\n{}",
+            show(message),
+            show(&output),
+            show(&again)
+        );
+    }
     Ok(())
 }
 
