@@ -57,8 +57,16 @@ export class Reader {
 
   async show(page, { octets, charset, kind }) {
     const type = /svg|xhtml/.test(kind) ? kind : 'text/html';
-    this.shown = { octets, type: charset ? `${type}; charset=${charset}` : type };
-    await page.goto(PAGE, { waitUntil: 'domcontentloaded' });
+    for (let tries = 3; ; tries -= 1) {
+      this.shown = { octets, type: charset ? `${type}; charset=${charset}` : type };
+      try {
+        await page.goto(PAGE, { waitUntil: 'domcontentloaded' });
+        return;
+      } catch (e) {
+        // The document before this one may refresh itself just now (only one that nobody rewrote can).
+        if (tries === 1 || !/interrupted|ERR_ABORTED|destroyed/.test(e.message)) throw e;
+      }
+    }
   }
 }
 
