@@ -414,7 +414,7 @@ fn quoted_printable(octets: &[u8], width: usize) -> Vec<u8> {
         }
         let at_end = tail.is_empty() || tail.starts_with(b"\r\n");
         let plain = octet != b'=' && (octet.is_ascii_graphic() || octet == b' ' && !at_end);
-        let escaped = if width % 2 == 0 {
+        let escaped = if width.is_multiple_of(2) {
             format!("={octet:02X}")
         } else {
             format!("={octet:02x}")

@@ -68,7 +68,7 @@ fn run(seed: u64, count: u64, next: &AtomicU64) -> Totals {
         }
         let number = seed.wrapping_mul(1_000_000_007).wrapping_add(number);
         let document = documents::document(number);
-        let disarms = number % 2 == 0;
+        let disarms = number.is_multiple_of(2);
         mine.documents += 1;
         match laws::check(&document, disarms) {
             Ok(went) => {
