@@ -185,7 +185,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             }
         }
         if let Some(context) = context {
-            self.in_text |= context.holds_text(&scan.actions);
+            self.in_text |= context.holds_text(&scan.actions, text.len());
             if !self.text_edits(context, &dead, base, &mut edits) {
                 return None;
             }
@@ -211,6 +211,16 @@ impl<'t, 'j> Pass<'t, 'j> {
     ) -> bool {
         let (text, work) = (self.text, self.work);
         let mut count = 0;
+        // What stands in a tag of some reading was dealt with; no link is put around a part of it.
+        let mut taken: Vec<Range<usize>> = Vec::with_capacity(edits.len());
+        let mut at: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
+        at.sort_by_key(|r| (r.start, r.end));
+        for r in at {
+            match taken.last_mut() {
+                Some(l) if r.start < l.end => l.end = l.end.max(r.end),
+                _ => taken.push(r),
+            }
+        }
         for run in &context.runs {
             // The text of a link stays, but for links that lead nowhere any more: programs may look for URLs there.
             if run.link.is_some_and(|tag| dead.get(&tag) != Some(&true)) || !hints_at_url(text, &run.pieces) {
@@ -225,6 +235,9 @@ impl<'t, 'j> Pass<'t, 'j> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
+                if pieces.iter().any(|p| context::meets(&taken, p)) {
+                    continue;
+                }
                 count += pieces.len();
                 if count > sites::MAX_SITES {
                     return false;
@@ -252,6 +265,9 @@ impl<'t, 'j> Pass<'t, 'j> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
+                if pieces.iter().any(|p| context::meets(&taken, p)) {
+                    continue;
+                }
                 count += 1;
                 if count > sites::MAX_SITES {
                     return false;
