@@ -157,7 +157,7 @@ pub(crate) const CASES: &[Case] = &[
     text("escapes", Layout::Folded, "\\,", ""),
     text("flowed lines", Layout::Flowed, "http:/ \r\n/a.example/ ", ""),
     text("dots", Layout::Plain, "a.", ""),
-    text("dots and hyphens", Layout::Plain, ".-", ""),
+    text("dots and hyphens", Layout::Plain, ".-", " a.b"),
     text("dots alone", Layout::Plain, ".", "a"),
     text("colons", Layout::Plain, ":", ""),
     text("schemes", Layout::Plain, "http://", ""),

@@ -199,24 +199,12 @@ fn comment_end(rest: &[u8]) -> Option<usize> {
     if body.starts_with(b"->") {
         return Some(5);
     }
-    memchr::memmem::find_iter(body, b"--").find_map(|n| match body.get(n + 2..)? {
-        [b'>', ..] => Some(3 + n + 3),
-        [b'!', b'>', ..] => Some(3 + n + 4),
-        // More hyphens: the last two of them count.
-        [b'-', ..] => {
-            let more = body.get(n + 2..)?.iter().take_while(|b| **b == b'-').count();
-            let tail = body.get(n + 2 + more..)?;
-            let len = if tail.starts_with(b">") {
-                1
-            } else if tail.starts_with(b"!>") {
-                2
-            } else {
-                return None;
-            };
-            Some(3 + n + 2 + more + len)
-        }
-        _ => None,
-    })
+    memchr::memchr_iter(b'>', body)
+        .find(|n| {
+            let before = body.get(..*n).unwrap_or_default();
+            before.strip_suffix(b"!").unwrap_or(before).ends_with(b"--")
+        })
+        .map(|n| 3 + n + 1)
 }
 
 /// Where in the markup that ends a text a tag begins that does not end.

@@ -69,7 +69,10 @@ pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
     out.deferred = !held.is_empty();
     let mut budget = text.len() * OVERLAP;
     for (tag, from) in scripts {
-        out.tangled |= !json_strings(text, &tag, from, &mut budget, &mut out.actions);
+        if !json_strings(text, &tag, from, &mut budget, &mut out.actions) {
+            out.tangled = true;
+            break;
+        }
     }
     word_fields(text, &mut out.actions);
     out.base = bases.first().and_then(|a| a.value.clone());
