@@ -193,7 +193,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             }
         }
         if let Some(context) = context {
-            self.in_text |= context.holds_text(&scan.actions);
+            self.in_text |= context.holds_text(&scan.actions, text.len());
             if !self.text_edits(context, &dead, base, &mut edits) {
                 return None;
             }
@@ -218,17 +218,17 @@ impl<'t, 'j> Pass<'t, 'j> {
         edits: &mut Vec<TextEdit>,
     ) -> bool {
         let (text, work) = (self.text, self.work);
-        // A tag that some browsers take for text is safe by the edit within it: a link around that would tear it.
-        let mut taken: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
-        taken.sort_by_key(|r| r.start);
-        let is_taken = |at: &Range<usize>| {
-            let before = taken.partition_point(|r| r.start < at.end);
-            taken
-                .get(..before)
-                .and_then(<[_]>::last)
-                .is_some_and(|r| at.start < r.end)
-        };
         let mut count = 0;
+        // What stands in a tag of some reading was dealt with; no link is put around a part of it.
+        let mut taken: Vec<Range<usize>> = Vec::with_capacity(edits.len());
+        let mut at: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
+        at.sort_by_key(|r| (r.start, r.end));
+        for r in at {
+            match taken.last_mut() {
+                Some(l) if r.start < l.end => l.end = l.end.max(r.end),
+                _ => taken.push(r),
+            }
+        }
         for run in &context.runs {
             // The text of a link stays, but for links that lead nowhere any more: programs may look for URLs there.
             if run.link.is_some_and(|tag| dead.get(&tag) != Some(&true)) || !hints_at_url(text, &run.pieces) {
@@ -243,7 +243,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
-                if is_taken(&whole) {
+                if pieces.iter().any(|p| context::meets(&taken, p)) {
                     continue;
                 }
                 count += pieces.len();
@@ -273,6 +273,9 @@ impl<'t, 'j> Pass<'t, 'j> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
+                if pieces.iter().any(|p| context::meets(&taken, p)) {
+                    continue;
+                }
                 count += 1;
                 if count > sites::MAX_SITES {
                     return false;

@@ -337,7 +337,10 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
         let stray = at.start > carried.map_or(0, |(end, _)| end)
             && at.start.checked_sub(1).and_then(|n| raw.get(n)) == Some(&b'=');
         at.start -= usize::from(stray);
-        let line = memchr::memrchr(b'\n', raw.get(..at.start).unwrap_or_default()).map_or(0, |n| n + 1);
+        // From the last edit on at the most, or else every edit of one long line would go back to its start.
+        let floor = carried.map_or(0, |(end, _)| end.min(at.start));
+        let line =
+            memchr::memrchr(b'\n', raw.get(floor..at.start).unwrap_or_default()).map_or(floor, |n| floor + n + 1);
         let mut column = match carried {
             Some((end, column)) if end >= line => column + at.start.saturating_sub(end),
             _ => at.start - line,
@@ -373,7 +376,8 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
         write_qp_text(&mut with, &mut column, &e.with, newline);
         // What is left of the raw line must fit behind, its own soft break included.
         let tail = raw.get(at.end..).unwrap_or_default();
-        let left = memchr::memchr(b'\n', tail).map_or(tail.len(), |n| {
+        let near = tail.get(..QP_LINE + 2).unwrap_or(tail);
+        let left = memchr::memchr(b'\n', near).map_or(near.len(), |n| {
             n - usize::from(n > 0 && tail.get(n - 1) == Some(&b'\r'))
         });
         if left == 0 {

@@ -10,6 +10,7 @@ use lol_html::{AsciiCompatibleEncoding, HtmlRewriter, MemorySettings, Settings, 
 
 use super::sites::Action;
 use super::tag::{self, Tag};
+use crate::site::Use;
 
 /// How deep raw text within raw text is looked into.
 const MAX_RAW_DEPTH: usize = 4;
@@ -38,21 +39,31 @@ pub(crate) struct Run {
 }
 
 impl Context {
-    /// Whether an attribute that leads somewhere stands, in part, in what this reading takes for text.
-    pub(crate) fn holds_text(&self, actions: &[Action]) -> bool {
-        let mut text: Vec<&Range<usize>> = self.runs.iter().flat_map(|r| &r.pieces).collect();
-        text.extend(&self.inert);
-        text.extend(&self.shown_raw);
-        text.sort_by_key(|r| r.start);
-        let meets = |at: &Range<usize>| {
-            let next = text.partition_point(|r| r.start < at.end);
-            text.get(next.wrapping_sub(1)).is_some_and(|r| at.start < r.end)
-        };
+    /// Whether an attribute that leads somewhere stands, in part, in what this reading takes for text, or runs on to the end
+    /// of it, `len`.
+    pub(crate) fn holds_text(&self, actions: &[Action], len: usize) -> bool {
+        let shown = sorted(self.runs.iter().flat_map(|r| &r.pieces).chain(&self.shown_raw));
+        let inert = sorted(self.inert.iter());
         actions.iter().any(|a| match a {
-            Action::Ask { name, whole, .. } => !name.is_empty() && meets(whole),
-            Action::Off { whole } => meets(whole),
+            Action::Ask { usage, whole, .. } if *usage == Use::Json => meets(&shown, whole),
+            Action::Ask { usage, .. } if *usage == Use::WordField => false,
+            Action::Ask { whole, .. } | Action::Off { whole } => {
+                whole.end >= len || meets(&shown, whole) || meets(&inert, whole)
+            }
         })
     }
+}
+
+fn sorted<'a>(ranges: impl Iterator<Item = &'a Range<usize>>) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = ranges.cloned().collect();
+    out.sort_by_key(|r| r.start);
+    out
+}
+
+/// Whether a stretch meets one of those that are sorted and apart.
+pub(crate) fn meets(sorted: &[Range<usize>], at: &Range<usize>) -> bool {
+    let next = sorted.partition_point(|r| r.start < at.end);
+    sorted.get(next.wrapping_sub(1)).is_some_and(|r| at.start < r.end)
 }
 
 /// Reads the context of a text; `None` when lol_html cannot tell (ambiguous markup, out of memory).
@@ -188,24 +199,12 @@ fn comment_end(rest: &[u8]) -> Option<usize> {
     if body.starts_with(b"->") {
         return Some(5);
     }
-    memchr::memmem::find_iter(body, b"--").find_map(|n| match body.get(n + 2..)? {
-        [b'>', ..] => Some(3 + n + 3),
-        [b'!', b'>', ..] => Some(3 + n + 4),
-        // More hyphens: the last two of them count.
-        [b'-', ..] => {
-            let more = body.get(n + 2..)?.iter().take_while(|b| **b == b'-').count();
-            let tail = body.get(n + 2 + more..)?;
-            let len = if tail.starts_with(b">") {
-                1
-            } else if tail.starts_with(b"!>") {
-                2
-            } else {
-                return None;
-            };
-            Some(3 + n + 2 + more + len)
-        }
-        _ => None,
-    })
+    memchr::memchr_iter(b'>', body)
+        .find(|n| {
+            let before = body.get(..*n).unwrap_or_default();
+            before.strip_suffix(b"!").unwrap_or(before).ends_with(b"--")
+        })
+        .map(|n| 3 + n + 1)
 }
 
 /// Where in the markup that ends a text a tag begins that does not end.
