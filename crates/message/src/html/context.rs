@@ -56,9 +56,9 @@ fn read_into(text: &[u8], offset: usize, depth: usize, out: &mut Context) -> Opt
                 out.inert.push(there.clone());
                 out.shown_raw.push(there);
             }
-            TextType::RawText => match owner.as_deref() {
-                Some(b"style") => out.inert.push(there),
-                Some(b"xmp") => {
+            TextType::RawText => match owner.map(|o| gap.get(o).unwrap_or_default()) {
+                Some(o) if o.eq_ignore_ascii_case(b"style") => out.inert.push(there),
+                Some(o) if o.eq_ignore_ascii_case(b"xmp") => {
                     out.inert.push(there.clone());
                     out.shown_raw.push(there);
                 }
@@ -100,9 +100,9 @@ fn chunks(text: &[u8]) -> Option<Vec<(Range<usize>, TextType)>> {
     Some(found.into_inner())
 }
 
-/// Goes over the markup between two stretches of text: keeps track of links, tells where a line of text ends. Returns the
-/// name of the last start tag.
-fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Vec<u8>> {
+/// Goes over the markup between two stretches of text: keeps track of links, tells where a line of text ends. Returns where
+/// the name of the last start tag stands.
+fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Range<usize>> {
     let mut last = None;
     let mut tag = Tag {
         start: 0,
@@ -111,6 +111,7 @@ fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Vec<u
         attrs: Vec::new(),
         cut_off: false,
     };
+    let mut lower = [0; LONGEST_KNOWN];
     let mut at = 0;
     while let Some(n) = memchr::memchr(b'<', gap.get(at..).unwrap_or_default()) {
         let start = at + n;
@@ -126,17 +127,17 @@ fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Vec<u
                     .skip(1)
                     .take_while(|b| !b.is_ascii_whitespace() && !matches!(b, b'/' | b'>'))
                     .count();
-                let name = rest.get(1..1 + len).unwrap_or_default().to_ascii_lowercase();
-                if name == b"a" || is_cell(&name) {
+                let name = known(rest.get(1..1 + len).unwrap_or_default(), &mut lower);
+                if name == b"a" || is_cell(name) {
                     line();
                     *linked = false;
-                } else if !is_inline(&name) {
+                } else if !is_inline(name) {
                     line();
                 }
             }
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start, &mut tag);
-                let name = tag.name(gap).to_ascii_lowercase();
+                let name = known(tag.name(gap), &mut lower);
                 if name == b"a" {
                     let has_target = tag.named(gap, b"href").any(|a| a.value.is_some())
                         || tag.named(gap, b"xlink:href").next().is_some();
@@ -145,13 +146,13 @@ fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Vec<u
                         line();
                     }
                     *linked = has_target;
-                } else if is_cell(&name) {
+                } else if is_cell(name) {
                     line();
                     *linked = false;
-                } else if !is_inline(&name) {
+                } else if !is_inline(name) {
                     line();
                 }
-                last = Some(name);
+                last = Some(tag.name.clone());
                 at = tag.end;
                 continue;
             }
@@ -160,6 +161,19 @@ fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Vec<u
         at = start + 1;
     }
     last
+}
+
+/// Length of the longest name that [`is_cell`] and [`is_inline`] know.
+const LONGEST_KNOWN: usize = 8;
+
+/// A name in lower case; empty when it is longer than any that matters.
+fn known<'b>(name: &[u8], lower: &'b mut [u8; LONGEST_KNOWN]) -> &'b [u8] {
+    let Some(lower) = lower.get_mut(..name.len()) else {
+        return &[];
+    };
+    lower.copy_from_slice(name);
+    lower.make_ascii_lowercase();
+    lower
 }
 
 /// Where in the markup that ends a text a tag begins that does not end.
