@@ -6,7 +6,7 @@ pub(crate) mod sites;
 pub(crate) mod tag;
 pub(crate) mod tree;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use encoding_rs::Encoding;
@@ -117,7 +117,7 @@ struct Pass<'t, 'j> {
     /// The links put in so far.
     issued: Issued,
     /// Decisions by place and use, so that a second pass over the same text asks nobody twice.
-    rulings: HashMap<(usize, usize, u8), Ruling>,
+    rulings: BTreeMap<(usize, usize, u8), Ruling>,
 }
 
 impl<'t, 'j> Pass<'t, 'j> {
@@ -127,7 +127,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             work,
             judge,
             issued: Issued::default(),
-            rulings: HashMap::new(),
+            rulings: BTreeMap::new(),
         }
     }
 

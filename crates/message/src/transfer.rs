@@ -448,9 +448,12 @@ fn write_qp_text(out: &mut Vec<u8>, column: &mut usize, text: &[u8], newline: &[
     while let Some((first, behind)) = rest.split_first() {
         // Plain characters fill a line in one go; only what begins it, ends it or is not plain is looked at by itself.
         let room = (QP_LINE - 1).saturating_sub(*column);
+        let line = rest.get(..room.min(rest.len())).unwrap_or_default();
         let run = match *column {
             0 => 0,
-            _ => rest.iter().take(room).take_while(|b| is_plain(**b)).count(),
+            // Without a short circuit the compiler makes vectors of it, and nearly every line of a link is plain.
+            _ if line.iter().fold(true, |all, b| all & is_plain(*b)) => line.len(),
+            _ => line.iter().take_while(|b| is_plain(**b)).count(),
         };
         if let Some((plain, behind)) = rest.split_at_checked(run).filter(|_| run > 0) {
             out.extend_from_slice(plain);

@@ -111,7 +111,6 @@ fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Range
         attrs: Vec::new(),
         cut_off: false,
     };
-    let mut lower = [0; LONGEST_KNOWN];
     let mut at = 0;
     while let Some(n) = memchr::memchr(b'<', gap.get(at..).unwrap_or_default()) {
         let start = at + n;
@@ -127,8 +126,8 @@ fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Range
                     .skip(1)
                     .take_while(|b| !b.is_ascii_whitespace() && !matches!(b, b'/' | b'>'))
                     .count();
-                let name = known(rest.get(1..1 + len).unwrap_or_default(), &mut lower);
-                if name == b"a" || is_cell(name) {
+                let name = word(rest.get(1..1 + len).unwrap_or_default());
+                if name == LINK || is_cell(name) {
                     line();
                     *linked = false;
                 } else if !is_inline(name) {
@@ -137,8 +136,8 @@ fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Range
             }
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start, &mut tag);
-                let name = known(tag.name(gap), &mut lower);
-                if name == b"a" {
+                let name = word(tag.name(gap));
+                if name == LINK {
                     let has_target = tag.named(gap, b"href").any(|a| a.value.is_some())
                         || tag.named(gap, b"xlink:href").next().is_some();
                     // An anchor that leads nowhere lends its text no protection, and does not break the line either.
@@ -163,17 +162,22 @@ fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Range
     last
 }
 
-/// Length of the longest name that [`is_cell`] and [`is_inline`] know.
-const LONGEST_KNOWN: usize = 8;
-
-/// A name in lower case; empty when it is longer than any that matters.
-fn known<'b>(name: &[u8], lower: &'b mut [u8; LONGEST_KNOWN]) -> &'b [u8] {
-    let Some(lower) = lower.get_mut(..name.len()) else {
-        return &[];
-    };
-    lower.copy_from_slice(name);
-    lower.make_ascii_lowercase();
-    lower
+/// A name of up to eight octets in lower case, as a number: comparing those is cheaper than comparing texts. Longer
+/// names, of which none matters, and names with a NUL are 0.
+const fn word(name: &[u8]) -> u64 {
+    let (mut out, mut rest, mut at) = (0, name, 0);
+    if name.len() > 8 {
+        return 0;
+    }
+    while let [first, behind @ ..] = rest {
+        if *first == 0 {
+            return 0;
+        }
+        out |= (first.to_ascii_lowercase() as u64) << at;
+        at += 8;
+        rest = behind;
+    }
+    out
 }
 
 /// Where in the markup that ends a text a tag begins that does not end.
@@ -204,49 +208,53 @@ fn dangling(gap: &[u8]) -> Option<usize> {
     None
 }
 
+const LINK: u64 = word(b"a");
+
 /// Elements at whose edge an open link ends for the text within.
-fn is_cell(name: &[u8]) -> bool {
-    matches!(name, b"td" | b"th" | b"tr" | b"table" | b"caption")
+fn is_cell(name: u64) -> bool {
+    const CELLS: [u64; 5] = [word(b"td"), word(b"th"), word(b"tr"), word(b"table"), word(b"caption")];
+    CELLS.contains(&name)
 }
 
 /// Elements that do not break a line of text.
-fn is_inline(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"b" | b"i"
-            | b"u"
-            | b"s"
-            | b"em"
-            | b"strong"
-            | b"font"
-            | b"span"
-            | b"small"
-            | b"big"
-            | b"strike"
-            | b"sub"
-            | b"sup"
-            | b"code"
-            | b"tt"
-            | b"mark"
-            | b"wbr"
-            | b"ins"
-            | b"del"
-            | b"abbr"
-            | b"acronym"
-            | b"cite"
-            | b"kbd"
-            | b"samp"
-            | b"var"
-            | b"time"
-            | b"data"
-            | b"bdi"
-            | b"bdo"
-            | b"label"
-            | b"dfn"
-            | b"nobr"
-            | b"o:p"
-            | b"blink"
-    )
+fn is_inline(name: u64) -> bool {
+    const INLINE: [u64; 34] = [
+        word(b"b"),
+        word(b"i"),
+        word(b"u"),
+        word(b"s"),
+        word(b"em"),
+        word(b"strong"),
+        word(b"font"),
+        word(b"span"),
+        word(b"small"),
+        word(b"big"),
+        word(b"strike"),
+        word(b"sub"),
+        word(b"sup"),
+        word(b"code"),
+        word(b"tt"),
+        word(b"mark"),
+        word(b"wbr"),
+        word(b"ins"),
+        word(b"del"),
+        word(b"abbr"),
+        word(b"acronym"),
+        word(b"cite"),
+        word(b"kbd"),
+        word(b"samp"),
+        word(b"var"),
+        word(b"time"),
+        word(b"data"),
+        word(b"bdi"),
+        word(b"bdo"),
+        word(b"label"),
+        word(b"dfn"),
+        word(b"nobr"),
+        word(b"o:p"),
+        word(b"blink"),
+    ];
+    INLINE.contains(&name)
 }
 
 #[cfg(test)]
