@@ -6,6 +6,7 @@ mod click;
 mod config;
 mod dialogs;
 mod faults;
+mod laws;
 mod mail;
 mod peers;
 mod rig;

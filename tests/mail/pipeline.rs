@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use link::{ClickBase, KeyRing, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::restore::restore;
 use linkgate::rewrite::{Job, Outcome, rewrite};
 use linkgate::settings::{Click, ClientIp, Domains, Limits, Log, LogFormat, Settings};
+use message::Source;
 use store::{ReferenceRow, Store};
 
 /// What every click link begins with.
@@ -37,12 +38,27 @@ impl Pipeline {
         }
     }
 
+    /// One for all tests that need none of their own.
+    pub(crate) fn shared() -> &'static Self {
+        static SHARED: LazyLock<Pipeline> = LazyLock::new(Pipeline::new);
+        &SHARED
+    }
+
     /// What becomes of a message to a recipient whose domain has opted in.
     pub(crate) fn plan(&self, message: &[u8]) -> Outcome {
         self.plan_for(message, SENDER, "user@on.example")
     }
 
+    /// The same for a message that is elsewhere than in memory.
+    pub(crate) fn plan_source(&self, message: &dyn Source) -> Outcome {
+        self.plan_any(message, SENDER, "user@on.example")
+    }
+
     pub(crate) fn plan_for(&self, message: &[u8], sender: &str, recipient: &str) -> Outcome {
+        self.plan_any(&message, sender, recipient)
+    }
+
+    fn plan_any(&self, message: &dyn Source, sender: &str, recipient: &str) -> Outcome {
         let recipients = [recipient.to_owned()];
         let job = Job {
             settings: &self.settings,
@@ -51,7 +67,7 @@ impl Pipeline {
             mail_id: MAIL_ID,
             now_s: NOW_S,
         };
-        let outcome = rewrite(&message, &job).unwrap();
+        let outcome = rewrite(message, &job).unwrap();
         if !outcome.references.is_empty() {
             self.keep(&outcome.references);
         }

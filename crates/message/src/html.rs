@@ -62,6 +62,7 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
         && let Some((edits, scan)) = pass.edits(Some(context))
     {
         quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
+        quirks.insert_if(Quirk::AmbiguousMarkup, pass.in_text);
         if edits.is_empty() && !scan.deferred {
             return Outcome::Edits(edits);
         }
@@ -109,6 +110,11 @@ pub(crate) fn tags_only(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> 
     pass.edits(None).map(|(edits, _)| edits)
 }
 
+/// Whether no tag in any reading of a text leads to a place that is not safe.
+pub(crate) fn sweeps_clean(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> bool {
+    Pass::new(text, work, judge).sweeps_clean(text)
+}
+
 /// One text, and what was decided about its sites.
 struct Pass<'t, 'j> {
     text: &'t [u8],
@@ -118,6 +124,8 @@ struct Pass<'t, 'j> {
     issued: Issued,
     /// Decisions by place and use, so that a second pass over the same text asks nobody twice.
     rulings: BTreeMap<(usize, usize, u8), Ruling>,
+    /// Something that leads somewhere in one reading is text on screen in another.
+    in_text: bool,
 }
 
 impl<'t, 'j> Pass<'t, 'j> {
@@ -128,6 +136,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             judge,
             issued: Issued::default(),
             rulings: BTreeMap::new(),
+            in_text: false,
         }
     }
 
@@ -146,6 +155,8 @@ impl<'t, 'j> Pass<'t, 'j> {
             .map(|r| sites::attribute(text, &r, work.encoding).into_owned());
         let base = base.as_deref().or(work.base);
         let mut edits = Vec::with_capacity(scan.actions.len());
+        // Links by the offset of their tag, and whether all their targets were taken out.
+        let mut dead: HashMap<usize, bool> = HashMap::new();
         for action in &scan.actions {
             match action {
                 Action::Ask {
@@ -158,7 +169,14 @@ impl<'t, 'j> Pass<'t, 'j> {
                     let place = sites::place(text, tag, name);
                     let url = sites::value(text, value, *usage, work.encoding);
                     let site = self.site(*usage, place.into(), value.clone(), url, base);
-                    match self.rule(value, *usage, &site) {
+                    let ruling = self.rule(value, *usage, &site);
+                    if *usage == Use::Link {
+                        let gone = ruling == Ruling::Disarm;
+                        dead.entry(tag.start.saturating_sub(1))
+                            .and_modify(|d| *d &= gone)
+                            .or_insert(gone);
+                    }
+                    match ruling {
                         Ruling::Keep => {}
                         Ruling::Replace(with) => edits.push(TextEdit {
                             at: value.clone(),
@@ -175,9 +193,12 @@ impl<'t, 'j> Pass<'t, 'j> {
             }
         }
         if let Some(context) = context {
-            self.text_edits(context, base, &mut edits);
+            self.in_text |= context.holds_text(&scan.actions);
+            if !self.text_edits(context, &dead, base, &mut edits) {
+                return None;
+            }
             if let Some(from) = context.dangling {
-                edits.retain(|e| e.at.start < from);
+                edits.retain(|e| e.at.start < from || e.at.is_empty() && e.at.start == from);
                 edits.push(TextEdit {
                     at: from..text.len(),
                     with: cut(text.get(from..).unwrap_or_default()),
@@ -188,15 +209,33 @@ impl<'t, 'j> Pass<'t, 'j> {
     }
 
     /// URLs in running text: each gets a link around it, and the text stays. In raw text on screen, where no link can
-    /// stand, the URL gives way.
-    fn text_edits(&mut self, context: &Context, base: Option<&str>, edits: &mut Vec<TextEdit>) {
+    /// stand, the URL gives way. `false` when there are more than anybody reads.
+    fn text_edits(
+        &mut self,
+        context: &Context,
+        dead: &HashMap<usize, bool>,
+        base: Option<&str>,
+        edits: &mut Vec<TextEdit>,
+    ) -> bool {
         let (text, work) = (self.text, self.work);
+        // A tag that some browsers take for text is safe by the edit within it: a link around that would tear it.
+        let mut taken: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
+        taken.sort_by_key(|r| r.start);
+        let is_taken = |at: &Range<usize>| {
+            let before = taken.partition_point(|r| r.start < at.end);
+            taken
+                .get(..before)
+                .and_then(<[_]>::last)
+                .is_some_and(|r| at.start < r.end)
+        };
+        let mut count = 0;
         for run in &context.runs {
-            if !hints_at_url(text, run) {
+            // The text of a link stays, but for links that lead nowhere any more: programs may look for URLs there.
+            if run.link.is_some_and(|tag| dead.get(&tag) != Some(&true)) || !hints_at_url(text, &run.pieces) {
                 continue;
             }
             let mut mapped = Mapped::default();
-            for r in run {
+            for r in &run.pieces {
                 mapped.push_html(text, r.clone(), work.encoding);
             }
             for found in autolink::find(&mapped.text, work.links) {
@@ -204,6 +243,13 @@ impl<'t, 'j> Pass<'t, 'j> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
+                if is_taken(&whole) {
+                    continue;
+                }
+                count += pieces.len();
+                if count > sites::MAX_SITES {
+                    return false;
+                }
                 let site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
                 if let Ruling::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
                     for p in pieces {
@@ -227,6 +273,10 @@ impl<'t, 'j> Pass<'t, 'j> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
+                count += 1;
+                if count > sites::MAX_SITES {
+                    return false;
+                }
                 let site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);
                 if let Ruling::Replace(with) = self.rule(&whole, Use::PlainText, &site) {
                     edits.push(TextEdit {
@@ -236,6 +286,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 }
             }
         }
+        true
     }
 
     fn site<'s>(
@@ -354,11 +405,8 @@ impl Issued {
 
 /// Sorts edits; what lies within a larger one goes. `None` when two cross.
 pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
-    edits.sort_by(|a, b| {
-        (a.at.start, b.at.end)
-            .cmp(&(b.at.start, a.at.end))
-            .then(a.at.is_empty().cmp(&b.at.is_empty()))
-    });
+    // What is put in where a larger edit begins stands before it, not within it.
+    edits.sort_by(|a, b| (a.at.start, !a.at.is_empty(), b.at.end).cmp(&(b.at.start, !b.at.is_empty(), a.at.end)));
     let mut out: Vec<TextEdit> = Vec::with_capacity(edits.len());
     for e in edits {
         match out.last() {

@@ -7,6 +7,8 @@ mod autolink;
 #[doc(hidden)]
 pub mod bench;
 mod charset;
+#[doc(hidden)]
+pub mod fuzzing;
 mod header;
 mod html;
 mod mapped;

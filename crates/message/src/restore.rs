@@ -135,13 +135,7 @@ fn put_back(text: &[u8], at: Range<usize>, original: &Original, html: bool, edit
 /// The start tag whose href a link is, and the end tag behind it.
 fn around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
     let start = memchr::memrchr(b'<', text.get(..at.start)?)?;
-    let mut tag = tag::Tag {
-        start: 0,
-        end: 0,
-        name: 0..0,
-        attrs: Vec::new(),
-        cut_off: false,
-    };
+    let mut tag = tag::Tag::default();
     tag::read(text, start, &mut tag);
     let holds = tag
         .attrs

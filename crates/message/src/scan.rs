@@ -10,7 +10,7 @@ use crate::quirk::{Quirk, Quirks};
 use crate::transfer::Coding;
 
 /// Deepest nesting of parts that is looked into.
-pub const MAX_DEPTH: usize = 100;
+pub const MAX_DEPTH: usize = 200;
 /// Most parts that are looked into.
 pub const MAX_PARTS: usize = 10_000;
 /// Largest header block that is looked into, in octets.
@@ -589,7 +589,7 @@ mod tests {
     #[test]
     fn limits_are_marked() {
         let mut m = String::new();
-        for i in 0..120 {
+        for i in 0..220 {
             m += &format!("Content-Type: multipart/mixed; boundary=b{i}\r\n\r\n--b{i}\r\n");
         }
         assert!(scan(m.as_bytes()).quirks.contains(Quirk::TooDeep));

@@ -72,15 +72,10 @@ pub(crate) fn rewrite(
         }
     }
     if both && memchr::memchr(b'<', text).is_some() {
-        // A URL that was found above is in the way of the tag's edit at the same place; either of them will do.
-        for e in html::tags_only(text, work, judge).unwrap_or_default() {
-            if !edits
-                .iter()
-                .any(|o| e.at.start < o.at.end && o.at.start < e.at.end || e.at == o.at)
-            {
-                edits.push(e);
-            }
-        }
+        // Where a URL stands within what a tag makes of the text, the tag's edit covers it.
+        let tags = html::tags_only(text, work, judge).unwrap_or_default();
+        edits.retain(|e| !tags.iter().any(|t| e.at.start < t.at.end && t.at.start < e.at.end));
+        edits.extend(tags);
         edits.sort_by_key(|e| (e.at.start, e.at.end));
     }
     edits

@@ -47,8 +47,7 @@ enum Map {
     Identity,
     /// `(decoded, raw)` offsets from which both run in step, sorted; octets that were escapes stand alone.
     QuotedPrintable(Vec<(u32, u32)>),
-    /// The offset at which base64 ends and text in clear follows that some list has appended.
-    Base64(usize),
+    Base64,
 }
 
 /// Decodes `raw` as clients do: nothing is refused, everything readable is read.
@@ -131,14 +130,14 @@ fn decode_base64(raw: &[u8]) -> Decoded<'_> {
     if let Ok(bytes) = data_encoding::BASE64.decode(&clean) {
         return Decoded {
             bytes: Cow::Owned(bytes),
-            map: Map::Base64(end),
+            map: Map::Base64,
             doubtful: end < raw.len(),
         };
     }
     let (bytes, doubtful) = decode_leniently(&clean);
     Decoded {
         bytes: Cow::Owned(bytes),
-        map: Map::Base64(end),
+        map: Map::Base64,
         doubtful: doubtful || end < raw.len(),
     }
 }
@@ -234,7 +233,7 @@ impl Decoded<'_> {
                     start..raw_end(map, span.end)
                 }
             }
-            Map::Identity | Map::Base64(_) => span.clone(),
+            Map::Identity | Map::Base64 => span.clone(),
         }
     }
 }
@@ -283,18 +282,11 @@ pub(crate) fn encode_edits(
     match coding {
         Coding::Identity => lines_fit(raw, edits).then(|| edits.to_vec()),
         Coding::QuotedPrintable => Some(splice_qp(raw, decoded, edits)),
-        Coding::Base64 => {
-            let end = if let Map::Base64(end) = decoded.map {
-                end
-            } else {
-                raw.len()
-            };
-            let body = raw.get(..end).unwrap_or_default();
-            Some(vec![TextEdit {
-                at: 0..end,
-                with: encode_base64(&apply(&decoded.bytes, edits), body),
-            }])
-        }
+        // What followed in clear goes: behind new base64 without padding, programs would take it for more of the same.
+        Coding::Base64 => Some(vec![TextEdit {
+            at: 0..raw.len(),
+            with: encode_base64(&apply(&decoded.bytes, edits), raw),
+        }]),
     }
 }
 
@@ -554,7 +546,7 @@ mod tests {
     }
 
     #[test]
-    fn text_in_clear_behind_base64_stays() {
+    fn text_in_clear_behind_base64_is_no_base64() {
         let raw = b"aGVsbG8=\r\n\r\n-- \r\nlist mailing list, see https://list.example/\r\n";
         let d = decode(Coding::Base64, raw);
         assert_eq!(d.bytes.as_ref(), b"hello");
@@ -563,7 +555,7 @@ mod tests {
             with: b"world".to_vec(),
         }];
         let out = apply(raw, &encode_edits(Coding::Base64, raw, &d, &e).unwrap());
-        assert_eq!(out, [b"d29ybGQ=\r\n".as_slice(), &raw[12..]].concat());
+        assert_eq!(out, b"d29ybGQ=\r\n");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::ops::Range;
 use lol_html::html_content::TextType;
 use lol_html::{AsciiCompatibleEncoding, HtmlRewriter, MemorySettings, Settings, doc_text};
 
+use super::sites::Action;
 use super::tag::{self, Tag};
 
 /// How deep raw text within raw text is looked into.
@@ -18,14 +19,40 @@ const PARSER_MEMORY: usize = 8 << 20;
 /// Stretches of a text by what they are.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
-    /// Runs of running text outside links, each as the stretches that stand on one line, inline markup left out.
-    pub(crate) runs: Vec<Vec<Range<usize>>>,
-    /// Raw text on screen (xmp, plaintext): URLs in it are text.
+    /// Runs of running text.
+    pub(crate) runs: Vec<Run>,
+    /// Text on screen in which no tag can stand (xmp, plaintext, CDATA sections): URLs in it are text.
     pub(crate) shown_raw: Vec<Range<usize>>,
     /// Raw text in which tags are no markup to any browser (title, textarea, style, script, xmp, plaintext).
     pub(crate) inert: Vec<Range<usize>>,
     /// Where a tag begins that the end of the text cuts off.
     pub(crate) dangling: Option<usize>,
+}
+
+/// Running text on one line, inline markup left out.
+#[derive(Debug, Default)]
+pub(crate) struct Run {
+    pub(crate) pieces: Vec<Range<usize>>,
+    /// Where the start tag of the link begins that the text stands in.
+    pub(crate) link: Option<usize>,
+}
+
+impl Context {
+    /// Whether an attribute that leads somewhere stands, in part, in what this reading takes for text.
+    pub(crate) fn holds_text(&self, actions: &[Action]) -> bool {
+        let mut text: Vec<&Range<usize>> = self.runs.iter().flat_map(|r| &r.pieces).collect();
+        text.extend(&self.inert);
+        text.extend(&self.shown_raw);
+        text.sort_by_key(|r| r.start);
+        let meets = |at: &Range<usize>| {
+            let next = text.partition_point(|r| r.start < at.end);
+            text.get(next.wrapping_sub(1)).is_some_and(|r| at.start < r.end)
+        };
+        actions.iter().any(|a| match a {
+            Action::Ask { name, whole, .. } => !name.is_empty() && meets(whole),
+            Action::Off { whole } => meets(whole),
+        })
+    }
 }
 
 /// Reads the context of a text; `None` when lol_html cannot tell (ambiguous markup, out of memory).
@@ -37,20 +64,17 @@ pub(crate) fn read(text: &[u8]) -> Option<Context> {
 
 fn read_into(text: &[u8], offset: usize, depth: usize, out: &mut Context) -> Option<()> {
     let chunks = chunks(text)?;
-    let mut linked = false;
-    let mut run: Vec<Range<usize>> = Vec::new();
+    let mut run = Run::default();
     let mut at = 0;
     for (range, kind) in chunks {
         let gap = text.get(at..range.start)?;
-        let owner = cross(gap, &mut linked, &mut || out.runs.push(std::mem::take(&mut run)));
+        let owner = cross(gap, at + offset, &mut run, &mut out.runs);
         at = range.end;
         let there = range.start + offset..range.end + offset;
         match kind {
-            TextType::Data | TextType::CDataSection => {
-                if !linked {
-                    run.push(there);
-                }
-            }
+            TextType::Data => run.pieces.push(there),
+            TextType::CDataSection if run.link.is_none() => out.shown_raw.push(there),
+            TextType::CDataSection => {}
             TextType::RCData | TextType::ScriptData => out.inert.push(there),
             TextType::PlainText => {
                 out.inert.push(there.clone());
@@ -71,7 +95,7 @@ fn read_into(text: &[u8], offset: usize, depth: usize, out: &mut Context) -> Opt
         out.dangling = dangling(text.get(at..)?).map(|n| at + n);
     }
     out.runs.push(run);
-    out.runs.retain(|r| !r.is_empty());
+    out.runs.retain(|r| !r.pieces.is_empty());
     Some(())
 }
 
@@ -100,39 +124,32 @@ fn chunks(text: &[u8]) -> Option<Vec<(Range<usize>, TextType)>> {
     Some(found.into_inner())
 }
 
-/// Goes over the markup between two stretches of text: keeps track of links, tells where a line of text ends. Returns where
-/// the name of the last start tag stands.
-fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Range<usize>> {
+/// Goes over the markup between two stretches of text, which begins at `offset`: keeps track of links, tells where a line
+/// of text ends. Returns where the name of the last start tag stands.
+fn cross(gap: &[u8], offset: usize, run: &mut Run, runs: &mut Vec<Run>) -> Option<Range<usize>> {
     let mut last = None;
-    let mut tag = Tag {
-        start: 0,
-        end: 0,
-        name: 0..0,
-        attrs: Vec::new(),
-        cut_off: false,
-    };
+    let mut tag = Tag::default();
     let mut at = 0;
+    let mut line = |run: &mut Run, link: Option<usize>| {
+        if !run.pieces.is_empty() {
+            runs.push(std::mem::take(run));
+        }
+        run.link = link;
+    };
     while let Some(n) = memchr::memchr(b'<', gap.get(at..).unwrap_or_default()) {
         let start = at + n;
         let rest = gap.get(start + 1..).unwrap_or_default();
         match rest {
-            [b'!', b'-', b'-', body @ ..] => {
-                at = start + 4 + memchr::memmem::find(body, b"-->").map_or(body.len(), |n| n + 3);
-                continue;
-            }
             [b'/', c, ..] if c.is_ascii_alphabetic() => {
-                let len = rest
-                    .iter()
-                    .skip(1)
-                    .take_while(|b| !b.is_ascii_whitespace() && !matches!(b, b'/' | b'>'))
-                    .count();
-                let name = word(rest.get(1..1 + len).unwrap_or_default());
+                tag::read(gap, start + 1, &mut tag);
+                let name = word(tag.name(gap));
                 if name == LINK || is_cell(name) {
-                    line();
-                    *linked = false;
+                    line(run, None);
                 } else if !is_inline(name) {
-                    line();
+                    let link = run.link;
+                    line(run, link);
                 }
+                at = tag.end;
             }
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start, &mut tag);
@@ -141,23 +158,21 @@ fn cross(gap: &[u8], linked: &mut bool, line: &mut impl FnMut()) -> Option<Range
                     let has_target = tag.named(gap, b"href").any(|a| a.value.is_some())
                         || tag.named(gap, b"xlink:href").next().is_some();
                     // An anchor that leads nowhere lends its text no protection, and does not break the line either.
-                    if has_target || *linked {
-                        line();
+                    if has_target || run.link.is_some() {
+                        line(run, has_target.then_some(start + offset));
                     }
-                    *linked = has_target;
                 } else if is_cell(name) {
-                    line();
-                    *linked = false;
+                    line(run, None);
                 } else if !is_inline(name) {
-                    line();
+                    let link = run.link;
+                    line(run, link);
                 }
                 last = Some(tag.name.clone());
                 at = tag.end;
-                continue;
             }
-            _ => {}
+            [b'!' | b'?' | b'/', ..] => at = start + 1 + comment_end(rest).unwrap_or(rest.len()),
+            _ => at = start + 1,
         }
-        at = start + 1;
     }
     last
 }
@@ -180,21 +195,49 @@ const fn word(name: &[u8]) -> u64 {
     out
 }
 
+/// Where a comment ends whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
+fn comment_end(rest: &[u8]) -> Option<usize> {
+    let Some(body) = rest.strip_prefix(b"!--") else {
+        return memchr::memchr(b'>', rest).map(|n| n + 1);
+    };
+    if body.starts_with(b">") {
+        return Some(4);
+    }
+    if body.starts_with(b"->") {
+        return Some(5);
+    }
+    memchr::memmem::find_iter(body, b"--").find_map(|n| match body.get(n + 2..)? {
+        [b'>', ..] => Some(3 + n + 3),
+        [b'!', b'>', ..] => Some(3 + n + 4),
+        // More hyphens: the last two of them count.
+        [b'-', ..] => {
+            let more = body.get(n + 2..)?.iter().take_while(|b| **b == b'-').count();
+            let tail = body.get(n + 2 + more..)?;
+            let len = if tail.starts_with(b">") {
+                1
+            } else if tail.starts_with(b"!>") {
+                2
+            } else {
+                return None;
+            };
+            Some(3 + n + 2 + more + len)
+        }
+        _ => None,
+    })
+}
+
 /// Where in the markup that ends a text a tag begins that does not end.
 fn dangling(gap: &[u8]) -> Option<usize> {
-    let mut tag = Tag {
-        start: 0,
-        end: 0,
-        name: 0..0,
-        attrs: Vec::new(),
-        cut_off: false,
-    };
+    let mut tag = Tag::default();
     let mut at = 0;
     while let Some(n) = memchr::memchr(b'<', gap.get(at..)?) {
         let start = at + n;
         match gap.get(start + 1..)? {
-            [b'!', b'-', b'-', body @ ..] => at = start + 4 + memchr::memmem::find(body, b"-->")? + 3,
-            [b'/', ..] | [b'!', ..] | [b'?', ..] => at = start + 1 + memchr::memchr(b'>', gap.get(start + 1..)?)?,
+            [b'/', c, ..] if c.is_ascii_alphabetic() => {
+                tag::read(gap, start + 1, &mut tag);
+                at = tag.end;
+            }
+            [b'/' | b'!' | b'?', ..] => at = start + 1 + comment_end(gap.get(start + 1..)?)?,
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start, &mut tag);
                 if tag.cut_off {
@@ -265,7 +308,8 @@ mod tests {
         let c = read(html.as_bytes()).unwrap();
         c.runs
             .iter()
-            .map(|r| r.iter().map(|r| &html[r.clone()]).collect())
+            .filter(|r| r.link.is_none())
+            .map(|r| r.pieces.iter().map(|r| &html[r.clone()]).collect())
             .collect()
     }
 

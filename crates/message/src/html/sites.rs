@@ -6,7 +6,7 @@ use std::ops::Range;
 use encoding_rs::Encoding;
 
 use super::reference::decode_attribute;
-use super::tag::{self, Attr, Tag};
+use super::tag::{self, Attr, OVERLAP, Tag};
 use crate::site::Use;
 
 /// Something to do about one place.
@@ -39,11 +39,15 @@ pub(crate) struct Scan {
     pub(crate) tangled: bool,
 }
 
+/// More places than this make a text tangled: no mail has them, and each costs a link.
+pub(crate) const MAX_SITES: usize = 20_000;
+
 /// Finds everything that leads somewhere. Tags within `inert` (sorted) are left out, unless the text has elements around
 /// which parsers disagree about what is raw text.
 pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
     let mut out = Scan::default();
     let mut bases: Vec<Attr> = Vec::new();
+    let mut valueless: Vec<Range<usize>> = Vec::new();
     let mut held: Vec<Action> = Vec::new();
     let mut contested = false;
     let mut scripts: Vec<(Range<usize>, usize)> = Vec::new();
@@ -54,7 +58,7 @@ pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
         }
         let in_raw = inert.get(inert_at).is_some_and(|r| r.start <= t.start);
         let actions = if in_raw { &mut held } else { &mut out.actions };
-        look(text, t, actions, &mut bases, &mut scripts);
+        look(text, t, actions, &mut bases, &mut valueless, &mut scripts);
         contested |= is_contested(t.name(text));
     });
     out.tangled = !whole;
@@ -63,16 +67,22 @@ pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
         out.actions.sort_by_key(Action::start);
     }
     out.deferred = !held.is_empty();
+    let mut budget = text.len() * OVERLAP;
     for (tag, from) in scripts {
-        json_strings(text, &tag, from, &mut out.actions);
+        out.tangled |= !json_strings(text, &tag, from, &mut budget, &mut out.actions);
     }
     word_fields(text, &mut out.actions);
     out.base = bases.first().and_then(|a| a.value.clone());
     // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect.
-    if !(bases.len() == 1 && has_relative_resource(text)) {
+    if bases.len() == 1 && has_relative_resource(text) {
+        // A link without a value leads to the base itself.
+        out.actions
+            .extend(valueless.into_iter().map(|whole| Action::Off { whole }));
+    } else {
         out.actions
             .extend(bases.iter().map(|a| Action::Off { whole: a.whole() }));
     }
+    out.tangled |= out.actions.len() > MAX_SITES;
     out
 }
 
@@ -129,12 +139,14 @@ fn look(
     t: &Tag,
     actions: &mut Vec<Action>,
     bases: &mut Vec<Attr>,
+    valueless: &mut Vec<Range<usize>>,
     scripts: &mut Vec<(Range<usize>, usize)>,
 ) {
     let tag = t.name(text);
     if tag.eq_ignore_ascii_case(b"script") && t.named(text, b"type").any(|a| contains(text, a, b"json")) {
         scripts.push((t.name.clone(), t.end));
     }
+    let itemprop = is_any(tag, &[b"link", b"meta"]) && t.named(text, b"itemprop").next().is_some();
     for a in &t.attrs {
         let raw = text.get(a.name.clone()).unwrap_or_default();
         // Nearly all attributes lead nowhere: their first letter tells.
@@ -145,8 +157,13 @@ fn look(
         {
             continue;
         }
-        let Some(value) = a.value.clone() else { continue };
         let is = |name: &[u8]| raw.eq_ignore_ascii_case(name);
+        let Some(value) = a.value.clone() else {
+            if is(b"href") || ends_with(raw, b":href") {
+                valueless.push(a.whole());
+            }
+            continue;
+        };
         let ask = |usage| Action::Ask {
             usage,
             tag: t.name.clone(),
@@ -157,28 +174,12 @@ fn look(
         if is(b"href") || ends_with(raw, b":href") {
             if tag.eq_ignore_ascii_case(b"base") {
                 bases.push(a.clone());
-            } else if !is_resource(tag)
-                || tag.eq_ignore_ascii_case(b"link") && t.named(text, b"itemprop").next().is_some()
-            {
+            } else if !is_resource(tag) || itemprop {
                 actions.push(ask(Use::Link));
             }
         } else if is(b"action") && (is_any(tag, &[b"form", b"isindex"])) || is(b"formaction") || is(b"action-xhr") {
             actions.push(ask(Use::Submit));
-        } else if is(b"src")
-            && is_any(
-                tag,
-                &[
-                    b"iframe",
-                    b"frame",
-                    b"embed",
-                    b"portal",
-                    b"fencedframe",
-                    b"layer",
-                    b"ilayer",
-                ],
-            )
-            || is(b"data") && tag.eq_ignore_ascii_case(b"object")
-        {
+        } else if is(b"src") && is_frame(tag) || is(b"data") && tag.eq_ignore_ascii_case(b"object") {
             actions.push(ask(Use::Load));
         } else if is(b"srcdoc") {
             actions.push(Action::Off { whole: a.whole() });
@@ -187,7 +188,7 @@ fn look(
             actions.extend(t.named(text, b"content").map(|c| Action::Off { whole: c.whole() }));
         } else if is(b"ping") {
             actions.push(ask(Use::Ping));
-        } else if is(b"content") && tag.eq_ignore_ascii_case(b"meta") && t.named(text, b"itemprop").next().is_some() {
+        } else if is(b"content") && tag.eq_ignore_ascii_case(b"meta") && itemprop {
             let url = attribute(text, &value, encoding_rs::UTF_8);
             let url = url.trim_start().as_bytes();
             if [&b"http:"[..], b"https:", b"ftp:"]
@@ -207,6 +208,22 @@ fn look(
 
 fn is_any(tag: &[u8], names: &[&[u8]]) -> bool {
     names.iter().any(|n| tag.eq_ignore_ascii_case(n))
+}
+
+/// Elements whose src is a page of its own.
+fn is_frame(tag: &[u8]) -> bool {
+    is_any(
+        tag,
+        &[
+            b"iframe",
+            b"frame",
+            b"embed",
+            b"portal",
+            b"fencedframe",
+            b"layer",
+            b"ilayer",
+        ],
+    )
 }
 
 /// Elements whose href names a picture, a style sheet or another element, and is not followed by a click.
@@ -274,6 +291,9 @@ fn ends_with(name: &[u8], tail: &[u8]) -> bool {
 fn has_relative_resource(text: &[u8]) -> bool {
     let mut found = false;
     tag::sweep(text, |t| {
+        if is_frame(t.name(text)) {
+            return;
+        }
         for name in [&b"src"[..], b"background", b"srcset", b"poster"] {
             for a in t.named(text, name) {
                 let value = a.value.clone().map(|v| text.get(v).unwrap_or_default().trim_ascii());
@@ -285,10 +305,14 @@ fn has_relative_resource(text: &[u8]) -> bool {
     found
 }
 
-/// URLs in the strings of a JSON script, but for the names of vocabularies.
-fn json_strings(text: &[u8], tag: &Range<usize>, from: usize, actions: &mut Vec<Action>) {
+/// URLs in the strings of a JSON script, but for the names of vocabularies. `false` when scripts overlap beyond measure.
+fn json_strings(text: &[u8], tag: &Range<usize>, from: usize, budget: &mut usize, actions: &mut Vec<Action>) -> bool {
     let rest = text.get(from..).unwrap_or_default();
     let end = from + find_ignoring_case(rest, b"</script").unwrap_or(rest.len());
+    let Some(left) = budget.checked_sub(end - from) else {
+        return false;
+    };
+    *budget = left;
     let mut at = from;
     let mut key: Option<Range<usize>> = None;
     while let Some(n) = text.get(at..end).and_then(|t| memchr::memchr(b'"', t)) {
@@ -322,6 +346,7 @@ fn json_strings(text: &[u8], tag: &Range<usize>, from: usize, actions: &mut Vec<
         }
         at = close + 1;
     }
+    true
 }
 
 fn json_unescape(s: &str) -> String {

@@ -31,7 +31,7 @@ pub(crate) enum Quote {
 }
 
 /// A start tag by offsets.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Tag {
     /// The `<`.
     pub(crate) start: usize,
@@ -68,19 +68,16 @@ impl Tag {
 }
 
 /// The bytes of all overlapping tags together may be this many times the text; beyond, the markup counts as tangled.
-const OVERLAP: usize = 8;
+pub(crate) const OVERLAP: usize = 8;
+/// A tag with more attributes than this counts as tangled markup as well: no mail has one, and parsers that compare every
+/// attribute with every other would take minutes over it.
+const MAX_ATTRS: usize = 4_096;
 
 /// Reads a tag at every `<` that a letter follows. Returns `false` when tags overlap beyond all measure: what was seen
 /// then is not all there is.
 pub(crate) fn sweep(text: &[u8], mut see: impl FnMut(&Tag)) -> bool {
     let mut budget = text.len() * OVERLAP + 65_536;
-    let mut tag = Tag {
-        start: 0,
-        end: 0,
-        name: 0..0,
-        attrs: Vec::new(),
-        cut_off: false,
-    };
+    let mut tag = Tag::default();
     for start in memchr::memchr_iter(b'<', text) {
         if !text.get(start + 1).is_some_and(u8::is_ascii_alphabetic) {
             continue;
@@ -88,7 +85,7 @@ pub(crate) fn sweep(text: &[u8], mut see: impl FnMut(&Tag)) -> bool {
         read(text, start, &mut tag);
         see(&tag);
         let len = tag.end - start;
-        if len > budget {
+        if len > budget || tag.attrs.len() >= MAX_ATTRS {
             return false;
         }
         budget -= len;
@@ -118,6 +115,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
                 at += 1;
                 break;
             }
+            Some(_) if tag.attrs.len() >= MAX_ATTRS => break,
             Some(_) => {}
         }
         let name_start = at;
@@ -152,9 +150,11 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
                         at = from + n + 1;
                         (from..from + n, quote)
                     }
+                    // No closing quote, so none that belongs to the attribute.
                     None => {
+                        // No closing quote: the attribute must not reach beyond the text.
                         at = text.len();
-                        (from..at, quote)
+                        (from..at, Quote::None)
                     }
                 }
             }

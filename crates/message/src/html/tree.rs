@@ -5,7 +5,7 @@ use std::cell::{Cell, RefCell};
 use std::rc::{Rc, Weak};
 
 use html5ever::interface::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
-use html5ever::tendril::{StrTendril, TendrilSink};
+use html5ever::tendril::{ByteTendril, StrTendril, TendrilSink};
 use html5ever::tree_builder::TreeBuilderOpts;
 use html5ever::{Attribute, ExpandedName, ParseOpts, QualName, local_name, ns, parse_document};
 
@@ -16,16 +16,20 @@ use super::tag::OFF;
 const MAX_TREE_DEPTH: usize = 2_000;
 /// Largest text that is parsed into a tree, in octets: some constructs take time that grows with the square.
 const MAX_TREE: usize = 1 << 20;
+/// Most nodes of a tree.
+const MAX_NODES: usize = 100_000;
+/// Steps that the building of a tree may take. Where elements are nested thousands of levels deep, a parser walks through
+/// all of them at every tag.
+const STEPS: usize = 24 << 20;
+/// Octets that are parsed between two looks at the steps.
+const CHUNK: usize = 1024;
 
 /// Whether `safe` holds for every start tag of the tree, each written out plainly. Text in raw-text elements that some
 /// programs show as markup counts as markup.
 pub(crate) fn every_tag(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> bool {
-    if text.len() > MAX_TREE {
-        return false;
-    }
-    let nodes = parse(text);
+    let Some(nodes) = parse(text) else { return false };
     nodes.iter().all(|n| match &n.data {
-        Data::Element { name, attrs } => safe(start_tag(name, &attrs.borrow(), &[]).as_bytes()),
+        Data::Element { name, attrs } => safe(start_tag(name, attrs.borrow().iter(), &[]).as_bytes()),
         Data::Comment(c) => {
             let markup = c.as_bytes();
             let mut ok = true;
@@ -43,11 +47,8 @@ pub(crate) fn rebuild(
     encoding: &'static encoding_rs::Encoding,
     mut safe: impl FnMut(&[u8]) -> bool,
 ) -> Option<Vec<u8>> {
-    if text.len() > MAX_TREE {
-        return None;
-    }
     let text = encoding.decode_without_bom_handling(text).0;
-    let nodes = parse(text.as_bytes());
+    let nodes = parse(text.as_bytes())?;
     let root = nodes.first()?;
     let mut out = String::with_capacity(text.len() + text.len() / 8);
     let mut stack: Vec<(Handle, usize)> = vec![(root.clone(), 0)];
@@ -70,21 +71,20 @@ pub(crate) fn rebuild(
                 Data::Element { name, attrs } => {
                     let attrs = attrs.borrow();
                     let mut off = Vec::new();
-                    if !safe(start_tag(name, &attrs, &[]).as_bytes()) {
+                    if !safe(start_tag(name, attrs.iter(), &[]).as_bytes()) {
                         for (i, a) in attrs.iter().enumerate() {
-                            let mut others: Vec<usize> = (0..attrs.len()).filter(|n| *n != i).collect();
                             // Alone with what gives it meaning, is it this one?
-                            others.retain(|n| {
-                                attrs
-                                    .get(*n)
-                                    .is_some_and(|b| !matches!(&*b.name.local, "itemprop" | "type" | "content"))
-                            });
-                            if !safe(start_tag(name, &attrs, &others).as_bytes()) || is_trigger(a) {
+                            let meaning = attrs
+                                .iter()
+                                .enumerate()
+                                .filter(|(n, b)| *n == i || matches!(&*b.name.local, "itemprop" | "type" | "content"));
+                            let alone = start_tag(name, meaning.map(|(_, b)| b), &[]);
+                            if !safe(alone.as_bytes()) || is_trigger(a) {
                                 off.push(i);
                             }
                         }
                     }
-                    out.push_str(&start_tag(name, &attrs, &off));
+                    out.push_str(&start_tag(name, attrs.iter(), &off));
                 }
             }
         }
@@ -127,14 +127,14 @@ fn is_trigger(a: &Attribute) -> bool {
     matches!(&*a.name.local, "http-equiv" | "attributename" | "attributeName")
 }
 
-/// A start tag; the attributes numbered in `off` are kept encoded, without effect.
-fn start_tag(name: &QualName, attrs: &[Attribute], off: &[usize]) -> String {
+/// A start tag; the attributes numbered in `off`, in order, are kept encoded, without effect.
+fn start_tag<'a>(name: &QualName, attrs: impl Iterator<Item = &'a Attribute>, off: &[usize]) -> String {
     let mut out = format!("<{}", name.local);
-    for (i, a) in attrs.iter().enumerate() {
+    for (i, a) in attrs.enumerate() {
         let prefix = a.name.prefix.as_ref().map(|p| format!("{p}:")).unwrap_or_default();
         let attr = format!("{prefix}{}=\"{}\"", a.name.local, escape_attribute(&a.value));
         out.push(' ');
-        if off.contains(&i) {
+        if off.binary_search(&i).is_ok() {
             let kept = data_encoding::BASE32_NOPAD.encode(attr.as_bytes());
             out.push_str(&format!("{}=\"{kept}\"", std::str::from_utf8(OFF).unwrap_or_default()));
         } else {
@@ -143,6 +143,13 @@ fn start_tag(name: &QualName, attrs: &[Attribute], off: &[usize]) -> String {
     }
     out.push('>');
     out
+}
+
+fn is_formatting(name: &QualName) -> bool {
+    matches!(
+        &*name.local,
+        "a" | "b" | "big" | "code" | "em" | "font" | "i" | "nobr" | "s" | "small" | "strike" | "strong" | "tt" | "u"
+    )
 }
 
 fn is_style(name: &QualName) -> bool {
@@ -174,8 +181,11 @@ fn is_void(name: &QualName) -> bool {
         )
 }
 
-/// Every node of the tree, the document first, templates' contents included.
-fn parse(text: &[u8]) -> Vec<Handle> {
+/// Every node of the tree, the document first, templates' contents included. `None` when it would take too long.
+fn parse(text: &[u8]) -> Option<Vec<Handle>> {
+    if text.len() > MAX_TREE || !super::tag::sweep(text, |_| {}) {
+        return None;
+    }
     let opts = ParseOpts {
         tree_builder: TreeBuilderOpts {
             scripting_enabled: false,
@@ -183,8 +193,16 @@ fn parse(text: &[u8]) -> Vec<Handle> {
         },
         ..ParseOpts::default()
     };
-    let sink = parse_document(Sink::new(), opts).from_utf8().one(text);
-    sink.nodes.into_inner()
+    let steps = Rc::new(Cell::new(0));
+    let mut parser = parse_document(Sink::new(steps.clone()), opts).from_utf8();
+    for chunk in text.chunks(CHUNK) {
+        parser.process(ByteTendril::from_slice(chunk));
+        if steps.get() > STEPS {
+            return None;
+        }
+    }
+    let nodes = parser.finish().nodes.into_inner();
+    (steps.get() <= STEPS).then_some(nodes)
 }
 
 type Handle = Rc<Node>;
@@ -214,22 +232,35 @@ struct Sink {
     document: Handle,
     nodes: RefCell<Vec<Handle>>,
     nameless: QualName,
+    steps: Rc<Cell<usize>>,
+    /// Formatting elements made so far: each may be compared with all before it.
+    formatting: Cell<usize>,
 }
 
 impl Sink {
-    fn new() -> Self {
+    fn new(steps: Rc<Cell<usize>>) -> Self {
         let document = node(Data::Document);
         let nameless = QualName::new(None, ns!(html), local_name!(""));
         Self {
             nodes: RefCell::new(vec![document.clone()]),
             document,
             nameless,
+            steps,
+            formatting: Cell::new(0),
         }
+    }
+
+    fn step(&self, by: usize) {
+        self.steps.set(self.steps.get().saturating_add(by));
     }
 
     fn make(&self, data: Data) -> Handle {
         let n = node(data);
-        self.nodes.borrow_mut().push(n.clone());
+        let mut nodes = self.nodes.borrow_mut();
+        nodes.push(n.clone());
+        if nodes.len() > MAX_NODES {
+            self.step(STEPS);
+        }
         n
     }
 
@@ -303,12 +334,17 @@ impl TreeSink for Sink {
         self.document.clone()
     }
     fn elem_name<'a>(&'a self, target: &'a Handle) -> ExpandedName<'a> {
+        self.step(1);
         match &target.data {
             Data::Element { name, .. } => name.expanded(),
             _ => self.nameless.expanded(),
         }
     }
     fn create_element(&self, name: QualName, attrs: Vec<Attribute>, flags: ElementFlags) -> Handle {
+        if is_formatting(&name) {
+            self.formatting.set(self.formatting.get() + 1);
+            self.step(self.formatting.get() / 8);
+        }
         let n = self.make(Data::Element {
             name,
             attrs: RefCell::new(attrs),
@@ -340,6 +376,7 @@ impl TreeSink for Sink {
         target.template.borrow().clone().unwrap_or_else(|| target.clone())
     }
     fn same_node(&self, x: &Handle, y: &Handle) -> bool {
+        self.step(1);
         Rc::ptr_eq(x, y)
     }
     fn set_quirks_mode(&self, _: QuirksMode) {}
@@ -348,6 +385,7 @@ impl TreeSink for Sink {
             detach(n);
         }
         if let Some((parent, at)) = position(sibling) {
+            self.step(parent.children.borrow().len() / 4);
             self.add(&parent, Some(at), child);
         }
     }

@@ -261,6 +261,18 @@ impl LeafWork<'_, '_> {
             Task::Rewrite(judge) => text::rewrite(text, Lines::Plain, true, &work, &mut **judge, &mut self.quirks),
             Task::Restore(originals) => restore(text, false, &mut **originals),
         };
+        let whole = decode(Coding::Identity, text);
+        let spans_lines = |e: &TextEdit| text.get(e.at.clone()).unwrap_or_default().contains(&b'\n');
+        if edits.iter().any(spans_lines) {
+            // What some program takes for one tag are fields to another: they cannot give way to a link.
+            self.unseen = self.unseen.or(Some(Quirk::StrayHeaderLine));
+            return;
+        }
+        let Some(edits) = encode_edits(Coding::Identity, text, &whole, &edits) else {
+            // A header cannot be encoded to make room.
+            self.unseen = self.unseen.or(Some(Quirk::StrayHeaderLine));
+            return;
+        };
         let start = part.header.start + at as u64;
         self.changes.extend(edits.into_iter().map(|e| Change {
             at: start + e.at.start as u64..start + e.at.end as u64,
