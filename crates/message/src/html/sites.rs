@@ -99,19 +99,17 @@ impl Action {
 pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> String {
     let word = |r: &Range<usize>| {
         let raw = text.get(r.clone()).unwrap_or_default();
-        let word: String = raw
-            .iter()
-            .take(40)
-            .filter(|b| b.is_ascii_graphic())
-            .map(|b| b.to_ascii_lowercase() as char)
-            .collect();
-        word
+        let shown = raw.iter().take(40).filter(|b| b.is_ascii_graphic());
+        shown.map(|b| b.to_ascii_lowercase() as char)
     };
-    if name.is_empty() {
-        word(tag)
-    } else {
-        format!("{}[{}]", word(tag), word(name))
+    let mut out = String::with_capacity(16);
+    out.extend(word(tag));
+    if !name.is_empty() {
+        out.push('[');
+        out.extend(word(name));
+        out.push(']');
     }
+    out
 }
 
 /// An attribute value, decoded as browsers decode it.
