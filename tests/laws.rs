@@ -168,7 +168,7 @@ proptest! {
     }
 }
 
-/// No panic, and a patch that stays within the message.
+/// No panic, a patch that stays within the message, and no line that grew too long.
 fn comes_through(message: &[u8]) -> Result<(), TestCaseError> {
     let pipeline = Pipeline::shared();
     let patch = pipeline.plan(message).patch;
@@ -176,6 +176,11 @@ fn comes_through(message: &[u8]) -> Result<(), TestCaseError> {
     for change in patch.changes() {
         prop_assert!(change.at.end <= message.len() as u64, "{change:?} in {}", show(message));
     }
+    prop_assert!(
+        longest_line(&output) <= MAX_LINE.max(longest_line(message)),
+        "{}",
+        show(message)
+    );
     pipeline.rewrite(&output);
     pipeline.restore(&output);
     pipeline.restore(message);

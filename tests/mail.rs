@@ -12,9 +12,6 @@ use linkgate::rewrite::{Action, Outcome};
 use pipeline::{MAX_LINE, Pipeline, longest_line};
 use serde_json::json;
 
-/// Messages whose result does not hold together yet; their `.readme` says why.
-const KNOWN_FAULTS: &[&str] = &["multipart/calendar-html.eml"];
-
 /// What a fixture comes to.
 struct Rendered {
     /// The message as it goes on; `None` when it is refused.
@@ -65,22 +62,10 @@ fn what_comes_out_holds_together() {
     for path in messages() {
         let input = fs::read(&path).unwrap();
         let outcome = pipeline.plan(&input);
-        if outcome.action != Action::Forward {
-            continue;
-        }
-        let known = KNOWN_FAULTS.iter().any(|name| path.ends_with(name));
-        match holds_together(&pipeline, &input, &outcome) {
-            Err(fault) if !known => {
-                let _ = writeln!(faults, "{}: {fault}", path.display());
-            }
-            Ok(()) if known => {
-                let _ = writeln!(
-                    faults,
-                    "{}: holds together; KNOWN_FAULTS is out of date",
-                    path.display()
-                );
-            }
-            _ => {}
+        if outcome.action == Action::Forward
+            && let Err(fault) = holds_together(&pipeline, &input, &outcome)
+        {
+            let _ = writeln!(faults, "{}: {fault}", path.display());
         }
     }
     assert!(faults.is_empty(), "{faults}");
