@@ -137,7 +137,6 @@ pub fn judge<'a>(job: &Job<'a>) -> Option<impl Judge + 'a> {
 /// Decides about every site of one message.
 struct Verdicts<'a> {
     policy: &'a Arc<Policy>,
-    sender: &'a str,
     sender_bypassed: bool,
     base: &'a ClickBase,
     opener: Opener<'a>,
@@ -177,8 +176,7 @@ impl<'a> Verdicts<'a> {
         };
         Some(Self {
             policy,
-            sender: job.sender,
-            sender_bypassed: policy.bypass_senders.find(job.sender).is_some(),
+            sender_bypassed: policy.bypasses(job.sender),
             base: &job.settings.click.base,
             opener: Opener::new(&job.settings.keys, &job.settings.click.base),
             sealer: job.settings.keys.sealer(&claims),
@@ -197,7 +195,7 @@ impl<'a> Verdicts<'a> {
         let in_text = matches!(site.usage, Use::HtmlText | Use::PlainText | Use::Folded { .. });
         match self.resolve(site) {
             Resolved::Web(target) => {
-                let verdict = match (self.policy.decide(self.sender, &target), site.usage) {
+                let verdict = match (self.policy.decide_known(self.sender_bypassed, &target), site.usage) {
                     (Decision::Keep(reason), _) => Verdict::Keep(reason.as_str()),
                     (Decision::Disarm(reason), _) => Verdict::Disarm(reason.as_str()),
                     // These do not wait for a click, or carry more than one: no click page can stand in for them.

@@ -145,9 +145,9 @@ pub const KEYS: &[Key] = &[
     // RFC 5321, 4.5.3.2: a server waits five minutes for a command.
     key("limits", "command_timeout_s", range(1, 3_600, SECONDS), Number(300)),
     // Shorter than the 100 s that Postfix gives a before-queue filter for any step.
-    key("limits", "next_hop_timeout_s", range(1, 3_600, SECONDS), Number(80)),
+    key("limits", "next_hop_timeout_s", range(1, 3_600, SECONDS), Number(60)),
     // Shorter than the 600 s that a client waits after the final dot (RFC 5321, 4.5.3.2.6).
-    key("limits", "final_reply_timeout_s", range(1, 3_600, SECONDS), Number(540)),
+    key("limits", "final_reply_timeout_s", range(1, 3_600, SECONDS), Number(480)),
     // Shorter than the 90 s after which systemd kills what it stopped.
     key("limits", "drain_s", range(0, 3_600, SECONDS), Number(30)),
     key("default", "rewrite", Choice(REWRITE), Word("all")),

@@ -11,7 +11,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 use wire::{Answer, BareLineEnds, Event, PathLine, Printable, Session};
 
 use self::transaction::{Recipient, Transaction};
@@ -180,6 +180,7 @@ impl Conversation {
                     return self.complete(transaction, end).await;
                 }
                 // Data without a transaction cannot be; if it were, nothing may be promised for it.
+                error!(target: "linkgate::mail", client = %self.peer, "end of data without a transaction");
                 Answer::INTERNAL.write(&mut self.out);
                 return Flow::Continue;
             }

@@ -220,12 +220,8 @@ struct Splice<'a> {
 
 /// Writes `written` as what differs from the target, or from the target as HTML writes it.
 fn splice_of<'a>(target: &str, written: &'a [u8]) -> Splice<'a> {
-    let plain = splice_from(target.as_bytes(), written, WRITTEN_SPLICED);
-    if !target.contains('&') {
-        return plain;
-    }
-    let escaped = escaped(target);
-    if escaped == written {
+    let ands = target.contains('&');
+    if ands && is_escaped(target, written) {
         return Splice {
             mode: WRITTEN_ESCAPED,
             head: 0,
@@ -233,6 +229,11 @@ fn splice_of<'a>(target: &str, written: &'a [u8]) -> Splice<'a> {
             middle: &[],
         };
     }
+    let plain = splice_from(target.as_bytes(), written, WRITTEN_SPLICED);
+    if !ands {
+        return plain;
+    }
+    let escaped = escaped(target);
     let html = splice_from(&escaped, written, WRITTEN_SPLICED_ESCAPED);
     if html.middle.len() < plain.middle.len() {
         html
@@ -280,6 +281,24 @@ fn escaped(target: &str) -> Vec<u8> {
         }
     }
     out
+}
+
+/// Whether `written` is the target as [`escaped`] writes it; the usual case, so nothing is allocated for it.
+fn is_escaped(target: &str, written: &[u8]) -> bool {
+    let mut rest = written;
+    for piece in target.split_inclusive('&') {
+        let Some(behind) = rest.strip_prefix(piece.as_bytes()) else {
+            return false;
+        };
+        rest = behind;
+        if piece.ends_with('&') {
+            let Some(behind) = rest.strip_prefix(b"amp;") else {
+                return false;
+            };
+            rest = behind;
+        }
+    }
+    rest.is_empty()
 }
 
 fn domain_of(address: &str) -> String {

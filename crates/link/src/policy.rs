@@ -28,13 +28,25 @@ impl Policy {
     /// [`Rewrite::Suspicious`].
     #[must_use]
     pub fn decide(&self, sender: &str, target: &Target) -> Decision {
-        self.judge(sender, target).0
+        self.decide_known(self.bypasses(sender), target)
+    }
+
+    /// Whether a rule lets every link of this sender stay.
+    #[must_use]
+    pub fn bypasses(&self, sender: &str) -> bool {
+        self.bypass_senders.find(sender).is_some()
+    }
+
+    /// As [`Policy::decide`], when [`Policy::bypasses`] was asked already: senders are looked up once a mail, not once a link.
+    #[must_use]
+    pub fn decide_known(&self, bypassed: bool, target: &Target) -> Decision {
+        self.judge(bypassed.then_some(0), target).0
     }
 
     /// The decision with the rule or the signs behind it.
     #[must_use]
     pub fn explain(&self, sender: &str, target: &Target) -> Explanation {
-        let (decision, matched) = self.judge(sender, target);
+        let (decision, matched) = self.judge(self.bypass_senders.find(sender), target);
         let matched = matched.map(|(list, index)| {
             let texts = match list {
                 RuleList::BypassSenders => self.bypass_senders.texts(),
@@ -53,11 +65,12 @@ impl Policy {
         }
     }
 
-    fn judge(&self, sender: &str, target: &Target) -> (Decision, Option<(RuleList, usize)>) {
+    /// `sender`: place of the rule that matches the sender.
+    fn judge(&self, sender: Option<usize>, target: &Target) -> (Decision, Option<(RuleList, usize)>) {
         let keep = |reason, matched| (Decision::Keep(reason), matched);
         if self.rewrite == Rewrite::Off {
             keep(KeepReason::DomainOff, None)
-        } else if let Some(i) = self.bypass_senders.find(sender) {
+        } else if let Some(i) = sender {
             keep(KeepReason::BypassSender, Some((RuleList::BypassSenders, i)))
         } else if let Some(i) = self.bypass_urls.find(target) {
             keep(KeepReason::BypassUrl, Some((RuleList::BypassUrls, i)))

@@ -153,6 +153,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
             .char_indices()
             .find(|(_, c)| !is_host_char(*c) && *c != '.')
             .map_or(after_dot.len(), |(i, _)| i);
+    let run_end = host_end;
     let host = text
         .get(start..host_end)
         .unwrap_or_default()
@@ -163,7 +164,8 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
             .split('.')
             .any(|l| l.is_empty() || l.starts_with('-') || l.ends_with('-'))
     {
-        return Err(host_end.max(dot + 1));
+        // Behind the name there is nothing but dots and hyphens.
+        return Err(run_end);
     }
     let rest = text.get(host_end..).unwrap_or_default();
     if rest.starts_with('@') {
@@ -335,7 +337,9 @@ fn joined_in_brackets(text: &str, start: usize, end: usize) -> Option<(usize, St
     if !rest.starts_with(['\r', '\n']) {
         return None;
     }
-    let close = rest.find('>')?;
+    // Five lines and no more: the whole text is not searched for every bracket.
+    let soon = memchr::memchr_iter(b'\n', rest.as_bytes()).nth(4).unwrap_or(rest.len());
+    let close = memchr::memchr(b'>', rest.as_bytes().get(..soon)?)?;
     let inside = rest.get(..close)?;
     let lines: Vec<&str> = inside.lines().map(str::trim).skip(1).collect();
     let sound = (1..=4).contains(&lines.len())

@@ -6,6 +6,12 @@ use crate::quirk::Quirks;
 use crate::site::Judge;
 use crate::transfer::{Coding, Decoded, TextEdit, decode, encode_edits};
 
+/// As the configuration has it when it says nothing.
+const LINKS: autolink::Options = autolink::Options {
+    bare_domains: true,
+    named_hosts: true,
+};
+
 /// A body and what it decodes to.
 #[derive(Debug)]
 pub struct Body<'a> {
@@ -58,14 +64,7 @@ pub fn find_html(text: &[u8]) -> Option<(usize, usize)> {
 /// How many URLs there are in a plain text.
 #[must_use]
 pub fn find_text(text: &str) -> usize {
-    autolink::find(
-        text,
-        autolink::Options {
-            bare_domains: true,
-            named_hosts: true,
-        },
-    )
-    .len()
+    autolink::find(text, LINKS).len()
 }
 
 /// Makes the links of an HTML text in UTF-8 safe, and proves the result when `proved`. `None` when the text is to be
@@ -76,10 +75,7 @@ pub fn rewrite_html(text: &[u8], judge: &mut dyn Judge, proved: bool) -> Option<
         part: "2",
         encoding: encoding_rs::UTF_8,
         base: None,
-        links: autolink::Options {
-            bare_domains: true,
-            named_hosts: true,
-        },
+        links: LINKS,
         left: None,
     };
     if !proved {

@@ -5,7 +5,10 @@
 
 use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 
+use std::ops::Range;
+
 use crate::autolink;
+use crate::html::tag;
 use crate::quirk::{Quirk, Quirks};
 
 /// How a text is to be read.
@@ -75,9 +78,9 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirk
     })
 }
 
-/// Whether a plain text in ISO-2022-JP may stay as it is: every URL stands between its escapes, in ASCII, so that readers
-/// who know the encoding and readers who do not see the same links.
-pub(crate) fn iso2022_in_place(bytes: &[u8], labels: &[&str], links: autolink::Options) -> bool {
+/// Whether a text in ISO-2022-JP may stay as it is: every URL, and in HTML every tag, stands between its escapes, in ASCII,
+/// so that readers who know the encoding and readers who do not see the same links.
+pub(crate) fn iso2022_in_place(bytes: &[u8], labels: &[&str], html: bool, links: autolink::Options) -> bool {
     let named = labels.first().and_then(|l| Label::named(l)) == Some(Label::Known(encoding_rs::ISO_2022_JP));
     let Some(text) = std::str::from_utf8(bytes).ok().filter(|t| named && t.is_ascii()) else {
         return false;
@@ -85,7 +88,7 @@ pub(crate) fn iso2022_in_place(bytes: &[u8], labels: &[&str], links: autolink::O
     if !bytes.contains(&0x1b) || bytes.iter().any(|b| matches!(b, 0x0e | 0x0f)) {
         return false;
     }
-    let mut other = Vec::new();
+    let mut other: Vec<Range<usize>> = Vec::new();
     let mut from = None;
     for at in memchr::memchr_iter(0x1b, bytes) {
         match bytes.get(at + 1..at + 3) {
@@ -95,9 +98,26 @@ pub(crate) fn iso2022_in_place(bytes: &[u8], labels: &[&str], links: autolink::O
         }
     }
     other.extend(from.map(|f| f..bytes.len()));
-    autolink::find(text, links)
-        .iter()
-        .all(|f| !other.iter().any(|o| f.at.start < o.end && o.start < f.at.end))
+    let is_other = |r: &Range<usize>| {
+        let before = other.partition_point(|o| o.start < r.end);
+        other
+            .get(..before)
+            .and_then(<[_]>::last)
+            .is_some_and(|o| r.start < o.end)
+    };
+    if autolink::find(text, links).iter().any(|f| is_other(&f.at)) {
+        return false;
+    }
+    if !html {
+        return true;
+    }
+    let mut same = true;
+    let whole = tag::sweep(bytes, |t| {
+        // What only an ASCII reader takes for a tag leads nowhere, as long as it has no attributes.
+        let unseen = is_other(&(t.start..t.start + 1)) && t.attrs.is_empty();
+        same &= unseen || !is_other(&(t.start..t.end));
+    });
+    whole && same
 }
 
 /// An encoding by its label.
@@ -362,14 +382,43 @@ mod tests {
         assert!(iso2022_in_place(
             b"\x1b$B$\"\x1b(B http://x.example/ \x1b$B$$\x1b(B",
             &labels,
+            false,
             links
         ));
-        assert!(!iso2022_in_place(b"\x1b$Bhttp://x.example/\x1b(B", &labels, links));
+        assert!(!iso2022_in_place(
+            b"\x1b$Bhttp://x.example/\x1b(B",
+            &labels,
+            false,
+            links
+        ));
         assert!(!iso2022_in_place(
             b"\x1b$B$\"\x1b(B http://x.example/",
             &["utf-8"],
+            false,
             links
         ));
+    }
+
+    #[test]
+    fn iso_2022_jp_markup_stays_where_every_tag_is_ascii_to_all() {
+        let links = autolink::Options {
+            bare_domains: true,
+            named_hosts: true,
+        };
+        let labels = ["iso-2022-jp"];
+        assert!(iso2022_in_place(
+            b"<p>\x1b$B$\"\x1b(B <a href=x>\x1b$B%<\x1b(B</a>",
+            &labels,
+            true,
+            links
+        ));
+        assert!(!iso2022_in_place(
+            b"<p title=\"\x1b$B\"><!--\x1b(B\"><a href=x>",
+            &labels,
+            true,
+            links
+        ));
+        assert!(!iso2022_in_place(b"\x1b$B%<a href=x>\x1b(B", &labels, true, links));
     }
 
     #[test]

@@ -6,7 +6,7 @@ pub(crate) mod sites;
 pub(crate) mod tag;
 pub(crate) mod tree;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use encoding_rs::Encoding;
@@ -121,9 +121,9 @@ struct Pass<'t, 'j> {
     work: &'t Work<'t>,
     judge: &'j mut dyn Judge,
     /// The links put in so far.
-    issued: HashSet<Vec<u8>>,
-    /// Decisions by place, so that a second pass over the same text asks nobody twice.
-    rulings: HashMap<(usize, usize, Use), Ruling>,
+    issued: Issued,
+    /// Decisions by place and use, so that a second pass over the same text asks nobody twice.
+    rulings: BTreeMap<(usize, usize, u8), Ruling>,
     /// Something that leads somewhere in one reading is text on screen in another.
     in_text: bool,
 }
@@ -134,8 +134,8 @@ impl<'t, 'j> Pass<'t, 'j> {
             text,
             work,
             judge,
-            issued: HashSet::new(),
-            rulings: HashMap::new(),
+            issued: Issued::default(),
+            rulings: BTreeMap::new(),
             in_text: false,
         }
     }
@@ -193,7 +193,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             }
         }
         if let Some(context) = context {
-            self.in_text |= context.holds_text(&scan.actions);
+            self.in_text |= context.holds_text(&scan.actions, text.len());
             if !self.text_edits(context, &dead, base, &mut edits) {
                 return None;
             }
@@ -218,17 +218,17 @@ impl<'t, 'j> Pass<'t, 'j> {
         edits: &mut Vec<TextEdit>,
     ) -> bool {
         let (text, work) = (self.text, self.work);
-        // A tag that some browsers take for text is safe by the edit within it: a link around that would tear it.
-        let mut taken: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
-        taken.sort_by_key(|r| r.start);
-        let is_taken = |at: &Range<usize>| {
-            let before = taken.partition_point(|r| r.start < at.end);
-            taken
-                .get(..before)
-                .and_then(<[_]>::last)
-                .is_some_and(|r| at.start < r.end)
-        };
         let mut count = 0;
+        // What stands in a tag of some reading was dealt with; no link is put around a part of it.
+        let mut taken: Vec<Range<usize>> = Vec::with_capacity(edits.len());
+        let mut at: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
+        at.sort_by_key(|r| (r.start, r.end));
+        for r in at {
+            match taken.last_mut() {
+                Some(l) if r.start < l.end => l.end = l.end.max(r.end),
+                _ => taken.push(r),
+            }
+        }
         for run in &context.runs {
             // The text of a link stays, but for links that lead nowhere any more: programs may look for URLs there.
             if run.link.is_some_and(|tag| dead.get(&tag) != Some(&true)) || !hints_at_url(text, &run.pieces) {
@@ -243,7 +243,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
-                if is_taken(&whole) {
+                if pieces.iter().any(|p| context::meets(&taken, p)) {
                     continue;
                 }
                 count += pieces.len();
@@ -273,6 +273,9 @@ impl<'t, 'j> Pass<'t, 'j> {
                 let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
                     continue;
                 };
+                if pieces.iter().any(|p| context::meets(&taken, p)) {
+                    continue;
+                }
                 count += 1;
                 if count > sites::MAX_SITES {
                     return false;
@@ -315,13 +318,13 @@ impl<'t, 'j> Pass<'t, 'j> {
     }
 
     fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> Ruling {
-        let key = (at.start, at.end, usage);
+        let key = (at.start, at.end, usage.form());
         if let Some(r) = self.rulings.get(&key) {
             return r.clone();
         }
         let ruling = self.judge.rule(site);
         if let Ruling::Replace(with) = &ruling {
-            self.issued.insert(with.clone().into_bytes());
+            self.issued.insert(with);
         }
         self.rulings.insert(key, ruling.clone());
         ruling
@@ -377,6 +380,29 @@ impl<'t, 'j> Pass<'t, 'j> {
     fn tag_is_safe(&mut self, tag: &[u8]) -> bool {
         let scan = sites::scan(tag, &[]);
         self.scan_is_safe(tag, &scan)
+    }
+}
+
+/// Links that were put in. Each ends in its seal, so a few last octets tell nearly all of them apart: those are hashed,
+/// not the hundreds before them.
+#[derive(Default)]
+struct Issued(HashMap<u128, Vec<String>>);
+
+impl Issued {
+    fn insert(&mut self, link: &str) {
+        let same_end = self.0.entry(Self::end(link.as_bytes())).or_default();
+        if !same_end.iter().any(|l| l == link) {
+            same_end.push(link.to_owned());
+        }
+    }
+
+    fn contains(&self, written: &[u8]) -> bool {
+        let same_end = self.0.get(&Self::end(written));
+        same_end.is_some_and(|links| links.iter().any(|l| l.as_bytes() == written))
+    }
+
+    fn end(link: &[u8]) -> u128 {
+        link.last_chunk().copied().map_or(0, u128::from_le_bytes)
     }
 }
 

@@ -48,9 +48,7 @@ pub(crate) fn restore(text: &[u8], html: bool, originals: &mut dyn Originals) ->
             None => from = at + 1,
         }
     }
-    if html {
-        arm(text, &mut edits);
-    }
+    arm(text, &mut edits);
     settle(edits).unwrap_or_default()
 }
 
@@ -126,22 +124,28 @@ fn put_back(text: &[u8], at: Range<usize>, original: &Original, html: bool, edit
     let in_markup = matches!(original.form, 0 | 4..=7);
     let with = match &original.written {
         // Bytes of an attribute hold references; in running text they would show.
-        Some(w) if html || !in_markup => w.clone(),
+        Some(w) if html || !in_markup || attribute(text, &at).is_some() => w.clone(),
         _ => original.target.clone().into_bytes(),
     };
     edits.push(TextEdit { at, with });
 }
 
-/// The start tag whose href a link is, and the end tag behind it.
-fn around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
+/// The tag in an attribute of which a link stands.
+fn attribute(text: &[u8], at: &Range<usize>) -> Option<tag::Tag> {
     let start = memchr::memrchr(b'<', text.get(..at.start)?)?;
     let mut tag = tag::Tag::default();
     tag::read(text, start, &mut tag);
-    let holds = tag
-        .attrs
+    let holds = |v: &Range<usize>| v.start <= at.start && at.end <= v.end;
+    tag.attrs
         .iter()
-        .any(|a| a.value.as_ref().is_some_and(|v| v.start <= at.start && at.end <= v.end));
-    if !holds || !tag.name(text).eq_ignore_ascii_case(b"a") || tag.cut_off {
+        .any(|a| a.value.as_ref().is_some_and(holds))
+        .then_some(tag)
+}
+
+/// The start tag whose href a link is, and the end tag behind it.
+fn around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
+    let tag = attribute(text, at)?;
+    if !tag.name(text).eq_ignore_ascii_case(b"a") || tag.cut_off {
         return None;
     }
     let mut from = tag.end;

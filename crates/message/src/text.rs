@@ -41,6 +41,7 @@ pub(crate) fn rewrite(
         let signed = signed_blocks(text);
         quirks.insert_if(Quirk::SignedLeft, !signed.is_empty());
         let view = View::new(text, lines, work.encoding);
+        let newline = fold_of(text);
         for found in autolink::find(view.text(), work.links) {
             if is_uuencoded(view.text(), &found.at) {
                 continue;
@@ -66,7 +67,7 @@ pub(crate) fn rewrite(
                 encoding: work.encoding,
             };
             if let Ruling::Replace(with) = judge.rule(&site) {
-                let with = fold.map_or_else(|| with.clone().into_bytes(), |f| folded(text, f, &with));
+                let with = fold.map_or_else(|| with.clone().into_bytes(), |f| folded(newline, f, &with));
                 edits.push(TextEdit { at: whole, with });
             }
         }
@@ -176,22 +177,25 @@ fn push_folded(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
 /// Where the line of a link is to be folded. A link itself is never cut: programs that look for it in the folded text
 /// would lose it.
 fn folds(text: &[u8], at: &Range<usize>) -> Use {
-    let line = memchr::memrchr(b'\n', text.get(..at.start).unwrap_or_default()).map_or(0, |n| n + 1);
-    let rest = text.get(at.end..).unwrap_or_default();
-    let left = rest.iter().take_while(|b| !matches!(b, b'\r' | b'\n')).count();
+    // No more than the two octets before it tell whether it begins its line, but for a blank.
+    let before = text.get(..at.start).unwrap_or_default();
+    let begins = |t: &[u8]| t.is_empty() || t.ends_with(b"\n");
     Use::Folded {
-        before: at.start - line > 1,
-        after: left > 0,
+        before: !begins(before) && !begins(before.get(..before.len() - 1).unwrap_or_default()),
+        after: !matches!(text.get(at.end), None | Some(b'\r' | b'\n')),
+    }
+}
+
+/// The line end of a text, and the blank that makes it a fold.
+fn fold_of(text: &[u8]) -> &'static str {
+    match memchr::memchr(b'\n', text) {
+        Some(n) if n == 0 || text.get(n - 1) != Some(&b'\r') => "\n ",
+        _ => "\r\n ",
     }
 }
 
 /// A link with the folds around it.
-fn folded(text: &[u8], folds: Use, with: &str) -> Vec<u8> {
-    let newline = if memchr::memmem::find(text, b"\r\n").is_some() {
-        "\r\n "
-    } else {
-        "\n "
-    };
+fn folded(newline: &str, folds: Use, with: &str) -> Vec<u8> {
     let Use::Folded { before, after } = folds else {
         return with.as_bytes().to_vec();
     };
@@ -308,9 +312,9 @@ mod tests {
                 after: false
             }
         );
-        assert_eq!(folded(text, first, "L"), b"\r\n L");
+        assert_eq!(folded(fold_of(text), first, "L"), b"\r\n L");
         let second = folds(text, &(21..30));
-        assert_eq!(folded(text, second, "L"), b"\r\n L\r\n ");
+        assert_eq!(folded(fold_of(text), second, "L"), b"\r\n L\r\n ");
     }
 
     #[test]

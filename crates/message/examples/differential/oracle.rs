@@ -90,7 +90,7 @@ fn nested(text: &str, base: Option<&Url>, depth: usize, out: &mut View) {
 
 /// Elements whose content is text to this parser and markup to some other.
 fn is_hidden_markup(name: &QualName) -> bool {
-    is_html(name) && matches!(&*name.local, "noembed" | "noframes" | "iframe" | "noscript")
+    is_html(name) && matches!(&*name.local, "noembed" | "noframes" | "iframe")
 }
 
 fn is_html(name: &QualName) -> bool {

@@ -27,6 +27,8 @@ pub(crate) struct Wrapper {
     disarms: bool,
     /// Text outside of markup gave way to a link.
     pub(crate) changed_text: bool,
+    /// Something was taken out for good.
+    pub(crate) lost: bool,
 }
 
 enum Kind {
@@ -94,7 +96,10 @@ impl Judge for Wrapper {
                 );
                 Ruling::Replace(link)
             }
-            Kind::Dead => Ruling::Disarm,
+            Kind::Dead => {
+                self.lost |= matches!(site.usage, Use::Json | Use::WordField);
+                Ruling::Disarm
+            }
         }
     }
 

@@ -10,6 +10,7 @@ use lol_html::{AsciiCompatibleEncoding, HtmlRewriter, MemorySettings, Settings, 
 
 use super::sites::Action;
 use super::tag::{self, Tag};
+use crate::site::Use;
 
 /// How deep raw text within raw text is looked into.
 const MAX_RAW_DEPTH: usize = 4;
@@ -38,21 +39,31 @@ pub(crate) struct Run {
 }
 
 impl Context {
-    /// Whether an attribute that leads somewhere stands, in part, in what this reading takes for text.
-    pub(crate) fn holds_text(&self, actions: &[Action]) -> bool {
-        let mut text: Vec<&Range<usize>> = self.runs.iter().flat_map(|r| &r.pieces).collect();
-        text.extend(&self.inert);
-        text.extend(&self.shown_raw);
-        text.sort_by_key(|r| r.start);
-        let meets = |at: &Range<usize>| {
-            let next = text.partition_point(|r| r.start < at.end);
-            text.get(next.wrapping_sub(1)).is_some_and(|r| at.start < r.end)
-        };
+    /// Whether an attribute that leads somewhere stands, in part, in what this reading takes for text, or runs on to the end
+    /// of it, `len`.
+    pub(crate) fn holds_text(&self, actions: &[Action], len: usize) -> bool {
+        let shown = sorted(self.runs.iter().flat_map(|r| &r.pieces).chain(&self.shown_raw));
+        let inert = sorted(self.inert.iter());
         actions.iter().any(|a| match a {
-            Action::Ask { name, whole, .. } => !name.is_empty() && meets(whole),
-            Action::Off { whole } => meets(whole),
+            Action::Ask { usage, whole, .. } if *usage == Use::Json => meets(&shown, whole),
+            Action::Ask { usage, .. } if *usage == Use::WordField => false,
+            Action::Ask { whole, .. } | Action::Off { whole } => {
+                whole.end >= len || meets(&shown, whole) || meets(&inert, whole)
+            }
         })
     }
+}
+
+fn sorted<'a>(ranges: impl Iterator<Item = &'a Range<usize>>) -> Vec<Range<usize>> {
+    let mut out: Vec<Range<usize>> = ranges.cloned().collect();
+    out.sort_by_key(|r| r.start);
+    out
+}
+
+/// Whether a stretch meets one of those that are sorted and apart.
+pub(crate) fn meets(sorted: &[Range<usize>], at: &Range<usize>) -> bool {
+    let next = sorted.partition_point(|r| r.start < at.end);
+    sorted.get(next.wrapping_sub(1)).is_some_and(|r| at.start < r.end)
 }
 
 /// Reads the context of a text; `None` when lol_html cannot tell (ambiguous markup, out of memory).
@@ -80,9 +91,9 @@ fn read_into(text: &[u8], offset: usize, depth: usize, out: &mut Context) -> Opt
                 out.inert.push(there.clone());
                 out.shown_raw.push(there);
             }
-            TextType::RawText => match owner.as_deref() {
-                Some(b"style") => out.inert.push(there),
-                Some(b"xmp") => {
+            TextType::RawText => match owner.map(|o| gap.get(o).unwrap_or_default()) {
+                Some(o) if o.eq_ignore_ascii_case(b"style") => out.inert.push(there),
+                Some(o) if o.eq_ignore_ascii_case(b"xmp") => {
                     out.inert.push(there.clone());
                     out.shown_raw.push(there);
                 }
@@ -125,8 +136,8 @@ fn chunks(text: &[u8]) -> Option<Vec<(Range<usize>, TextType)>> {
 }
 
 /// Goes over the markup between two stretches of text, which begins at `offset`: keeps track of links, tells where a line
-/// of text ends. Returns the name of the last start tag.
-fn cross(gap: &[u8], offset: usize, run: &mut Run, runs: &mut Vec<Run>) -> Option<Vec<u8>> {
+/// of text ends. Returns where the name of the last start tag stands.
+fn cross(gap: &[u8], offset: usize, run: &mut Run, runs: &mut Vec<Run>) -> Option<Range<usize>> {
     let mut last = None;
     let mut tag = Tag::default();
     let mut at = 0;
@@ -142,10 +153,10 @@ fn cross(gap: &[u8], offset: usize, run: &mut Run, runs: &mut Vec<Run>) -> Optio
         match rest {
             [b'/', c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start + 1, &mut tag);
-                let name = tag.name(gap).to_ascii_lowercase();
-                if name == b"a" || is_cell(&name) {
+                let name = word(tag.name(gap));
+                if name == LINK || is_cell(name) {
                     line(run, None);
-                } else if !is_inline(&name) {
+                } else if !is_inline(name) {
                     let link = run.link;
                     line(run, link);
                 }
@@ -153,21 +164,21 @@ fn cross(gap: &[u8], offset: usize, run: &mut Run, runs: &mut Vec<Run>) -> Optio
             }
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start, &mut tag);
-                let name = tag.name(gap).to_ascii_lowercase();
-                if name == b"a" {
+                let name = word(tag.name(gap));
+                if name == LINK {
                     let has_target = tag.named(gap, b"href").any(|a| a.value.is_some())
                         || tag.named(gap, b"xlink:href").next().is_some();
                     // An anchor that leads nowhere lends its text no protection, and does not break the line either.
                     if has_target || run.link.is_some() {
                         line(run, has_target.then_some(start + offset));
                     }
-                } else if is_cell(&name) {
+                } else if is_cell(name) {
                     line(run, None);
-                } else if !is_inline(&name) {
+                } else if !is_inline(name) {
                     let link = run.link;
                     line(run, link);
                 }
-                last = Some(name);
+                last = Some(tag.name.clone());
                 at = tag.end;
             }
             [b'!' | b'?' | b'/', ..] => at = start + 1 + comment_end(rest).unwrap_or(rest.len()),
@@ -175,6 +186,24 @@ fn cross(gap: &[u8], offset: usize, run: &mut Run, runs: &mut Vec<Run>) -> Optio
         }
     }
     last
+}
+
+/// A name of up to eight octets in lower case, as a number: comparing those is cheaper than comparing texts. Longer
+/// names, of which none matters, and names with a NUL are 0.
+const fn word(name: &[u8]) -> u64 {
+    let (mut out, mut rest, mut at) = (0, name, 0);
+    if name.len() > 8 {
+        return 0;
+    }
+    while let [first, behind @ ..] = rest {
+        if *first == 0 {
+            return 0;
+        }
+        out |= (first.to_ascii_lowercase() as u64) << at;
+        at += 8;
+        rest = behind;
+    }
+    out
 }
 
 /// Where a comment ends whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
@@ -188,24 +217,12 @@ fn comment_end(rest: &[u8]) -> Option<usize> {
     if body.starts_with(b"->") {
         return Some(5);
     }
-    memchr::memmem::find_iter(body, b"--").find_map(|n| match body.get(n + 2..)? {
-        [b'>', ..] => Some(3 + n + 3),
-        [b'!', b'>', ..] => Some(3 + n + 4),
-        // More hyphens: the last two of them count.
-        [b'-', ..] => {
-            let more = body.get(n + 2..)?.iter().take_while(|b| **b == b'-').count();
-            let tail = body.get(n + 2 + more..)?;
-            let len = if tail.starts_with(b">") {
-                1
-            } else if tail.starts_with(b"!>") {
-                2
-            } else {
-                return None;
-            };
-            Some(3 + n + 2 + more + len)
-        }
-        _ => None,
-    })
+    memchr::memchr_iter(b'>', body)
+        .find(|n| {
+            let before = body.get(..*n).unwrap_or_default();
+            before.strip_suffix(b"!").unwrap_or(before).ends_with(b"--")
+        })
+        .map(|n| 3 + n + 1)
 }
 
 /// Where in the markup that ends a text a tag begins that does not end.
@@ -233,49 +250,53 @@ fn dangling(gap: &[u8]) -> Option<usize> {
     None
 }
 
+const LINK: u64 = word(b"a");
+
 /// Elements at whose edge an open link ends for the text within.
-fn is_cell(name: &[u8]) -> bool {
-    matches!(name, b"td" | b"th" | b"tr" | b"table" | b"caption")
+fn is_cell(name: u64) -> bool {
+    const CELLS: [u64; 5] = [word(b"td"), word(b"th"), word(b"tr"), word(b"table"), word(b"caption")];
+    CELLS.contains(&name)
 }
 
 /// Elements that do not break a line of text.
-fn is_inline(name: &[u8]) -> bool {
-    matches!(
-        name,
-        b"b" | b"i"
-            | b"u"
-            | b"s"
-            | b"em"
-            | b"strong"
-            | b"font"
-            | b"span"
-            | b"small"
-            | b"big"
-            | b"strike"
-            | b"sub"
-            | b"sup"
-            | b"code"
-            | b"tt"
-            | b"mark"
-            | b"wbr"
-            | b"ins"
-            | b"del"
-            | b"abbr"
-            | b"acronym"
-            | b"cite"
-            | b"kbd"
-            | b"samp"
-            | b"var"
-            | b"time"
-            | b"data"
-            | b"bdi"
-            | b"bdo"
-            | b"label"
-            | b"dfn"
-            | b"nobr"
-            | b"o:p"
-            | b"blink"
-    )
+fn is_inline(name: u64) -> bool {
+    const INLINE: [u64; 34] = [
+        word(b"b"),
+        word(b"i"),
+        word(b"u"),
+        word(b"s"),
+        word(b"em"),
+        word(b"strong"),
+        word(b"font"),
+        word(b"span"),
+        word(b"small"),
+        word(b"big"),
+        word(b"strike"),
+        word(b"sub"),
+        word(b"sup"),
+        word(b"code"),
+        word(b"tt"),
+        word(b"mark"),
+        word(b"wbr"),
+        word(b"ins"),
+        word(b"del"),
+        word(b"abbr"),
+        word(b"acronym"),
+        word(b"cite"),
+        word(b"kbd"),
+        word(b"samp"),
+        word(b"var"),
+        word(b"time"),
+        word(b"data"),
+        word(b"bdi"),
+        word(b"bdo"),
+        word(b"label"),
+        word(b"dfn"),
+        word(b"nobr"),
+        word(b"o:p"),
+        word(b"blink"),
+    ];
+    INLINE.contains(&name)
 }
 
 #[cfg(test)]

@@ -9,12 +9,12 @@ const MAX_NAME: usize = 33;
 
 /// Decodes an attribute value.
 pub(crate) fn decode_attribute(value: &str) -> Cow<'_, str> {
-    if !value.contains('&') {
+    if memchr::memchr(b'&', value.as_bytes()).is_none() {
         return Cow::Borrowed(value);
     }
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
-    while let Some(at) = rest.find('&') {
+    while let Some(at) = memchr::memchr(b'&', rest.as_bytes()) {
         out.push_str(rest.get(..at).unwrap_or_default());
         rest = rest.get(at..).unwrap_or_default();
         let used = match reference(rest, true) {
@@ -37,6 +37,10 @@ pub(crate) fn decode_attribute(value: &str) -> Cow<'_, str> {
 /// Reads the reference that `text` begins with: its length in octets and the one or two characters that it stands for.
 pub(crate) fn reference(text: &str, in_attribute: bool) -> Option<(usize, char, Option<char>)> {
     let bytes = text.as_bytes();
+    // Nine in ten of all references in links.
+    if bytes.starts_with(b"&amp;") {
+        return Some((5, '&', None));
+    }
     if bytes.get(1) == Some(&b'#') {
         return numeric(bytes).map(|(n, c)| (n, c, None));
     }

@@ -47,7 +47,7 @@ pub(crate) const MAX_SITES: usize = 20_000;
 pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
     let mut out = Scan::default();
     let mut bases: Vec<Attr> = Vec::new();
-    let mut valueless: Vec<Range<usize>> = Vec::new();
+    let mut valueless = false;
     let mut held: Vec<Action> = Vec::new();
     let mut contested = false;
     let mut scripts: Vec<(Range<usize>, usize)> = Vec::new();
@@ -69,16 +69,16 @@ pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
     out.deferred = !held.is_empty();
     let mut budget = text.len() * OVERLAP;
     for (tag, from) in scripts {
-        out.tangled |= !json_strings(text, &tag, from, &mut budget, &mut out.actions);
+        if !json_strings(text, &tag, from, &mut budget, &mut out.actions) {
+            out.tangled = true;
+            break;
+        }
     }
     word_fields(text, &mut out.actions);
     out.base = bases.first().and_then(|a| a.value.clone());
     // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect.
-    if bases.len() == 1 && has_relative_resource(text) {
-        // A link without a value leads to the base itself.
-        out.actions
-            .extend(valueless.into_iter().map(|whole| Action::Off { whole }));
-    } else {
+    // But a link without a value would lead to the base itself.
+    if bases.len() != 1 || valueless || !has_relative_resource(text) {
         out.actions
             .extend(bases.iter().map(|a| Action::Off { whole: a.whole() }));
     }
@@ -99,19 +99,17 @@ impl Action {
 pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> String {
     let word = |r: &Range<usize>| {
         let raw = text.get(r.clone()).unwrap_or_default();
-        let word: String = raw
-            .iter()
-            .take(40)
-            .filter(|b| b.is_ascii_graphic())
-            .map(|b| b.to_ascii_lowercase() as char)
-            .collect();
-        word
+        let shown = raw.iter().take(40).filter(|b| b.is_ascii_graphic());
+        shown.map(|b| b.to_ascii_lowercase() as char)
     };
-    if name.is_empty() {
-        word(tag)
-    } else {
-        format!("{}[{}]", word(tag), word(name))
+    let mut out = String::with_capacity(16);
+    out.extend(word(tag));
+    if !name.is_empty() {
+        out.push('[');
+        out.extend(word(name));
+        out.push(']');
     }
+    out
 }
 
 /// An attribute value, decoded as browsers decode it.
@@ -141,7 +139,7 @@ fn look(
     t: &Tag,
     actions: &mut Vec<Action>,
     bases: &mut Vec<Attr>,
-    valueless: &mut Vec<Range<usize>>,
+    valueless: &mut bool,
     scripts: &mut Vec<(Range<usize>, usize)>,
 ) {
     let tag = t.name(text);
@@ -161,9 +159,7 @@ fn look(
         }
         let is = |name: &[u8]| raw.eq_ignore_ascii_case(name);
         let Some(value) = a.value.clone() else {
-            if is(b"href") || ends_with(raw, b":href") {
-                valueless.push(a.whole());
-            }
+            *valueless |= is(b"href") || ends_with(raw, b":href");
             continue;
         };
         let ask = |usage| Action::Ask {
@@ -293,7 +289,7 @@ fn ends_with(name: &[u8], tail: &[u8]) -> bool {
 fn has_relative_resource(text: &[u8]) -> bool {
     let mut found = false;
     tag::sweep(text, |t| {
-        if is_frame(t.name(text)) {
+        if t.cut_off || is_frame(t.name(text)) {
             return;
         }
         for name in [&b"src"[..], b"background", b"srcset", b"poster"] {

@@ -78,19 +78,45 @@ const MAX_ATTRS: usize = 4_096;
 pub(crate) fn sweep(text: &[u8], mut see: impl FnMut(&Tag)) -> bool {
     let mut budget = text.len() * OVERLAP + 65_536;
     let mut tag = Tag::default();
+    let mut outer = 0;
     for start in memchr::memchr_iter(b'<', text) {
         if !text.get(start + 1).is_some_and(u8::is_ascii_alphabetic) {
             continue;
         }
         read(text, start, &mut tag);
-        see(&tag);
         let len = tag.end - start;
+        let nested = start < outer;
+        if !nested {
+            outer = tag.end;
+        }
+        shorten(text, nested, &mut tag);
+        see(&tag);
         if len > budget || tag.attrs.len() >= MAX_ATTRS {
             return false;
         }
         budget -= len;
     }
     true
+}
+
+/// Cuts values short where they run into the structure around their tag, which is to stay: the end of a comment, and the
+/// closing quote of the attribute that a nested tag stands in.
+fn shorten(text: &[u8], nested: bool, tag: &mut Tag) {
+    for a in &mut tag.attrs {
+        let Some(value) = &mut a.value else { continue };
+        let raw = text.get(value.clone()).unwrap_or_default();
+        if a.quote == Quote::None && text.get(value.end) == Some(&b'>') {
+            let bare = raw.strip_suffix(b"!").filter(|r| r.ends_with(b"--")).unwrap_or(raw);
+            if bare.ends_with(b"--") {
+                value.end = value.start + bare.len() - 2;
+            }
+        }
+        let raw = text.get(value.clone()).unwrap_or_default();
+        if nested && let Some(n) = memchr::memchr2(b'"', b'\'', raw).filter(|n| *n > 0) {
+            value.end = value.start + n;
+            a.quote = Quote::None;
+        }
+    }
 }
 
 /// Reads the tag at `start` into `tag`.
@@ -152,7 +178,6 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
                     }
                     // No closing quote, so none that belongs to the attribute.
                     None => {
-                        // No closing quote: the attribute must not reach beyond the text.
                         at = text.len();
                         (from..at, Quote::None)
                     }

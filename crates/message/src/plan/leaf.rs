@@ -151,12 +151,11 @@ impl LeafWork<'_, '_> {
         let decoded = decode(coding, &raw);
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
         let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
-        let charset =
-            if class == Class::Text(Lines::Plain) && charset::iso2022_in_place(&decoded.bytes, &labels, self.links) {
-                Charset::Bytes(encoding_rs::UTF_8)
-            } else {
-                charset::read(&decoded.bytes, &labels, class == Class::Html, &mut self.quirks)
-            };
+        let charset = if charset::iso2022_in_place(&decoded.bytes, &labels, class == Class::Html, self.links) {
+            Charset::Bytes(encoding_rs::UTF_8)
+        } else {
+            charset::read(&decoded.bytes, &labels, class == Class::Html, &mut self.quirks)
+        };
         let base = content_base(part);
         match charset {
             Charset::Bytes(encoding) => {
