@@ -501,7 +501,7 @@ pub(crate) fn encode_base64(text: &[u8], like: &[u8]) -> Vec<u8> {
         out.extend_from_slice(newline);
     }
     if !like.ends_with(b"\n") && !like.is_empty() {
-        out.truncate(out.len() - newline.len());
+        out.truncate(out.len().saturating_sub(newline.len()));
     }
     out
 }
@@ -581,6 +581,7 @@ mod tests {
             b"aGVsbG8g\nd29ybGQ=\n"
         );
         assert_eq!(encode_base64(b"hello", b"aGVsbG8="), b"aGVsbG8=");
+        assert_eq!(encode_base64(b"", b"aGVsbG8="), b"");
     }
 
     #[test]

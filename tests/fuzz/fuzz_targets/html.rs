@@ -3,6 +3,7 @@
 #![no_main]
 
 #[path = "../../../crates/message/examples/differential/laws.rs"]
+#[allow(dead_code)]
 mod laws;
 #[path = "../../../crates/message/examples/differential/oracle.rs"]
 mod oracle;

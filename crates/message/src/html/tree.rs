@@ -412,3 +412,52 @@ impl TreeSink for Sink {
         target.integration_point.get()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rebuilt(text: &str) -> Option<String> {
+        let out = rebuild(text.as_bytes(), |tag| {
+            memchr::memmem::find(tag, b"//").is_none() && memchr::memmem::find(tag, b"refresh").is_none()
+        })?;
+        Some(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn unsafe_attributes_are_off_and_the_rest_stays() {
+        let out = rebuilt("<p id=x><a title=t href=//h.example>a &lt; b</a>").unwrap();
+        assert!(out.contains("<p id=\"x\"><a title=\"t\" data-linkgate-off=\""), "{out}");
+        assert!(out.contains(">a &lt; b</a></p>") && !out.contains("//"), "{out}");
+    }
+
+    #[test]
+    fn what_gives_an_attribute_its_meaning_is_off_as_well() {
+        let out = rebuilt("<meta content='0;url=x' http-equiv=refresh>").unwrap();
+        assert!(!out.contains("http-equiv") && !out.contains("refresh"), "{out}");
+    }
+
+    #[test]
+    fn raw_text_comes_out_as_text() {
+        let out = rebuilt("<style><a href=//h.example></style><textarea></textarea>").unwrap();
+        assert!(!out.contains("<a "), "{out}");
+    }
+
+    #[test]
+    fn the_browser_sees_links_that_a_stream_of_tokens_hides() {
+        let text = b"<svg/><style><!--</style><a href=//h.example>";
+        assert!(!every_tag(text, |tag| !tag.starts_with(b"<a")));
+    }
+
+    #[test]
+    fn trees_that_would_take_too_long_are_given_up() {
+        for text in [
+            "<div>".repeat(200_000),
+            "<p><b id=x>".repeat(90_000),
+            "<svg>".to_owned() + &"<g>".repeat(300_000),
+            format!("<a {}>", "x=y ".repeat(10_000)),
+        ] {
+            assert!(rebuilt(&text).is_none(), "{}", &text[..40]);
+        }
+    }
+}
