@@ -189,7 +189,8 @@ impl<'a> Verdicts<'a> {
     }
 
     fn verdict(&mut self, site: &Site<'_>) -> (Verdict, Option<Target>) {
-        if self.base.parse(&site.url).is_some() && self.opener.recognise(&site.url).is_some() {
+        let url = site.url.trim();
+        if self.base.parse(url).is_some() && self.opener.recognise(url).is_some() {
             return (Verdict::Keep(KeepReason::OwnLink.as_str()), None);
         }
         let in_text = matches!(site.usage, Use::HtmlText | Use::PlainText | Use::Folded { .. });

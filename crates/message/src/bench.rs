@@ -77,6 +77,7 @@ pub fn rewrite_html(text: &[u8], judge: &mut dyn Judge, proved: bool) -> Option<
         base: None,
         links: LINKS,
         left: None,
+        mapped: None,
     };
     if !proved {
         return html::unproved(text, &work, judge).map(Edits);

@@ -41,6 +41,7 @@ fn work(links: autolink::Options) -> Work<'static> {
         base: None,
         links,
         left: None,
+        mapped: None,
     }
 }
 

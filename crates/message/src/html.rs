@@ -30,6 +30,23 @@ pub(crate) struct Work<'a> {
     pub(crate) links: autolink::Options,
     /// Why the part stays as it is, if it does.
     pub(crate) left: Option<&'static str>,
+    /// What leads from the text to the bytes as they stand, where it is not the same.
+    pub(crate) mapped: Option<(&'a Mapped, &'a [u8])>,
+}
+
+impl<'a> Work<'a> {
+    /// The bytes behind a stretch of the text, as they stand.
+    fn written<'t>(&self, text: &'t [u8], at: Range<usize>) -> &'t [u8]
+    where
+        'a: 't,
+    {
+        let Some((mapped, raw)) = self.mapped else {
+            return text.get(at).unwrap_or_default();
+        };
+        let pieces = mapped.raw(&at);
+        let whole = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end);
+        whole.and_then(|w| raw.get(w)).unwrap_or_default()
+    }
 }
 
 /// What becomes of a text.
@@ -309,7 +326,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             usage,
             place,
             part: work.part,
-            written: text.get(at).unwrap_or_default(),
+            written: work.written(text, at),
             url,
             base,
             left: work.left,

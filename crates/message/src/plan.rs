@@ -235,10 +235,10 @@ fn plan_nested(
     for (index, part) in map.parts.iter().enumerate() {
         let number = || {
             let own = map.number(index);
-            if prefix.is_empty() {
-                own
-            } else {
-                format!("{prefix}.{own}")
+            match (prefix, own.as_str()) {
+                ("", _) => own,
+                (prefix, "") => prefix.to_owned(),
+                (prefix, own) => format!("{prefix}.{own}"),
             }
         };
         if part.quirks.contains(Quirk::StrayHeaderLine) {

@@ -95,6 +95,8 @@ quirks! {
     MarkupRebuilt = "markup-rebuilt",
     /// Markup that was turned into plain text, because no reading of it could be trusted.
     MarkupFlattened = "markup-flattened",
+    /// Tags in a text that overlap beyond measure.
+    TangledMarkup = "tangled-markup",
     /// A tag or attribute that is cut off at the end of a part.
     CutOffMarkup = "cut-off-markup",
     /// NUL octets in a text.

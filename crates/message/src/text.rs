@@ -36,50 +36,68 @@ pub(crate) fn rewrite(
     quirks: &mut Quirks,
 ) -> Vec<TextEdit> {
     flag(text, work.encoding, quirks);
+    let has_tags = both && memchr::memchr(b'<', text).is_some();
+    if !has_tags && lines == Lines::Plain && !autolink::may_hold_url(text) {
+        return Vec::new();
+    }
+    let view = View::new(text, lines, work.encoding);
     let mut edits = Vec::new();
-    if autolink::may_hold_url(text) || lines != Lines::Plain {
-        let signed = signed_blocks(text);
-        quirks.insert_if(Quirk::SignedLeft, !signed.is_empty());
-        let view = View::new(text, lines, work.encoding);
-        let newline = fold_of(text);
-        for found in autolink::find(view.text(), work.links) {
-            if is_uuencoded(view.text(), &found.at) {
-                continue;
-            }
-            let pieces = view.raw(&found.at);
-            let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
-                continue;
-            };
-            let left = signed
-                .iter()
-                .any(|r| r.start <= whole.start && whole.end <= r.end)
-                .then_some("signed")
-                .or(work.left);
-            let fold = (lines == Lines::Folded).then(|| folds(text, &whole));
-            let site = Site {
-                usage: fold.unwrap_or(Use::PlainText),
-                place: "text".into(),
-                part: work.part,
-                written: text.get(whole.clone()).unwrap_or_default(),
-                url: Cow::Owned(found.url),
-                base: None,
-                left,
-                encoding: work.encoding,
-            };
-            if let Ruling::Replace(with) = judge.rule(&site) {
-                let with = fold.map_or_else(|| with.clone().into_bytes(), |f| folded(newline, f, &with));
-                edits.push(TextEdit { at: whole, with });
-            }
+    if has_tags {
+        let (raw, mapped) = view.work(text);
+        let work = Work {
+            mapped: mapped.map(|m| (m, text)),
+            ..*work
+        };
+        match html::tags_only(raw, &work, judge) {
+            Some(tags) => edits.extend(tags.into_iter().filter_map(|e| {
+                let at = whole(&view.raw(&e.at))?;
+                Some(TextEdit { at, with: e.with })
+            })),
+            None => quirks.insert(Quirk::TangledMarkup),
         }
     }
-    if both && memchr::memchr(b'<', text).is_some() {
+    let tags = edits.len();
+    let signed = signed_blocks(text);
+    quirks.insert_if(Quirk::SignedLeft, !signed.is_empty());
+    let newline = fold_of(text);
+    for found in autolink::find(view.text(), work.links) {
+        if is_uuencoded(view.text(), &found.at) {
+            continue;
+        }
+        let Some(whole) = whole(&view.raw(&found.at)) else {
+            continue;
+        };
         // Where a URL stands within what a tag makes of the text, the tag's edit covers it.
-        let tags = html::tags_only(text, work, judge).unwrap_or_default();
-        edits.retain(|e| !tags.iter().any(|t| e.at.start < t.at.end && t.at.start < e.at.end));
-        edits.extend(tags);
-        edits.sort_by_key(|e| (e.at.start, e.at.end));
+        let covered = |t: &TextEdit| whole.start < t.at.end && t.at.start < whole.end;
+        if edits.get(..tags).unwrap_or_default().iter().any(covered) {
+            continue;
+        }
+        let is_signed = signed.iter().any(|r| r.start <= whole.start && whole.end <= r.end);
+        let fold = (lines == Lines::Folded).then(|| folds(text, &whole));
+        let site = Site {
+            usage: fold.unwrap_or(Use::PlainText),
+            place: "text".into(),
+            part: work.part,
+            written: text.get(whole.clone()).unwrap_or_default(),
+            url: Cow::Owned(found.url),
+            base: None,
+            left: is_signed.then_some("signed").or(work.left),
+            encoding: work.encoding,
+        };
+        if let Ruling::Replace(with) = judge.rule(&site) {
+            let with = fold.map_or_else(|| with.clone().into_bytes(), |f| folded(newline, f, &with));
+            edits.push(TextEdit { at: whole, with });
+        }
     }
-    edits
+    html::settle(edits).unwrap_or_else(|| {
+        quirks.insert(Quirk::TangledMarkup);
+        Vec::new()
+    })
+}
+
+/// From the first of some stretches to the last.
+fn whole(pieces: &[Range<usize>]) -> Option<Range<usize>> {
+    pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end)
 }
 
 /// The text as its readers see it, with the way back.
@@ -103,6 +121,14 @@ impl<'a> View<'a> {
             Lines::Folded => push_folded(&mut mapped, text, encoding),
         }
         Self::Mapped(mapped)
+    }
+
+    /// The octets in which tags are sought, and what leads from them to the text as it stands.
+    fn work<'s>(&'s self, text: &'s [u8]) -> (&'s [u8], Option<&'s Mapped>) {
+        match self {
+            Self::Mapped(m) => (m.text.as_bytes(), Some(m)),
+            Self::Same(_) => (text, None),
+        }
     }
 
     fn text(&self) -> &str {

@@ -75,7 +75,11 @@ pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
         }
     }
     word_fields(text, &mut out.actions);
-    out.base = bases.first().and_then(|a| a.value.clone());
+    // The first one counts, unless it stands in a comment and another does not.
+    let shown = bases
+        .iter()
+        .find(|a| bases.len() > 1 && !in_comment(text, a.name.start));
+    out.base = shown.or(bases.first()).and_then(|a| a.value.clone());
     // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect.
     // But a link without a value would lead to the base itself.
     if bases.len() != 1 || valueless || !has_relative_resource(text) {
@@ -261,6 +265,14 @@ fn is_resource(tag: &[u8]) -> bool {
 /// Elements in or around which parsers disagree about raw text: foreign content, and old rules for select and frames.
 fn is_contested(tag: &[u8]) -> bool {
     is_any(tag, &[b"svg", b"math", b"select", b"frameset", b"template"])
+}
+
+/// Whether a comment is open at an offset, as far as the comment marks before it tell.
+fn in_comment(text: &[u8], at: usize) -> bool {
+    let before = text.get(..at).unwrap_or_default();
+    let open = memchr::memmem::rfind(before, b"<!--");
+    let close = memchr::memmem::rfind(before, b"-->");
+    open.is_some_and(|o| close.is_none_or(|c| c < o + 2))
 }
 
 fn is_refresh(text: &[u8], a: &Attr) -> bool {
@@ -491,6 +503,13 @@ mod tests {
         ] {
             assert_eq!(found(html), [""; 0], "{html}");
         }
+    }
+
+    #[test]
+    fn a_base_in_a_comment_does_not_count_beside_another() {
+        let html = "<!-- <base href=https://old.example/> --><base href=https://new.example/><a href=x>";
+        let base = scan(html.as_bytes(), &[]).base.unwrap();
+        assert_eq!(&html[base], "https://new.example/");
     }
 
     #[test]

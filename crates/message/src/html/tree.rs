@@ -418,7 +418,7 @@ mod tests {
     use super::*;
 
     fn rebuilt(text: &str) -> Option<String> {
-        let out = rebuild(text.as_bytes(), |tag| {
+        let out = rebuild(text.as_bytes(), encoding_rs::UTF_8, |tag| {
             memchr::memmem::find(tag, b"//").is_none() && memchr::memmem::find(tag, b"refresh").is_none()
         })?;
         Some(String::from_utf8(out).unwrap())

@@ -165,6 +165,7 @@ impl LeafWork<'_, '_> {
                     base: base.as_deref(),
                     links: self.links,
                     left,
+                    mapped: None,
                 };
                 let Some(outcome) = self.outcome(class, &decoded.bytes, &work) else {
                     return Ok(());
@@ -178,6 +179,7 @@ impl LeafWork<'_, '_> {
                     base: base.as_deref(),
                     links: self.links,
                     left,
+                    mapped: None,
                 };
                 let Some(outcome) = self.outcome(class, text.as_bytes(), &work) else {
                     return Ok(());
@@ -255,6 +257,7 @@ impl LeafWork<'_, '_> {
                 named_hosts: false,
             },
             left: None,
+            mapped: None,
         };
         let edits = match &mut self.task {
             Task::Rewrite(judge) => text::rewrite(text, Lines::Plain, true, &work, &mut **judge, &mut self.quirks),
@@ -302,7 +305,11 @@ impl LeafWork<'_, '_> {
             Class::Html => html::rewrite(text, work, judge, &mut self.quirks),
             Class::Text(lines) => {
                 let both = self.ambiguous || lines == Lines::Folded || looks_like_html(text);
-                Outcome::Edits(text::rewrite(text, lines, both, work, judge, &mut self.quirks))
+                let edits = text::rewrite(text, lines, both, work, judge, &mut self.quirks);
+                if self.quirks.contains(Quirk::TangledMarkup) {
+                    self.unseen = self.unseen.or(Some(Quirk::TangledMarkup));
+                }
+                Outcome::Edits(edits)
             }
             Class::Other => Outcome::Edits(Vec::new()),
         })
