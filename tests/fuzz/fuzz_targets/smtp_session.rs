@@ -53,7 +53,11 @@ fn talk(input: &[u8], chunk: usize, policy: BareLineEnds) -> (Vec<String>, Vec<u
 
 fuzz_target!(|data: &[u8]| {
     let [how, chunk, rest @ ..] = data else { return };
-    let policy = if how % 2 == 0 { BareLineEnds::Refuse } else { BareLineEnds::Normalise };
+    let policy = if how % 2 == 0 {
+        BareLineEnds::Refuse
+    } else {
+        BareLineEnds::Normalise
+    };
     let (said, content) = talk(rest, usize::from(*chunk), policy);
     let (said_whole, content_whole) = talk(rest, rest.len(), policy);
     assert_eq!(said, said_whole);
