@@ -4,7 +4,9 @@
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
-    let Some((&cut, message)) = data.split_first() else { return };
+    let Some((&cut, message)) = data.split_first() else {
+        return;
+    };
     let whole = message::scan(message);
     let mut scanner = message::Scanner::new();
     for chunk in message.chunks(usize::from(cut).max(1)) {
@@ -16,6 +18,10 @@ fuzz_target!(|data: &[u8]| {
     }
     for index in 0..whole.parts.len() {
         let _ = whole.number(index);
-        assert!(whole.children(index).all(|child| child > index && child < whole.parts.len()));
+        assert!(
+            whole
+                .children(index)
+                .all(|child| child > index && child < whole.parts.len())
+        );
     }
 });

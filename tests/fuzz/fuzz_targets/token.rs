@@ -29,7 +29,10 @@ fuzz_target!(|data: &[u8]| {
     }
     let followed = format!("{}{text}", *TOKEN);
     let opened = KEYS.open(&followed).expect("a sealed token");
-    assert_eq!(opened.target().map(Target::as_str), Some("https://shop.example/offer?id=1#top"));
+    assert_eq!(
+        opened.target().map(Target::as_str),
+        Some("https://shop.example/offer?id=1#top")
+    );
     // Any change of the octets of the token itself.
     if let [at, with, ..] = data {
         let mut bytes = TOKEN.clone().into_bytes();

@@ -41,6 +41,11 @@ fuzz_target!(|input: Input| {
         .collect();
     edits.sort_by_key(|(at, _)| (at.start, at.end));
     if let Some((raw, text)) = edit(coding, &input.raw, &edits) {
-        assert_eq!(lines(&decode(coding, &raw)), lines(&text), "{:?}", String::from_utf8_lossy(&raw));
+        assert_eq!(
+            lines(&decode(coding, &raw)),
+            lines(&text),
+            "{:?}",
+            String::from_utf8_lossy(&raw)
+        );
     }
 });
