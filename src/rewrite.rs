@@ -143,10 +143,33 @@ struct Verdicts<'a> {
     sealer: Sealer<'a>,
     /// The document's base as it was last seen, parsed.
     document_base: Option<(String, Option<Target>)>,
+    /// The link that was wrapped last.
+    last: Option<Last>,
     links: Vec<LinkReport>,
     references: Vec<ReferenceRow>,
     mail_id: &'a str,
     now_s: i64,
+}
+
+/// A wrapped link. Newsletters write the same one twice in a row: around a picture and its caption, for Outlook and for
+/// everyone else. The second time it need not be read, decided on and sealed again.
+struct Last {
+    usage: Use,
+    base: Option<String>,
+    written: Vec<u8>,
+    url: String,
+    target: Target,
+    click_url: String,
+}
+
+impl Last {
+    fn is(&self, site: &Site<'_>) -> bool {
+        self.written == site.written
+            && self.url == site.url
+            && self.usage == site.usage
+            && self.base.as_deref() == site.base
+            && !site.has_legacy_query()
+    }
 }
 
 /// What was decided, before anything is sealed.
@@ -181,6 +204,7 @@ impl<'a> Verdicts<'a> {
             opener: Opener::new(&job.settings.keys, &job.settings.click.base),
             sealer: job.settings.keys.sealer(&claims),
             document_base: None,
+            last: None,
             links: Vec::new(),
             references: Vec::new(),
             mail_id: job.mail_id,
@@ -291,10 +315,18 @@ fn query_encoding<F: Fn(&str) -> Cow<'_, [u8]>>(f: F) -> F {
 
 impl Judge for Verdicts<'_> {
     fn rule(&mut self, site: &Site<'_>) -> Ruling {
-        let (verdict, target) = self.verdict(site);
         let left = site
             .left
             .or(self.sender_bypassed.then_some(KeepReason::BypassSender.as_str()));
+        if left.is_none()
+            && let Some(last) = self.last.take_if(|l| l.is(site))
+        {
+            self.report(site, last.target.as_str(), "wrapped", "policy");
+            let with = last.click_url.clone();
+            self.last = Some(last);
+            return Ruling::Replace(with);
+        }
+        let (verdict, target) = self.verdict(site);
         match verdict {
             Verdict::Ignore => Ruling::Keep,
             Verdict::Keep(reason) => {
@@ -308,7 +340,18 @@ impl Judge for Verdicts<'_> {
                     return Ruling::Keep;
                 }
                 self.report(site, target.as_str(), "wrapped", "policy");
-                Ruling::Replace(self.wrap(site, &target))
+                let click_url = self.wrap(site, &target);
+                if !site.has_legacy_query() {
+                    self.last = Some(Last {
+                        usage: site.usage,
+                        base: site.base.map(str::to_owned),
+                        written: site.written.to_vec(),
+                        url: site.url.clone().into_owned(),
+                        target,
+                        click_url: click_url.clone(),
+                    });
+                }
+                Ruling::Replace(click_url)
             }
             Verdict::Disarm(reason) => {
                 let url = target.as_ref().map_or(&*site.url, Target::as_str);

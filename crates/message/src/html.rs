@@ -1,6 +1,7 @@
 //! Links in HTML: found in every reading, replaced in the bytes as they stand, and the result proved.
 
 pub(crate) mod context;
+pub(crate) mod plain;
 pub(crate) mod reference;
 pub(crate) mod sites;
 pub(crate) mod tag;

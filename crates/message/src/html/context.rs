@@ -8,6 +8,7 @@ use std::ops::Range;
 use lol_html::html_content::TextType;
 use lol_html::{AsciiCompatibleEncoding, HtmlRewriter, MemorySettings, Settings, doc_text};
 
+use super::plain;
 use super::sites::Action;
 use super::tag::{self, Tag};
 use crate::site::Use;
@@ -68,6 +69,14 @@ pub(crate) fn meets(sorted: &[Range<usize>], at: &Range<usize>) -> bool {
 
 /// Reads the context of a text; `None` when lol_html cannot tell (ambiguous markup, out of memory).
 pub(crate) fn read(text: &[u8]) -> Option<Context> {
+    if plain::has_no_context(text) {
+        return Some(Context::default());
+    }
+    read_fully(text)
+}
+
+/// The same, whatever the text is like.
+pub(super) fn read_fully(text: &[u8]) -> Option<Context> {
     let mut out = Context::default();
     read_into(text, 0, 0, &mut out)?;
     Some(out)
@@ -190,7 +199,7 @@ fn cross(gap: &[u8], offset: usize, run: &mut Run, runs: &mut Vec<Run>) -> Optio
 
 /// A name of up to eight octets in lower case, as a number: comparing those is cheaper than comparing texts. Longer
 /// names, of which none matters, and names with a NUL are 0.
-const fn word(name: &[u8]) -> u64 {
+pub(super) const fn word(name: &[u8]) -> u64 {
     let (mut out, mut rest, mut at) = (0, name, 0);
     if name.len() > 8 {
         return 0;
@@ -207,7 +216,7 @@ const fn word(name: &[u8]) -> u64 {
 }
 
 /// Where a comment ends whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
-fn comment_end(rest: &[u8]) -> Option<usize> {
+pub(super) fn comment_end(rest: &[u8]) -> Option<usize> {
     let Some(body) = rest.strip_prefix(b"!--") else {
         return memchr::memchr(b'>', rest).map(|n| n + 1);
     };
@@ -250,7 +259,7 @@ fn dangling(gap: &[u8]) -> Option<usize> {
     None
 }
 
-const LINK: u64 = word(b"a");
+pub(super) const LINK: u64 = word(b"a");
 
 /// Elements at whose edge an open link ends for the text within.
 fn is_cell(name: u64) -> bool {
@@ -259,7 +268,7 @@ fn is_cell(name: u64) -> bool {
 }
 
 /// Elements that do not break a line of text.
-fn is_inline(name: u64) -> bool {
+pub(super) fn is_inline(name: u64) -> bool {
     const INLINE: [u64; 34] = [
         word(b"b"),
         word(b"i"),
@@ -304,7 +313,7 @@ mod tests {
     use super::*;
 
     fn runs(html: &str) -> Vec<String> {
-        let c = read(html.as_bytes()).unwrap();
+        let c = read_fully(html.as_bytes()).unwrap();
         c.runs
             .iter()
             .filter(|r| r.link.is_none())
@@ -328,7 +337,7 @@ mod tests {
     #[test]
     fn raw_text_is_told_apart() {
         let html = "<title>t</title><style>s</style><textarea>u</textarea><xmp>x</xmp><noscript><p>n</p></noscript>";
-        let c = read(html.as_bytes()).unwrap();
+        let c = read_fully(html.as_bytes()).unwrap();
         let text = |r: &[Range<usize>]| r.iter().map(|r| html[r.clone()].to_owned()).collect::<Vec<_>>();
         assert_eq!(text(&c.inert), ["t", "s", "u", "x"]);
         assert_eq!(text(&c.shown_raw), ["x"]);

@@ -1,0 +1,203 @@
+//! Markup in which nothing can differ: no running text holds a URL, no raw text holds a tag, and no element is there about
+//! which parsers disagree. Most newsletters are so; for them the context that lol_html gives would be empty.
+
+use super::context::{LINK, comment_end, is_inline, word};
+use super::is_plain_reference;
+use super::tag::{self, Tag};
+use crate::autolink;
+
+/// Whether the context of a text is certain to be of no use: no run of text in it holds a URL, and no tag of it is text to
+/// anybody. Says no whenever it is not sure.
+pub(crate) fn has_no_context(text: &[u8]) -> bool {
+    read(text).is_some()
+}
+
+fn read(text: &[u8]) -> Option<()> {
+    let mut tag = Tag::default();
+    let mut line = Line::default();
+    let mut at = 0;
+    while let Some(n) = memchr::memchr(b'<', text.get(at..)?) {
+        let start = at + n;
+        line.take(text.get(at..start)?)?;
+        let rest = text.get(start + 1..)?;
+        at = match rest {
+            [b'/', c, ..] if c.is_ascii_alphabetic() => {
+                tag::read(text, start + 1, &mut tag);
+                line.cross(word(tag.name(text)));
+                tag.end
+            }
+            [c, ..] if c.is_ascii_alphabetic() => {
+                tag::read(text, start, &mut tag);
+                let name = word(tag.name(text));
+                line.cross(name);
+                if RAW.contains(&name) {
+                    end_of_raw(text, tag.end, tag.name(text))?
+                } else if CONTESTED.contains(&name) || is_long_contested(tag.name(text)) {
+                    return None;
+                } else {
+                    tag.end
+                }
+            }
+            [b'!', b'[', ..] => return None,
+            [b'!' | b'?' | b'/', ..] => start + 1 + comment_end(rest)?,
+            // Not a tag: text, but what it is joined to would have to be looked at.
+            _ => return None,
+        };
+        if tag.cut_off {
+            return None;
+        }
+    }
+    line.take(text.get(at..)?)
+}
+
+/// Elements whose content is raw text to every parser.
+const RAW: [u64; 3] = [word(b"title"), word(b"style"), word(b"textarea")];
+
+/// Elements whose content parsers read differently, or in which text is not what it is elsewhere.
+const CONTESTED: [u64; 13] = [
+    word(b"script"),
+    word(b"xmp"),
+    word(b"noscript"),
+    word(b"noembed"),
+    word(b"noframes"),
+    word(b"iframe"),
+    word(b"svg"),
+    word(b"math"),
+    word(b"select"),
+    word(b"frameset"),
+    word(b"template"),
+    word(b"listing"),
+    word(b"image"),
+];
+
+/// Names of more than eight letters do not fit into a word.
+fn is_long_contested(name: &[u8]) -> bool {
+    name.len() > 8 && name.eq_ignore_ascii_case(b"plaintext")
+}
+
+/// Behind the raw text that begins at `from`, if it ends and no tag stands in it.
+fn end_of_raw(text: &[u8], from: usize, name: &[u8]) -> Option<usize> {
+    let mut at = from;
+    loop {
+        let start = at + memchr::memchr(b'<', text.get(at..)?)?;
+        let rest = text.get(start + 1..)?;
+        let own = rest
+            .strip_prefix(b"/")
+            .and_then(|r| r.get(..name.len()))
+            .is_some_and(|n| n.eq_ignore_ascii_case(name));
+        match rest {
+            [b'/', ..] if own => return Some(start),
+            [c, ..] if c.is_ascii_alphabetic() => return None,
+            [b'/', ..] => return None,
+            _ => at = start + 1,
+        }
+    }
+}
+
+/// A line of running text, as far as it matters whether a URL runs on over markup.
+#[derive(Default)]
+struct Line {
+    last: Option<u8>,
+}
+
+impl Line {
+    /// Takes in a stretch of text; `None` when it, or what it is joined to, may hold a URL.
+    fn take(&mut self, text: &[u8]) -> Option<()> {
+        let Some(first) = text.first() else { return Some(()) };
+        let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') || b >= 0x80;
+        let joins = self.last.is_some_and(|last| match (last, *first) {
+            (b':' | b'/', b'/') => true,
+            (b'.', first) => part(first),
+            (last, b'.' | b':') => part(last),
+            _ => false,
+        });
+        let odd = memchr::memchr_iter(b'&', text).any(|at| !is_plain_reference(text.get(at + 1..).unwrap_or_default()));
+        if joins || odd || autolink::may_hold_url(text) {
+            return None;
+        }
+        self.last = text.last().copied();
+        Some(())
+    }
+
+    /// A tag of that name: text goes on over it, or not.
+    fn cross(&mut self, name: u64) {
+        if name != LINK && !is_inline(name) {
+            self.last = None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::context;
+    use super::*;
+    use crate::mapped::Mapped;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ordinary_markup_has_no_context() {
+        for html in [
+            "<html><head><title>A title.</title><style><!-- a{b:c} --></style></head><body><p>Text. More &amp; <b>bold:</b> text.</p>",
+            "<!DOCTYPE html><!--[if mso]><table><![endif]--><a href=\"https://x.example/\">Go</a><img src=x alt='a > b'>",
+        ] {
+            assert!(has_no_context(html.as_bytes()), "{html}");
+        }
+    }
+
+    #[test]
+    fn whatever_may_matter_has_one() {
+        for html in [
+            "see https://x.example/",
+            "go to example<b>.com</b>",
+            "http<i>:</i>//x",
+            "https:<b>//x.example</b>",
+            "a<svg>",
+            "<style><a href=x></style>",
+            "<textarea>",
+            "<p title=\"x",
+            "<![CDATA[x]]>",
+            "x &#46; y",
+            "1 < 2",
+            "<plaintext>",
+            "<noscript><p>",
+        ] {
+            assert!(!has_no_context(html.as_bytes()), "{html}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+
+        /// What is skipped by this rule would have come to nothing.
+        #[test]
+        fn no_context_means_nothing_to_do(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "<p>", "</p>", "<b>", "</b>", "<a href=x>", "</a>", "<br>", "<td>", "<title>", "</title>", "<style>", "</style>",
+                "<textarea>", "</textarea>", "<!--", "-->", "<!-- x -->", "text ", "www", ".", "example", ".com", ":", "/", "//",
+                "http", "&amp;", "&nbsp;", "a.b", " ", "\n", "<", ">", "\"", "<p title=\"", "</", "<script>", "<svg>", "é", "<wbr>",
+            ]), 0..20)
+        ) {
+            let html = pieces.concat();
+            let text = html.as_bytes();
+            if !has_no_context(text) {
+                return Ok(());
+            }
+            let context = context::read_fully(text);
+            prop_assert!(context.is_some(), "{}", html);
+            let context = context.unwrap();
+            prop_assert!(context.shown_raw.is_empty() && context.dangling.is_none(), "{}", html);
+            for inert in &context.inert {
+                let raw = &html[inert.clone()];
+                prop_assert!(!raw.as_bytes().windows(2).any(|w| w[0] == b'<' && w[1].is_ascii_alphabetic()), "{}", html);
+            }
+            for run in &context.runs {
+                let mut mapped = Mapped::default();
+                for piece in &run.pieces {
+                    mapped.push_html(text, piece.clone(), encoding_rs::UTF_8);
+                }
+                let options = autolink::Options { bare_domains: true, named_hosts: true };
+                prop_assert!(autolink::find(&mapped.text, options).is_empty(), "{}: {}", html, mapped.text);
+            }
+        }
+    }
+}
