@@ -257,7 +257,7 @@ mod tests {
                     url: "https://a.example/\"".to_owned(),
                     decision: "wrapped",
                     reason: "policy",
-                    place: "a href".to_owned(),
+                    place: "a href".into(),
                     part: "1.2".to_owned(),
                 }],
                 quirks: vec!["bare-lf".to_owned()],

@@ -9,6 +9,7 @@ pub(crate) mod tree;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
+use std::rc::Rc;
 
 use encoding_rs::Encoding;
 
@@ -133,6 +134,14 @@ pub(crate) fn sweeps_clean(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) 
     Pass::new(text, work, judge).sweeps_clean(text)
 }
 
+/// A ruling that is kept and handed out without being copied.
+#[derive(Clone)]
+enum Decided {
+    Keep,
+    Replace(Rc<str>),
+    Disarm,
+}
+
 /// One text, and what was decided about its sites.
 struct Pass<'t, 'j> {
     text: &'t [u8],
@@ -141,7 +150,7 @@ struct Pass<'t, 'j> {
     /// The links put in so far.
     issued: Issued,
     /// Decisions by place and use, so that a second pass over the same text asks nobody twice.
-    rulings: BTreeMap<(usize, usize, u8), Ruling>,
+    rulings: BTreeMap<(usize, usize, u8), Decided>,
     /// Something that leads somewhere in one reading is text on screen in another.
     in_text: bool,
 }
@@ -186,25 +195,25 @@ impl<'t, 'j> Pass<'t, 'j> {
                 } => {
                     let place = sites::place(text, tag, name);
                     let url = sites::value(text, value, *usage, work.encoding);
-                    let site = self.site(*usage, place.into(), value.clone(), url, base);
+                    let site = self.site(*usage, place, value.clone(), url, base);
                     let ruling = self.rule(value, *usage, &site);
                     if *usage == Use::Link {
-                        let gone = ruling == Ruling::Disarm;
+                        let gone = matches!(ruling, Decided::Disarm);
                         dead.entry(tag.start.saturating_sub(1))
                             .and_modify(|d| *d &= gone)
                             .or_insert(gone);
                     }
                     match ruling {
-                        Ruling::Keep => {}
-                        Ruling::Replace(with) => edits.push(TextEdit {
+                        Decided::Keep => {}
+                        Decided::Replace(with) => edits.push(TextEdit {
                             at: value.clone(),
-                            with: with.into_bytes(),
+                            with: with.as_bytes().to_vec(),
                         }),
-                        Ruling::Disarm if name.is_empty() => edits.push(TextEdit {
+                        Decided::Disarm if name.is_empty() => edits.push(TextEdit {
                             at: value.clone(),
                             with: Vec::new(),
                         }),
-                        Ruling::Disarm => edits.push(off(text, whole)),
+                        Decided::Disarm => edits.push(off(text, whole)),
                     }
                 }
                 Action::Off { whole } => edits.push(off(text, whole)),
@@ -269,7 +278,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                     return false;
                 }
                 let site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
-                if let Ruling::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
+                if let Decided::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
                     for p in pieces {
                         edits.push(TextEdit {
                             at: p.start..p.start,
@@ -299,10 +308,10 @@ impl<'t, 'j> Pass<'t, 'j> {
                     return false;
                 }
                 let site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);
-                if let Ruling::Replace(with) = self.rule(&whole, Use::PlainText, &site) {
+                if let Decided::Replace(with) = self.rule(&whole, Use::PlainText, &site) {
                     edits.push(TextEdit {
                         at: whole,
-                        with: with.into_bytes(),
+                        with: with.as_bytes().to_vec(),
                     });
                 }
             }
@@ -335,17 +344,24 @@ impl<'t, 'j> Pass<'t, 'j> {
         }
     }
 
-    fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> Ruling {
+    fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> Decided {
         let key = (at.start, at.end, usage.form());
-        if let Some(r) = self.rulings.get(&key) {
+        // Sites come in order the first time: then there is nothing to look up.
+        let later = self.rulings.last_key_value().is_none_or(|(last, _)| *last < key);
+        if !later && let Some(r) = self.rulings.get(&key) {
             return r.clone();
         }
-        let ruling = self.judge.rule(site);
-        if let Ruling::Replace(with) = &ruling {
-            self.issued.insert(with);
-        }
-        self.rulings.insert(key, ruling.clone());
-        ruling
+        let decided = match self.judge.rule(site) {
+            Ruling::Keep => Decided::Keep,
+            Ruling::Disarm => Decided::Disarm,
+            Ruling::Replace(with) => {
+                let with: Rc<str> = with.into();
+                self.issued.insert(&with);
+                Decided::Replace(with)
+            }
+        };
+        self.rulings.insert(key, decided.clone());
+        decided
     }
 
     /// Whether nobody can get from `out` to a place that is not safe: no reading of any tag shows one, or at least no
@@ -381,7 +397,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 }
                 let site = Site {
                     usage: *usage,
-                    place: sites::place(out, tag, name).into(),
+                    place: sites::place(out, tag, name),
                     part: work.part,
                     written,
                     url: sites::value(out, value, *usage, work.encoding),
@@ -404,19 +420,20 @@ impl<'t, 'j> Pass<'t, 'j> {
 /// Links that were put in. Each ends in its seal, so a few last octets tell nearly all of them apart: those are hashed,
 /// not the hundreds before them.
 #[derive(Default)]
-struct Issued(HashMap<u128, Vec<String>>);
+struct Issued(HashMap<u128, Rc<str>>, Vec<Rc<str>>);
 
 impl Issued {
-    fn insert(&mut self, link: &str) {
-        let same_end = self.0.entry(Self::end(link.as_bytes())).or_default();
-        if !same_end.iter().any(|l| l == link) {
-            same_end.push(link.to_owned());
+    fn insert(&mut self, link: &Rc<str>) {
+        if let Some(other) = self.0.insert(Self::end(link.as_bytes()), link.clone())
+            && other != *link
+        {
+            self.1.push(other);
         }
     }
 
     fn contains(&self, written: &[u8]) -> bool {
-        let same_end = self.0.get(&Self::end(written));
-        same_end.is_some_and(|links| links.iter().any(|l| l.as_bytes() == written))
+        let is = |link: &Rc<str>| link.as_bytes() == written;
+        self.0.get(&Self::end(written)).is_some_and(is) || self.1.iter().any(is)
     }
 
     fn end(link: &[u8]) -> u128 {

@@ -100,7 +100,10 @@ impl Action {
 }
 
 /// Where a site stands, in words: `a[href]`.
-pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> String {
+pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> Cow<'static, str> {
+    if text.get(tag.clone()) == Some(b"a") && text.get(name.clone()) == Some(b"href") {
+        return Cow::Borrowed("a[href]");
+    }
     let word = |r: &Range<usize>| {
         let raw = text.get(r.clone()).unwrap_or_default();
         let shown = raw.iter().take(40).filter(|b| b.is_ascii_graphic());
@@ -113,7 +116,7 @@ pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> Str
         out.extend(word(name));
         out.push(']');
     }
-    out
+    Cow::Owned(out)
 }
 
 /// An attribute value, decoded as browsers decode it.
