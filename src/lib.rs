@@ -2,6 +2,11 @@
 //!
 //! The binary is a thin shell around this library, so that tests and benches run the very code that `serve` runs.
 
+/// A message is taken apart into many small pieces, and put together again: the C library's allocator took an eighth of
+/// the time that costs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 mod check;
 pub mod cli;
 pub mod click;
