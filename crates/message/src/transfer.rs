@@ -333,9 +333,19 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
     };
     for e in edits {
         let mut at = decoded.raw_span(&e.at);
-        // A stray `=` before the edit would take its first octets for an escape: write it as one.
-        let stray = at.start > carried.map_or(0, |(end, _)| end)
-            && at.start.checked_sub(1).and_then(|n| raw.get(n)) == Some(&b'=');
+        // A stray `=` before the edit would take its first octets for an escape: write it as one. At the very end of a
+        // text it stands for nothing, and goes.
+        let floor = carried.map_or(0, |(end, _)| end);
+        let before =
+            e.at.start
+                .checked_sub(1)
+                .map(|n| (decoded.bytes.get(n), decoded.raw_span(&(n..n + 1)).end));
+        let follows_equals = |start: usize| start > floor && raw.get(start - 1) == Some(&b'=');
+        let is_written = |start: usize| before == Some((Some(&b'='), start));
+        if follows_equals(at.start) && !is_written(at.start) && at.start == raw.len() {
+            at.start -= 1;
+        }
+        let stray = follows_equals(at.start) && is_written(at.start);
         at.start -= usize::from(stray);
         // From the last edit on at the most, or else every edit of one long line would go back to its start.
         let floor = carried.map_or(0, |(end, _)| end.min(at.start));
@@ -346,7 +356,6 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
             _ => at.start - line,
         };
         let mut with = Vec::with_capacity(e.with.len() + e.with.len() / 16 + 8);
-        let floor = carried.map_or(0, |(end, _)| end);
         if column >= QP_LINE && at.start > floor {
             // The line is full to the last column: its last character moves on, to make room for the soft break.
             let escape = at
@@ -582,6 +591,27 @@ mod tests {
         );
         assert_eq!(encode_base64(b"hello", b"aGVsbG8="), b"aGVsbG8=");
         assert_eq!(encode_base64(b"", b"aGVsbG8="), b"");
+    }
+
+    #[test]
+    fn an_equals_sign_at_the_end_stands_for_nothing() {
+        for raw in ["a=", "a==", "=", "a=\r\n="] {
+            let d = decode(Coding::QuotedPrintable, raw.as_bytes());
+            for with in ["", "3D", "x"] {
+                let e = [TextEdit {
+                    at: d.bytes.len()..d.bytes.len(),
+                    with: with.into(),
+                }];
+                let changes = encode_edits(Coding::QuotedPrintable, raw.as_bytes(), &d, &e).unwrap();
+                let out = apply(raw.as_bytes(), &changes);
+                let text = [&d.bytes, with.as_bytes()].concat();
+                assert_eq!(
+                    decode(Coding::QuotedPrintable, &out).bytes.as_ref(),
+                    text,
+                    "{raw:?} {with:?}"
+                );
+            }
+        }
     }
 
     #[test]
