@@ -346,7 +346,19 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
             at.start -= 1;
         }
         let stray = follows_equals(at.start) && is_written(at.start);
-        at.start -= usize::from(stray);
+        // The same with one character between that could be the first digit of an escape.
+        let digit = raw
+            .get(at.start.wrapping_sub(1))
+            .copied()
+            .filter(|b| !stray && hex(*b).is_some());
+        let digit = digit.filter(|_| {
+            let n = e.at.start.checked_sub(2);
+            n.is_some_and(|n| {
+                decoded.bytes.get(n) == Some(&b'=')
+                    && decoded.raw_span(&(n..n + 1)) == (at.start.wrapping_sub(2)..at.start - 1)
+            }) && at.start >= floor + 2
+        });
+        at.start -= usize::from(stray) + 2 * usize::from(digit.is_some());
         // From the last edit on at the most, or else every edit of one long line would go back to its start.
         let floor = carried.map_or(0, |(end, _)| end.min(at.start));
         let line =
@@ -379,8 +391,11 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
             column += kept.len();
             at.start = moved.start;
         }
-        if stray {
+        if stray || digit.is_some() {
             write_qp(&mut with, &mut column, b'=', newline);
+        }
+        if let Some(digit) = digit {
+            write_qp(&mut with, &mut column, digit, newline);
         }
         write_qp_text(&mut with, &mut column, &e.with, newline);
         // What is left of the raw line must fit behind, its own soft break included.
@@ -612,6 +627,16 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn a_stray_equals_sign_takes_no_digits_from_both_sides_of_an_edit() {
+        let raw = b"=5xx5 =yy41";
+        let d = decode(Coding::QuotedPrintable, raw);
+        let gone = |at| TextEdit { at, with: Vec::new() };
+        let changes = encode_edits(Coding::QuotedPrintable, raw, &d, &[gone(2..4), gone(7..9)]).unwrap();
+        let out = apply(raw, &changes);
+        assert_eq!(decode(Coding::QuotedPrintable, &out).bytes.as_ref(), b"=55 =41");
     }
 
     #[test]
