@@ -281,13 +281,40 @@ pub(crate) fn encode_edits(
     }
     match coding {
         Coding::Identity => lines_fit(raw, edits).then(|| edits.to_vec()),
-        Coding::QuotedPrintable => Some(splice_qp(raw, decoded, edits)),
+        Coding::QuotedPrintable => {
+            let changes = splice_qp(raw, decoded, edits);
+            if decoded.doubtful || is_odd(raw) {
+                // Escapes that are none stand around the edits: what comes out must read as what was proved.
+                let text = apply(&decoded.bytes, edits);
+                if decode_qp(&apply(raw, &changes)).bytes != text {
+                    let newline: &[u8] = if memchr::memmem::find(raw, b"\r\n").is_some() {
+                        b"\r\n"
+                    } else {
+                        b"\n"
+                    };
+                    let at = 0..raw.len();
+                    return Some(vec![TextEdit {
+                        at,
+                        with: encode_qp(&text, newline),
+                    }]);
+                }
+            }
+            Some(changes)
+        }
         // What followed in clear goes: behind new base64 without padding, programs would take it for more of the same.
         Coding::Base64 => Some(vec![TextEdit {
             at: 0..raw.len(),
             with: encode_base64(&apply(&decoded.bytes, edits), raw),
         }]),
     }
+}
+
+/// Whether an `=` ends a text, or is parted from its line end by blanks.
+fn is_odd(raw: &[u8]) -> bool {
+    raw.ends_with(b"=")
+        || [&b"= "[..], b"=\t"]
+            .iter()
+            .any(|odd| memchr::memmem::find(raw, odd).is_some())
 }
 
 /// Applies sorted edits to a text.
