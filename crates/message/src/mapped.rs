@@ -72,17 +72,7 @@ impl Mapped {
     }
 
     fn plain(&mut self, ascii: &[u8], raw: usize) {
-        let text = self.text.len() as u32;
-        match self.segs.last_mut() {
-            Some(s) if !s.unit && s.raw + s.raw_len == raw as u32 => s.raw_len += ascii.len() as u32,
-            _ => self.segs.push(Seg {
-                text,
-                raw: raw as u32,
-                raw_len: ascii.len() as u32,
-                unit: false,
-            }),
-        }
-        self.text.push_str(std::str::from_utf8(ascii).unwrap_or_default());
+        self.plain_utf8(std::str::from_utf8(ascii).unwrap_or_default(), raw);
     }
 
     fn unit(&mut self, raw: usize, raw_len: usize) {

@@ -3,9 +3,9 @@
 use std::io;
 
 use crate::quirk::{Quirk, Quirks};
-use crate::scan::{Kind, PartMap};
+use crate::scan::{Kind, Part, PartMap};
 use crate::source::Source;
-use crate::transfer::decode;
+use crate::transfer::{Coding, decode};
 
 /// Octets of a signature part that are looked at.
 const SIGNATURE_HEAD: u64 = 16 << 10;
@@ -83,17 +83,7 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
     if doubtful || signature.kind != Kind::Leaf || !signature.quirks.is_empty() || named != protocol {
         return Ok(false);
     }
-    let end = signature.body.end.min(signature.body.start + SIGNATURE_HEAD);
-    let raw = source.read(signature.body.start..end)?;
-    let body = decode(
-        signature
-            .codings
-            .first()
-            .copied()
-            .unwrap_or(crate::transfer::Coding::Identity),
-        &raw,
-    )
-    .bytes;
+    let body = head(signature, source)?;
     Ok(match protocol.as_str() {
         "application/pgp-signature" => memchr::memmem::find(&body, b"-----BEGIN PGP SIGNATURE-----").is_some(),
         "application/pkcs7-signature" => {
@@ -120,16 +110,14 @@ fn is_encrypted(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<
     if !is(version, "application/pgp-encrypted") || !is(message, "application/octet-stream") {
         return Ok(false);
     }
-    let end = message.body.end.min(message.body.start + SIGNATURE_HEAD);
-    let raw = source.read(message.body.start..end)?;
-    let body = decode(
-        message
-            .codings
-            .first()
-            .copied()
-            .unwrap_or(crate::transfer::Coding::Identity),
-        &raw,
-    )
-    .bytes;
+    let body = head(message, source)?;
     Ok(memchr::memmem::find(&body, b"-----BEGIN PGP MESSAGE-----").is_some())
+}
+
+/// The start of a part's body, decoded.
+fn head(part: &Part, source: &dyn Source) -> io::Result<Vec<u8>> {
+    let end = part.body.end.min(part.body.start + SIGNATURE_HEAD);
+    let raw = source.read(part.body.start..end)?;
+    let coding = part.codings.first().copied().unwrap_or(Coding::Identity);
+    Ok(decode(coding, &raw).bytes.into_owned())
 }
