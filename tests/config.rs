@@ -111,7 +111,7 @@ fn values_reach_the_settings_in_their_units() {
     let text = fs::read_to_string(&fixtures("good")[0]).unwrap().replace(
         "direction  = \"inbound\"",
         "max_message_mib = 3\nbare_line_ends = \"normalise\"\non_error = \"pass\"",
-    ) + "[rewriting]\nambiguous = \"refuse\"\nbare_domains = false\n\
+    ) + "[rewriting]\nambiguous = \"refuse\"\nbare_domains = false\namp = \"strip\"\nmarkup_files = \"named\"\n\
            [limits]\nspool_memory_kib = 64\ndrain_s = 7\nspool_dir = \"/\"\n";
     let settings = Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap();
     let listener = &settings.listeners[0];
@@ -120,6 +120,8 @@ fn values_reach_the_settings_in_their_units() {
     assert_eq!(listener.on_error, OnError::Pass);
     assert_eq!(settings.rewriting.ambiguous, message::Ambiguous::Refuse);
     assert!(!settings.rewriting.bare_domains);
+    assert_eq!(settings.rewriting.amp, message::Amp::Strip);
+    assert_eq!(settings.rewriting.markup_files, message::MarkupFiles::Named);
     assert_eq!(settings.limits.spool_memory, 64 << 10);
     assert_eq!(settings.limits.drain, Duration::from_secs(7));
     assert_eq!(settings.limits.spool_dir, Path::new("/"));

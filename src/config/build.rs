@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use link::{ClickBase, Policy, Rewrite, SenderRules, Style, UrlRules};
-use message::Ambiguous;
+use message::{Ambiguous, Amp, MarkupFiles};
 use toml::Spanned;
 use toml::de::DeTable;
 
@@ -271,9 +271,21 @@ fn rewriting<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<message::Options> {
         ],
     );
     let bare_domains = w.flag(&s, "bare_domains");
+    let amp = w.choice(&s, "amp", &[("rewrite", Amp::Rewrite), ("strip", Amp::Strip)]);
+    let markup_files = w.choice(
+        &s,
+        "markup_files",
+        &[
+            ("leave", MarkupFiles::Leave),
+            ("typed", MarkupFiles::Typed),
+            ("named", MarkupFiles::Named),
+        ],
+    );
     Some(message::Options {
         ambiguous: ambiguous?,
         bare_domains: bare_domains?,
+        amp: amp?,
+        markup_files: markup_files?,
     })
 }
 

@@ -128,6 +128,13 @@ pub const KEYS: &[Key] = &[
         Word("normalise"),
     ),
     key("rewriting", "bare_domains", Flag, Switch(true)),
+    key("rewriting", "amp", Choice(&["rewrite", "strip"]), Word("rewrite")),
+    key(
+        "rewriting",
+        "markup_files",
+        Choice(&["leave", "typed", "named"]),
+        Word("typed"),
+    ),
     key(
         "log",
         "level",

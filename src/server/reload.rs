@@ -85,8 +85,7 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     if old.limits != new.limits {
         changed.push("limits".to_owned());
     }
-    let rewriting = |s: &Settings| (s.rewriting.ambiguous, s.rewriting.bare_domains);
-    if rewriting(old) != rewriting(new) {
+    if old.rewriting != new.rewriting {
         changed.push("rewriting".to_owned());
     }
     let mut domains: BTreeMap<&str, _> = old.domains.iter().map(|(name, p)| (name, (Some(p), None))).collect();

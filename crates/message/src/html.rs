@@ -78,7 +78,7 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
     quirks.insert_if(Quirk::AmbiguousMarkup, context.is_none());
     let mut pass = Pass::new(text, work, judge);
     if let Some(context) = &context
-        && let Some((edits, scan)) = pass.edits(Some(context))
+        && let Some((edits, scan)) = pass.edits(Reading::Sure(context))
     {
         quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
         quirks.insert_if(Quirk::AmbiguousMarkup, pass.in_text);
@@ -92,10 +92,10 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
     }
     // Either parsers disagree about this text, or tags overlap: now every reading counts, visible or not.
     quirks.insert(Quirk::AmbiguousMarkup);
-    if let Some((edits, _)) = pass.edits(None) {
+    if let Some((edits, _)) = pass.edits(Reading::Every) {
         let out = apply(text, &edits);
         if pass.sweeps_clean(&out) {
-            return Outcome::Edits(edits);
+            return Outcome::Edits(pass.with_text_links(&out).unwrap_or(edits));
         }
         if let Some(rebuilt) = tree::rebuild(&out, work.encoding, |tag| pass.tag_is_safe(tag))
             && pass.sweeps_clean(&rebuilt)
@@ -112,26 +112,37 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
 pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) {
     let context = context::read(text);
     let mut pass = Pass::new(text, work, judge);
-    pass.edits(context.as_ref());
+    pass.edits(context.as_ref().map_or(Reading::Every, Reading::Sure));
 }
 
 /// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
 pub(crate) fn unproved(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
     let context = context::read(text)?;
     Pass::new(text, work, judge)
-        .edits(Some(&context))
+        .edits(Reading::Sure(&context))
         .map(|(edits, _)| edits)
 }
 
 /// Edits that make the tags of a text safe which is no HTML to most programs, but may be to some.
 pub(crate) fn tags_only(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
     let mut pass = Pass::new(text, work, judge);
-    pass.edits(None).map(|(edits, _)| edits)
+    pass.edits(Reading::Every).map(|(edits, _)| edits)
 }
 
 /// Whether no tag in any reading of a text leads to a place that is not safe.
 pub(crate) fn sweeps_clean(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> bool {
     Pass::new(text, work, judge).sweeps_clean(text)
+}
+
+/// What is known of the context in which the tags of a text stand.
+#[derive(Clone, Copy)]
+enum Reading<'c> {
+    /// All parsers agree on it.
+    Sure(&'c Context),
+    /// It may be so: tags count wherever they stand, and links for URLs in the text are put in where it says so.
+    Guess(&'c Context),
+    /// Nothing: tags count wherever they stand.
+    Every,
 }
 
 /// A ruling that is kept and handed out without being copied.
@@ -167,11 +178,29 @@ impl<'t, 'j> Pass<'t, 'j> {
         }
     }
 
-    /// The edits that make every site safe; tags in raw text that is text to every browser are left, given a context.
+    /// The edits for a text that parsers read differently, with links for URLs in what one of them takes for running
+    /// text. `None` unless a browser then still sees the text that it sees of `out`, the result without those links.
+    fn with_text_links(&mut self, out: &[u8]) -> Option<Vec<TextEdit>> {
+        if !autolink::may_hold_url(out) {
+            return None;
+        }
+        let mut context = context::guess(self.text)?;
+        // There a URL would have to give way, which a reader sees.
+        context.shown_raw.clear();
+        let (edits, _) = self.edits(Reading::Guess(&context))?;
+        let linked = apply(self.text, &edits);
+        (linked.len() > out.len() && self.sweeps_clean(&linked) && tree::words(&linked)? == tree::words(out)?)
+            .then_some(edits)
+    }
+
+    /// The edits that make every site safe; tags in raw text that is text to every browser are left where that is sure.
     /// `None` when edits would overlap.
-    fn edits(&mut self, context: Option<&Context>) -> Option<(Vec<TextEdit>, Scan)> {
+    fn edits(&mut self, reading: Reading<'_>) -> Option<(Vec<TextEdit>, Scan)> {
         let (text, work) = (self.text, self.work);
-        let inert = context.map(|c| c.inert.as_slice()).unwrap_or_default();
+        let inert = match reading {
+            Reading::Sure(context) => context.inert.as_slice(),
+            Reading::Guess(_) | Reading::Every => &[],
+        };
         let scan = sites::scan(text, inert);
         if scan.tangled {
             return None;
@@ -219,11 +248,13 @@ impl<'t, 'j> Pass<'t, 'j> {
                 Action::Off { whole } => edits.push(off(text, whole)),
             }
         }
-        if let Some(context) = context {
+        if let Reading::Sure(context) | Reading::Guess(context) = reading
+            && !self.text_edits(context, &dead, base, &mut edits)
+        {
+            return None;
+        }
+        if let Reading::Sure(context) = reading {
             self.in_text |= context.holds_text(&scan.actions, text.len());
-            if !self.text_edits(context, &dead, base, &mut edits) {
-                return None;
-            }
             if let Some(from) = context.dangling {
                 edits.retain(|e| e.at.start < from || e.at.is_empty() && e.at.start == from);
                 edits.push(TextEdit {

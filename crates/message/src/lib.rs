@@ -23,7 +23,7 @@ mod text;
 mod transfer;
 
 pub use patch::{Change, Overlap, Patch, Segment};
-pub use plan::{Ambiguous, Options, PlanError, Planned, plan, plan_restore, scan_source};
+pub use plan::{Ambiguous, Amp, MarkupFiles, Options, PlanError, Planned, plan, plan_restore, scan_source};
 pub use quirk::{Quirk, Quirks};
 pub use restore::{Original, Originals};
 pub use scan::{Kind, MAX_DEPTH, MAX_HEADER, MAX_PARTS, Part, PartMap, Scanner, scan};

@@ -19,12 +19,16 @@ use crate::site::{Judge, Ruling, Site};
 use crate::source::Source;
 
 /// How messages are worked on.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Whether domain names without a scheme or `www.` are taken for links in text.
     pub bare_domains: bool,
     /// What becomes of a message that can be read in several ways.
     pub ambiguous: Ambiguous,
+    /// What becomes of AMP parts.
+    pub amp: Amp,
+    /// Which files that hold HTML or SVG are worked on.
+    pub markup_files: MarkupFiles,
 }
 
 impl Default for Options {
@@ -32,8 +36,33 @@ impl Default for Options {
         Self {
             bare_domains: true,
             ambiguous: Ambiguous::Normalise,
+            amp: Amp::Rewrite,
+            markup_files: MarkupFiles::Typed,
         }
     }
+}
+
+/// What becomes of AMP parts (text/x-amp-html). Programs show them only under an intact DKIM signature, which does not
+/// survive a rewritten link; then they show the HTML part beside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Amp {
+    /// Their links are made safe like those of HTML.
+    #[default]
+    Rewrite,
+    /// They are taken out, where another part says the same.
+    Strip,
+}
+
+/// Which files (Content-Disposition: attachment) that hold HTML or SVG are worked on. Others are flagged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MarkupFiles {
+    /// None.
+    Leave,
+    /// Those that their media type names so: some programs show them with the text.
+    #[default]
+    Typed,
+    /// Those that only their file name names so, as well.
+    Named,
 }
 
 /// What becomes of a message that can be read in several ways.
@@ -123,6 +152,8 @@ pub fn plan(source: &dyn Source, options: &Options, judge: &mut dyn Judge) -> Re
 pub fn plan_restore(source: &dyn Source, originals: &mut dyn Originals) -> Result<Planned, PlanError> {
     let options = Options {
         ambiguous: Ambiguous::Pass,
+        // Whatever was worked on then.
+        markup_files: MarkupFiles::Named,
         ..Options::default()
     };
     plan_nested(source, &options, Task::Restore(originals), "", 0)
@@ -220,7 +251,8 @@ fn plan_nested(
             bare_domains: options.bare_domains,
             named_hosts: true,
         },
-        normalise: options.ambiguous == Ambiguous::Normalise,
+        options,
+        sound: !ambiguous,
         // A piece of a message may be anything.
         ambiguous: ambiguous
             || map
@@ -231,6 +263,7 @@ fn plan_nested(
         quirks: Quirks::default(),
         changes: Vec::new(),
         unseen: None,
+        lost: None,
     };
     for (index, part) in map.parts.iter().enumerate() {
         let number = || {
@@ -272,12 +305,13 @@ fn plan_nested(
         }
     }
     out.quirks.merge(work.quirks);
-    let unseen = work.unseen;
+    let (unseen, lost) = (work.unseen, work.lost);
     match Patch::new(work.changes) {
         Ok(patch) => out.patch = patch,
         // Two readings of a header want the same bytes: there is no telling what would be left.
         Err(Overlap { .. }) => out.refused = Some(Quirk::OddHeaderField),
     }
+    out.refused = out.refused.or(lost);
     if options.ambiguous != Ambiguous::Pass {
         out.refused = out.refused.or(unseen);
     }
@@ -292,4 +326,91 @@ fn message_id(map: &PartMap) -> Option<String> {
     let text = crate::header::lossy(raw.trim_ascii()).into_owned();
     let inner = text.trim_start_matches('<').trim_end_matches('>');
     Some(inner.chars().filter(|c| !c.is_control()).take(998).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Puts a letter in place of every link.
+    struct Letters;
+
+    impl Judge for Letters {
+        fn rule(&mut self, site: &Site<'_>) -> Ruling {
+            if site.left.is_some() {
+                Ruling::Keep
+            } else {
+                Ruling::Replace("L".to_owned())
+            }
+        }
+
+        fn is_safe(&mut self, site: &Site<'_>) -> bool {
+            site.written == b"L"
+        }
+    }
+
+    fn rewritten(mail: &str, options: Options) -> String {
+        let planned = plan(&mail.as_bytes(), &options, &mut Letters).unwrap();
+        assert_eq!(planned.refused, None);
+        String::from_utf8(planned.patch.apply(mail.as_bytes())).unwrap()
+    }
+
+    fn strip() -> Options {
+        Options {
+            amp: Amp::Strip,
+            ..Options::default()
+        }
+    }
+
+    fn alternatives(parts: &[&str]) -> String {
+        let part = |t: &&str| format!("--b\r\nContent-Type: text/{t}\r\n\r\n<p>{t}\r\n");
+        let parts: String = parts.iter().map(part).collect();
+        format!("MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n{parts}--b--\r\n")
+    }
+
+    #[test]
+    fn amp_parts_are_taken_out_where_others_stand_beside() {
+        for (with, without) in [
+            (&["x-amp-html", "html"][..], &["html"][..]),
+            (&["plain", "x-amp-html", "html"], &["plain", "html"]),
+            (&["plain", "html", "x-amp-html"], &["plain", "html"]),
+            (&["x-amp-html"], &["x-amp-html"]),
+        ] {
+            assert_eq!(rewritten(&alternatives(with), strip()), alternatives(without));
+        }
+        let kept = alternatives(&["x-amp-html", "html"]);
+        assert_eq!(rewritten(&kept, Options::default()), kept);
+    }
+
+    #[test]
+    fn an_amp_part_alone_is_made_safe() {
+        let mail = "Content-Type: text/x-amp-html\r\n\r\n<a href=\"http://a.example\">x</a>\r\n";
+        assert!(rewritten(mail, strip()).ends_with("<a href=\"L\">x</a>\r\n"));
+    }
+
+    #[test]
+    fn files_of_markup_are_worked_on_as_far_as_wanted() {
+        for (kind, named, typed) in [
+            ("text/html", true, true),
+            ("image/svg+xml", true, true),
+            ("application/octet-stream", true, false),
+        ] {
+            let mail = format!(
+                "Content-Type: {kind}; name=a.html\r\nContent-Disposition: attachment\r\n\r\n<a href=http://a.example>x</a>\r\n"
+            );
+            for (markup_files, wanted) in [
+                (MarkupFiles::Leave, false),
+                (MarkupFiles::Typed, typed),
+                (MarkupFiles::Named, named),
+            ] {
+                let options = Options {
+                    markup_files,
+                    ..Options::default()
+                };
+                let out = rewritten(&mail, options);
+                assert_eq!(out.ends_with("<a href=L>x</a>\r\n"), wanted, "{kind} {markup_files:?}");
+                assert_eq!(out == mail, !wanted, "{kind} {markup_files:?}");
+            }
+        }
+    }
 }

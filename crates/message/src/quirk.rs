@@ -59,6 +59,8 @@ quirks! {
     HeaderTooLarge = "header-too-large",
     /// A text part larger than is looked into.
     TextTooLarge = "text-too-large",
+    /// More links in a text than anybody would list; nobody follows them one by one.
+    TooManyLinks = "too-many-links",
     /// Base64 or quoted-printable that decoders disagree about.
     DoubtfulEncoding = "doubtful-encoding",
     /// More than one charset may be meant.
@@ -83,6 +85,8 @@ quirks! {
     Uuencoded = "uuencoded",
     /// HTML or SVG sent as a file.
     MarkupAttachment = "markup-attachment",
+    /// An AMP part, which was taken out.
+    AmpStripped = "amp-stripped",
     /// A file that may hold a whole message (winmail.dat).
     Tnef = "tnef",
     /// Rich text (RTF), which is not looked into.

@@ -23,6 +23,11 @@ pub(crate) enum Lines {
     Folded,
 }
 
+/// So many links in one text are never too many; a larger text may hold one in every [`SPARSE`] octets.
+const MANY_LINKS: usize = 20_000;
+/// Octets a link and what is around it take where people list links, at the least.
+const SPARSE: usize = 24;
+
 /// So many block characters are no drawing but a QR code.
 const QR_BLOCKS: usize = 60;
 
@@ -60,7 +65,12 @@ pub(crate) fn rewrite(
     let signed = signed_blocks(text);
     quirks.insert_if(Quirk::SignedLeft, !signed.is_empty());
     let newline = fold_of(text);
-    for found in autolink::find(view.text(), work.links) {
+    let links = autolink::find(view.text(), work.links);
+    if links.len() > MANY_LINKS.max(text.len() / SPARSE) {
+        quirks.insert(Quirk::TooManyLinks);
+        return Vec::new();
+    }
+    for found in links {
         if is_uuencoded(view.text(), &found.at) {
             continue;
         }

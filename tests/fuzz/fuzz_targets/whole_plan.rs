@@ -11,13 +11,15 @@ mod wrapper;
 use std::time::{Duration, Instant};
 
 use libfuzzer_sys::fuzz_target;
-use message::{Ambiguous, Options, plan, plan_restore};
+use message::{Ambiguous, Amp, MarkupFiles, Options, plan, plan_restore};
 
 fuzz_target!(|data: &[u8]| {
     let Some((&how, mail)) = data.split_first() else { return };
     let options = Options {
         bare_domains: how & 1 == 0,
         ambiguous: [Ambiguous::Normalise, Ambiguous::Pass, Ambiguous::Refuse][usize::from(how / 2 % 3)],
+        amp: if how & 8 == 0 { Amp::Rewrite } else { Amp::Strip },
+        markup_files: [MarkupFiles::Typed, MarkupFiles::Named, MarkupFiles::Leave][usize::from(how / 16 % 3)],
     };
     let started = Instant::now();
     let mut judge = wrapper::Wrapper::new(how & 64 == 0);

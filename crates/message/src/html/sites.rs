@@ -266,7 +266,7 @@ fn is_resource(tag: &[u8]) -> bool {
 }
 
 /// Elements in or around which parsers disagree about raw text: foreign content, and old rules for select and frames.
-fn is_contested(tag: &[u8]) -> bool {
+pub(super) fn is_contested(tag: &[u8]) -> bool {
     is_any(tag, &[b"svg", b"math", b"select", b"frameset", b"template"])
 }
 

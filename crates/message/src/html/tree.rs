@@ -40,6 +40,21 @@ pub(crate) fn every_tag(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> boo
     })
 }
 
+/// All text of the tree, raw text included, in the order of the document. `None` when it would take too long.
+pub(crate) fn words(text: &[u8]) -> Option<String> {
+    let nodes = parse(text)?;
+    let mut out = String::new();
+    let mut stack = vec![nodes.first()?.clone()];
+    while let Some(node) = stack.pop() {
+        if let Data::Text(t) = &node.data {
+            out.push_str(&t.borrow());
+        }
+        stack.extend(node.template.borrow().iter().cloned());
+        stack.extend(node.children.borrow().iter().rev().cloned());
+    }
+    Some(out)
+}
+
 /// The text written anew from its tree, with every attribute off that makes its tag unsafe. `None` when it is too large
 /// or too deep.
 pub(crate) fn rebuild(
@@ -447,6 +462,16 @@ mod tests {
     fn the_browser_sees_links_that_a_stream_of_tokens_hides() {
         let text = b"<svg/><style><!--</style><a href=//h.example>";
         assert!(!every_tag(text, |tag| !tag.starts_with(b"<a")));
+    }
+
+    #[test]
+    fn words_are_all_text_in_order() {
+        let html = b"<p>a<b>b</b></p><style>c</style><template>d</template>e";
+        assert_eq!(words(html).as_deref(), Some("abcde"));
+        assert_eq!(
+            words(b"<svg/><style><a href=x>y</a></style>").as_deref(),
+            Some("<a href=x>y</a>")
+        );
     }
 
     #[test]

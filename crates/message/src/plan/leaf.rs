@@ -7,6 +7,7 @@ use std::ops::Range;
 use encoding_rs::Encoding;
 
 use super::relabel::{drop_field, set_field};
+use super::{Ambiguous, Amp, MarkupFiles, Options};
 use crate::autolink;
 use crate::charset::{self, Charset};
 use crate::header::{Fields, Typed, lossy};
@@ -38,13 +39,17 @@ pub(super) struct LeafWork<'a, 't> {
     pub(super) map: &'a PartMap,
     pub(super) task: Task<'t>,
     pub(super) links: autolink::Options,
-    pub(super) normalise: bool,
-    /// Something about the structure can be read in several ways.
+    pub(super) options: &'a Options,
+    /// Nothing about the structure can be read in several ways.
+    pub(super) sound: bool,
+    /// Texts may be taken for HTML as well.
     pub(super) ambiguous: bool,
     pub(super) quirks: Quirks,
     pub(super) changes: Vec<Change>,
     /// Something may lead somewhere that cannot be seen from here.
     pub(super) unseen: Option<Quirk>,
+    /// A text is beyond what can be made safe at a bearable cost.
+    pub(super) lost: Option<Quirk>,
 }
 
 /// What is done to the texts of a message.
@@ -124,13 +129,23 @@ impl LeafWork<'_, '_> {
         if class == Class::Other || part.body.is_empty() {
             return Ok(());
         }
+        let rewrites = matches!(self.task, Task::Rewrite(_));
+        let left = left
+            .or((is_file(part, class) || self.is_left_markup(part, class)).then_some("attachment"))
+            .filter(|_| rewrites);
+        if rewrites && left.is_none() && self.options.amp == Amp::Strip && self.strip_amp(index) {
+            self.quirks.insert(Quirk::AmpStripped);
+            return Ok(());
+        }
         if part.body.end - part.body.start > MAX_TEXT {
             self.quirks.insert(Quirk::TextTooLarge);
+            if rewrites && left.is_none() {
+                self.lost = self.lost.or(Some(Quirk::TextTooLarge));
+            }
             return Ok(());
         }
         let raw = self.source.read(part.body.clone())?;
         let coding = choose_coding(part, &raw);
-        let rewrites = matches!(self.task, Task::Rewrite(_));
         if rewrites
             && class == Class::Text(Lines::Plain)
             && coding == Coding::Identity
@@ -144,9 +159,6 @@ impl LeafWork<'_, '_> {
             // Only whoever has all the pieces can decode them.
             self.unseen = self.unseen.or(Some(Quirk::PartialMessage));
         }
-        let left = left
-            .or(is_file(part, class).then_some("attachment"))
-            .filter(|_| rewrites);
         let number = number();
         let decoded = decode(coding, &raw);
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
@@ -194,6 +206,34 @@ impl LeafWork<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether a part is a file of markup that the options leave as it is.
+    fn is_left_markup(&self, part: &Part, class: Class) -> bool {
+        class == Class::Html
+            && self.options.markup_files == MarkupFiles::Leave
+            && part.disposition.as_ref().is_some_and(|d| d.value == "attachment")
+    }
+
+    /// Takes an AMP part out, with its boundary. `false` when nothing would be left in its place.
+    fn strip_amp(&mut self, index: usize) -> bool {
+        let map = self.map;
+        let is_amp = |p: &Part| p.types.iter().any(|t| t.value == "text/x-amp-html");
+        let Some(part) = map.parts.get(index).filter(|p| is_amp(p) && self.sound) else {
+            return false;
+        };
+        let Some(parent) = part.parent else { return false };
+        let beside: Vec<usize> = map.children(parent).collect();
+        let at = beside.iter().position(|i| *i == index).unwrap_or_default();
+        let before = at.checked_sub(1).and_then(|n| map.parts.get(*beside.get(n)?));
+        let behind = beside.get(at + 1).and_then(|n| map.parts.get(*n));
+        let at = match (before, behind) {
+            (Some(before), _) => before.body.end..part.body.end,
+            (None, Some(behind)) => part.header.start..behind.header.start,
+            (None, None) => return false,
+        };
+        self.changes.push(Change { at, with: Vec::new() });
+        true
     }
 
     /// A body that is elsewhere (RFC 2046 5.2.3): its URL is a link, and any other way to it is closed.
@@ -305,10 +345,14 @@ impl LeafWork<'_, '_> {
             Class::Html => html::rewrite(text, work, judge, &mut self.quirks),
             Class::Text(lines) => {
                 let both = self.ambiguous || lines == Lines::Folded || looks_like_html(text);
-                let edits = text::rewrite(text, lines, both, work, judge, &mut self.quirks);
-                if self.quirks.contains(Quirk::TangledMarkup) {
-                    self.unseen = self.unseen.or(Some(Quirk::TangledMarkup));
-                }
+                let mut quirks = Quirks::default();
+                let edits = text::rewrite(text, lines, both, work, judge, &mut quirks);
+                self.quirks.merge(quirks);
+                let found = |q| quirks.contains(q).then_some(q);
+                self.lost = self
+                    .lost
+                    .or_else(|| found(Quirk::TooManyLinks))
+                    .or_else(|| found(Quirk::TangledMarkup));
                 Outcome::Edits(edits)
             }
             Class::Other => Outcome::Edits(Vec::new()),
@@ -383,7 +427,7 @@ impl LeafWork<'_, '_> {
             return;
         }
         self.drop_bases(part);
-        if !self.normalise {
+        if self.options.ambiguous != Ambiguous::Normalise {
             return;
         }
         let several = part.quirks.any(&[
@@ -433,17 +477,14 @@ impl LeafWork<'_, '_> {
                 Class::Text(_) => 1,
                 Class::Other => 0,
             })
-            .unwrap_or(Class::Other)
+            .filter(|c| *c != Class::Other || self.options.markup_files != MarkupFiles::Named || !names_markup(part))
+            .unwrap_or(Class::Html)
     }
 
     /// Marks what is left as it is.
     fn flag(&mut self, part: &Part) {
         for t in &part.types {
-            let name = file_name(part).to_ascii_lowercase();
-            let markup = [".htm", ".html", ".shtml", ".xhtml", ".svg", ".mht", ".mhtml"]
-                .iter()
-                .any(|e| name.ends_with(e));
-            self.quirks.insert_if(Quirk::MarkupAttachment, markup);
+            self.quirks.insert_if(Quirk::MarkupAttachment, names_markup(part));
             match t.value.as_str() {
                 "message/partial" => self.quirks.insert(Quirk::PartialMessage),
                 "message/external-body" => self.quirks.insert(Quirk::ExternalBody),
@@ -478,6 +519,13 @@ fn class_of(t: &Typed, no_parts: bool) -> Class {
 /// A text that is sent as a file stays as it is; HTML does not, because programs open it where links live.
 fn is_file(part: &Part, class: Class) -> bool {
     matches!(class, Class::Text(_)) && part.disposition.as_ref().is_some_and(|d| d.value == "attachment")
+}
+
+fn names_markup(part: &Part) -> bool {
+    let name = file_name(part).to_ascii_lowercase();
+    [".htm", ".html", ".shtml", ".xhtml", ".svg", ".mht", ".mhtml"]
+        .iter()
+        .any(|e| name.ends_with(e))
 }
 
 fn file_name(part: &Part) -> String {
