@@ -178,7 +178,8 @@ const MAX_SHOWN: usize = 100;
 
 /// Whether a host stands in a readable link: its characters are kept by all programs, and it cannot be taken for a token.
 fn is_shown(host: &str) -> bool {
-    !host.is_empty()
+    // Browsers resolve a host of dots alone as a step up in the path.
+    host.bytes().any(|b| b.is_ascii_alphanumeric())
         && host.len() <= MAX_SHOWN
         && host
             .bytes()

@@ -3,7 +3,13 @@
 //! Gmail, Outlook, Apple Mail, Thunderbird and Android disagree on what is a link and where it ends. What is found here is
 //! what any of them links; an end is put where most of them put it.
 
+mod end;
+mod host;
+
 use std::ops::Range;
+
+use end::{end_of_url, foreign_word, joined_in_brackets, spaced_in_brackets};
+use host::{is_host_char, is_ipv4, known_suffix, leading_word, plain_name, trailing_word};
 
 /// A URL in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,6 +18,8 @@ pub(crate) struct Found {
     pub(crate) at: Range<usize>,
     /// The URL, with the scheme that a program would add and without line breaks in it.
     pub(crate) url: String,
+    /// It names no host, so that no program links it: `https://`, as prose has it. Reported on, and left.
+    pub(crate) no_host: bool,
 }
 
 /// What counts as a URL.
@@ -22,14 +30,6 @@ pub(crate) struct Options {
     /// Names that begin with `www.` or `ftp.`.
     pub(crate) named_hosts: bool,
 }
-
-/// Top-level domains under which a name alone, without path or port, is taken for a link. Many others are file
-/// extensions (`main.rs`), words (`it.is`) or members in program text (`dev.name`).
-const PLAIN_TLDS: &[&str] = &[
-    "com", "net", "org", "edu", "gov", "mil", "int", "info", "biz", "eu", "de", "fr", "nl", "uk", "ru", "cn", "jp",
-    "br", "ca", "ch", "cz", "dk", "fi", "gr", "hu", "kr", "mx", "nz", "pt", "ro", "se", "sk", "tr", "tw", "ua", "za",
-    "au", "cl", "xyz", "online", "icu", "site", "website", "shop",
-];
 
 /// All URLs of a text, in order and apart.
 pub(crate) fn find(text: &str, options: Options) -> Vec<Found> {
@@ -62,7 +62,7 @@ pub(crate) fn may_hold_url(text: &[u8]) -> bool {
         let at = from + n;
         let next = text.get(at + 1).copied().unwrap_or(b' ');
         if text.get(at) == Some(&b':') {
-            if next == b'/' {
+            if next == b'/' || ends_scheme(text.get(..at).unwrap_or_default()) && text.len() > at + 1 {
                 return true;
             }
         } else if (next.is_ascii_alphanumeric() || matches!(next, b'-' | b'_') || next >= 0x80)
@@ -76,6 +76,21 @@ pub(crate) fn may_hold_url(text: &[u8]) -> bool {
         from = at + 1;
     }
     false
+}
+
+/// Whether a text ends in the last two letters of a scheme, blanks between them and behind them left out.
+fn ends_scheme(text: &[u8]) -> bool {
+    let mut letters = text
+        .iter()
+        .rev()
+        .take(16)
+        .filter(|b| !b.is_ascii_whitespace())
+        .map(u8::to_ascii_lowercase);
+    match (letters.next(), letters.next()) {
+        (Some(b's'), before) => before == Some(b'p'),
+        (Some(b'p'), before) => before == Some(b't'),
+        _ => false,
+    }
 }
 
 enum Hit {
@@ -92,12 +107,29 @@ impl From<Result<Found, usize>> for Hit {
     }
 }
 
-/// A URL whose `://` has its colon at `colon`.
+/// A URL whose scheme ends in the colon at `colon`. Browsers and Thunderbird need no slashes behind it, and take
+/// backslashes for slashes (WHATWG URL 4.4).
 fn scheme_url(text: &str, colon: usize, floor: usize) -> Hit {
+    plain_scheme_url(text, colon, floor).unwrap_or_else(|to| match spaced_in_brackets(text, colon, floor) {
+        Some((start, end, url)) => Hit::Link(Found {
+            at: start..end,
+            url,
+            no_host: false,
+        }),
+        None => Hit::Skip(to),
+    })
+}
+
+/// The same, without blanks in it. `Err` says where to go on.
+fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize> {
     let bytes = text.as_bytes();
-    if !bytes.get(colon..).unwrap_or_default().starts_with(b"://") {
-        return Hit::Skip(colon + 1);
-    }
+    let slashes = bytes
+        .get(colon + 1..)
+        .unwrap_or_default()
+        .iter()
+        .take_while(|b| matches!(b, b'/' | b'\\'))
+        .count();
+    let body = colon + 1 + slashes;
     let before = bytes.get(floor..colon).unwrap_or_default();
     let Some(scheme) = ["https", "http", "ftp"].into_iter().find(|s| {
         before
@@ -106,29 +138,39 @@ fn scheme_url(text: &str, colon: usize, floor: usize) -> Hit {
             .and_then(|n| before.get(n..))
             .is_some_and(|b| b.eq_ignore_ascii_case(s.as_bytes()))
     }) else {
-        return Hit::Skip(colon + 3);
+        return Err(if slashes == 2 { body } else { colon + 1 });
     };
     let start = colon - scheme.len();
-    let body = colon + 3;
     let end = end_of_url(text, start, body);
-    if end <= body {
-        // No URL to any parser; what follows is named, so that the report says it was seen.
+    let host = text.get(body..end).unwrap_or_default();
+    let host = host.split(['/', '\\', '?', '#']).next().unwrap_or_default();
+    let names_host = host.contains(|c: char| c.is_alphanumeric() || c == '[');
+    let usual = text.get(colon..body) == Some("://");
+    if !names_host || !usual && !is_host_of_short_form(host, slashes) {
+        // What is written like a URL is named, so that the report says it was seen.
         let next = text.get(body..).and_then(|t| t.chars().next());
-        return match next.filter(|c| !c.is_whitespace() && !matches!(c, '<' | '>' | '"')) {
+        return match next.filter(|c| usual && !c.is_whitespace() && !matches!(c, '<' | '>' | '"')) {
             Some(c) => {
-                let end = body + c.len_utf8();
-                Hit::Link(Found {
-                    at: start..end,
-                    url: text.get(start..end).unwrap_or_default().to_owned(),
-                })
+                let at = start..end.max(body + c.len_utf8());
+                let url = text.get(at.clone()).unwrap_or_default().to_owned();
+                Ok(Hit::Link(Found { at, url, no_host: true }))
             }
-            None => Hit::Skip(body),
+            None => Err(body),
         };
     }
     let end = foreign_word(text, body, end).unwrap_or(end);
     let (end, url) = joined_in_brackets(text, start, end)
         .unwrap_or_else(|| (end, text.get(start..end).unwrap_or_default().to_owned()));
-    Hit::Link(Found { at: start..end, url })
+    Ok(Hit::Link(Found {
+        at: start..end,
+        url,
+        no_host: false,
+    }))
+}
+
+/// Whether what follows a scheme without its two slashes is meant as a host: without any there has to be a dot in it.
+fn is_host_of_short_form(host: &str, slashes: usize) -> bool {
+    host.starts_with(|c: char| c.is_alphanumeric() || c == '[') && (slashes > 0 || host.contains('.'))
 }
 
 /// A host name without a scheme, one of whose dots is at `dot`. `Err` says where to go on.
@@ -146,7 +188,9 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         .map_or(dot, |(i, _)| floor + i);
     // A name does not begin with a hyphen.
     let lead = text.get(start..dot).unwrap_or_default();
-    let start = dot - lead.trim_start_matches(['-', '_']).len();
+    let lead = lead.trim_start_matches(['-', '_']);
+    let lead = lead.get(leading_word(lead)..).unwrap_or(lead);
+    let start = dot - lead.len();
     let host_end = dot
         + 1
         + after_dot
@@ -158,6 +202,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         .get(start..host_end)
         .unwrap_or_default()
         .trim_end_matches(['.', '-']);
+    let host = trailing_word(host).and_then(|n| host.get(..n)).unwrap_or(host);
     let host_end = start + host.len();
     if start == dot
         || host
@@ -168,20 +213,36 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         return Err(run_end);
     }
     let rest = text.get(host_end..).unwrap_or_default();
+    let www = options.named_hosts && host.get(..4).is_some_and(|h| h.eq_ignore_ascii_case("www."));
     if rest.starts_with('@') {
-        // The local part of a mail address: go past its domain.
-        let skip = rest
+        let domain_end = rest
             .char_indices()
             .skip(1)
             .find(|(_, c)| !is_host_char(*c) && *c != '.')
             .map_or(rest.len(), |(i, _)| i);
-        return Err(host_end + skip);
+        let behind = rest.get(domain_end..).unwrap_or_default();
+        // The local part of a mail address: go past its domain. With a path behind, it is a user name to programs that
+        // link whatever begins with `www.`.
+        if !www || !behind.starts_with(['/', '?', '#']) {
+            return Err(host_end + domain_end);
+        }
+        let end = end_of_url(text, start, host_end).max(host_end);
+        return Ok(Found {
+            at: start..end,
+            url: format!("http://{}", text.get(start..end).unwrap_or_default()),
+            no_host: false,
+        });
     }
-    let previous = text.get(..start).and_then(|t| t.chars().next_back());
-    if matches!(
-        previous,
-        Some('@' | '/' | '\\' | '%' | '&' | '#' | '+' | '~' | '$' | '.')
-    ) {
+    let before = text.get(..start).unwrap_or_default();
+    let previous = before.chars().next_back();
+    let within = match previous {
+        Some('@' | '#' | '.') => true,
+        // Roundcube links `www.` behind most signs; behind a scheme of its own it is not meant as a link.
+        Some('/') if www => before.ends_with("://"),
+        Some('/' | '\\' | '%' | '&' | '+' | '~' | '$') => !www,
+        _ => false,
+    };
+    if within {
         return Err(host_end);
     }
     let lower = host.to_lowercase();
@@ -202,6 +263,8 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         "http://"
     } else if first == "ftp" && labels > 2 && known_suffix(&lower) {
         "ftp://"
+    } else if options.bare_domains && is_ipv4(&lower) && is_page(behind) {
+        "http://"
     } else if options.bare_domains
         && known_suffix(&lower)
         && !matches!(previous, Some('=' | '-' | '_' | '*' | '>' | ':') if !path && port == 0)
@@ -220,138 +283,15 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
     Ok(Found {
         at: start..end,
         url: format!("{scheme}{}", text.get(start..end).unwrap_or_default()),
+        no_host: false,
     })
 }
 
-/// Letters, digits, hyphens, and whatever an internationalised name may hold.
-fn is_host_char(c: char) -> bool {
-    c.is_ascii_alphanumeric() || c == '-' || c == '_' || !c.is_ascii() && (c.is_alphanumeric() || is_invisible(c))
-}
-
-/// Characters that IDNA drops from host names: soft hyphen, zero-width characters, word joiner.
-const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2060}' | '\u{feff}')
-}
-
-/// Whether a host name ends in a suffix under which names are registered.
-fn known_suffix(host: &str) -> bool {
-    let last = host.rsplit('.').next().unwrap_or_default();
-    if last.len() < 2 || last.bytes().all(|b| b.is_ascii_digit()) {
-        return false;
-    }
-    psl::suffix(host.as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes().len() < host.len())
-}
-
-/// Whether a name that stands alone is meant as a web address rather than a file, an abbreviation or program text.
-fn plain_name(host: &str, rest: &str) -> bool {
-    let mut labels = host.rsplit('.');
-    let (tld, name) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
-    PLAIN_TLDS.contains(&tld)
-        && name.len() > 1
-        && !rest.starts_with(['(', '[', '_', '=', '-', '/', '{', '*'])
-        && name.bytes().any(|b| b.is_ascii_alphabetic() || b >= 0x80)
-}
-
-/// Where a URL that begins at `start`, and is sought from `body` on, ends.
-fn end_of_url(text: &str, start: usize, body: usize) -> usize {
-    let quoted = text.get(..start).is_some_and(|t| t.ends_with('\''));
-    let rest = text.get(body..).unwrap_or_default();
-    let mut open: Vec<char> = Vec::new();
-    let mut end = rest.len();
-    for (i, c) in rest.char_indices() {
-        let stop = match c {
-            '<' | '>' | '"' | '`' | '|' | '\\' | '^' => true,
-            '\'' => quoted,
-            '(' | '[' | '{' => {
-                open.push(c);
-                false
-            }
-            ')' | ']' | '}' => {
-                let mate = if c == ')' {
-                    '('
-                } else if c == ']' {
-                    '['
-                } else {
-                    '{'
-                };
-                match open.iter().rposition(|o| *o == mate) {
-                    Some(n) => {
-                        open.truncate(n);
-                        false
-                    }
-                    None => true,
-                }
-            }
-            ',' | ';' => {
-                let next = rest.get(i + 1..).unwrap_or_default().as_bytes();
-                [&b"http://"[..], b"https://", b"ftp://"]
-                    .iter()
-                    .any(|s| next.get(..s.len()).is_some_and(|n| n.eq_ignore_ascii_case(s)))
-            }
-            c if c.is_ascii() => c.is_ascii_whitespace() || c.is_ascii_control(),
-            c => ends_url(c),
-        };
-        if stop {
-            end = i;
-            break;
-        }
-    }
-    let url = rest.get(..end).unwrap_or_default();
-    let trimmed = url.trim_end_matches(|c: char| {
-        matches!(
-            c,
-            '.' | ',' | ';' | '!' | '?' | ':' | '\'' | '*' | '-' | '(' | '[' | '{' | '~'
-        ) || is_invisible(c)
-    });
-    body + trimmed.len()
-}
-
-/// Where a host name ends that a word in another script follows without a blank: `www.example.com을`.
-fn foreign_word(text: &str, body: usize, end: usize) -> Option<usize> {
-    let url = text.get(body..end)?;
-    let host = url.get(..url.find(['/', '?', '#', ':', '@']).unwrap_or(url.len()))?;
-    let at = host.find(|c: char| !c.is_ascii() && !is_invisible(c))?;
-    let ascii = host.get(..at)?;
-    let rest = host.get(at..)?;
-    let word = !rest.contains('.') && host.len() == url.len() && ascii.contains('.') && !ascii.ends_with(['.', '-']);
-    (word && known_suffix(&ascii.to_ascii_lowercase())).then_some(body + at)
-}
-
-/// Non-ASCII characters that end a URL: blanks, quotation marks, ideographic and full-width punctuation.
-fn ends_url(c: char) -> bool {
-    c.is_whitespace()
-        || matches!(c,
-            '«' | '»' | '‘' | '’' | '‚' | '“' | '”' | '„' | '‹' | '›' | '…' | '\u{2028}' | '\u{2029}'
-            | '\u{3001}'..='\u{3003}' | '\u{3008}'..='\u{3011}' | '\u{3014}'..='\u{301f}'
-            | '！' | '＂' | '（' | '）' | '，' | '：' | '；' | '＜' | '＞' | '？' | '［' | '］' | '｛' | '｜' | '｝' | '｡' | '｢' | '｣' | '､')
-}
-
-/// A URL in angle brackets may be broken over lines (RFC 3986 appendix C): the whole of it, if the bracket closes soon.
-fn joined_in_brackets(text: &str, start: usize, end: usize) -> Option<(usize, String)> {
-    let before = text.get(..start)?;
-    let head = before.get(before.len().saturating_sub(5)..).unwrap_or(before);
-    if !(before.ends_with('<') || head.to_ascii_lowercase().ends_with("<url:")) {
-        return None;
-    }
-    let rest = text.get(end..)?;
-    if !rest.starts_with(['\r', '\n']) {
-        return None;
-    }
-    // Five lines and no more: the whole text is not searched for every bracket.
-    let soon = memchr::memchr_iter(b'\n', rest.as_bytes()).nth(4).unwrap_or(rest.len());
-    let close = memchr::memchr(b'>', rest.as_bytes().get(..soon)?)?;
-    let inside = rest.get(..close)?;
-    let lines: Vec<&str> = inside.lines().map(str::trim).skip(1).collect();
-    let sound = (1..=4).contains(&lines.len())
-        && lines
-            .iter()
-            .all(|l| !l.is_empty() && !l.contains([' ', '\t', '<', '"']) && !l.contains("://"));
-    sound.then(|| {
-        (
-            end + close,
-            format!("{}{}", text.get(start..end).unwrap_or_default(), lines.concat()),
-        )
-    })
+/// Whether what follows an address is the path of a page, not the length of a network prefix (`192.0.2.0/24`).
+fn is_page(behind: &str) -> bool {
+    let path = behind.strip_prefix('/').unwrap_or_default();
+    path.trim_start_matches(|c: char| c.is_ascii_digit())
+        .starts_with(|c: char| c.is_alphabetic() || matches!(c, '/' | '?' | '_' | '%'))
 }
 
 #[cfg(test)]
@@ -407,6 +347,27 @@ mod tests {
             ("ftp.example.com/pub", "ftp://ftp.example.com/pub"),
             ("http://www.example.com을 보세요", "http://www.example.com"),
             ("https://пример.example.com/путь", "https://пример.example.com/путь"),
+            ("请访问www.a.example.com/b", "http://www.a.example.com/b"),
+            ("登录www.a.example/b", "http://www.a.example/b"),
+            ("www.a.example.com에서", "http://www.a.example.com"),
+            ("über.example.com", "http://über.example.com"),
+            ("日本語.jp/x", "http://日本語.jp/x"),
+            ("\u{2066}https://a.example/b\u{2069}", "https://a.example/b"),
+            ("https://a.example/b — c", "https://a.example/b"),
+            ("https://id。example。com/x", "https://id。example。com/x"),
+            ("请看https://example.com。abc", "https://example.com"),
+            ("https:a.example/x", "https:a.example/x"),
+            ("https:/a.example/x", "https:/a.example/x"),
+            ("http:\\\\a.example\\x", "http:\\\\a.example\\x"),
+            ("<https:// a.example/x>", "https://a.example/x"),
+            ("<ht tps://a.example/x>", "https://a.example/x"),
+            ("\"h ttps://a.example/x\"", "https://a.example/x"),
+            ("<URL: https ://a.example/x>", "https://a.example/x"),
+            ("www.bank.example@b.example/x", "http://www.bank.example@b.example/x"),
+            ("~www.a.example.com", "http://www.a.example.com"),
+            ("/www.a.example.com", "http://www.a.example.com"),
+            ("at login.shop.top now", "http://login.shop.top"),
+            ("192.0.2.7/a", "http://192.0.2.7/a"),
         ] {
             assert_eq!(urls(text), [want], "{text}");
         }
@@ -435,14 +396,33 @@ mod tests {
             "http:// https://",
             "drivers/net/foo.com/bar.c",
             "end of line.This is it.is",
+            "http: no, ftp:x, https:443, https: blank.example",
+            "\"http: see the page on a.com-like names\"",
+            "hxxp://www.a.example.com/x",
+            "www.info@firm.example. 192.0.2.0/24 1.2.3.4",
+            "com.example.app and this.list.top = x.y.live",
         ] {
             assert_eq!(urls(text), [""; 0], "{text}");
         }
     }
 
+    #[test]
+    fn a_scheme_in_prose_is_reported_and_left() {
+        for text in ["https://...", "(https://)", "ftp://,", "http://.", "https://-/x"] {
+            let options = Options {
+                bare_domains: true,
+                named_hosts: true,
+            };
+            let found = find(text, options);
+            assert!(found.iter().all(|f| f.no_host) && found.len() == 1, "{text}: {found:?}");
+        }
+    }
+
     proptest! {
         #[test]
-        fn nothing_is_found_where_nothing_may_be(text in "[a-c:/.w@ \u{e9}\n<>-]{0,40}") {
+        fn nothing_is_found_where_nothing_may_be(
+            text in "[a-c:/.w@ \u{e9}\n<>-]{0,40}|([<\"]?(h ?t ?t ?p ?s?|ftp) ?:[/\\\\ ]{0,3}[a.\u{3002} >\"]{0,9}){1,3}",
+        ) {
             let found = find(&text, Options { bare_domains: true, named_hosts: true });
             prop_assert!(found.is_empty() || may_hold_url(text.as_bytes()), "{:?}", found);
             for w in found.windows(2) {

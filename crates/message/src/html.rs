@@ -308,7 +308,8 @@ impl<'t, 'j> Pass<'t, 'j> {
                 if count > sites::MAX_SITES {
                     return false;
                 }
-                let site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
+                let mut site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
+                site.left = site.left.or(found.no_host.then_some("no-host"));
                 if let Decided::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
                     for p in pieces {
                         edits.push(TextEdit {
@@ -338,7 +339,8 @@ impl<'t, 'j> Pass<'t, 'j> {
                 if count > sites::MAX_SITES {
                     return false;
                 }
-                let site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);
+                let mut site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);
+                site.left = site.left.or(found.no_host.then_some("no-host"));
                 if let Decided::Replace(with) = self.rule(&whole, Use::PlainText, &site) {
                     edits.push(TextEdit {
                         at: whole,

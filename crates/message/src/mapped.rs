@@ -71,6 +71,34 @@ impl Mapped {
         }
     }
 
+    /// Appends what escapes of quoted-printable (`=C3=A9`) stand for, `raw[range]` being nothing else.
+    pub(crate) fn push_escapes(&mut self, raw: &[u8], range: Range<usize>, encoding: &'static Encoding) {
+        let written = raw.get(range.clone()).unwrap_or_default();
+        let bytes: Vec<u8> = written
+            .chunks(3)
+            .filter_map(|e| u8::from_str_radix(std::str::from_utf8(e.get(1..)?).ok()?, 16).ok())
+            .collect();
+        if encoding != encoding_rs::UTF_8 && !bytes.is_ascii() {
+            // Not to be told apart: all of it stands for all of it.
+            self.unit(range.start, written.len());
+            self.text.push_str(&encoding.decode_without_bom_handling(&bytes).0);
+            return;
+        }
+        let mut at = range.start;
+        for chunk in bytes.utf8_chunks() {
+            for c in chunk.valid().chars() {
+                self.unit(at, 3 * c.len_utf8());
+                self.text.push(c);
+                at += 3 * c.len_utf8();
+            }
+            if !chunk.invalid().is_empty() {
+                self.unit(at, 3 * chunk.invalid().len());
+                self.text.push('\u{fffd}');
+                at += 3 * chunk.invalid().len();
+            }
+        }
+    }
+
     fn plain(&mut self, ascii: &[u8], raw: usize) {
         self.plain_utf8(std::str::from_utf8(ascii).unwrap_or_default(), raw);
     }

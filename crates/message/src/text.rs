@@ -1,5 +1,7 @@
 //! Links in texts that are no HTML: plain text, flowed text, calendars and contact cards.
 
+mod view;
+
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -7,10 +9,10 @@ use encoding_rs::Encoding;
 
 use crate::autolink;
 use crate::html::{self, Work};
-use crate::mapped::Mapped;
 use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::transfer::{Coding, TextEdit, decode};
+use view::View;
 
 /// The line structure of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +67,10 @@ pub(crate) fn rewrite(
     let signed = signed_blocks(text);
     quirks.insert_if(Quirk::SignedLeft, !signed.is_empty());
     let newline = fold_of(text);
+    let quoted = match lines {
+        Lines::Folded => view::quoted_values(text),
+        Lines::Plain | Lines::Flowed => Vec::new(),
+    };
     let links = autolink::find(view.text(), work.links);
     if links.len() > MANY_LINKS.max(text.len() / SPARSE) {
         quirks.insert(Quirk::TooManyLinks);
@@ -83,7 +89,9 @@ pub(crate) fn rewrite(
             continue;
         }
         let is_signed = signed.iter().any(|r| r.start <= whole.start && whole.end <= r.end);
-        let fold = (lines == Lines::Folded).then(|| folds(text, &whole));
+        // A quoted-printable value has line breaks of its own, but needs none.
+        let is_folded = lines == Lines::Folded && !html::context::meets(&quoted, &whole);
+        let fold = is_folded.then(|| folds(text, &whole));
         let site = Site {
             usage: fold.unwrap_or(Use::PlainText),
             place: "text".into(),
@@ -91,7 +99,10 @@ pub(crate) fn rewrite(
             written: text.get(whole.clone()).unwrap_or_default(),
             url: Cow::Owned(found.url),
             base: None,
-            left: is_signed.then_some("signed").or(work.left),
+            left: is_signed
+                .then_some("signed")
+                .or(found.no_host.then_some("no-host"))
+                .or(work.left),
             encoding: work.encoding,
         };
         if let Ruling::Replace(with) = judge.rule(&site) {
@@ -108,106 +119,6 @@ pub(crate) fn rewrite(
 /// From the first of some stretches to the last.
 fn whole(pieces: &[Range<usize>]) -> Option<Range<usize>> {
     pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end)
-}
-
-/// The text as its readers see it, with the way back.
-enum View<'a> {
-    Same(&'a str),
-    Mapped(Mapped),
-}
-
-impl<'a> View<'a> {
-    fn new(text: &'a [u8], lines: Lines, encoding: &'static Encoding) -> Self {
-        if lines == Lines::Plain
-            && let Ok(s) = std::str::from_utf8(text)
-            && (encoding == encoding_rs::UTF_8 || s.is_ascii())
-        {
-            return Self::Same(s);
-        }
-        let mut mapped = Mapped::default();
-        match lines {
-            Lines::Plain => mapped.push(text, 0..text.len(), encoding),
-            Lines::Flowed => push_flowed(&mut mapped, text, encoding),
-            Lines::Folded => push_folded(&mut mapped, text, encoding),
-        }
-        Self::Mapped(mapped)
-    }
-
-    /// The octets in which tags are sought, and what leads from them to the text as it stands.
-    fn work<'s>(&'s self, text: &'s [u8]) -> (&'s [u8], Option<&'s Mapped>) {
-        match self {
-            Self::Mapped(m) => (m.text.as_bytes(), Some(m)),
-            Self::Same(_) => (text, None),
-        }
-    }
-
-    fn text(&self) -> &str {
-        match self {
-            Self::Same(s) => s,
-            Self::Mapped(m) => &m.text,
-        }
-    }
-
-    fn raw(&self, span: &Range<usize>) -> Vec<Range<usize>> {
-        match self {
-            Self::Same(_) => vec![span.clone()],
-            Self::Mapped(m) => m.raw(span),
-        }
-    }
-}
-
-fn push_flowed(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
-    let mut from = 0;
-    for at in memchr::memchr_iter(b'\n', text) {
-        let end = if at > 0 && text.get(at - 1) == Some(&b'\r') {
-            at - 1
-        } else {
-            at
-        };
-        let line = text.get(from..end).unwrap_or_default();
-        let quoted_next = text.get(at + 1) == Some(&b'>');
-        // Quoted lines are joined at their own depth only; the signature separator is no soft break.
-        if line.ends_with(b" ") && !line.starts_with(b">") && line != b"-- " && !quoted_next {
-            mapped.push(text, from..end - 1, encoding);
-        } else {
-            mapped.push(text, from..at + 1, encoding);
-        }
-        from = at + 1;
-    }
-    mapped.push(text, from..text.len(), encoding);
-}
-
-fn push_folded(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
-    let mut from = 0;
-    let mut at = 0;
-    while let Some(n) = memchr::memchr2(b'\n', b'\\', text.get(at..).unwrap_or_default()) {
-        let here = at + n;
-        if text.get(here) == Some(&b'\\') {
-            let escaped = text.get(here + 1).copied().unwrap_or(b' ');
-            if matches!(escaped, b',' | b';' | b'\\' | b':') {
-                // The backslash goes, the character stays.
-                mapped.push(text, from..here, encoding);
-                from = here + 1;
-            } else if matches!(escaped, b'n' | b'N') {
-                mapped.push(text, from..here + 1, encoding);
-                from = here + 2;
-                mapped.text.push('\n');
-            }
-            at = here + 2;
-            continue;
-        }
-        let end = if here > 0 && text.get(here - 1) == Some(&b'\r') {
-            here - 1
-        } else {
-            here
-        };
-        if matches!(text.get(here + 1), Some(b' ' | b'\t')) {
-            mapped.push(text, from..end.max(from), encoding);
-            from = here + 2;
-        }
-        at = here + 1;
-    }
-    mapped.push(text, from..text.len(), encoding);
 }
 
 /// Where the line of a link is to be folded. A link itself is never cut: programs that look for it in the folded text
@@ -239,7 +150,8 @@ fn folded(newline: &str, folds: Use, with: &str) -> Vec<u8> {
     [fold(before), with, fold(after)].concat().into_bytes()
 }
 
-/// Complete PGP clear-signed blocks (RFC 9580 7): header line, text, and a signature that begins like one.
+/// What complete PGP clear-signed blocks protect (RFC 9580 7): the text behind the hash headers, and a signature that
+/// begins like one, without the headers of its armour.
 fn signed_blocks(text: &[u8]) -> Vec<Range<usize>> {
     const BEGIN: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";
     const SIGNATURE: &[u8] = b"-----BEGIN PGP SIGNATURE-----";
@@ -253,20 +165,42 @@ fn signed_blocks(text: &[u8]) -> Vec<Range<usize>> {
         let Some(end) = find_line(text, END, signature) else {
             break;
         };
-        let armour = text.get(signature + SIGNATURE.len()..end).unwrap_or_default();
-        if is_signature(armour) && find_line(text, BEGIN, begin + 1).is_none_or(|n| n > end) {
-            out.push(begin..end + END.len());
+        let armour = behind_headers(text, signature..end);
+        let sound = is_signature(text.get(armour.clone()).unwrap_or_default());
+        if sound && find_line(text, BEGIN, begin + 1).is_none_or(|n| n > end) {
+            out.push(behind_headers(text, begin..signature));
+            out.push(armour);
         }
         from = end;
     }
     out
 }
 
+/// What follows the first blank line of a stretch; nothing when there is none.
+fn behind_headers(text: &[u8], range: Range<usize>) -> Range<usize> {
+    let mut at = range.start;
+    for line in text
+        .get(range.clone())
+        .unwrap_or_default()
+        .split_inclusive(|b| *b == b'\n')
+    {
+        at += line.len();
+        if line.trim_ascii().is_empty() {
+            return at..range.end;
+        }
+    }
+    range.end..range.end
+}
+
 /// Where a line begins that reads so, from an offset on.
 fn find_line(text: &[u8], line: &[u8], from: usize) -> Option<usize> {
     memchr::memmem::find_iter(text.get(from..)?, line)
         .map(|n| from + n)
-        .find(|at| *at == 0 || text.get(at - 1) == Some(&b'\n'))
+        .find(|at| {
+            let rest = text.get(at + line.len()..).unwrap_or_default();
+            let rest = rest.iter().find(|b| !matches!(b, b' ' | b'\t' | b'\r'));
+            (*at == 0 || text.get(at - 1) == Some(&b'\n')) && matches!(rest, None | Some(b'\n'))
+        })
 }
 
 /// Whether ASCII armour holds a packet of the signature kind (RFC 9580 4.2, 5.2).
@@ -275,7 +209,6 @@ fn is_signature(armour: &[u8]) -> bool {
     let body: String = text
         .lines()
         .map(str::trim)
-        .skip_while(|l| l.is_empty() || l.contains(": "))
         .take_while(|l| !l.starts_with('='))
         .collect();
     let bytes = decode(Coding::Base64, body.as_bytes()).bytes;
@@ -323,20 +256,6 @@ fn flag(text: &[u8], encoding: &'static Encoding, quirks: &mut Quirks) {
 mod tests {
     use super::*;
 
-    fn view(text: &str, lines: Lines) -> String {
-        View::new(text.as_bytes(), lines, encoding_rs::UTF_8).text().to_owned()
-    }
-
-    #[test]
-    fn flowed_lines_are_joined_without_their_blank() {
-        assert_eq!(view("a \r\nb\r\n-- \r\nc\r\n", Lines::Flowed), "ab\r\n-- \r\nc\r\n");
-    }
-
-    #[test]
-    fn folded_lines_are_unfolded_and_unescaped() {
-        assert_eq!(view("D:a\\, b\r\n c\\nd\r\nE:x", Lines::Folded), "D:a, bc\\\nd\r\nE:x");
-    }
-
     #[test]
     fn lines_are_folded_around_links_and_never_in_them() {
         let text = b"URL:http://x/\r\nD:see http://y/ there\r\n";
@@ -365,7 +284,14 @@ mod tests {
     fn only_whole_signed_blocks_count() {
         let whole = "x\n-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nhello\n-----BEGIN PGP SIGNATURE-----\n\n\
                      iHUEARYKAB0WIQTestTestTestTestTestTestTestTestTestTestAAoJEAAAAAAA\n=abcd\n-----END PGP SIGNATURE-----\ny";
-        assert_eq!(signed_blocks(whole.as_bytes()).len(), 1);
+        let blocks = |text: &str| {
+            let of = |r: Range<usize>| text[r].to_owned();
+            signed_blocks(text.as_bytes()).into_iter().map(of).collect::<Vec<_>>()
+        };
+        assert_eq!(blocks(whole)[0], "hello\n");
+        let comment = whole.replace("SIGNATURE-----\n\niHU", "SIGNATURE-----\nComment: www\n\niHU");
+        assert!(!blocks(&comment)[1].contains("www") && blocks(&comment)[1].contains("iHUE"));
+        assert!(blocks(&whole.replace("MESSAGE-----\n", "MESSAGE----- not\n")).is_empty());
         assert!(signed_blocks(whole.replace("iHUE", "AHUE").as_bytes()).is_empty());
         assert!(signed_blocks(b"-----BEGIN PGP SIGNED MESSAGE-----\n\nx").is_empty());
     }
