@@ -368,9 +368,22 @@ mod tests {
             ("/www.a.example.com", "http://www.a.example.com"),
             ("at login.shop.top now", "http://login.shop.top"),
             ("192.0.2.7/a", "http://192.0.2.7/a"),
+            ("https://a.example/?b=c|d", "https://a.example/?b=c|d"),
+            ("|https://a.example/b|", "https://a.example/b"),
+            ("https://a.example/reset/Zm9v-", "https://a.example/reset/Zm9v-"),
+            ("https://a.example/b--", "https://a.example/b"),
+            ("пример.рф", "http://пример.рф"),
         ] {
             assert_eq!(urls(text), [want], "{text}");
         }
+    }
+
+    #[test]
+    fn names_glued_together_by_words_come_apart() {
+        assert_eq!(
+            urls("example.jp日本語shop.de中国語www.example.com/b"),
+            ["http://example.jp", "http://shop.de", "http://www.example.com/b"]
+        );
     }
 
     #[test]

@@ -18,7 +18,8 @@ pub(super) fn end_of_url(text: &str, start: usize, body: usize) -> usize {
     for (i, c) in rest.char_indices() {
         let stop = match c {
             '\\' => !backslashes,
-            '<' | '>' | '"' | '`' | '|' | '^' => true,
+            '<' | '>' | '"' | '`' | '^' => true,
+            '|' => !is_in_query(rest, i),
             '\'' => quoted,
             '(' | '[' | '{' => {
                 open.push(c);
@@ -60,7 +61,17 @@ pub(super) fn end_of_url(text: &str, start: usize, body: usize) -> usize {
             '.' | ',' | ';' | '!' | '?' | ':' | '\'' | '*' | '-' | '(' | '[' | '{' | '~' | '–' | '—' | '。' | '｡'
         ) || is_invisible(c)
     });
-    body + trimmed.len()
+    // Tokens in the alphabet of base64url end in a hyphen now and then.
+    let hyphen = usize::from(trimmed.contains('/') && url.get(trimmed.len()..) == Some("-"));
+    body + trimmed.len() + hyphen
+}
+
+/// Whether a vertical bar at `at` is part of a query rather than the edge of a table.
+fn is_in_query(rest: &str, at: usize) -> bool {
+    let behind = rest.get(at..).unwrap_or_default().trim_start_matches('|');
+    rest.get(..at).is_some_and(|t| t.contains('?'))
+        && behind.starts_with(|c: char| c.is_ascii_alphanumeric() || matches!(c, '%' | '-' | '_'))
+        && !behind.get(..4).is_some_and(|s| s.eq_ignore_ascii_case("http"))
 }
 
 /// Whether an ideographic full stop at `at` is the dot of a host name (IDNA) rather than the end of a sentence.
@@ -77,10 +88,10 @@ fn is_dot(rest: &str, at: usize, c: char) -> bool {
 pub(super) fn foreign_word(text: &str, body: usize, end: usize) -> Option<usize> {
     let url = text.get(body..end)?;
     let host = url.get(..url.find(['/', '?', '#', ':', '@']).unwrap_or(url.len()))?;
-    (host.len() == url.len())
-        .then(|| trailing_word(host))
-        .flatten()
-        .map(|n| body + n)
+    let at = trailing_word(host)?;
+    // Behind a scheme a name may go on in another script.
+    let is_word = host.len() == url.len() && host.get(at..).is_some_and(|rest| !rest.contains('.'));
+    is_word.then_some(body + at)
 }
 
 /// Non-ASCII characters that end a URL: blanks, quotation marks, marks of direction, ideographic and full-width

@@ -51,8 +51,8 @@ pub(super) fn leading_word(label: &str) -> usize {
 /// Where a host name ends that a word in a script without blanks follows: `www.example.com을`.
 pub(super) fn trailing_word(host: &str) -> Option<usize> {
     let at = host.find(is_unspaced)?;
-    let (name, rest) = host.split_at(at);
-    let word = !rest.contains('.') && name.contains('.') && !name.ends_with(['.', '-']);
+    let name = host.get(..at)?;
+    let word = name.contains('.') && !name.ends_with(['.', '-']);
     (word && known_suffix(&name.to_ascii_lowercase())).then_some(at)
 }
 
@@ -70,7 +70,9 @@ pub(super) fn plain_name(host: &str, rest: &str) -> bool {
     let mut labels = host.rsplit('.');
     let (tld, name) = (labels.next().unwrap_or_default(), labels.next().unwrap_or_default());
     let first = labels.next_back();
-    (PLAIN_TLDS.contains(&tld) || LONG_TLDS.contains(&tld) && first.is_some_and(|f| !PROGRAM_WORDS.contains(&f)))
+    (PLAIN_TLDS.contains(&tld)
+        || !tld.is_ascii()
+        || LONG_TLDS.contains(&tld) && first.is_some_and(|f| !PROGRAM_WORDS.contains(&f)))
         && name.len() > 1
         && !rest.starts_with(['(', '[', '_', '=', '-', '/', '{', '*'])
         && name.bytes().any(|b| b.is_ascii_alphabetic() || b >= 0x80)
