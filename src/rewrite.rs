@@ -213,12 +213,11 @@ impl<'a> Verdicts<'a> {
     }
 
     fn verdict(&mut self, site: &Site<'_>) -> (Verdict, Option<Target>) {
-        let url = site.url.trim();
-        if self.base.parse(url).is_some() && self.opener.recognise(url).is_some() {
-            return (Verdict::Keep(KeepReason::OwnLink.as_str()), None);
-        }
         let in_text = matches!(site.usage, Use::HtmlText | Use::PlainText | Use::Folded { .. });
         match self.resolve(site) {
+            Resolved::Web(target) if self.is_own(site.url.trim(), &target) => {
+                (Verdict::Keep(KeepReason::OwnLink.as_str()), None)
+            }
             Resolved::Web(target) => {
                 let verdict = match (self.policy.decide_known(self.sender_bypassed, &target), site.usage) {
                     (Decision::Keep(reason), _) => Verdict::Keep(reason.as_str()),
@@ -240,6 +239,14 @@ impl<'a> Verdicts<'a> {
             Resolved::Inert(scheme) if scheme == "invalid" => (Verdict::Disarm(DisarmReason::Invalid.as_str()), None),
             Resolved::Inert(_) => (Verdict::Disarm(DisarmReason::Scheme.as_str()), None),
         }
+    }
+
+    /// Whether a URL is a click link of ours, as it is written and as a browser reads it: dot segments behind a genuine
+    /// one lead away from it.
+    fn is_own(&self, url: &str, target: &Target) -> bool {
+        self.base.parse(url).is_some()
+            && self.opener.recognise(url).is_some()
+            && (url == target.as_str() || self.opener.recognise(target.as_str()).is_some())
     }
 
     fn resolve(&mut self, site: &Site<'_>) -> Resolved {
