@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use link::{
-    ClickBase, Decision, DisarmReason, KeepReason, LeaveReason, MessageClaims, Opener, Policy, Resolve, Resolved,
-    Rewrite, Sealer, Target, resolve, wrap_link,
+    ClickBase, Decision, DisarmReason, KeepReason, KeyRing, LeaveReason, MessageClaims, Opener, Policy, Resolve,
+    Resolved, Rewrite, Sealer, Target, resolve, wrap_link,
 };
-use message::{Judge, Patch, Ruling, Site, Source, Use};
+use message::{Judge, Patch, Ruling, Seal, Site, Source, Use};
 use store::ReferenceRow;
 
 use crate::settings::Settings;
@@ -139,6 +139,7 @@ struct Verdicts<'a> {
     policy: &'a Arc<Policy>,
     sender_bypassed: bool,
     base: &'a ClickBase,
+    keys: &'a KeyRing,
     opener: Opener<'a>,
     sealer: Sealer<'a>,
     /// The document's base as it was last seen, parsed.
@@ -201,6 +202,7 @@ impl<'a> Verdicts<'a> {
             policy,
             sender_bypassed: policy.bypasses(job.sender),
             base: &job.settings.click.base,
+            keys: &job.settings.keys,
             opener: Opener::new(&job.settings.keys, &job.settings.click.base),
             sealer: job.settings.keys.sealer(&claims),
             document_base: None,
@@ -303,7 +305,7 @@ impl<'a> Verdicts<'a> {
         // A link put around a text leaves that text; every other takes the place of what was written.
         let written =
             (site.usage != Use::HtmlText && site.written != target.as_str().as_bytes()).then_some(site.written);
-        let wrapped = wrap_link(&self.sealer, self.base, target, written, site.usage.form());
+        let wrapped = wrap_link(&self.sealer, self.base, target, written, site.form());
         if let Some(r) = wrapped.reference
             && !self.references.iter().any(|known| known.id == r.id)
         {
@@ -382,5 +384,9 @@ impl Judge for Verdicts<'_> {
 
     fn is_safe(&mut self, site: &Site<'_>) -> bool {
         matches!(self.verdict(site).0, Verdict::Keep(_) | Verdict::Ignore) || self.sender_bypassed
+    }
+
+    fn seal_mark(&self, kept: &[u8]) -> Seal {
+        self.keys.seal_mark(kept)
     }
 }
