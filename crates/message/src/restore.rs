@@ -275,22 +275,31 @@ fn escape(octets: &[u8]) -> Vec<u8> {
     out
 }
 
+/// So many places where a tag may begin are looked at before a link.
+const TAGS_BEFORE: usize = 8;
+
 /// The tag in an attribute of which a link stands, and the quotation mark around its value.
 fn attribute(text: &[u8], at: &Range<usize>) -> Option<(tag::Tag, Option<u8>)> {
-    let start = memchr::memrchr(b'<', text.get(..at.start)?)?;
+    let before = text.get(..at.start)?;
     let mut tag = tag::Tag::default();
-    tag::read(text, start, &mut tag);
     let holds = |v: &Range<usize>| v.start <= at.start && at.end <= v.end;
-    let quote = tag
-        .attrs
-        .iter()
-        .find(|a| a.value.as_ref().is_some_and(holds))
-        .map(|a| match a.quote {
-            tag::Quote::None => None,
-            tag::Quote::Single => Some(b'\''),
-            tag::Quote::Double => Some(b'"'),
-        })?;
-    Some((tag, quote))
+    let begins = |n: &usize| before.get(n + 1).is_some_and(u8::is_ascii_alphabetic);
+    for start in memchr::memrchr_iter(b'<', before).filter(begins).take(TAGS_BEFORE) {
+        tag::read(text, start, &mut tag);
+        if let Some(a) = tag.attrs.iter().find(|a| a.value.as_ref().is_some_and(holds)) {
+            let quote = match a.quote {
+                tag::Quote::None => None,
+                tag::Quote::Single => Some(b'\''),
+                tag::Quote::Double => Some(b'"'),
+            };
+            return Some((tag, quote));
+        }
+        // A tag that ends before the link ends those around it as well, but for one in whose value it stands.
+        if tag.end <= at.start && memchr::memchr2(b'"', b'\'', before.get(start..)?).is_none() {
+            return None;
+        }
+    }
+    None
 }
 
 /// The start tag whose href a link is, and the end tag behind it.
