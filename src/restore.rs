@@ -1,7 +1,7 @@
 //! The way back: puts the original links into a message that was rewritten.
 
 use link::{Opened, Opener};
-use message::{Original, Originals, Patch, Source};
+use message::{Original, Originals, Patch, Seal, Source};
 
 use crate::settings::Settings;
 
@@ -62,6 +62,10 @@ impl Originals for Ours<'_> {
             target: opened.target()?.as_str().to_owned(),
             written: opened.written().map(std::borrow::Cow::into_owned),
         })
+    }
+
+    fn knows_mark(&self, kept: &[u8], seal: &Seal) -> bool {
+        self.settings.keys.knows_mark(kept, seal)
     }
 }
 

@@ -6,10 +6,10 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use link::{
-    ClickBase, Decision, DisarmReason, KeepReason, LeaveReason, MessageClaims, Opener, Policy, Resolve, Resolved,
-    Rewrite, Sealer, Target, resolve, wrap_link,
+    ClickBase, Decision, DisarmReason, KeepReason, KeyRing, LeaveReason, MessageClaims, Opener, Policy, Resolve,
+    Resolved, Rewrite, Sealer, Target, resolve, wrap_link,
 };
-use message::{Judge, Patch, Ruling, Site, Source, Use};
+use message::{Judge, Patch, Ruling, Seal, Site, Source, Use};
 use store::ReferenceRow;
 
 use crate::settings::Settings;
@@ -139,6 +139,7 @@ struct Verdicts<'a> {
     policy: &'a Arc<Policy>,
     sender_bypassed: bool,
     base: &'a ClickBase,
+    keys: &'a KeyRing,
     opener: Opener<'a>,
     sealer: Sealer<'a>,
     /// The document's base as it was last seen, parsed.
@@ -201,6 +202,7 @@ impl<'a> Verdicts<'a> {
             policy,
             sender_bypassed: policy.bypasses(job.sender),
             base: &job.settings.click.base,
+            keys: &job.settings.keys,
             opener: Opener::new(&job.settings.keys, &job.settings.click.base),
             sealer: job.settings.keys.sealer(&claims),
             document_base: None,
@@ -213,12 +215,11 @@ impl<'a> Verdicts<'a> {
     }
 
     fn verdict(&mut self, site: &Site<'_>) -> (Verdict, Option<Target>) {
-        let url = site.url.trim();
-        if self.base.parse(url).is_some() && self.opener.recognise(url).is_some() {
-            return (Verdict::Keep(KeepReason::OwnLink.as_str()), None);
-        }
         let in_text = matches!(site.usage, Use::HtmlText | Use::PlainText | Use::Folded { .. });
         match self.resolve(site) {
+            Resolved::Web(target) if self.is_own(site.url.trim(), &target) => {
+                (Verdict::Keep(KeepReason::OwnLink.as_str()), None)
+            }
             Resolved::Web(target) => {
                 let verdict = match (self.policy.decide_known(self.sender_bypassed, &target), site.usage) {
                     (Decision::Keep(reason), _) => Verdict::Keep(reason.as_str()),
@@ -240,6 +241,14 @@ impl<'a> Verdicts<'a> {
             Resolved::Inert(scheme) if scheme == "invalid" => (Verdict::Disarm(DisarmReason::Invalid.as_str()), None),
             Resolved::Inert(_) => (Verdict::Disarm(DisarmReason::Scheme.as_str()), None),
         }
+    }
+
+    /// Whether a URL is a click link of ours, as it is written and as a browser reads it: dot segments behind a genuine
+    /// one lead away from it.
+    fn is_own(&self, url: &str, target: &Target) -> bool {
+        self.base.parse(url).is_some()
+            && self.opener.recognise(url).is_some()
+            && (url == target.as_str() || self.opener.recognise(target.as_str()).is_some())
     }
 
     fn resolve(&mut self, site: &Site<'_>) -> Resolved {
@@ -296,7 +305,7 @@ impl<'a> Verdicts<'a> {
         // A link put around a text leaves that text; every other takes the place of what was written.
         let written =
             (site.usage != Use::HtmlText && site.written != target.as_str().as_bytes()).then_some(site.written);
-        let wrapped = wrap_link(&self.sealer, self.base, target, written, site.usage.form());
+        let wrapped = wrap_link(&self.sealer, self.base, target, written, site.form());
         if let Some(r) = wrapped.reference
             && !self.references.iter().any(|known| known.id == r.id)
         {
@@ -375,5 +384,9 @@ impl Judge for Verdicts<'_> {
 
     fn is_safe(&mut self, site: &Site<'_>) -> bool {
         matches!(self.verdict(site).0, Verdict::Keep(_) | Verdict::Ignore) || self.sender_bypassed
+    }
+
+    fn seal_mark(&self, kept: &[u8]) -> Seal {
+        self.keys.seal_mark(kept)
     }
 }

@@ -4,6 +4,7 @@
 //! there; mail-parser reads what comes out.
 
 mod messages;
+mod replies;
 
 use std::collections::BTreeSet;
 

@@ -9,5 +9,6 @@ mod faults;
 mod laws;
 mod mail;
 mod peers;
+mod restore;
 mod rig;
 mod store;

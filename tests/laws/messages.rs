@@ -377,6 +377,11 @@ fn html(links: bool) -> BoxedStrategy<Text> {
     lines(dull.boxed(), link.boxed(), links)
 }
 
+/// A plain text and the targets in it, without what would be changed by a quote mark or a cut line.
+pub(super) fn plain_text() -> impl Strategy<Value = (String, Vec<String>)> {
+    plain(true).prop_map(|t| (t.text, t.targets))
+}
+
 fn unlinked_text(text: String) -> Text {
     Text {
         text,
@@ -396,7 +401,7 @@ fn lines(dull: BoxedStrategy<Text>, link: BoxedStrategy<Text>, links: bool) -> B
 }
 
 /// Quoted-printable with lines of about `width`, as encoders differ in what they escape.
-fn quoted_printable(octets: &[u8], width: usize) -> Vec<u8> {
+pub(super) fn quoted_printable(octets: &[u8], width: usize) -> Vec<u8> {
     let mut out = Vec::new();
     let mut column = 0;
     let mut rest = octets;

@@ -1,7 +1,7 @@
 //! The key ring: one key that seals, many that open.
 //!
-//! A key is a secret of 32 octets. All else comes out of it by HKDF-SHA256 (RFC 5869): the AEAD key, the keys for nonces and
-//! reference ids, and the key's name. A name that does not fit its secret therefore betrays a damaged key file.
+//! A key is a secret of 32 octets. All else comes out of it by HKDF-SHA256 (RFC 5869): the AEAD key, the keys for nonces,
+//! reference ids and marks, and the key's name. A name that does not fit its secret therefore betrays a damaged key file.
 
 use std::fmt::{self, Write as _};
 
@@ -84,6 +84,7 @@ pub(crate) struct Key {
     pub(crate) aead: aead::LessSafeKey,
     pub(crate) nonce: hmac::Key,
     pub(crate) reference: hmac::Key,
+    pub(crate) mark: hmac::Key,
     secret: [u8; 32],
     created_at: i64,
     retired_at: Option<i64>,
@@ -231,6 +232,12 @@ impl KeyRing {
         }
     }
 
+    /// The keys that are not retired.
+    pub(crate) fn usable(&self) -> impl Iterator<Item = &Key> {
+        let keys = std::iter::once(&self.sealing).chain(&self.others);
+        keys.filter(|k| k.retired_at.is_none())
+    }
+
     fn entries(&self) -> impl Iterator<Item = (&Key, KeyState)> {
         std::iter::once((&self.sealing, KeyState::Sealing)).chain(self.others.iter().map(|k| {
             let state = if k.retired_at.is_some() {
@@ -258,6 +265,7 @@ impl Key {
             aead: aead::LessSafeKey::new(derive(&root, b"aead", &aead::AES_256_GCM)),
             nonce: derive(&root, b"nonce", hmac::HMAC_SHA256),
             reference: derive(&root, b"reference", hmac::HMAC_SHA256),
+            mark: derive(&root, b"mark", hmac::HMAC_SHA256),
             secret,
             created_at,
             retired_at: None,

@@ -13,6 +13,7 @@
 mod claims;
 mod click_link;
 mod keyring;
+mod mark;
 mod policy;
 mod target;
 mod token;
@@ -20,6 +21,7 @@ mod token;
 pub use claims::MessageClaims;
 pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
 pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
+pub use mark::MARK_SEAL;
 pub use policy::{
     Decision, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, Sign,
     UnknownRewrite, UrlRules, same_policy,

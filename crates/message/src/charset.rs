@@ -78,6 +78,28 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirk
     })
 }
 
+/// The encoding that a text, read as `encoding`, is known to be in. `None` when nothing says so: plain ASCII without a label.
+/// A label that a text of plain ASCII does not bear out holds for what is put into it.
+pub(crate) fn told(
+    bytes: &[u8],
+    labels: &[&str],
+    html: bool,
+    encoding: &'static Encoding,
+) -> Option<&'static Encoding> {
+    if !bytes.is_ascii() {
+        return Some(encoding);
+    }
+    let mut named = labels.iter().filter_map(|l| Label::named(l)).peekable();
+    if named.peek().is_none() {
+        return (html && meta_label(bytes).is_some()).then_some(encoding);
+    }
+    let hiding = named.find_map(|l| match l {
+        Label::Known(e) => (!e.is_ascii_compatible()).then_some(e),
+        _ => Some(encoding_rs::ISO_2022_JP),
+    });
+    Some(hiding.unwrap_or(encoding))
+}
+
 /// Whether a text in ISO-2022-JP may stay as it is: every URL, and in HTML every tag, stands between its escapes, in ASCII,
 /// so that readers who know the encoding and readers who do not see the same links.
 pub(crate) fn iso2022_in_place(bytes: &[u8], labels: &[&str], html: bool, links: autolink::Options) -> bool {

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use crate::html::{self, Outcome, Work};
 use crate::quirk::Quirks;
-use crate::restore::{Originals, restore};
+use crate::restore::{self, Originals};
 use crate::site::Judge;
 use crate::text::{self, Lines};
 use crate::transfer::{self, Coding, TextEdit};
@@ -83,7 +83,12 @@ pub fn text(text: &[u8], layout: Layout, both: bool, judge: &mut dyn Judge) -> R
 
 /// Brings back what stood in a text.
 pub fn restored(text: &[u8], html: bool, originals: &mut dyn Originals) -> Vec<u8> {
-    transfer::apply(text, &restore(text, html, originals))
+    let layout = restore::Layout {
+        html,
+        lines: Lines::Plain,
+        encoding: Some(encoding_rs::UTF_8),
+    };
+    transfer::apply(text, &restore::restore(text, layout, originals))
 }
 
 /// The URLs of a running text: where they stand, and what they mean.

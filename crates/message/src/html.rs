@@ -1,6 +1,7 @@
 //! Links in HTML: found in every reading, replaced in the bytes as they stand, and the result proved.
 
 pub(crate) mod context;
+pub(crate) mod mark;
 pub(crate) mod plain;
 pub(crate) mod reference;
 pub(crate) mod sites;
@@ -19,6 +20,7 @@ use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::transfer::{TextEdit, apply};
 use context::Context;
+use mark::Mark;
 use sites::{Action, Scan};
 
 /// How a text of HTML is worked on.
@@ -97,7 +99,7 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
         if pass.sweeps_clean(&out) {
             return Outcome::Edits(pass.with_text_links(&out).unwrap_or(edits));
         }
-        if let Some(rebuilt) = tree::rebuild(&out, work.encoding, |tag| pass.tag_is_safe(tag))
+        if let Some(rebuilt) = tree::rebuild(&out, work.encoding, &mut pass)
             && pass.sweeps_clean(&rebuilt)
         {
             quirks.insert(Quirk::MarkupRebuilt);
@@ -242,10 +244,10 @@ impl<'t, 'j> Pass<'t, 'j> {
                             at: value.clone(),
                             with: Vec::new(),
                         }),
-                        Decided::Disarm => edits.push(off(text, whole)),
+                        Decided::Disarm => edits.push(self.off(whole)),
                     }
                 }
-                Action::Off { whole } => edits.push(off(text, whole)),
+                Action::Off { whole } => edits.push(self.off(whole)),
             }
         }
         if let Reading::Sure(context) | Reading::Guess(context) = reading
@@ -259,7 +261,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 edits.retain(|e| e.at.start < from || e.at.is_empty() && e.at.start == from);
                 edits.push(TextEdit {
                     at: from..text.len(),
-                    with: cut(text.get(from..).unwrap_or_default()),
+                    with: self.cut(text.get(from..).unwrap_or_default()),
                 });
             }
         }
@@ -443,10 +445,46 @@ impl<'t, 'j> Pass<'t, 'j> {
         })
     }
 
+    /// Takes an attribute out: another one stands there, which keeps it, encoded and without effect.
+    fn off(&self, whole: &Range<usize>) -> TextEdit {
+        let written = self.text.get(whole.clone()).unwrap_or_default();
+        let kept = self.keep(Mark::Off, written);
+        let quote = written
+            .last()
+            .filter(|b| matches!(b, b'"' | b'\''))
+            .map_or("", |b| if *b == b'"' { "\"" } else { "'" });
+        let with = [tag::OFF, b"=", quote.as_bytes(), kept.as_bytes(), quote.as_bytes()].concat();
+        TextEdit {
+            at: whole.clone(),
+            with,
+        }
+    }
+
+    /// A comment that keeps, without effect, the rest of a tag that was cut off.
+    fn cut(&self, rest: &[u8]) -> Vec<u8> {
+        [CUT, self.keep(Mark::Cut, rest).as_bytes(), b"-->"].concat()
+    }
+
+    fn keep(&self, mark: Mark, octets: &[u8]) -> String {
+        mark.keep(octets, self.work.encoding, |covered| self.judge.seal_mark(covered))
+    }
+
     /// Whether a start tag, written out plainly, leads nowhere unsafe.
     fn tag_is_safe(&mut self, tag: &[u8]) -> bool {
         let scan = sites::scan(tag, &[]);
         self.scan_is_safe(tag, &scan)
+    }
+}
+
+impl tree::Warden for Pass<'_, '_> {
+    fn is_safe(&mut self, tag: &[u8]) -> bool {
+        self.tag_is_safe(tag)
+    }
+
+    fn keep(&self, attribute: &str) -> String {
+        Mark::Off.keep(attribute.as_bytes(), encoding_rs::UTF_8, |covered| {
+            self.judge.seal_mark(covered)
+        })
     }
 }
 
@@ -516,26 +554,6 @@ fn nul_in_markup(text: &[u8]) -> bool {
         found |= text.get(t.start..t.end).unwrap_or_default().contains(&0)
     });
     found
-}
-
-/// Takes an attribute out: another one stands there, which keeps it, encoded and without effect.
-fn off(text: &[u8], whole: &Range<usize>) -> TextEdit {
-    let written = text.get(whole.clone()).unwrap_or_default();
-    let kept = data_encoding::BASE32_NOPAD.encode(written);
-    let quote = written
-        .last()
-        .filter(|b| matches!(b, b'"' | b'\''))
-        .map_or("", |b| if *b == b'"' { "\"" } else { "'" });
-    let with = [tag::OFF, b"=", quote.as_bytes(), kept.as_bytes(), quote.as_bytes()].concat();
-    TextEdit {
-        at: whole.clone(),
-        with,
-    }
-}
-
-/// A comment that keeps, without effect, the rest of a tag that was cut off.
-fn cut(rest: &[u8]) -> Vec<u8> {
-    [CUT, data_encoding::BASE32_NOPAD.encode(rest).as_bytes(), b"-->"].concat()
 }
 
 /// Markup as text: every tag is shown, none is one.

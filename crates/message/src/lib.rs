@@ -12,6 +12,7 @@ pub mod fuzzing;
 mod header;
 mod html;
 mod mapped;
+mod origin;
 mod patch;
 mod plan;
 mod quirk;
@@ -27,6 +28,6 @@ pub use plan::{Ambiguous, Amp, MarkupFiles, Options, PlanError, Planned, plan, p
 pub use quirk::{Quirk, Quirks};
 pub use restore::{Original, Originals};
 pub use scan::{Kind, MAX_DEPTH, MAX_HEADER, MAX_PARTS, Part, PartMap, Scanner, scan};
-pub use site::{Judge, Ruling, Site, Use};
+pub use site::{Judge, MARK_SEAL, Ruling, Seal, Site, Use};
 pub use source::Source;
 pub use transfer::Coding;

@@ -15,7 +15,7 @@ use crate::patch::{Change, Overlap, Patch};
 use crate::quirk::{Quirk, Quirks};
 use crate::restore::Originals;
 use crate::scan::{Kind, PartMap, Scanner};
-use crate::site::{Judge, Ruling, Site};
+use crate::site::{Judge, Ruling, Seal, Site};
 use crate::source::Source;
 
 /// How messages are worked on.
@@ -175,6 +175,10 @@ impl Judge for LeftAlone<'_> {
 
     fn is_safe(&mut self, _: &Site<'_>) -> bool {
         true
+    }
+
+    fn seal_mark(&self, kept: &[u8]) -> Seal {
+        self.0.seal_mark(kept)
     }
 }
 
@@ -346,6 +350,10 @@ mod tests {
 
         fn is_safe(&mut self, site: &Site<'_>) -> bool {
             site.written == b"L"
+        }
+
+        fn seal_mark(&self, _: &[u8]) -> Seal {
+            Seal::default()
         }
     }
 

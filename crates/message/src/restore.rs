@@ -2,11 +2,17 @@
 //!
 //! It works on what was rewritten here and on what became of it since: replies that quote it, re-wrapped and re-encoded.
 
+mod broken;
+
 use std::ops::Range;
 
-use crate::html::{CUT, settle, tag};
-use crate::mapped::Mapped;
-use crate::site::Use;
+use encoding_rs::Encoding;
+
+use crate::html::mark::Mark;
+use crate::html::{CUT, context, settle, tag};
+use crate::origin;
+use crate::site::{Seal, Use};
+use crate::text::Lines;
 use crate::transfer::TextEdit;
 
 /// What stood where a link of ours stands now.
@@ -14,7 +20,7 @@ use crate::transfer::TextEdit;
 pub struct Original {
     /// Length in octets of our link, whatever follows it.
     pub len: usize,
-    /// What it stood in, as [`Use::form`] says.
+    /// What it stood in, as [`Site::form`](crate::Site::form) says.
     pub form: u8,
     /// The target.
     pub target: String,
@@ -22,129 +28,283 @@ pub struct Original {
     pub written: Option<Vec<u8>>,
 }
 
-/// Whoever knows our links.
+/// Whoever knows our links and our marks.
 pub trait Originals {
     /// Where in a text something stands that may be a link of ours; cheap.
     fn find(&self, text: &[u8]) -> Option<usize>;
 
     /// Opens the link that `text` begins with.
     fn open(&mut self, text: &str) -> Option<Original>;
+
+    /// Whether a seal was made by [`Judge::seal_mark`](crate::Judge::seal_mark) for what a mark keeps.
+    fn knows_mark(&self, kept: &[u8], seal: &Seal) -> bool;
 }
 
-/// Longest text of a link, broken over lines, that is put together again, in octets.
-const MAX_BROKEN: usize = 1400;
+/// What is known of a text that is restored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layout {
+    pub(crate) html: bool,
+    pub(crate) lines: Lines,
+    /// Its encoding; `None` when nothing tells it.
+    pub(crate) encoding: Option<&'static Encoding>,
+}
+
+/// Longest text that is looked into for a link, in octets.
+const MAX_LINK: usize = 1400;
 
 /// Edits that bring back what stood in a text.
-pub(crate) fn restore(text: &[u8], html: bool, originals: &mut dyn Originals) -> Vec<TextEdit> {
-    let mut edits = Vec::new();
+pub(crate) fn restore(text: &[u8], layout: Layout, originals: &mut dyn Originals) -> Vec<TextEdit> {
+    let mut links = Vec::new();
     let mut from = 0;
     while let Some(n) = originals.find(text.get(from..).unwrap_or_default()) {
         let at = from + n;
         match open(text, at, originals) {
-            Some((end, original)) => {
-                put_back(text, at..end, &original, html, &mut edits);
-                from = end;
+            Some(original) => {
+                from = at + original.len;
+                links.push((at..from, original));
             }
             None => from = at + 1,
         }
     }
-    arm(text, &mut edits);
+    broken::find(text, layout.html, originals, &mut links);
+    let mut place = Place {
+        text,
+        layout,
+        shown_raw: None,
+    };
+    let mut edits = Vec::with_capacity(links.len());
+    for (at, original) in links {
+        place.put_back(at, &original, &mut edits);
+    }
+    arm(text, layout.encoding, originals, &mut edits);
     settle(edits).unwrap_or_default()
 }
 
-/// Opens the link at `at`, as it stands or with the line breaks taken out that some program put in. Returns where it ends.
-fn open(text: &[u8], at: usize, originals: &mut dyn Originals) -> Option<(usize, Original)> {
-    let rest = text.get(at..text.len().min(at + MAX_BROKEN))?;
-    let plain = ascii_head(rest);
-    if let Some(o) = originals.open(plain) {
-        return Some((at + o.len, o));
-    }
-    let mut joined = Mapped::default();
-    let mut line = 0;
-    for end in memchr::memchr_iter(b'\n', rest).take(40) {
-        let mut text_end = if rest.get(end.wrapping_sub(1)) == Some(&b'\r') {
-            end - 1
-        } else {
-            end
-        };
-        // DelSp leaves a blank before the break, quoted-printable read twice an equals sign.
-        if matches!(rest.get(text_end.wrapping_sub(1)), Some(b' ' | b'=')) {
-            text_end -= 1;
-        }
-        joined.push(text, at + line..at + text_end.max(line), encoding_rs::UTF_8);
-        line = end + 1;
-        let marks = rest
-            .get(line..)?
-            .iter()
-            .take_while(|b| matches!(b, b'>' | b' ' | b'\t' | b'|'))
-            .count();
-        line += marks;
-    }
-    joined.push(text, at + line..at + rest.len(), encoding_rs::UTF_8);
-    let o = originals.open(ascii_head(joined.text.as_bytes()))?;
-    let end = joined.raw(&(0..o.len)).last()?.end;
-    Some((end, o))
+/// Opens the link at `at`, as it stands.
+fn open(text: &[u8], at: usize, originals: &mut dyn Originals) -> Option<Original> {
+    let rest = text.get(at..text.len().min(at + MAX_LINK))?;
+    let n = Encoding::ascii_valid_up_to(rest);
+    originals.open(std::str::from_utf8(rest.get(..n)?).ok()?)
 }
 
-fn ascii_head(bytes: &[u8]) -> &str {
-    let n = encoding_rs::Encoding::ascii_valid_up_to(bytes);
-    std::str::from_utf8(bytes.get(..n).unwrap_or_default()).unwrap_or_default()
+/// The text around our links.
+struct Place<'t> {
+    text: &'t [u8],
+    layout: Layout,
+    /// Where markup shows text as it stands, without character references; read when it is first asked for.
+    shown_raw: Option<Vec<Range<usize>>>,
 }
 
-fn put_back(text: &[u8], at: Range<usize>, original: &Original, html: bool, edits: &mut Vec<TextEdit>) {
-    if html && original.form == Use::HtmlText.form() {
-        // The text of the link is what stood there: the link around it goes.
-        if let Some((open, close)) = around(text, &at) {
-            edits.push(TextEdit {
-                at: open,
-                with: Vec::new(),
-            });
-            edits.push(TextEdit {
-                at: close,
-                with: Vec::new(),
-            });
-            return;
+impl Place<'_> {
+    fn put_back(&mut self, at: Range<usize>, original: &Original, edits: &mut Vec<TextEdit>) {
+        let usage = original.form & 15;
+        if self.layout.html && usage == Use::HtmlText.form() {
+            // The text of the link is what stood there: the link around it goes.
+            if let Some((open, close)) = around(self.text, &at) {
+                edits.extend([open, close].map(|at| TextEdit { at, with: Vec::new() }));
+                return;
+            }
         }
+        let at = self.with_folds(at, usage);
+        let with = self
+            .original(&at, original)
+            .unwrap_or_else(|| self.target(&at, original));
+        edits.push(TextEdit { at, with });
     }
-    let mut at = at;
-    if let 9..=11 = original.form {
-        let head = text.get(..at.start).unwrap_or_default();
-        if original.form & 1 == 1
+
+    /// A link in a calendar or contact card, with the folds around it that are ours.
+    fn with_folds(&self, at: Range<usize>, usage: u8) -> Range<usize> {
+        let mut out = at.clone();
+        if !matches!(usage, 9..=11) || self.layout.lines != Lines::Folded {
+            return out;
+        }
+        let head = self.text.get(..at.start).unwrap_or_default();
+        if usage & 1 == 1
             && let Some(h) = head.strip_suffix(b"\r\n ").or(head.strip_suffix(b"\n "))
         {
-            at.start = h.len();
+            out.start = h.len();
         }
-        let tail = text.get(at.end..).unwrap_or_default();
-        if original.form & 2 == 2
+        let tail = self.text.get(at.end..).unwrap_or_default();
+        if usage & 2 == 2
             && let Some(t) = tail.strip_prefix(b"\r\n ").or(tail.strip_prefix(b"\n "))
         {
-            at.end = text.len() - t.len();
+            out.end = self.text.len() - t.len();
+        }
+        out
+    }
+
+    /// The target, as it is written where the link stands.
+    fn target(&mut self, at: &Range<usize>, original: &Original) -> Vec<u8> {
+        if !self.layout.html || self.is_shown_raw(at) {
+            return original.target.clone().into_bytes();
+        }
+        escape(original.target.as_bytes())
+    }
+
+    /// What was written, if it means the same where the link stands now.
+    fn original(&mut self, at: &Range<usize>, original: &Original) -> Option<Vec<u8>> {
+        let written = original.written.as_deref()?;
+        let charset = original.form >> 4;
+        match original.form & 15 {
+            // These hold markup's own references, and a query in its own encoding.
+            0 | 5..=7 => {
+                let sound = origin::is_same(written, charset, self.layout.encoding)
+                    && self.is_sound_value(at, written)
+                    && (self.layout.html || self.breaks_fit(at, written));
+                sound.then(|| written.to_vec())
+            }
+            // A field code and a string of JSON, which has escapes of its own, go on as long as they say.
+            4 => (self.follows(at, b"HYPERLINK") && self.is_plain(written, charset)).then(|| written.to_vec()),
+            3 => {
+                let sound = self.follows(at, b"\"") && attribute(self.text, at).is_none();
+                (sound && self.is_plain(written, charset)).then(|| written.to_vec())
+            }
+            form @ (2 | 8..=11) => {
+                if !query_fits(written, charset, self.layout.encoding) {
+                    return None;
+                }
+                let octets = origin::fit(written, charset, self.layout.encoding)?;
+                if !self.layout.html {
+                    let unfolded = form == 2 || self.layout.lines == Lines::Folded || !octets.contains(&b'\\');
+                    return (unfolded && self.breaks_fit(at, written)).then(|| octets.into_owned());
+                }
+                if self.is_shown_raw(at) {
+                    return Some(octets.into_owned());
+                }
+                // In a value it would have to be a URL to everybody, and a line break would be a blank.
+                let plain = attribute(self.text, at).is_none()
+                    && !has_break(&octets)
+                    && (form == 2 || !octets.contains(&b'\\'));
+                plain.then(|| escape(&octets))
+            }
+            _ => None,
         }
     }
-    let in_markup = matches!(original.form, 0 | 4..=7);
-    let with = match &original.written {
-        // Bytes of an attribute hold references; in running text they would show.
-        Some(w) if html || !in_markup || attribute(text, &at).is_some() => w.clone(),
-        _ => original.target.clone().into_bytes(),
-    };
-    edits.push(TextEdit { at, with });
+
+    /// Whether what was written is no markup, and in the encoding of the text.
+    fn is_plain(&self, written: &[u8], charset: u8) -> bool {
+        let markup = self.layout.html && written.iter().any(|b| matches!(b, b'<' | b'>'));
+        !markup && origin::is_same(written, charset, self.layout.encoding)
+    }
+
+    /// Whether the value of an attribute stays one where the link stands now. Programs that quote a message write its quotation
+    /// marks as they like: what was harmless between single ones may end the attribute between double ones.
+    fn is_sound_value(&self, at: &Range<usize>, written: &[u8]) -> bool {
+        let Some((_, quote)) = attribute(self.text, at) else {
+            return self.layout.html && !written.iter().any(|b| matches!(b, b'<' | b'>'));
+        };
+        let before = self.text.get(..at.start).unwrap_or_default().trim_ascii_end().last();
+        let around = [quote, before.copied()];
+        let ends = |b: &u8| matches!(b, b'"' | b'\'') && around.contains(&Some(*b));
+        let bare = quote.is_none() && !matches!(before, Some(b'"' | b'\''));
+        let breaks_bare = |b: &u8| b.is_ascii_whitespace() || *b == b'>';
+        !written.iter().any(ends)
+            && !(bare && (written.iter().any(breaks_bare) || matches!(written.first(), Some(b'"' | b'\''))))
+    }
+
+    /// Whether line breaks in what was written are none to a reader here. In a quoted line what follows a break would lose
+    /// its quote mark, and a blank before it goes only where the text is flowed.
+    fn breaks_fit(&self, at: &Range<usize>, written: &[u8]) -> bool {
+        let Some(n) = memchr::memchr(b'\n', written) else {
+            return !written.contains(&b'\r');
+        };
+        let before = self.text.get(..at.start).unwrap_or_default();
+        let line = memchr::memrchr(b'\n', before).map_or(before, |n| before.get(n + 1..).unwrap_or_default());
+        if matches!(line.trim_ascii_start().first(), Some(b'>' | b'|')) {
+            return false;
+        }
+        let first = written.get(..n).unwrap_or_default();
+        let first = first.strip_suffix(b"\r").unwrap_or(first);
+        match self.layout.lines {
+            Lines::Flowed => true,
+            Lines::Folded => matches!(written.get(n + 1), Some(b' ' | b'\t')),
+            Lines::Plain => !first.ends_with(b" "),
+        }
+    }
+
+    /// Whether a word stands before the link, with no more than blanks, switches and a quotation mark between.
+    fn follows(&self, at: &Range<usize>, word: &[u8]) -> bool {
+        let before = self.text.get(at.start.saturating_sub(64)..at.start).unwrap_or_default();
+        let Some(n) = memchr::memmem::rfind(before, word) else {
+            return false;
+        };
+        let between = before.get(n + word.len()..).unwrap_or_default();
+        if word == b"\"" {
+            return between.is_empty();
+        }
+        between.iter().all(|b| !matches!(b, b'<' | b'>' | b'='))
+    }
+
+    fn is_shown_raw(&mut self, at: &Range<usize>) -> bool {
+        if !self.layout.html {
+            return false;
+        }
+        let text = self.text;
+        let raw = self.shown_raw.get_or_insert_with(|| {
+            let mut raw = context::read(text).map(|c| c.shown_raw).unwrap_or_default();
+            raw.sort_by_key(|r| r.start);
+            raw
+        });
+        context::meets(raw, at)
+    }
 }
 
-/// The tag in an attribute of which a link stands.
-fn attribute(text: &[u8], at: &Range<usize>) -> Option<tag::Tag> {
-    let start = memchr::memrchr(b'<', text.get(..at.start)?)?;
+fn has_break(octets: &[u8]) -> bool {
+    memchr::memchr2(b'\r', b'\n', octets).is_some()
+}
+
+/// Whether a query means the same in the encoding of the text: programs write it in that of the document.
+fn query_fits(written: &[u8], charset: u8, to: Option<&'static Encoding>) -> bool {
+    let query = memchr::memchr(b'?', written).and_then(|n| written.get(n..));
+    query.is_none_or(|q| origin::is_same(q, charset, to))
+}
+
+/// Octets as they are written in markup, in text and between any quotation marks.
+fn escape(octets: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(octets.len() + 16);
+    for b in octets {
+        match b {
+            b'&' => out.extend_from_slice(b"&amp;"),
+            b'<' => out.extend_from_slice(b"&lt;"),
+            b'>' => out.extend_from_slice(b"&gt;"),
+            b'"' => out.extend_from_slice(b"&quot;"),
+            b'\'' => out.extend_from_slice(b"&#39;"),
+            b => out.push(*b),
+        }
+    }
+    out
+}
+
+/// So many places where a tag may begin are looked at before a link.
+const TAGS_BEFORE: usize = 8;
+
+/// The tag in an attribute of which a link stands, and the quotation mark around its value.
+fn attribute(text: &[u8], at: &Range<usize>) -> Option<(tag::Tag, Option<u8>)> {
+    let before = text.get(..at.start)?;
     let mut tag = tag::Tag::default();
-    tag::read(text, start, &mut tag);
     let holds = |v: &Range<usize>| v.start <= at.start && at.end <= v.end;
-    tag.attrs
-        .iter()
-        .any(|a| a.value.as_ref().is_some_and(holds))
-        .then_some(tag)
+    let begins = |n: &usize| before.get(n + 1).is_some_and(u8::is_ascii_alphabetic);
+    for start in memchr::memrchr_iter(b'<', before).filter(begins).take(TAGS_BEFORE) {
+        tag::read(text, start, &mut tag);
+        if let Some(a) = tag.attrs.iter().find(|a| a.value.as_ref().is_some_and(holds)) {
+            let quote = match a.quote {
+                tag::Quote::None => None,
+                tag::Quote::Single => Some(b'\''),
+                tag::Quote::Double => Some(b'"'),
+            };
+            return Some((tag, quote));
+        }
+        // A tag that ends before the link ends those around it as well, but for one in whose value it stands.
+        if tag.end <= at.start && memchr::memchr2(b'"', b'\'', before.get(start..)?).is_none() {
+            return None;
+        }
+    }
+    None
 }
 
 /// The start tag whose href a link is, and the end tag behind it.
 fn around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
-    let tag = attribute(text, at)?;
+    let (tag, _) = attribute(text, at)?;
     if !tag.name(text).eq_ignore_ascii_case(b"a") || tag.cut_off {
         return None;
     }
@@ -163,19 +323,19 @@ fn around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)
 }
 
 /// Gives attributes their effect again, and brings back the end of a tag that was cut off.
-fn arm(text: &[u8], edits: &mut Vec<TextEdit>) {
-    let kept = |a: &tag::Attr| data_encoding::BASE32_NOPAD.decode(text.get(a.value.clone()?)?).ok();
+fn arm(text: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals, edits: &mut Vec<TextEdit>) {
+    let kept = |mark: Mark, a: &tag::Attr| mark.kept(text.get(a.value.clone()?)?, to, originals);
     if memchr::memmem::find(text, b"data-linkgate-").is_some() {
         tag::sweep(text, |t| {
             let mut before: Option<&tag::Attr> = None;
             for a in &t.attrs {
                 let name = text.get(a.name.clone()).unwrap_or_default();
                 if name == tag::OFF
-                    && let Some(with) = kept(a)
+                    && let Some(with) = kept(Mark::Off, a)
                 {
                     edits.push(TextEdit { at: a.whole(), with });
                 } else if name == tag::WAS
-                    && let Some((with, before)) = kept(a).zip(before)
+                    && let Some((with, before)) = kept(Mark::Was, a).zip(before)
                 {
                     edits.push(TextEdit {
                         at: before.name.start..a.whole().end,
@@ -186,16 +346,15 @@ fn arm(text: &[u8], edits: &mut Vec<TextEdit>) {
             }
         });
     }
-    if let Some(at) = memchr::memmem::rfind(text, CUT) {
-        let rest = text.get(at + CUT.len()..).unwrap_or_default();
-        let Some(n) = memchr::memmem::find(rest, b"-->") else {
-            return;
-        };
-        if let Ok(with) = data_encoding::BASE32_NOPAD.decode(rest.get(..n).unwrap_or_default()) {
-            edits.push(TextEdit {
-                at: at..at + CUT.len() + n + 3,
-                with,
-            });
-        }
+    // A tag that was cut off swallows whatever has come to stand behind it since.
+    let end = text.trim_ascii_end();
+    if let Some(at) = memchr::memmem::rfind(end, CUT)
+        && let Some(held) = end.get(at + CUT.len()..).and_then(|r| r.strip_suffix(b"-->"))
+        && let Some(with) = Mark::Cut.kept(held, to, originals)
+    {
+        edits.push(TextEdit {
+            at: at..end.len(),
+            with,
+        });
     }
 }

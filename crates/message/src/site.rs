@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use encoding_rs::Encoding;
 
+use crate::origin;
+
 /// What following a site does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -36,7 +38,7 @@ pub enum Use {
 }
 
 impl Use {
-    /// A small number that stands for it in a token, for good.
+    /// A small number, of four bits, that stands for it in a token for good.
     #[must_use]
     pub const fn form(self) -> u8 {
         match self {
@@ -75,6 +77,13 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
+    /// A number that says how the site is written, for its token: the use in the low four bits ([`Use::form`]), and in the
+    /// high four the encoding, where what is written is more than ASCII. It stands for that for good.
+    #[must_use]
+    pub fn form(&self) -> u8 {
+        self.usage.form() | origin::number(self.written, self.encoding) << 4
+    }
+
     /// Whether queries are to be encoded in something else than UTF-8 (WHATWG URL 4.4, encoding override).
     #[must_use]
     pub fn has_legacy_query(&self) -> bool {
@@ -99,6 +108,12 @@ pub enum Ruling {
     Disarm,
 }
 
+/// Octets of a seal.
+pub const MARK_SEAL: usize = 9;
+
+/// A seal: nobody else can make it for the octets that it was made for.
+pub type Seal = [u8; MARK_SEAL];
+
 /// Whoever decides what becomes of the sites of a message.
 pub trait Judge {
     /// Decides about a site. Called once for each.
@@ -106,4 +121,8 @@ pub trait Judge {
 
     /// Whether a site of the result may stay: it is ours, leads nowhere, or was excused. Reports nothing.
     fn is_safe(&mut self, site: &Site<'_>) -> bool;
+
+    /// A seal for what is taken out and kept in the text, by which [`Originals::knows_mark`](crate::Originals::knows_mark)
+    /// tells it from what senders write. The same octets give the same seal.
+    fn seal_mark(&self, kept: &[u8]) -> Seal;
 }

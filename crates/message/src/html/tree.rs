@@ -29,7 +29,7 @@ const CHUNK: usize = 1024;
 pub(crate) fn every_tag(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> bool {
     let Some(nodes) = parse(text) else { return false };
     nodes.iter().all(|n| match &n.data {
-        Data::Element { name, attrs } => safe(start_tag(name, attrs.borrow().iter(), &[]).as_bytes()),
+        Data::Element { name, attrs } => safe(start_tag(name, attrs.borrow().iter(), &|_| None).as_bytes()),
         Data::Comment(c) => {
             let markup = c.as_bytes();
             let mut ok = true;
@@ -55,12 +55,21 @@ pub(crate) fn words(text: &[u8]) -> Option<String> {
     Some(out)
 }
 
+/// Whoever says which tags may stay.
+pub(crate) trait Warden {
+    /// Whether a start tag, written out plainly, leads nowhere unsafe.
+    fn is_safe(&mut self, tag: &[u8]) -> bool;
+
+    /// What a mark holds that keeps an attribute.
+    fn keep(&self, attribute: &str) -> String;
+}
+
 /// The text written anew from its tree, with every attribute off that makes its tag unsafe. `None` when it is too large
 /// or too deep.
 pub(crate) fn rebuild(
     text: &[u8],
     encoding: &'static encoding_rs::Encoding,
-    mut safe: impl FnMut(&[u8]) -> bool,
+    warden: &mut dyn Warden,
 ) -> Option<Vec<u8>> {
     let text = encoding.decode_without_bom_handling(text).0;
     let nodes = parse(text.as_bytes())?;
@@ -86,20 +95,21 @@ pub(crate) fn rebuild(
                 Data::Element { name, attrs } => {
                     let attrs = attrs.borrow();
                     let mut off = Vec::new();
-                    if !safe(start_tag(name, attrs.iter(), &[]).as_bytes()) {
+                    if !warden.is_safe(start_tag(name, attrs.iter(), &|_| None).as_bytes()) {
                         for (i, a) in attrs.iter().enumerate() {
                             // Alone with what gives it meaning, is it this one?
                             let meaning = attrs
                                 .iter()
                                 .enumerate()
                                 .filter(|(n, b)| *n == i || matches!(&*b.name.local, "itemprop" | "type" | "content"));
-                            let alone = start_tag(name, meaning.map(|(_, b)| b), &[]);
-                            if !safe(alone.as_bytes()) || is_trigger(a) {
+                            let alone = start_tag(name, meaning.map(|(_, b)| b), &|_| None);
+                            if !warden.is_safe(alone.as_bytes()) || is_trigger(a) {
                                 off.push(i);
                             }
                         }
                     }
-                    out.push_str(&start_tag(name, attrs.iter(), &off));
+                    let keeper = |i: usize| off.binary_search(&i).is_ok().then_some(&*warden);
+                    out.push_str(&start_tag(name, attrs.iter(), &keeper));
                 }
             }
         }
@@ -142,15 +152,19 @@ fn is_trigger(a: &Attribute) -> bool {
     matches!(&*a.name.local, "http-equiv" | "attributename" | "attributeName")
 }
 
-/// A start tag; the attributes numbered in `off`, in order, are kept encoded, without effect.
-fn start_tag<'a>(name: &QualName, attrs: impl Iterator<Item = &'a Attribute>, off: &[usize]) -> String {
+/// A start tag; the attributes for whose numbers there is somebody to keep them stand there encoded, without effect.
+fn start_tag<'a, 'w>(
+    name: &QualName,
+    attrs: impl Iterator<Item = &'a Attribute>,
+    keeper: &dyn Fn(usize) -> Option<&'w dyn Warden>,
+) -> String {
     let mut out = format!("<{}", name.local);
     for (i, a) in attrs.enumerate() {
         let prefix = a.name.prefix.as_ref().map(|p| format!("{p}:")).unwrap_or_default();
         let attr = format!("{prefix}{}=\"{}\"", a.name.local, escape_attribute(&a.value));
         out.push(' ');
-        if off.binary_search(&i).is_ok() {
-            let kept = data_encoding::BASE32_NOPAD.encode(attr.as_bytes());
+        if let Some(warden) = keeper(i) {
+            let kept = warden.keep(&attr);
             out.push_str(&format!("{}=\"{kept}\"", std::str::from_utf8(OFF).unwrap_or_default()));
         } else {
             out.push_str(&attr);
@@ -432,10 +446,21 @@ impl TreeSink for Sink {
 mod tests {
     use super::*;
 
-    fn rebuilt(text: &str) -> Option<String> {
-        let out = rebuild(text.as_bytes(), encoding_rs::UTF_8, |tag| {
+    /// Lets nothing by that could lead away.
+    struct NoWay;
+
+    impl Warden for NoWay {
+        fn is_safe(&mut self, tag: &[u8]) -> bool {
             memchr::memmem::find(tag, b"//").is_none() && memchr::memmem::find(tag, b"refresh").is_none()
-        })?;
+        }
+
+        fn keep(&self, attribute: &str) -> String {
+            data_encoding::BASE32_NOPAD.encode(attribute.as_bytes())
+        }
+    }
+
+    fn rebuilt(text: &str) -> Option<String> {
+        let out = rebuild(text.as_bytes(), encoding_rs::UTF_8, &mut NoWay)?;
         Some(String::from_utf8(out).unwrap())
     }
 

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
-use super::relabel::{drop_field, set_field};
+use super::relabel::{drop_field, set_field, without_meta_charset};
 use super::{Ambiguous, Amp, MarkupFiles, Options};
 use crate::autolink;
 use crate::charset::{self, Charset};
@@ -14,7 +14,7 @@ use crate::header::{Fields, Typed, lossy};
 use crate::html::{self, Outcome, Work};
 use crate::patch::Change;
 use crate::quirk::{Quirk, Quirks};
-use crate::restore::{Originals, restore};
+use crate::restore::{Layout, Originals, restore};
 use crate::scan::{Kind, Part, PartMap, is_message};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::source::Source;
@@ -163,14 +163,21 @@ impl LeafWork<'_, '_> {
         let decoded = decode(coding, &raw);
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
         let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
-        let charset = if charset::iso2022_in_place(&decoded.bytes, &labels, class == Class::Html, self.links) {
+        let html = class == Class::Html;
+        let escaped = charset::iso2022_in_place(&decoded.bytes, &labels, html, self.links);
+        let charset = if escaped {
             Charset::Bytes(encoding_rs::UTF_8)
         } else {
-            charset::read(&decoded.bytes, &labels, class == Class::Html, &mut self.quirks)
+            charset::read(&decoded.bytes, &labels, html, &mut self.quirks)
         };
         let base = content_base(part);
         match charset {
             Charset::Bytes(encoding) => {
+                let known = if escaped {
+                    Some(encoding_rs::ISO_2022_JP)
+                } else {
+                    charset::told(&decoded.bytes, &labels, html, encoding)
+                };
                 let work = Work {
                     part: &number,
                     encoding,
@@ -179,7 +186,7 @@ impl LeafWork<'_, '_> {
                     left,
                     mapped: None,
                 };
-                let Some(outcome) = self.outcome(class, &decoded.bytes, &work) else {
+                let Some(outcome) = self.outcome(class, &decoded.bytes, &work, known) else {
                     return Ok(());
                 };
                 self.put(part, coding, &raw, &decoded, outcome, class);
@@ -193,7 +200,7 @@ impl LeafWork<'_, '_> {
                     left,
                     mapped: None,
                 };
-                let Some(outcome) = self.outcome(class, text.as_bytes(), &work) else {
+                let Some(outcome) = self.outcome(class, text.as_bytes(), &work, Some(encoding_rs::UTF_8)) else {
                     return Ok(());
                 };
                 let new = match outcome {
@@ -301,7 +308,14 @@ impl LeafWork<'_, '_> {
         };
         let edits = match &mut self.task {
             Task::Rewrite(judge) => text::rewrite(text, Lines::Plain, true, &work, &mut **judge, &mut self.quirks),
-            Task::Restore(originals) => restore(text, false, &mut **originals),
+            Task::Restore(originals) => {
+                let layout = Layout {
+                    html: false,
+                    lines: Lines::Plain,
+                    encoding: None,
+                };
+                restore(text, layout, &mut **originals)
+            }
         };
         let whole = decode(Coding::Identity, text);
         let spans_lines = |e: &TextEdit| text.get(e.at.clone()).unwrap_or_default().contains(&b'\n');
@@ -322,13 +336,27 @@ impl LeafWork<'_, '_> {
         }));
     }
 
-    /// What becomes of a text; `None` when it is only reported on.
-    fn outcome(&mut self, class: Class, text: &[u8], work: &Work<'_>) -> Option<Outcome> {
+    /// What becomes of a text; `None` when it is only reported on. `encoding`: what it is known to be in.
+    fn outcome(
+        &mut self,
+        class: Class,
+        text: &[u8],
+        work: &Work<'_>,
+        encoding: Option<&'static Encoding>,
+    ) -> Option<Outcome> {
         let judge = match &mut self.task {
             Task::Rewrite(judge) => &mut **judge,
             Task::Restore(originals) => {
-                let html = class == Class::Html;
-                return Some(Outcome::Edits(restore(text, html, &mut **originals)));
+                let layout = Layout {
+                    html: class == Class::Html,
+                    lines: if let Class::Text(lines) = class {
+                        lines
+                    } else {
+                        Lines::Plain
+                    },
+                    encoding,
+                };
+                return Some(Outcome::Edits(restore(text, layout, &mut **originals)));
             }
         };
         if work.left.is_some() {
@@ -392,7 +420,7 @@ impl LeafWork<'_, '_> {
     /// Puts a text that was transcoded into the body, and says so in the header.
     fn put_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
         let text = if class == Class::Html {
-            without_meta_charset(text)
+            without_meta_charset(text, &self.task)
         } else {
             Cow::Borrowed(text)
         };
@@ -641,50 +669,4 @@ fn is_sound_type(value: &str) -> bool {
         t.is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+._".contains(&b)))
     };
     token(halves.next()) && token(halves.next()) && halves.next().is_none() && !value.starts_with("multipart/")
-}
-
-/// HTML in UTF-8 whose meta elements say nothing else.
-fn without_meta_charset(text: &[u8]) -> Cow<'_, [u8]> {
-    let mut edits = Vec::new();
-    html::tag::sweep(text, |t| {
-        if !t.name(text).eq_ignore_ascii_case(b"meta") {
-            return;
-        }
-        for a in t.named(text, b"charset").chain(t.named(text, b"content")) {
-            let Some(value) = a.value.clone() else { continue };
-            let lower = text.get(value.clone()).unwrap_or_default().to_ascii_lowercase();
-            let label = if text
-                .get(a.name.clone())
-                .is_some_and(|n| n.eq_ignore_ascii_case(b"charset"))
-            {
-                0..lower.len()
-            } else if let Some(n) = memchr::memmem::find(&lower, b"charset=") {
-                let rest = lower.get(n + 8..).unwrap_or_default();
-                n + 8..n + 8 + rest.iter().take_while(|b| b.is_ascii_graphic() && **b != b';').count()
-            } else {
-                continue;
-            };
-            let whole = a.whole();
-            let written = text.get(whole.clone()).unwrap_or_default();
-            let kept = data_encoding::BASE32_NOPAD.encode(written);
-            let with = [
-                text.get(whole.start..value.start + label.start).unwrap_or_default(),
-                b"utf-8",
-                text.get(value.start + label.end..whole.end).unwrap_or_default(),
-                b" ",
-                html::tag::WAS,
-                b"=\"",
-                kept.as_bytes(),
-                b"\"",
-            ];
-            edits.push(TextEdit {
-                at: whole,
-                with: with.concat(),
-            });
-        }
-    });
-    match html::settle(edits) {
-        Some(e) if !e.is_empty() => Cow::Owned(apply(text, &e)),
-        _ => Cow::Borrowed(text),
-    }
 }

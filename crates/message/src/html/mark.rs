@@ -1,0 +1,52 @@
+//! Marks: what stands in a text in the place of something that was taken out, and keeps it, encoded and without effect.
+//!
+//! Anybody can write what looks like a mark, so each carries a seal: a mark without a genuine one is the sender's own text
+//! and stays what it is.
+
+use encoding_rs::Encoding;
+
+use crate::origin;
+use crate::restore::Originals;
+use crate::site::{MARK_SEAL, Seal};
+
+/// What a mark is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mark {
+    /// An attribute that keeps one which was taken out.
+    Off,
+    /// An attribute that keeps how the one before it was written.
+    Was,
+    /// A comment that keeps the rest of a tag which the end of the text cut off.
+    Cut,
+}
+
+impl Mark {
+    /// What the mark holds: seal, encoding and octets in Base32. `seal` is given what it has to cover.
+    pub(crate) fn keep(self, octets: &[u8], encoding: &'static Encoding, seal: impl FnOnce(&[u8]) -> Seal) -> String {
+        let covered = self.covered(origin::number(octets, encoding), octets);
+        let held = [&seal(&covered)[..], covered.get(1..).unwrap_or_default()].concat();
+        data_encoding::BASE32_NOPAD.encode(&held)
+    }
+
+    /// The octets that a mark keeps, in the encoding of the text that they come back to. `None` when the mark is not ours,
+    /// or they have no place in that text.
+    pub(crate) fn kept(self, held: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals) -> Option<Vec<u8>> {
+        let held = data_encoding::BASE32_NOPAD.decode(held).ok()?;
+        let (seal, rest) = held.split_first_chunk::<MARK_SEAL>()?;
+        let (number, octets) = rest.split_first()?;
+        if !originals.knows_mark(&self.covered(*number, octets), seal) {
+            return None;
+        }
+        origin::fit(octets, *number, to).map(std::borrow::Cow::into_owned)
+    }
+
+    /// A mark of one kind is none of another.
+    fn covered(self, number: u8, octets: &[u8]) -> Vec<u8> {
+        let kind = match self {
+            Self::Off => b'o',
+            Self::Was => b'w',
+            Self::Cut => b'c',
+        };
+        [&[kind, number], octets].concat()
+    }
+}
