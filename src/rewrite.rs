@@ -215,7 +215,10 @@ impl<'a> Verdicts<'a> {
     }
 
     fn verdict(&mut self, site: &Site<'_>) -> (Verdict, Option<Target>) {
-        let in_text = matches!(site.usage, Use::HtmlText | Use::PlainText | Use::Folded { .. });
+        let in_text = matches!(
+            site.usage,
+            Use::HtmlText | Use::PlainText | Use::QuotedValue | Use::Folded { .. }
+        );
         match self.resolve(site) {
             Resolved::Web(target) if self.is_own(site.url.trim(), &target) => {
                 (Verdict::Keep(KeepReason::OwnLink.as_str()), None)

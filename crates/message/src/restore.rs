@@ -12,7 +12,7 @@ use crate::html::mark::Mark;
 use crate::html::{CUT, context, settle, tag};
 use crate::origin;
 use crate::site::{Seal, Use};
-use crate::text::Lines;
+use crate::text::{Lines, view};
 use crate::transfer::TextEdit;
 
 /// What stood where a link of ours stands now.
@@ -71,6 +71,7 @@ pub(crate) fn restore(text: &[u8], layout: Layout, originals: &mut dyn Originals
         text,
         layout,
         shown_raw: None,
+        quoted: None,
     };
     let mut edits = Vec::with_capacity(links.len());
     for (at, original) in links {
@@ -93,6 +94,8 @@ struct Place<'t> {
     layout: Layout,
     /// Where markup shows text as it stands, without character references; read when it is first asked for.
     shown_raw: Option<Vec<Range<usize>>>,
+    /// Where a card or calendar has values in quoted-printable; looked for when it is first asked for.
+    quoted: Option<Vec<Range<usize>>>,
 }
 
 impl Place<'_> {
@@ -159,6 +162,7 @@ impl Place<'_> {
                 let sound = self.follows(at, b"\"") && attribute(self.text, at).is_none();
                 (sound && self.is_plain(written, charset)).then(|| written.to_vec())
             }
+            13 => self.is_in_quoted_value(at).then(|| written.to_vec()),
             form @ (2 | 8..=11) => {
                 if !query_fits(written, charset, self.layout.encoding) {
                     return None;
@@ -210,15 +214,20 @@ impl Place<'_> {
         };
         let before = self.text.get(..at.start).unwrap_or_default();
         let line = memchr::memrchr(b'\n', before).map_or(before, |n| before.get(n + 1..).unwrap_or_default());
+        if self.layout.lines == Lines::Flowed {
+            // Every line of it has to be of the same reply.
+            let (depth, _) = view::quote_prefix(line);
+            return memchr::memchr_iter(b'\n', written)
+                .all(|n| view::quote_prefix(written.get(n + 1..).unwrap_or_default()).0 == depth);
+        }
         if matches!(line.trim_ascii_start().first(), Some(b'>' | b'|')) {
             return false;
         }
         let first = written.get(..n).unwrap_or_default();
         let first = first.strip_suffix(b"\r").unwrap_or(first);
         match self.layout.lines {
-            Lines::Flowed => true,
             Lines::Folded => matches!(written.get(n + 1), Some(b' ' | b'\t')),
-            Lines::Plain => !first.ends_with(b" "),
+            Lines::Plain | Lines::Flowed => !first.ends_with(b" "),
         }
     }
 
@@ -233,6 +242,12 @@ impl Place<'_> {
             return between.is_empty();
         }
         between.iter().all(|b| !matches!(b, b'<' | b'>' | b'='))
+    }
+
+    fn is_in_quoted_value(&mut self, at: &Range<usize>) -> bool {
+        let text = self.text;
+        self.layout.lines == Lines::Folded
+            && context::meets(self.quoted.get_or_insert_with(|| view::quoted_values(text)), at)
     }
 
     fn is_shown_raw(&mut self, at: &Range<usize>) -> bool {

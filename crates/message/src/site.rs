@@ -35,6 +35,8 @@ pub enum Use {
     },
     /// The place where the body of a message/external-body part is.
     ExternalBody,
+    /// A URL in a quoted-printable value of a contact card or calendar of the old kind.
+    QuotedValue,
 }
 
 impl Use {
@@ -52,6 +54,7 @@ impl Use {
             Self::Ping => 7,
             Self::Folded { before, after } => 8 + before as u8 + 2 * after as u8,
             Self::ExternalBody => 12,
+            Self::QuotedValue => 13,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Links in texts that are no HTML: plain text, flowed text, calendars and contact cards.
 
-mod view;
+pub(crate) mod view;
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -90,8 +90,11 @@ pub(crate) fn rewrite(
         }
         let is_signed = signed.iter().any(|r| r.start <= whole.start && whole.end <= r.end);
         // A quoted-printable value has line breaks of its own, but needs none.
-        let is_folded = lines == Lines::Folded && !html::context::meets(&quoted, &whole);
-        let fold = is_folded.then(|| folds(text, &whole));
+        let fold = match lines {
+            Lines::Plain | Lines::Flowed => None,
+            Lines::Folded if html::context::meets(&quoted, &whole) => Some(Use::QuotedValue),
+            Lines::Folded => Some(folds(text, &whole)),
+        };
         let site = Site {
             usage: fold.unwrap_or(Use::PlainText),
             place: "text".into(),

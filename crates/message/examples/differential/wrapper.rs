@@ -95,7 +95,10 @@ impl Judge for Wrapper {
             Kind::Ours | Kind::Left => Ruling::Keep,
             Kind::Web(_) if self.dies(site.usage) => Ruling::Disarm,
             Kind::Web(target) => {
-                self.changed_text |= matches!(site.usage, Use::PlainText | Use::WordField | Use::Folded { .. });
+                self.changed_text |= matches!(
+                    site.usage,
+                    Use::PlainText | Use::WordField | Use::QuotedValue | Use::Folded { .. }
+                );
                 // Numbers that no document guesses, and no link of ours begins another.
                 let number = (self.put.len() as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
                 let link = format!("{PREFIX}{number:08x}");

@@ -79,7 +79,7 @@ fn push_flowed(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
 }
 
 /// How deep a line is quoted, and how many octets of it are quote marks and the blank that stuffs it.
-fn quote_prefix(line: &[u8]) -> (usize, usize) {
+pub(crate) fn quote_prefix(line: &[u8]) -> (usize, usize) {
     let depth = line.iter().take_while(|b| **b == b'>').count();
     (depth, depth + usize::from(line.get(depth) == Some(&b' ')))
 }
@@ -130,7 +130,7 @@ fn push_unfolded(mapped: &mut Mapped, text: &[u8], range: Range<usize>, encoding
 }
 
 /// The values of content lines that say they are quoted-printable, over their soft line breaks.
-pub(super) fn quoted_values(text: &[u8]) -> Vec<Range<usize>> {
+pub(crate) fn quoted_values(text: &[u8]) -> Vec<Range<usize>> {
     let mut out: Vec<Range<usize>> = Vec::new();
     let mut from = 0;
     for line in text.split_inclusive(|b| *b == b'\n') {
