@@ -258,12 +258,7 @@ impl LeafWork<'_, '_> {
     /// A text that is sent as a file stays as it is; HTML does not, because programs open it where links live, nor does an
     /// invitation, because they show it.
     fn is_file(&self, part: &Part, class: Class) -> bool {
-        let invites = |t: &Typed| {
-            matches!(
-                t.value.as_str(),
-                "text/calendar" | "text/x-vcalendar" | "application/ics"
-            )
-        };
+        let invites = |t: &Typed| matches!(t.value.as_str(), "text/calendar" | "text/x-vcalendar");
         let named_csv = || part.types.iter().any(|t| t.value == "text/csv") && !file_name(part).is_empty();
         matches!(class, Class::Text(_))
             && !self.is_in_doubt(part)

@@ -79,7 +79,10 @@ pub(super) fn with_params(value: &str, params: &[Param], keep: impl Fn(&str) -> 
 /// A Content-Type field for a multipart that names the boundary in use and no other; `None` when that boundary cannot be
 /// written in a way that all programs read alike.
 pub(super) fn multipart_type(part: &Part, boundary: &[u8]) -> Option<String> {
-    let t = part.types.iter().find(|t| t.top() == "multipart")?;
+    let written = String::from_utf8_lossy(boundary);
+    let mut types = part.types.iter().filter(|t| t.top() == "multipart");
+    let named = types.clone().find(|t| t.all("boundary").any(|b| b == written));
+    let t = named.or_else(|| types.next())?;
     let writable = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
     let sound = !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY && boundary.iter().all(writable);
     let value = if t.is_sound() {
@@ -87,7 +90,6 @@ pub(super) fn multipart_type(part: &Part, boundary: &[u8]) -> Option<String> {
     } else {
         "multipart/mixed"
     };
-    let boundary = String::from_utf8_lossy(boundary);
     let others = with_params("", &t.params, |name| name != "boundary");
-    sound.then(|| format!("{value};\r\n\tboundary=\"{boundary}\"{others}"))
+    sound.then(|| format!("{value};\r\n\tboundary=\"{written}\"{others}"))
 }
