@@ -108,6 +108,9 @@ const BLOCK: u64 = 256 << 10;
 /// Messages within encoded messages are looked into so many times.
 const MAX_NESTED: usize = 4;
 
+/// Lines that look like boundaries nobody named: so many different ones are told apart.
+const MAX_SNIFFED: usize = 16;
+
 /// Structures that mail programs read differently.
 const AMBIGUOUS: &[Quirk] = &[
     Quirk::DuplicateContentType,
@@ -365,15 +368,16 @@ fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<Within>> 
     let raw = source.read(part.body.clone())?;
     for coding in leaf::readings(part, &raw) {
         let decoded = decode(coding, &raw);
-        let Some(boundary) = hidden::boundary(&decoded.bytes).map(<[u8]>::to_vec) else {
+        let boundaries = hidden::boundaries(&decoded.bytes, MAX_SNIFFED);
+        let Some(boundary) = boundaries.first().map(|b| b.to_vec()) else {
             continue;
         };
-        let quoted = [
-            b"Content-Type: multipart/mixed; boundary=\"",
-            boundary.as_slice(),
-            b"\"\r\n\r\n",
-        ]
-        .concat();
+        // Which of them a program takes is its own affair.
+        let mut quoted = b"Content-Type: multipart/mixed".to_vec();
+        for b in &boundaries {
+            quoted.extend([&b"; boundary=\""[..], b, b"\""].concat());
+        }
+        quoted.extend(b"\r\n\r\n");
         let header = quoted.len();
         return Ok(Some(Within {
             message: [quoted.as_slice(), &decoded.bytes].concat(),

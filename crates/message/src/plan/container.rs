@@ -141,7 +141,7 @@ impl LeafWork<'_, '_> {
         let doubtful = &[Quirk::BoundaryPrefix, Quirk::MissingBoundary];
         if self.map.quirks.any(doubtful) && part.parent.is_some() && part.body.end - part.body.start <= MAX_TEXT {
             let raw = self.source.read(part.body.clone())?;
-            if hidden::boundary(&raw).is_some() {
+            if !hidden::boundaries(&raw, 1).is_empty() {
                 self.unseen = self.unseen.or(Some(Quirk::TangledBoundaries));
             }
         }

@@ -16,29 +16,39 @@ const HEADER_REST: usize = 16 << 10;
 /// So many octets on lines that are nothing but base64 are no prose.
 const BASE64_OCTETS: usize = 64;
 
-/// The boundary of the first line in a body that looks like one: two dashes and more, and behind it a header that says
-/// something about a body.
-pub(super) fn boundary(body: &[u8]) -> Option<&[u8]> {
-    let mut rest = body;
+/// The boundaries of the lines in a body that look like it, without doubles: two dashes and more, and behind them a header
+/// that says something about a body. No more than `most`.
+pub(super) fn boundaries(body: &[u8], most: usize) -> Vec<&[u8]> {
+    let mut out = Vec::new();
+    let mut at = 0;
     for seen in 0.. {
-        let at = memchr::memmem::find(rest, b"--")?;
-        let before = rest.get(..at).unwrap_or_default();
-        let line_start = before.len() - before.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
-        let begins = match line_start.checked_sub(1) {
-            Some(n) => matches!(rest.get(n), Some(b'\n' | b'\r')),
-            None => rest.len() == body.len(),
+        let rest = body.get(at..).unwrap_or_default();
+        let Some(n) = memchr::memmem::find(rest, b"--").filter(|_| out.len() < most) else {
+            break;
         };
-        let tail = rest.get(at..).unwrap_or_default();
+        at += n;
+        let before = body.get(..at).unwrap_or_default();
+        let blanks = before.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
+        let begins = match before.len().checked_sub(blanks + 1) {
+            Some(n) => matches!(before.get(n), Some(b'\n' | b'\r')),
+            None => true,
+        };
+        let tail = body.get(at..).unwrap_or_default();
         let line = tail.get(..line_len(tail)).unwrap_or_default();
         let behind = tail.get(line.len()..).unwrap_or_default();
         // Whoever writes that many lines with dashes has something to hide behind them.
         if begins && (seen > MAX_DASHED || is_part_header(behind)) {
-            return trim_line_end(line).get(2..).map(<[u8]>::trim_ascii_end);
+            let name = trim_line_end(line).get(2..).unwrap_or_default().trim_ascii_end();
+            if !out.contains(&name) {
+                out.push(name);
+            }
         }
-        let dashes = tail.iter().take_while(|b| **b == b'-').count();
-        rest = tail.get(dashes..)?;
+        if seen > MAX_DASHED {
+            break;
+        }
+        at += tail.iter().take_while(|b| **b == b'-').count();
     }
-    None
+    out
 }
 
 /// Whether a body begins with what other programs take for the rest of its header.
@@ -130,7 +140,8 @@ mod tests {
             ("x --q\r\nContent-Type: text/html\r\n", None),
             ("----------\r\nSubject: forwarded\r\n\r\n", None),
         ] {
-            assert_eq!(boundary(body.as_bytes()), wanted.map(str::as_bytes), "{body}");
+            let found = boundaries(body.as_bytes(), 9);
+            assert_eq!(found, wanted.map(str::as_bytes).as_slice(), "{body}");
         }
     }
 

@@ -92,7 +92,8 @@ pub(super) fn encode_whole(coding: Coding, text: &[u8], like: &[u8]) -> Vec<u8> 
     match coding {
         Coding::Identity => text.to_vec(),
         Coding::QuotedPrintable => encode_qp(text, newline(like)),
-        Coding::Base64 | Coding::Uuencode | Coding::Yenc => encode_base64(text, like),
+        Coding::Base64 => encode_base64(text, like),
+        Coding::Uuencode | Coding::Yenc => encode_base64(text, b""),
     }
 }
 
