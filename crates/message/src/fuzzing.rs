@@ -129,7 +129,7 @@ pub fn encode(coding: Coding, text: &[u8], like: &[u8]) -> Vec<u8> {
     match coding {
         Coding::Identity => text.to_vec(),
         Coding::QuotedPrintable => transfer::encode_qp(text, b"\r\n"),
-        Coding::Base64 => transfer::encode_base64(text, like),
+        Coding::Base64 | Coding::Uuencode | Coding::Yenc => transfer::encode_base64(text, like),
     }
 }
 

@@ -25,6 +25,18 @@ pub(crate) struct Fields {
     pub(crate) stray_line: bool,
     /// A blank before a colon, a NUL or a bare CR: some parsers do not see the field.
     pub(crate) odd_field: bool,
+    /// Content-Type and Content-Transfer-Encoding fields that only some programs see: within a line that continues
+    /// another field, or behind a bare CR.
+    pub(crate) hidden: Vec<Hidden>,
+}
+
+/// A field that stands within another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Hidden {
+    /// Its name in lower case.
+    pub(crate) name: &'static str,
+    /// What follows its colon.
+    pub(crate) value: Range<usize>,
 }
 
 impl Fields {
@@ -37,6 +49,7 @@ impl Fields {
             let line = block.get(at..end).unwrap_or_default();
             let text = trim_line_end(line);
             if matches!(line.first(), Some(b' ' | b'\t')) {
+                out.peek(at, text);
                 match out.list.last_mut() {
                     Some(f) if f.whole.end == at => {
                         f.whole.end = end;
@@ -59,10 +72,42 @@ impl Fields {
             } else if !text.is_empty() {
                 out.stray_line = true;
             }
-            out.odd_field |= text.contains(&b'\r') || text.contains(&0);
+            if text.contains(&b'\r') {
+                out.odd_field = true;
+                for cr in memchr::memchr_iter(b'\r', text) {
+                    let piece = text.get(cr + 1..).unwrap_or_default();
+                    let len = memchr::memchr(b'\r', piece).unwrap_or(piece.len());
+                    out.peek(at + cr + 1, piece.get(..len).unwrap_or_default());
+                }
+            }
+            out.odd_field |= text.contains(&0);
             at = end;
         }
         out
+    }
+
+    /// Notes the field that a piece of a line would be, were it a line of its own. A DKIM signature lists such names too
+    /// (RFC 6376 3.5): only one with a value that means something counts.
+    fn peek(&mut self, at: usize, piece: &[u8]) {
+        let blanks = piece.iter().take_while(|b| b.is_ascii_whitespace()).count();
+        let field = piece.get(blanks..).unwrap_or_default();
+        for name in ["content-type", "content-transfer-encoding"] {
+            if field.get(name.len()) != Some(&b':')
+                || !field
+                    .get(..name.len())
+                    .is_some_and(|n| n.eq_ignore_ascii_case(name.as_bytes()))
+            {
+                continue;
+            }
+            let value = field.get(name.len() + 1..).unwrap_or_default();
+            if name != "content-type" || Typed::parse(value).is_sound() {
+                let start = at + blanks + name.len() + 1;
+                self.hidden.push(Hidden {
+                    name,
+                    value: start..at + piece.len(),
+                });
+            }
+        }
     }
 
     /// All fields of that name, in order; NULs within the name are looked over, as lenient parsers do.
@@ -97,6 +142,9 @@ pub(crate) struct Typed {
     pub(crate) malformed: bool,
 }
 
+/// The top-level media types whose contents matter here, with what follows them.
+const TOP_LEVEL: &[&str] = &["text/", "multipart/", "message/", "application/", "image/"];
+
 /// One parameter of a structured field.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Param {
@@ -112,6 +160,15 @@ impl Typed {
         let text = text.as_ref();
         let mut rest = text;
         let head = take_until(&mut rest, b";");
+        // Some programs decode encoded words everywhere.
+        let decoded = head
+            .windows(2)
+            .any(|w| w == b"=?")
+            .then(|| encoded_words(lossy(head).trim()))
+            .flatten()
+            .filter(|d| TOP_LEVEL.iter().any(|t| d.to_ascii_lowercase().starts_with(t)));
+        malformed |= decoded.is_some();
+        let head = decoded.as_ref().map_or(head, |d| d.as_bytes());
         let mut value: String = head
             .iter()
             .filter(|b| !b.is_ascii_whitespace() && **b != 0 && **b != b'"')
@@ -239,10 +296,88 @@ impl Typed {
         self.params.iter().find(|p| p.name == name).map(|p| p.value.as_str())
     }
 
+    /// Whether the value is a media type as RFC 2045 5.1 writes it, a token on both sides of the slash.
+    pub(crate) fn is_sound(&self) -> bool {
+        let token = |t: &str| {
+            !t.is_empty()
+                && t.bytes()
+                    .all(|b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
+        };
+        self.value.split_once('/').is_some_and(|(a, b)| token(a) && token(b))
+    }
+
     /// The top-level media type: `text`.
     pub(crate) fn top(&self) -> &str {
         self.value.split('/').next().unwrap_or_default()
     }
+}
+
+/// More spellings of a boundary than that are not looked for.
+const MAX_SPELLINGS: usize = 100;
+
+/// The ways in which the octets of a boundary parameter are read by programs that parse it by hand: backslashes and
+/// comments kept, up to a semicolon, a comma or a blank, without single quotes. `raw` is the value of a Content-Type field.
+pub(crate) fn boundary_spellings(raw: &[u8]) -> Vec<Vec<u8>> {
+    let line: Vec<u8> = raw
+        .iter()
+        .copied()
+        .filter(|b| !matches!(b, b'\r' | b'\n' | 0))
+        .collect();
+    let lower = line.to_ascii_lowercase();
+    let mut out: Vec<Vec<u8>> = Vec::new();
+    for at in memchr::memmem::find_iter(&lower, b"boundary") {
+        let begins = at.checked_sub(1).and_then(|n| lower.get(n));
+        if begins.is_some_and(|b| !b.is_ascii_whitespace() && *b != b';') {
+            continue;
+        }
+        let Some(value) = line
+            .get(at + 8..)
+            .unwrap_or_default()
+            .trim_ascii_start()
+            .strip_prefix(b"=")
+        else {
+            continue;
+        };
+        let value = value.trim_ascii_start();
+        let up_to = |text: &'_ [u8], stop: &dyn Fn(u8) -> bool| -> Vec<u8> {
+            let len = text.iter().position(|b| stop(*b)).unwrap_or(text.len());
+            text.get(..len).unwrap_or_default().trim_ascii().to_vec()
+        };
+        let mut found = Vec::new();
+        if let Some(quoted) = value.strip_prefix(b"\"") {
+            let mut escaped = false;
+            let end = quoted.iter().position(|b| {
+                let ends = *b == b'"' && !escaped;
+                escaped = *b == b'\\' && !escaped;
+                ends
+            });
+            let inner = quoted.get(..end.unwrap_or(quoted.len())).unwrap_or_default();
+            found.push(inner.trim_ascii_end().to_vec());
+        } else {
+            let whole = up_to(value, &|b| b == b';');
+            for v in [
+                up_to(&whole, &|b| b == b','),
+                up_to(&whole, &|b| b.is_ascii_whitespace()),
+                up_to(&whole, &|b| b == b',' || b.is_ascii_whitespace()),
+                up_to(&whole, &|b| b == b'('),
+                whole,
+            ] {
+                if let Some(bare) = v.strip_prefix(b"'").and_then(|v| v.strip_suffix(b"'")) {
+                    found.push(bare.to_vec());
+                }
+                found.push(v);
+            }
+        }
+        for v in found {
+            if !v.is_empty() && !out.contains(&v) {
+                out.push(v);
+            }
+        }
+        if out.len() > MAX_SPELLINGS {
+            break;
+        }
+    }
+    out
 }
 
 /// Decodes RFC 2047 encoded words where a client might do so in a parameter; `None` when there is none.
@@ -397,10 +532,51 @@ mod tests {
             (" text/plain;\r\n\tcharset=\"us-ascii\"", "text/plain", Some("us-ascii")),
             (" \"text/html\" ; charset=\"utf-8", "text/html", Some("utf-8")),
             (" text/html, text/plain", "text/html", None),
+            (" =?utf-8?Q?text/html?=; charset=x", "text/html", Some("x")),
+            (" =?utf-8?B?dGV4dC9odG1s?=", "text/html", None),
             ("", "", None),
         ] {
             let t = Typed::parse(raw.as_bytes());
             assert_eq!((t.value.as_str(), t.first("charset")), (value, charset), "{raw}");
+        }
+    }
+
+    #[test]
+    fn fields_within_other_lines_are_seen() {
+        for (block, hidden) in [
+            ("X-A: 1\r\n\tContent-Type: text/html\r\n", &["content-type"][..]),
+            (
+                "X-A: 1\rContent-Type: text/html\rContent-Transfer-Encoding: base64\r\n",
+                &["content-type", "content-transfer-encoding"],
+            ),
+            (
+                "DKIM-Signature: h=From:\r\n\tContent-Type:To:\r\n Content-Type; b=ab/cd\r\n",
+                &[],
+            ),
+            ("Content-Type: text/html;\r\n charset=x\r\n", &[]),
+        ] {
+            let names: Vec<_> = Fields::parse(block.as_bytes()).hidden.iter().map(|h| h.name).collect();
+            assert_eq!(names, hidden, "{block}");
+        }
+    }
+
+    #[test]
+    fn boundaries_are_spelt_in_several_ways() {
+        for (raw, spellings) in [
+            (" multipart/mixed; boundary=\"a b\"; x=y", &["a b"][..]),
+            (" multipart/mixed; boundary=ab; x=y", &["ab"]),
+            (" multipart/mixed; BOUNDARY = \"a\\b\\\"c\" (x)", &["a\\b\\\"c"]),
+            (" multipart/mixed; boundary=a b", &["a b", "a"]),
+            (" multipart/mixed; boundary=a(b)c", &["a(b)c", "a"]),
+            (
+                " multipart/mixed; boundary='ab', x",
+                &["ab", "'ab'", "'ab',", "'ab', x"],
+            ),
+            (" multipart/mixed; x-boundary=ab", &[]),
+        ] {
+            let found = boundary_spellings(raw.as_bytes());
+            let found: Vec<_> = found.iter().map(|b| String::from_utf8_lossy(b)).collect();
+            assert_eq!(found, spellings, "{raw}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! The whole of a message: from its bytes to the patch that makes its links safe.
 
+mod container;
 mod frozen;
+mod hidden;
 mod leaf;
 mod relabel;
 
@@ -14,9 +16,10 @@ use crate::autolink;
 use crate::patch::{Change, Overlap, Patch};
 use crate::quirk::{Quirk, Quirks};
 use crate::restore::Originals;
-use crate::scan::{Kind, PartMap, Scanner};
+use crate::scan::{Kind, Part, PartMap, Scanner};
 use crate::site::{Judge, Ruling, Seal, Site};
 use crate::source::Source;
+use crate::transfer::{Coding, decode};
 
 /// How messages are worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,6 +108,9 @@ const BLOCK: u64 = 256 << 10;
 /// Messages within encoded messages are looked into so many times.
 const MAX_NESTED: usize = 4;
 
+/// Lines that look like boundaries nobody named: so many different ones are told apart.
+const MAX_SNIFFED: usize = 16;
+
 /// Structures that mail programs read differently.
 const AMBIGUOUS: &[Quirk] = &[
     Quirk::DuplicateContentType,
@@ -120,6 +126,8 @@ const AMBIGUOUS: &[Quirk] = &[
     Quirk::BoundaryPrefix,
     Quirk::NoParts,
     Quirk::PartsAfterEnd,
+    Quirk::TangledBoundaries,
+    Quirk::PartialMessage,
 ];
 
 /// Structures that cannot be made safe.
@@ -257,16 +265,13 @@ fn plan_nested(
         },
         options,
         sound: !ambiguous,
-        // A piece of a message may be anything.
-        ambiguous: ambiguous
-            || map
-                .parts
-                .iter()
-                .flat_map(|p| &p.types)
-                .any(|t| t.value == "message/partial"),
+        ambiguous,
         quirks: Quirks::default(),
         changes: Vec::new(),
-        unseen: None,
+        unseen: map
+            .quirks
+            .contains(Quirk::TangledBoundaries)
+            .then_some(Quirk::TangledBoundaries),
         lost: None,
     };
     for (index, part) in map.parts.iter().enumerate() {
@@ -282,6 +287,30 @@ fn plan_nested(
             work.stray_lines(part, &number);
         }
         let left = frozen.get(index).copied().unwrap_or(false).then_some("signed");
+        if part.kind == Kind::Leaf && part.quirks.contains(Quirk::NoParts) && left.is_none() {
+            match parts_within(part, source)? {
+                Some(within) if depth < MAX_NESTED => {
+                    let inner = plan_nested(
+                        &within.message.as_slice(),
+                        options,
+                        work.task.again(),
+                        &number(),
+                        depth + 1,
+                    )?;
+                    out.refused = out.refused.or(inner.refused);
+                    out.quirks.merge(inner.quirks);
+                    out.parts += inner.parts.saturating_sub(1);
+                    if !inner.patch.is_empty() {
+                        work.changes
+                            .push(within.patched(part, &inner.patch.apply(&within.message)));
+                        work.one_boundary(part, &within.boundary, within.coding);
+                        continue;
+                    }
+                }
+                Some(_) => out.refused = Some(Quirk::TooDeep),
+                None => {}
+            }
+        }
         if part.kind == Kind::Leaf && leaf::is_coded_message(part) && left.is_none() {
             if depth >= MAX_NESTED {
                 out.refused = Some(Quirk::TooDeep);
@@ -301,12 +330,16 @@ fn plan_nested(
                     at: part.body.clone(),
                     with,
                 });
+                work.one_coding(part, coding);
             }
         } else if part.kind == Kind::Leaf {
             work.leaf(index, &number, left)?;
         } else {
-            work.container(index);
+            work.container(index, &number);
         }
+    }
+    for index in 0..map.parts.len() {
+        work.one_container(index);
     }
     out.quirks.merge(work.quirks);
     let (unseen, lost) = (work.unseen, work.lost);
@@ -320,6 +353,55 @@ fn plan_nested(
         out.refused = out.refused.or(unseen);
     }
     Ok(out)
+}
+
+/// What a multipart holds whose boundary never comes, where lines stand in it that look like another one.
+struct Within {
+    /// It all, under a header that names that boundary.
+    message: Vec<u8>,
+    /// The length of that header.
+    header: usize,
+    boundary: Vec<u8>,
+    coding: Coding,
+}
+
+fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<Within>> {
+    if part.body.end - part.body.start > leaf::MAX_TEXT {
+        return Ok(None);
+    }
+    let raw = source.read(part.body.clone())?;
+    for coding in leaf::readings(part, &raw) {
+        let decoded = decode(coding, &raw);
+        let boundaries = hidden::boundaries(&decoded.bytes, MAX_SNIFFED);
+        let Some(boundary) = boundaries.first().map(|b| b.to_vec()) else {
+            continue;
+        };
+        // Which of them a program takes is its own affair.
+        let mut quoted = b"Content-Type: multipart/mixed".to_vec();
+        for b in &boundaries {
+            quoted.extend([&b"; boundary=\""[..], b, b"\""].concat());
+        }
+        quoted.extend(b"\r\n\r\n");
+        let header = quoted.len();
+        return Ok(Some(Within {
+            message: [quoted.as_slice(), &decoded.bytes].concat(),
+            header,
+            boundary,
+            coding,
+        }));
+    }
+    Ok(None)
+}
+
+impl Within {
+    /// The body of the part, as it is when `message` was made safe.
+    fn patched(&self, part: &Part, message: &[u8]) -> Change {
+        let bytes = message.get(self.header..).unwrap_or_default();
+        Change {
+            at: part.body.clone(),
+            with: leaf::encode_whole(self.coding, bytes, bytes),
+        }
+    }
 }
 
 fn message_id(map: &PartMap) -> Option<String> {

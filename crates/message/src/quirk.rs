@@ -49,6 +49,8 @@ quirks! {
     NoParts = "no-parts",
     /// A multipart that is not closed.
     UnclosedMultipart = "unclosed-multipart",
+    /// Boundary lines that some programs see and others do not, so that nobody can tell what belongs to which part.
+    TangledBoundaries = "tangled-boundaries",
     /// Parts after the closing boundary.
     PartsAfterEnd = "parts-after-end",
     /// More levels of nesting than are looked into.

@@ -3,9 +3,14 @@
 //! It follows what mail programs do, not one grammar: every boundary that may be meant is one, a closed multipart may go
 //! on, a header block may lack its blank line. Each such doubt is a [`Quirk`]. Offsets only; bodies are not kept.
 
+mod fields;
+
 use std::ops::Range;
 
-use crate::header::{Fields, Typed, encoded_words, lossy, trim_line_end};
+pub(crate) use fields::is_message;
+use fields::{boundaries, read_fields};
+
+use crate::header::{Fields, Typed, trim_line_end};
 use crate::quirk::{Quirk, Quirks};
 use crate::transfer::Coding;
 
@@ -15,8 +20,15 @@ pub const MAX_DEPTH: usize = 200;
 pub const MAX_PARTS: usize = 10_000;
 /// Largest header block that is looked into, in octets.
 pub const MAX_HEADER: usize = 1 << 20;
-/// Longest line that can be a boundary, in octets (RFC 2046 allows 70 characters; some senders use more).
+/// Longest line that can be a boundary, in octets (RFC 2046 allows 70 characters; some senders use more), unless the header
+/// names a longer one.
 const MAX_BOUNDARY_LINE: usize = 2048;
+/// Most boundaries of one multipart.
+const MAX_BOUNDARIES: usize = 64;
+/// How far a message within a message is looked into for a field behind blank lines, in octets.
+const MAX_LOOK_AHEAD: usize = 1024;
+/// How many boundaries of multiparts that were cut short are remembered for each multipart around them.
+const MAX_CUT_SHORT: usize = 16;
 
 /// What a part is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,6 +56,10 @@ pub struct Part {
     pub(crate) types: Vec<Typed>,
     pub(crate) codings: Vec<Coding>,
     pub(crate) disposition: Option<Typed>,
+    /// Of the boundaries that may be meant, the first that was met.
+    pub(crate) boundary: Option<Box<[u8]>>,
+    /// Another one was met as well, or one of a multipart within that had ended.
+    pub(crate) mixed: bool,
     pub(crate) quirks: Quirks,
 }
 
@@ -99,6 +115,8 @@ pub struct Scanner {
     line_start: bool,
     /// The last two bytes consumed.
     last: [u8; 2],
+    /// Length of the longest boundary.
+    longest: usize,
 }
 
 #[derive(Debug)]
@@ -109,6 +127,8 @@ struct Frame {
     sniff: bool,
     closed: bool,
     begun: bool,
+    /// Boundaries of parts within that this one's boundary cut short: to some programs they still count.
+    cut_short: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -216,10 +236,30 @@ impl Scanner {
         };
         let line = rest.get(..len).unwrap_or_default();
         let text = trim_line_end(line);
+        if text.is_empty() {
+            match self.opens_late(rest, len, last) {
+                Some(true) => {
+                    if let Some(p) = self.map.parts.last_mut() {
+                        p.header = self.at + len as u64..self.at + len as u64;
+                        p.quirks.insert(Quirk::OddHeaderField);
+                    }
+                    self.line_start = true;
+                    return len;
+                }
+                Some(false) => {}
+                None => return 0,
+            }
+        }
         self.line_start = true;
         if text.is_empty() {
             if let State::Header(block) = std::mem::replace(&mut self.state, State::Body) {
+                let bare = |l: &[u8]| l.ends_with(b"\n") && !l.ends_with(b"\r\n");
+                let mixed = (bare(line) || bare(&block)) && memchr::memmem::find(&block, b"\r\n").is_some();
+                let index = self.map.parts.len().saturating_sub(1);
                 self.header_done(block, self.at + len as u64);
+                if let Some(p) = self.map.parts.get_mut(index) {
+                    p.quirks.insert_if(Quirk::MixedLineEnds, mixed);
+                }
             }
             return len;
         }
@@ -241,16 +281,42 @@ impl Scanner {
         len
     }
 
+    /// Whether a message within another begins behind the blank line of `len` octets that `rest` starts with: its header is
+    /// still empty, and a field comes next. `None` when more must be read to tell.
+    fn opens_late(&self, rest: &[u8], len: usize, last: bool) -> Option<bool> {
+        let within = || {
+            let parent = self.map.parts.last().and_then(|p| self.map.parts.get(p.parent?));
+            parent.is_some_and(|p| p.kind == Kind::Message)
+        };
+        if !matches!(&self.state, State::Header(block) if block.is_empty()) || !within() {
+            return Some(false);
+        }
+        let behind = rest.get(len..).unwrap_or_default();
+        let behind = behind.get(..MAX_LOOK_AHEAD.min(behind.len())).unwrap_or_default();
+        // Of several blank lines the last one decides, and it is known when a line with something in it is there.
+        let blanks = behind.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        let next = behind.get(blanks..).unwrap_or_default();
+        match memchr::memchr(b'\n', next) {
+            Some(n) => {
+                let fields = Fields::parse(next.get(..n).unwrap_or_default());
+                Some(!fields.stray_line && !fields.list.is_empty())
+            }
+            None if last || behind.len() >= MAX_LOOK_AHEAD => Some(false),
+            None => None,
+        }
+    }
+
     fn body(&mut self, rest: &[u8], last: bool) -> usize {
         if !self.frames.iter().any(|f| f.sniff || !f.boundaries.is_empty()) {
             return rest.len();
         }
+        let max_line = MAX_BOUNDARY_LINE.max(self.longest + 64);
         if std::mem::take(&mut self.line_start) {
             if rest.starts_with(b"--") {
-                let end = memchr::memchr(b'\n', rest.get(..MAX_BOUNDARY_LINE.min(rest.len())).unwrap_or_default());
+                let end = memchr::memchr(b'\n', rest.get(..max_line.min(rest.len())).unwrap_or_default());
                 let len = match end {
                     Some(n) => n + 1,
-                    None if rest.len() >= MAX_BOUNDARY_LINE => 2,
+                    None if rest.len() >= max_line => 2,
                     None if last => rest.len(),
                     None => {
                         self.line_start = true;
@@ -267,21 +333,52 @@ impl Scanner {
                 return 0;
             }
         }
-        match memchr::memmem::find(rest, b"\n--") {
-            Some(n) => {
+        let mut from = 0;
+        while let Some(n) = memchr::memmem::find(rest.get(from..).unwrap_or_default(), b"--").map(|n| from + n) {
+            let before = n
+                .checked_sub(1)
+                .map_or(self.last[1], |n| rest.get(n).copied().unwrap_or(0));
+            let line = rest.get(n..).unwrap_or_default();
+            if before == b'\n' && n > 0 {
                 self.line_start = true;
-                n + 1
+                return n;
             }
-            None if rest.ends_with(b"\n") => {
+            if before == b'\r' {
+                // Some programs end lines at a bare CR.
+                match memchr::memchr2(b'\r', b'\n', line.get(..max_line.min(line.len())).unwrap_or_default()) {
+                    Some(len) => self.hidden_line(line.get(..len).unwrap_or_default()),
+                    None if line.len() >= max_line => {}
+                    None if last => self.hidden_line(line),
+                    None => return n,
+                }
+            }
+            from = n + line.iter().take_while(|b| **b == b'-').count();
+        }
+        match rest {
+            [.., b'\n'] => {
                 self.line_start = true;
                 rest.len()
             }
-            None if rest.ends_with(b"\n-") && !last => {
+            [.., b'\n', b'-'] if !last => {
                 self.line_start = true;
                 rest.len() - 1
             }
-            None => rest.len(),
+            [.., b'\r', b'-'] if !last => rest.len() - 1,
+            [b'-'] if !last && self.last[1] == b'\r' => 0,
+            _ => rest.len(),
         }
+    }
+
+    /// A line that only programs see to which a bare CR ends one: what it parts from what cannot be mended if it is a
+    /// boundary.
+    fn hidden_line(&mut self, line: &[u8]) {
+        let after = line.get(2..).unwrap_or_default();
+        let is_boundary = |b: &Vec<u8>| {
+            let tail = after.strip_prefix(b.as_slice()).map(<[u8]>::trim_ascii);
+            matches!(tail, Some([] | b"--"))
+        };
+        let hit = self.frames.iter().flat_map(|f| &f.boundaries).any(is_boundary);
+        self.map.quirks.insert_if(Quirk::TangledBoundaries, hit);
     }
 
     fn boundary_line(&mut self, text: &[u8], len: u64) {
@@ -294,6 +391,7 @@ impl Scanner {
         let end = start.saturating_sub(line_end);
         match self.boundary(text) {
             Hit::Delimiter(frame) => {
+                self.cut_short(frame);
                 self.close_above(frame + 1, end);
                 let Some(f) = self.frames.get_mut(frame) else { return };
                 f.begun = true;
@@ -302,6 +400,7 @@ impl Scanner {
                 self.open_part(Some(part), start + len);
             }
             Hit::Close(frame) => {
+                self.cut_short(frame);
                 self.close_above(frame + 1, end);
                 if let Some(f) = self.frames.get_mut(frame) {
                     f.closed = true;
@@ -309,6 +408,18 @@ impl Scanner {
                 self.state = State::Body;
             }
             Hit::No => {}
+        }
+    }
+
+    /// Remembers the boundaries of the multiparts that end with a line of the one at `frame`, though they are not closed.
+    fn cut_short(&mut self, frame: usize) {
+        let open = self.frames.iter().skip(frame + 1).filter(|f| f.begun && !f.closed);
+        let cut: Vec<_> = open
+            .flat_map(|f| f.boundaries.iter().chain(&f.cut_short).cloned())
+            .collect();
+        if let Some(f) = self.frames.get_mut(frame).filter(|_| !cut.is_empty()) {
+            // A sender may repeat itself: the latest are enough.
+            f.cut_short.splice(.., cut.into_iter().take(MAX_CUT_SHORT));
         }
     }
 
@@ -334,16 +445,35 @@ impl Scanner {
                     let Some(tail) = after.strip_prefix(b.as_slice()) else {
                         continue;
                     };
-                    match tail.trim_ascii() {
-                        [] => return Hit::Delimiter(i),
-                        b"--" => return Hit::Close(i),
+                    let hit = match tail.trim_ascii() {
+                        [] => Hit::Delimiter(i),
+                        b"--" => Hit::Close(i),
                         _ if tail.starts_with(b"--") && tail.get(2).is_some_and(u8::is_ascii_whitespace) => {
-                            return Hit::Close(i);
+                            Hit::Close(i)
                         }
-                        _ => prefix = true,
+                        _ => {
+                            prefix = true;
+                            continue;
+                        }
+                    };
+                    if let Some(part) = self.map.parts.get_mut(f.part) {
+                        let used = part.boundary.get_or_insert_with(|| b.as_slice().into());
+                        part.mixed |= **used != **b;
                     }
+                    return hit;
                 }
             }
+        }
+        let again = |b: &Vec<u8>| {
+            let tail = after.strip_prefix(b.as_slice()).map(<[u8]>::trim_ascii);
+            matches!(tail, Some([]))
+        };
+        if let Some((i, f)) = (self.frames.iter().enumerate().rev()).find(|(_, f)| f.cut_short.iter().any(again)) {
+            self.map.quirks.insert(Quirk::PartsAfterEnd);
+            if let Some(part) = self.map.parts.get_mut(f.part) {
+                part.mixed = true;
+            }
+            return Hit::Delimiter(i);
         }
         self.map.quirks.insert_if(Quirk::BoundaryPrefix, prefix);
         Hit::No
@@ -365,6 +495,7 @@ impl Scanner {
             sniff: false,
             closed: false,
             begun: false,
+            cut_short: Vec::new(),
         });
         self.map.parts.push(Part {
             parent,
@@ -375,6 +506,8 @@ impl Scanner {
             types: Vec::new(),
             codings: Vec::new(),
             disposition: None,
+            boundary: None,
+            mixed: false,
             quirks: Quirks::default(),
         });
         self.state = State::Header(Vec::new());
@@ -395,7 +528,7 @@ impl Scanner {
         part.header.end = part.header.start + block.len() as u64;
         part.body = start..start;
         part.block = block.into_boxed_slice();
-        read_fields(part);
+        let spellings = read_fields(part);
         if part.types.is_empty() && in_digest {
             part.types.push(Typed {
                 value: "message/rfc822".into(),
@@ -407,9 +540,24 @@ impl Scanner {
             part.types.iter().any(|t| is_message(&t.value)) && part.codings.iter().all(|c| *c == Coding::Identity);
         if multipart {
             part.kind = Kind::Multipart;
-            let boundaries = boundaries(&part.types);
+            let mut boundaries = boundaries(&part.types);
+            let crowded = boundaries.len() + spellings.len() > MAX_BOUNDARIES;
+            part.quirks.insert_if(Quirk::TangledBoundaries, crowded);
+            for b in spellings.into_iter().take(MAX_BOUNDARIES) {
+                if !boundaries.contains(&b) {
+                    boundaries.push(b);
+                }
+            }
             part.quirks.insert_if(Quirk::SeveralBoundaries, boundaries.len() > 1);
             part.quirks.insert_if(Quirk::MissingBoundary, boundaries.is_empty());
+            if boundaries.is_empty() && part.types.iter().any(|t| t.first("boundary") == Some("")) {
+                // Two dashes on a line of their own, then.
+                boundaries.push(Vec::new());
+            }
+            self.longest = boundaries
+                .iter()
+                .map(|b| b.len().min(MAX_HEADER / 16))
+                .fold(self.longest, usize::max);
             if let Some(f) = self.frames.last_mut() {
                 f.sniff = boundaries.is_empty();
                 f.boundaries = boundaries;
@@ -449,62 +597,6 @@ impl Scanner {
         self.map.quirks.insert(quirk);
         self.state = State::Lost;
     }
-}
-
-/// Whether a media type is a message whose body is a header block and a body.
-pub(crate) fn is_message(value: &str) -> bool {
-    matches!(value, "message/rfc822" | "message/global" | "message/news")
-}
-
-fn read_fields(part: &mut Part) {
-    let block = &part.block;
-    let fields = Fields::parse(block);
-    part.quirks.insert_if(Quirk::StrayHeaderLine, fields.stray_line);
-    part.quirks.insert_if(Quirk::OddHeaderField, fields.odd_field);
-    for f in fields.named(block, "content-type") {
-        let t = Typed::parse(block.get(f.value.clone()).unwrap_or_default());
-        part.quirks.insert_if(Quirk::MalformedContentType, t.malformed);
-        part.types.push(t);
-    }
-    part.quirks.insert_if(Quirk::DuplicateContentType, part.types.len() > 1);
-    for f in fields.named(block, "content-transfer-encoding") {
-        let raw = block.get(f.value.clone()).unwrap_or_default();
-        let plain = lossy(raw.trim_ascii()).to_ascii_lowercase();
-        let coding = Coding::named(&plain).or_else(|| {
-            part.quirks.insert(Quirk::MalformedTransferEncoding);
-            // Comments, quotes, a list: the first word counts.
-            let t = Typed::parse(raw);
-            Coding::named(t.value.split(',').next().unwrap_or_default())
-        });
-        part.quirks.insert_if(Quirk::UnknownTransferEncoding, coding.is_none());
-        part.codings.push(coding.unwrap_or(Coding::Identity));
-    }
-    part.quirks
-        .insert_if(Quirk::DuplicateTransferEncoding, part.codings.len() > 1);
-    part.disposition = fields
-        .named(block, "content-disposition")
-        .next()
-        .map(|f| Typed::parse(block.get(f.value.clone()).unwrap_or_default()));
-}
-
-/// Every boundary that may be meant, without doubles.
-fn boundaries(types: &[Typed]) -> Vec<Vec<u8>> {
-    let mut out: Vec<Vec<u8>> = Vec::new();
-    for value in types.iter().flat_map(|t| t.all("boundary")) {
-        for v in [Some(value.to_owned()), encoded_words(value)].into_iter().flatten() {
-            // Values were read as ISO 8859-1 where they are not UTF-8; the bytes are what is compared.
-            let bytes = if v.is_ascii() {
-                v.into_bytes()
-            } else {
-                v.chars().map(|c| c as u32 as u8).collect()
-            };
-            let bytes = bytes.trim_ascii_end().to_vec();
-            if !bytes.is_empty() && !out.contains(&bytes) {
-                out.push(bytes);
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -574,6 +666,32 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_an_inner_multipart_behind_the_outer_end_is_a_part() {
+        let m = "Content-Type: multipart/mixed; boundary=o\n\n--o\nContent-Type: multipart/mixed; boundary=i\n\n--i\n\n1\n--o--\n--i\n\n2\n";
+        assert_eq!(shape(m), [":Multipart:", "1:Multipart:", "1.1:Leaf:1", "2:Leaf:2\r\n"]);
+    }
+
+    #[test]
+    fn a_boundary_between_bare_crs_is_marked() {
+        let m = "Content-Type: multipart/mixed; boundary=o\r\n\r\n--o\r\n\r\n1\r--o\r\r2\r\n--o--\r\n";
+        assert!(scan(m.as_bytes()).quirks.contains(Quirk::TangledBoundaries));
+        assert!(
+            !scan(m.replace("1\r--o", "1\r--x").as_bytes())
+                .quirks
+                .contains(Quirk::TangledBoundaries)
+        );
+    }
+
+    #[test]
+    fn a_message_within_may_begin_behind_blank_lines() {
+        let m = "Content-Type: message/rfc822\n\n\n\nContent-Type: text/html\n\nx";
+        let map = scan(m.as_bytes());
+        assert_eq!(map.parts[1].types[0].value, "text/html");
+        let m = "Content-Type: message/rfc822\n\n\nno field here\n";
+        assert_eq!(shape(m), [":Message:", ":Leaf:no field here\r\n"]);
+    }
+
+    #[test]
     fn a_boundary_that_never_comes_leaves_a_leaf() {
         let map = scan(b"Content-Type: multipart/mixed; boundary=x\r\n\r\ntext\r\n");
         assert_eq!(map.parts[0].kind, Kind::Leaf);
@@ -621,7 +739,7 @@ mod tests {
         fn any_chunking_gives_the_same_part_map(
             pieces in prop::collection::vec(prop::sample::select(vec![
                 "Content-Type: multipart/mixed; boundary=b\r\n", "Content-Type: message/rfc822\r\n", "--b\r\n", "--b--\r\n",
-                "--bx\r\n", "\r\n", "\n", "text\r\n", "--", "-", "Subject: y\r\n", "Content-Type: multipart/mixed\r\n", "--b",
+                "--bx\r\n", "\r--b\r", "\r", "\r\n", "\n", "text\r\n", "--", "-", "Subject: y\r\n", "Content-Type: multipart/mixed\r\n", "--b",
             ]), 0..30),
             cuts in prop::collection::vec(1..9usize, 1..20),
         ) {

@@ -1,8 +1,12 @@
 //! Content transfer encodings (RFC 2045 6): lenient decoders that remember where each octet came from, and encoders that
 //! write no more than was touched.
 
+mod foreign;
+
 use std::borrow::Cow;
 use std::ops::Range;
+
+use crate::header::encoded_words;
 
 /// A content transfer encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -13,6 +17,10 @@ pub enum Coding {
     QuotedPrintable,
     /// RFC 2045 6.8.
     Base64,
+    /// uuencode (POSIX), as some programs read a body that is labelled so.
+    Uuencode,
+    /// yEnc, the same.
+    Yenc,
 }
 
 impl Coding {
@@ -23,6 +31,52 @@ impl Coding {
             "quoted-printable" => Some(Self::QuotedPrintable),
             "base64" => Some(Self::Base64),
             _ => None,
+        }
+    }
+
+    /// Every encoding that a value may mean to some program, in the order in which they are named: lists, quotes,
+    /// comments, encoded words and names that never were in a standard.
+    pub(crate) fn readings(value: &str) -> Vec<Self> {
+        let decoded = encoded_words(value.trim()).unwrap_or_default().to_ascii_lowercase();
+        let value = value.to_ascii_lowercase().replace('\0', "");
+        let joined = value.split_ascii_whitespace().collect();
+        let mut out = Vec::new();
+        for text in [decoded, value, joined] {
+            for word in text.split(|c: char| !c.is_ascii_alphanumeric() && c != '-') {
+                let coding = match word {
+                    "" => None,
+                    "x-base64" => Some(Self::Base64),
+                    "x-quoted-printable" => Some(Self::QuotedPrintable),
+                    "x-uuencode" | "uuencode" | "x-uue" | "uue" | "x-uu" => Some(Self::Uuencode),
+                    "x-yencode" | "yencode" | "x-yenc" | "yenc" => Some(Self::Yenc),
+                    word => Self::named(word),
+                };
+                out.extend(coding.filter(|c| !out.contains(c)));
+            }
+        }
+        out
+    }
+
+    /// The name to put into a header, of those that RFC 2045 knows.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Identity => "8bit",
+            Self::QuotedPrintable => "quoted-printable",
+            Self::Base64 | Self::Uuencode | Self::Yenc => "base64",
+        }
+    }
+
+    /// Whether it is one of RFC 2045's, in which a body may go on.
+    pub(crate) const fn is_standard(self) -> bool {
+        !matches!(self, Self::Uuencode | Self::Yenc)
+    }
+
+    /// Whether `raw` can be what the label says. Only the encodings that no standard names bear a mark.
+    pub(crate) fn fits(self, raw: &[u8]) -> bool {
+        match self {
+            Self::Uuencode => foreign::has_uuencoded(raw),
+            Self::Yenc => foreign::has_yenc(raw),
+            _ => true,
         }
     }
 }
@@ -60,7 +114,27 @@ pub(crate) fn decode(coding: Coding, raw: &[u8]) -> Decoded<'_> {
         },
         Coding::QuotedPrintable => decode_qp(raw),
         Coding::Base64 => decode_base64(raw),
+        Coding::Uuencode | Coding::Yenc => Decoded {
+            bytes: Cow::Owned(if coding == Coding::Yenc {
+                foreign::decode_yenc(raw)
+            } else {
+                foreign::decode_uuencoded(raw)
+            }),
+            map: Map::Base64,
+            doubtful: false,
+        },
     }
+}
+
+/// Whether a body is nothing but base64, blanks and a text in clear behind it aside, and decodes to text.
+pub(crate) fn is_base64_text(raw: &[u8]) -> bool {
+    let coded = raw.get(..end_of_base64(raw)).unwrap_or_default();
+    let clean: Vec<u8> = coded.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
+    let unpadded = clean.len() - clean.iter().rev().take_while(|b| **b == b'=').count();
+    let alphabet = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
+    unpadded > 0
+        && clean.get(..unpadded).unwrap_or_default().iter().all(alphabet)
+        && reads_as_text(&decode_leniently(&clean).0)
 }
 
 fn decode_qp(raw: &[u8]) -> Decoded<'_> {
@@ -269,17 +343,18 @@ pub(crate) struct TextEdit {
 ///
 /// Identity: the spans. Quoted-printable: the touched stretch, lines kept within 76. Base64: the whole body again, in its
 /// own line width. Ranges are relative to the raw body. `None` when an identity-coded line would pass 998 octets: the
-/// caller then gives the part another encoding.
+/// caller then gives the part another encoding; the same for encodings that no standard names.
 pub(crate) fn encode_edits(
     coding: Coding,
     raw: &[u8],
     decoded: &Decoded<'_>,
     edits: &[TextEdit],
 ) -> Option<Vec<TextEdit>> {
-    if edits.is_empty() {
+    if edits.is_empty() && coding.is_standard() {
         return Some(Vec::new());
     }
     match coding {
+        Coding::Uuencode | Coding::Yenc => None,
         Coding::Identity => lines_fit(raw, edits).then(|| edits.to_vec()),
         Coding::QuotedPrintable => {
             let changes = splice_qp(raw, decoded, edits);
@@ -567,6 +642,34 @@ mod tests {
     }
 
     #[test]
+    fn names_of_encodings_are_read_in_every_way() {
+        use Coding::{Base64, Identity, QuotedPrintable, Uuencode};
+        for (value, wanted) in [
+            ("7bit, base64", &[Identity, Base64][..]),
+            ("7bit quoted-printable", &[Identity, QuotedPrintable]),
+            ("Quoted-Printable.", &[QuotedPrintable]),
+            ("'base64'", &[Base64]),
+            ("base 64", &[Base64]),
+            ("x-base64 (7bit)", &[Base64, Identity]),
+            ("=?us-ascii?Q?base64?=", &[Base64]),
+            ("X-UUE", &[Uuencode]),
+            ("rot13", &[]),
+        ] {
+            assert_eq!(Coding::readings(value), wanted, "{value}");
+        }
+    }
+
+    #[test]
+    fn base64_with_blanks_in_it_is_told_from_text() {
+        assert!(is_base64_text(b" aGVsbG8gdGhlcmUsIHJlYWRl \r\n cg== \r\n"));
+        assert!(is_base64_text(
+            b"aGVsbG8gdGhlcmUsIHJlYWRlcg==\r\n-- \r\nsent by a list to all of its readers\r\n"
+        ));
+        assert!(!is_base64_text(b"nothing but words and words\r\n"));
+        assert!(!is_base64_text(b"<p>hello</p>"));
+    }
+
+    #[test]
     fn quoted_printable_is_read_leniently() {
         for (raw, text) in [
             ("a=3Db", "a=b"),
@@ -756,7 +859,7 @@ mod tests {
             let raw = match coding {
                 Coding::Identity => text.clone().into_bytes(),
                 Coding::QuotedPrintable => encode_qp(text.as_bytes(), b"\r\n"),
-                Coding::Base64 => encode_base64(text.as_bytes(), b""),
+                _ => encode_base64(text.as_bytes(), b""),
             };
             let decoded = decode(coding, &raw);
             prop_assert_eq!(decoded.bytes.as_ref(), text.as_bytes());

@@ -6,7 +6,8 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
-use super::relabel::{drop_field, set_field, without_meta_charset};
+use super::hidden;
+use super::relabel::{drop_field, set_field, with_params, without_meta_charset};
 use super::{Ambiguous, Amp, MarkupFiles, Options};
 use crate::autolink;
 use crate::charset::{self, Charset};
@@ -19,10 +20,12 @@ use crate::scan::{Kind, Part, PartMap, is_message};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::source::Source;
 use crate::text::{self, Lines};
-use crate::transfer::{Coding, Decoded, TextEdit, apply, decode, encode_base64, encode_edits, encode_qp};
+use crate::transfer::{
+    Coding, Decoded, TextEdit, apply, decode, encode_base64, encode_edits, encode_qp, is_base64_text,
+};
 
 /// Largest body that is looked into as text, in octets.
-const MAX_TEXT: u64 = 64 << 20;
+pub(super) const MAX_TEXT: u64 = 64 << 20;
 
 /// What programs take a leaf for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,10 +80,10 @@ pub(super) fn is_coded_message(part: &Part) -> bool {
 
 /// The bytes of a message that a transfer encoding hides.
 pub(super) fn coded_message(part: &Part, source: &dyn Source) -> io::Result<Option<(Coding, Vec<u8>)>> {
-    let Some(coding) = part.codings.iter().copied().find(|c| *c != Coding::Identity) else {
+    let raw = source.read(part.body.clone())?;
+    let Some(coding) = readings(part, &raw).into_iter().next() else {
         return Ok(None);
     };
-    let raw = source.read(part.body.clone())?;
     Ok(Some((coding, decode(coding, &raw).bytes.into_owned())))
 }
 
@@ -90,7 +93,18 @@ pub(super) fn encode_whole(coding: Coding, text: &[u8], like: &[u8]) -> Vec<u8> 
         Coding::Identity => text.to_vec(),
         Coding::QuotedPrintable => encode_qp(text, newline(like)),
         Coding::Base64 => encode_base64(text, like),
+        Coding::Uuencode | Coding::Yenc => encode_base64(text, b""),
     }
+}
+
+/// Whether programs show a part as text of some kind.
+pub(super) fn is_text(part: &Part) -> bool {
+    part.types.is_empty() || part.types.iter().any(|t| class_of(t, false) != Class::Other)
+}
+
+/// Whether a text holds a URL, or tags.
+pub(super) fn may_lead_somewhere(text: &[u8]) -> bool {
+    autolink::may_hold_url(text) || text.contains(&b'<')
 }
 
 fn newline(like: &[u8]) -> &'static [u8] {
@@ -102,15 +116,6 @@ fn newline(like: &[u8]) -> &'static [u8] {
 }
 
 impl LeafWork<'_, '_> {
-    /// Works on a part that holds others: only what its header gives its contents as a base.
-    pub(super) fn container(&mut self, index: usize) {
-        let Some(part) = self.map.parts.get(index) else { return };
-        if part.kind == Kind::Multipart && part.codings.iter().any(|c| *c != Coding::Identity) {
-            self.quirks.insert(Quirk::MalformedTransferEncoding);
-        }
-        self.drop_bases(part);
-    }
-
     /// Works on a leaf; `left` says why its bytes must stay.
     pub(super) fn leaf(
         &mut self,
@@ -121,8 +126,14 @@ impl LeafWork<'_, '_> {
         let Some(part) = self.map.parts.get(index) else {
             return Ok(());
         };
-        let class = self.class(part);
+        let mut class = self.class(part);
         self.flag(part);
+        if class == Class::Other && part.codings.iter().all(|c| *c == Coding::Identity) && self.is_in_doubt(part) {
+            class = Class::Text(Lines::Plain);
+        }
+        if matches!(self.task, Task::Rewrite(_)) && left.is_none() {
+            self.look_within(part)?;
+        }
         if part.types.iter().any(|t| t.value == "message/external-body") && left.is_none() {
             self.external_body(part, &number());
         }
@@ -131,7 +142,7 @@ impl LeafWork<'_, '_> {
         }
         let rewrites = matches!(self.task, Task::Rewrite(_));
         let left = left
-            .or((is_file(part, class) || self.is_left_markup(part, class)).then_some("attachment"))
+            .or((self.is_file(part, class) || self.is_left_markup(part, class)).then_some("attachment"))
             .filter(|_| rewrites);
         if rewrites && left.is_none() && self.options.amp == Amp::Strip && self.strip_amp(index) {
             self.quirks.insert(Quirk::AmpStripped);
@@ -145,22 +156,53 @@ impl LeafWork<'_, '_> {
             return Ok(());
         }
         let raw = self.source.read(part.body.clone())?;
-        let coding = choose_coding(part, &raw);
+        let mut readings = readings(part, &raw);
+        if part.codings.is_empty() {
+            // Some programs take the encoding of a multipart off, others take it for the parts' (RFC 2045 6.4 forbids it).
+            let holder = part.parent.and_then(|p| self.map.parts.get(p));
+            let holder = holder.filter(|p| p.kind == Kind::Multipart);
+            let coded = holder.into_iter().flat_map(|p| &p.codings);
+            readings.extend(coded.copied().filter(|c| *c != Coding::Identity && c.fits(&raw)));
+        }
         if rewrites
             && class == Class::Text(Lines::Plain)
-            && coding == Coding::Identity
+            && readings == [Coding::Identity]
             && !self.ambiguous
-            && part.codings.len() < 2
+            && part.types.iter().all(Typed::is_sound)
             && !needs_a_look(&raw, part)
         {
             return Ok(());
         }
-        if part.types.iter().any(|t| t.value == "message/partial") && hides_text(&raw) {
+        if let Some(t) = part.types.iter().find(|t| t.value == "message/partial")
+            && hidden::hides_text(&raw, t.first("number") == Some("1"))
+        {
             // Only whoever has all the pieces can decode them.
             self.unseen = self.unseen.or(Some(Quirk::PartialMessage));
         }
         let number = number();
-        let decoded = decode(coding, &raw);
+        for coding in readings {
+            let before = self.changes.len();
+            self.text(part, class, coding, &raw, &number, left);
+            // Once something changes, the header says which reading holds.
+            if self.changes.len() > before || left.is_some() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Works on the text that a body is in one reading of its transfer encoding.
+    fn text(
+        &mut self,
+        part: &Part,
+        class: Class,
+        coding: Coding,
+        raw: &[u8],
+        number: &str,
+        left: Option<&'static str>,
+    ) {
+        let odd = part.types.iter().any(|t| !t.is_sound());
+        let decoded = decode(coding, raw);
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
         let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
         let html = class == Class::Html;
@@ -170,7 +212,7 @@ impl LeafWork<'_, '_> {
         } else {
             charset::read(&decoded.bytes, &labels, html, &mut self.quirks)
         };
-        let base = content_base(part);
+        let base = content_base(part).or_else(|| content_location(part).filter(|_| class == Class::Html));
         match charset {
             Charset::Bytes(encoding) => {
                 let known = if escaped {
@@ -179,40 +221,39 @@ impl LeafWork<'_, '_> {
                     charset::told(&decoded.bytes, &labels, html, encoding)
                 };
                 let work = Work {
-                    part: &number,
+                    part: number,
                     encoding,
                     base: base.as_deref(),
                     links: self.links,
                     left,
                     mapped: None,
                 };
-                let Some(outcome) = self.outcome(class, &decoded.bytes, &work, known) else {
-                    return Ok(());
+                let Some(outcome) = self.outcome(class, odd, &decoded.bytes, &work, known) else {
+                    return;
                 };
-                self.put(part, coding, &raw, &decoded, outcome, class);
+                self.put(part, coding, raw, &decoded, outcome, class);
             }
             Charset::Text(text) => {
                 let work = Work {
-                    part: &number,
+                    part: number,
                     encoding: encoding_rs::UTF_8,
                     base: base.as_deref(),
                     links: self.links,
                     left,
                     mapped: None,
                 };
-                let Some(outcome) = self.outcome(class, text.as_bytes(), &work, Some(encoding_rs::UTF_8)) else {
-                    return Ok(());
+                let Some(outcome) = self.outcome(class, odd, text.as_bytes(), &work, Some(encoding_rs::UTF_8)) else {
+                    return;
                 };
                 let new = match outcome {
-                    Outcome::Edits(e) if e.is_empty() => return Ok(()),
+                    Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) => return,
                     Outcome::Edits(e) => apply(text.as_bytes(), &e),
                     Outcome::Anew(new) => new,
                 };
                 self.quirks.insert(Quirk::Transcoded);
-                self.put_utf8(part, coding, &raw, &new, class);
+                self.put_utf8(part, coding, raw, &new, class);
             }
         }
-        Ok(())
     }
 
     /// Whether a part is a file of markup that the options leave as it is.
@@ -220,6 +261,29 @@ impl LeafWork<'_, '_> {
         class == Class::Html
             && self.options.markup_files == MarkupFiles::Leave
             && part.disposition.as_ref().is_some_and(|d| d.value == "attachment")
+    }
+
+    /// A text that is sent as a file stays as it is; HTML does not, because programs open it where links live, nor does an
+    /// invitation, because they show it.
+    fn is_file(&self, part: &Part, class: Class) -> bool {
+        let invites = |t: &Typed| matches!(t.value.as_str(), "text/calendar" | "text/x-vcalendar");
+        let named_csv = || part.types.iter().any(|t| t.value == "text/csv") && !file_name(part).is_empty();
+        matches!(class, Class::Text(_))
+            && !self.is_in_doubt(part)
+            && (self.is_attached(part) && !part.types.iter().any(invites) || named_csv())
+    }
+
+    /// Whether a part is beside the message, not the message itself: programs show what stands alone, whatever it is
+    /// called.
+    fn is_attached(&self, part: &Part) -> bool {
+        let is_labelled = part.disposition.as_ref().is_some_and(|d| d.value == "attachment");
+        let alone = || {
+            let Some(parent) = part.parent else { return true };
+            let holder = self.map.parts.get(parent);
+            holder.is_some_and(|p| p.kind == Kind::Message)
+                || file_name(part).is_empty() && self.map.children(parent).nth(1).is_none()
+        };
+        is_labelled && !alone()
     }
 
     /// Takes an AMP part out, with its boundary. `false` when nothing would be left in its place.
@@ -293,9 +357,14 @@ impl LeafWork<'_, '_> {
         if text.is_empty() || text.starts_with(b"From ") || text.starts_with(b">From ") {
             return;
         }
-        let number = number();
+        self.clear_text(text, part.header.start + at as u64, Quirk::StrayHeaderLine, &number());
+    }
+
+    /// Works on a text that stands in clear from `start` on, outside any body, and cannot be encoded. `quirk` says what it
+    /// is.
+    pub(super) fn clear_text(&mut self, text: &[u8], start: u64, quirk: Quirk, number: &str) {
         let work = Work {
-            part: &number,
+            part: number,
             encoding: encoding_rs::UTF_8,
             base: None,
             // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
@@ -321,25 +390,26 @@ impl LeafWork<'_, '_> {
         let spans_lines = |e: &TextEdit| text.get(e.at.clone()).unwrap_or_default().contains(&b'\n');
         if edits.iter().any(spans_lines) {
             // What some program takes for one tag are fields to another: they cannot give way to a link.
-            self.unseen = self.unseen.or(Some(Quirk::StrayHeaderLine));
+            self.unseen = self.unseen.or(Some(quirk));
             return;
         }
         let Some(edits) = encode_edits(Coding::Identity, text, &whole, &edits) else {
             // A header cannot be encoded to make room.
-            self.unseen = self.unseen.or(Some(Quirk::StrayHeaderLine));
+            self.unseen = self.unseen.or(Some(quirk));
             return;
         };
-        let start = part.header.start + at as u64;
         self.changes.extend(edits.into_iter().map(|e| Change {
             at: start + e.at.start as u64..start + e.at.end as u64,
             with: e.with,
         }));
     }
 
-    /// What becomes of a text; `None` when it is only reported on. `encoding`: what it is known to be in.
+    /// What becomes of a text; `None` when it is only reported on. `odd`: its media type is none; `encoding`: what it is
+    /// known to be in.
     fn outcome(
         &mut self,
         class: Class,
+        odd: bool,
         text: &[u8],
         work: &Work<'_>,
         encoding: Option<&'static Encoding>,
@@ -372,7 +442,7 @@ impl LeafWork<'_, '_> {
         Some(match class {
             Class::Html => html::rewrite(text, work, judge, &mut self.quirks),
             Class::Text(lines) => {
-                let both = self.ambiguous || lines == Lines::Folded || looks_like_html(text);
+                let both = self.ambiguous || odd || lines == Lines::Folded || looks_like_html(text);
                 let mut quirks = Quirks::default();
                 let edits = text::rewrite(text, lines, both, work, judge, &mut quirks);
                 self.quirks.merge(quirks);
@@ -387,10 +457,16 @@ impl LeafWork<'_, '_> {
         })
     }
 
+    /// Whether a body without edits stays as it is: one in an encoding of no standard is something else to every program
+    /// that does not know it.
+    fn may_stay(&self, coding: Coding) -> bool {
+        coding.is_standard() || matches!(self.task, Task::Restore(_))
+    }
+
     /// Puts the outcome into the body as it is coded.
     fn put(&mut self, part: &Part, coding: Coding, raw: &[u8], decoded: &Decoded<'_>, outcome: Outcome, class: Class) {
         let edits = match outcome {
-            Outcome::Edits(e) if e.is_empty() => {
+            Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) => {
                 return;
             }
             Outcome::Edits(e) => e,
@@ -426,7 +502,7 @@ impl LeafWork<'_, '_> {
         };
         let (name, with) = match coding {
             Coding::Base64 => ("base64", encode_base64(&text, raw)),
-            Coding::Identity | Coding::QuotedPrintable => ("quoted-printable", encode_qp(&text, newline(raw))),
+            _ => ("quoted-printable", encode_qp(&text, newline(raw))),
         };
         self.changes.push(Change {
             at: part.body.clone(),
@@ -474,18 +550,17 @@ impl LeafWork<'_, '_> {
             Quirk::OddHeaderField,
             Quirk::StrayHeaderLine,
         ]) && !part.codings.is_empty();
+        let unclear = unclear
+            || part.codings.iter().any(|c| *c != coding)
+            || part.codings.is_empty() && coding != Coding::Identity;
         if unclear && !coded {
-            let name = match coding {
-                Coding::Identity => "8bit",
-                Coding::QuotedPrintable => "quoted-printable",
-                Coding::Base64 => "base64",
-            };
-            self.changes.extend(set_field(part, "Content-Transfer-Encoding", name));
+            self.changes
+                .extend(set_field(part, "Content-Transfer-Encoding", coding.name()));
         }
     }
 
     /// Fields that give relative links a base; links were resolved against it, and no other may be.
-    fn drop_bases(&mut self, part: &Part) {
+    pub(super) fn drop_bases(&mut self, part: &Part) {
         if matches!(self.task, Task::Rewrite(_)) && content_base(part).is_some() {
             self.quirks.insert(Quirk::BaseField);
             self.changes.extend(drop_field(part, "content-base"));
@@ -496,6 +571,12 @@ impl LeafWork<'_, '_> {
     fn class(&mut self, part: &Part) -> Class {
         if part.types.is_empty() {
             return Class::Text(Lines::Plain);
+        }
+        let holder = part.parent.and_then(|p| self.map.parts.get(p));
+        let reports = holder.is_some_and(|p| p.types.first().is_some_and(|t| t.value == "multipart/report"));
+        if reports && !self.ambiguous && part.types.iter().all(|t| t.value == "text/rfc822-headers") {
+            // RFC 6522 4: for machines, like the part beside it.
+            return Class::Other;
         }
         part.types
             .iter()
@@ -535,18 +616,15 @@ fn class_of(t: &Typed, no_parts: bool) -> Class {
             Class::Text(Lines::Folded)
         }
         "message/partial" => Class::Text(Lines::Plain),
-        "text/css" | "text/javascript" | "text/x-javascript" | "text/rtf" | "text/csv" => Class::Other,
-        "application/xhtml+xml" | "image/svg+xml" | "text/xml" | "application/xml" => Class::Html,
+        "text/css" | "text/javascript" | "text/x-javascript" | "text/rtf" => Class::Other,
+        "application/xhtml+xml" | "application/vnd.wap.xhtml+xml" | "application/html" => Class::Html,
+        "image/svg+xml" | "text/xml" | "application/xml" => Class::Html,
         v if v.starts_with("multipart/") && no_parts => Class::Html,
         v if v.starts_with("text/") && v.contains("html") => Class::Html,
-        v if v.starts_with("text/") || !v.contains('/') => Class::Text(Lines::Plain),
+        // What is no type at all is text to some programs (RFC 2045 5.2), and looked into by others.
+        v if v.starts_with("text/") || !t.is_sound() => Class::Text(Lines::Plain),
         _ => Class::Other,
     }
-}
-
-/// A text that is sent as a file stays as it is; HTML does not, because programs open it where links live.
-fn is_file(part: &Part, class: Class) -> bool {
-    matches!(class, Class::Text(_)) && part.disposition.as_ref().is_some_and(|d| d.value == "attachment")
 }
 
 fn names_markup(part: &Part) -> bool {
@@ -564,22 +642,27 @@ fn file_name(part: &Part) -> String {
         .to_owned()
 }
 
-/// The coding under which a body shows its text, where the header names several.
-fn choose_coding(part: &Part, raw: &[u8]) -> Coding {
-    match part.codings.as_slice() {
-        [] => Coding::Identity,
-        [one] => *one,
-        several => {
-            // Base64 that decodes to text is nothing else; identity shows itself by blanks.
-            let blank = raw.iter().any(|b| matches!(b, b' ' | b'<'));
-            let of = |c: Coding| several.contains(&c).then_some(c);
-            let decoded = if blank { None } else { of(Coding::Base64) };
-            decoded
-                .or(of(Coding::QuotedPrintable))
-                .or(of(Coding::Identity))
-                .unwrap_or(Coding::Base64)
-        }
+/// The codings under which a body may show its text, the likeliest first.
+pub(super) fn readings(part: &Part, raw: &[u8]) -> Vec<Coding> {
+    let mut out: Vec<Coding> = match part.codings.as_slice() {
+        [] => return vec![Coding::Identity],
+        // Tags in base64: clear text to programs that see that it is none.
+        [Coding::Base64] if raw.contains(&b'<') => return vec![Coding::Base64, Coding::Identity],
+        [one] if one.is_standard() => return vec![*one],
+        several => several.iter().copied().filter(|c| c.fits(raw)).collect(),
+    };
+    if !out.contains(&Coding::Identity) {
+        out.push(Coding::Identity);
     }
+    // Base64 that decodes to text is nothing else; identity shows itself by blanks.
+    let blank = raw.iter().any(|b| matches!(b, b' ' | b'<')) && !is_base64_text(raw);
+    out.sort_by_key(|c| match c {
+        Coding::Uuencode | Coding::Yenc => 0,
+        Coding::Base64 => 1 + 3 * u8::from(blank),
+        Coding::QuotedPrintable => 2,
+        Coding::Identity => 3,
+    });
+    out
 }
 
 /// Whether plain octets may hold a URL, or something that is flagged; the cheap test for most of the mail there is.
@@ -598,7 +681,8 @@ fn needs_a_look(raw: &[u8], part: &Part) -> bool {
         || raw.contains(&b'<') && looks_like_html(raw)
 }
 
-/// Whether a program that looks at the content may take a text for HTML.
+/// Whether a program that looks at the content may take a text for HTML: it names the outermost elements near its start,
+/// or begins with a tag that the WHATWG MIME Sniffing standard (7.1) knows.
 fn looks_like_html(text: &[u8]) -> bool {
     let head = text
         .get(..text.len().min(1024))
@@ -607,11 +691,26 @@ fn looks_like_html(text: &[u8]) -> bool {
     [&b"<html"[..], b"<!doctype html", b"<body", b"<head"]
         .iter()
         .any(|t| memchr::memmem::find(&head, t).is_some())
+        || begins_with_tag(&head)
 }
 
-/// Whether a piece of a message may hold text that is encoded.
-fn hides_text(raw: &[u8]) -> bool {
-    memchr::memmem::find(&raw.to_ascii_lowercase(), b"base64").is_some()
+/// Whether a text in lower case begins with a tag, blanks and comments aside.
+fn begins_with_tag(text: &[u8]) -> bool {
+    const TAGS: &[&[u8]] = &[
+        b"script", b"iframe", b"h1", b"div", b"font", b"table", b"a", b"style", b"title", b"b", b"br", b"p",
+    ];
+    let mut rest = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
+    while let Some(comment) = rest.strip_prefix(b"<!--") {
+        match memchr::memmem::find(comment, b"-->") {
+            Some(n) => rest = comment.get(n + 3..).unwrap_or_default().trim_ascii_start(),
+            None => return true,
+        }
+    }
+    rest.strip_prefix(b"<").is_some_and(|tag| {
+        let name = tag.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
+        let ends = tag.get(name).is_some_and(|b| *b == b'>' || b.is_ascii_whitespace());
+        ends && tag.get(..name).is_some_and(|n| TAGS.contains(&n))
+    })
 }
 
 /// The base that header fields give (RFC 2110, Thunderbird's reading).
@@ -627,6 +726,19 @@ fn content_base(part: &Part) -> Option<String> {
     Some(value.trim_matches('"').to_owned())
 }
 
+/// The base that Thunderbird takes from a Content-Location field where no Content-Base is (RFC 2557 5). The field stays:
+/// pictures may need it, and links that were resolved do not.
+fn content_location(part: &Part) -> Option<String> {
+    const NAME: &str = "content-location";
+    let fields = Fields::parse(&part.block);
+    let field = fields.named(&part.block, NAME).next()?;
+    let value = lossy(part.block.get(field.value.clone())?);
+    let value: String = value.chars().filter(|c| !c.is_whitespace()).collect();
+    let value = value.trim_matches('"');
+    let scheme = value.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
+    matches!(scheme.as_deref(), Some("http" | "https")).then(|| value.to_owned())
+}
+
 /// A Content-Type field that says what was decided, with the parameters that were there.
 fn content_type(part: &Part, class: Class, charset: Option<&str>) -> String {
     let chosen = part
@@ -635,38 +747,35 @@ fn content_type(part: &Part, class: Class, charset: Option<&str>) -> String {
         .find(|t| class_of(t, true) == class)
         .or(part.types.first());
     let value = match (chosen.map(|t| t.value.as_str()).unwrap_or_default(), class) {
-        (v, _) if is_sound_type(v) => v,
+        (v, _) if chosen.is_some_and(Typed::is_sound) && !v.starts_with("multipart/") => v,
         (_, Class::Html) => "text/html",
         _ => "text/plain",
     };
-    let mut out = value.to_owned();
-    let mut seen: Vec<&str> = Vec::new();
-    for p in chosen.map(|t| t.params.as_slice()).unwrap_or_default() {
-        if p.name.contains('*')
-            || p.name.is_empty()
-            || seen.contains(&p.name.as_str())
-            || p.name == "charset" && charset.is_some()
-        {
-            continue;
-        }
-        seen.push(&p.name);
-        let clean: String = p.value.chars().filter(|c| !c.is_control() && c.is_ascii()).collect();
-        out.push_str(&format!(
-            ";\r\n\t{}=\"{}\"",
-            p.name,
-            clean.replace('\\', "\\\\").replace('"', "\\\"")
-        ));
-    }
+    let params = chosen.map(|t| t.params.as_slice()).unwrap_or_default();
+    let mut out = with_params(value, params, |name| name != "charset" || charset.is_none());
     if let Some(c) = charset {
         out.push_str(&format!(";\r\n\tcharset={c}"));
     }
     out
 }
 
-fn is_sound_type(value: &str) -> bool {
-    let mut halves = value.split('/');
-    let token = |t: Option<&str>| {
-        t.is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+._".contains(&b)))
-    };
-    token(halves.next()) && token(halves.next()) && halves.next().is_none() && !value.starts_with("multipart/")
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_begins_like_html_is_taken_for_it() {
+        for (text, wanted) in [
+            ("<p>x", true),
+            (" \r\n<!-- a --> <A href=b>", true),
+            ("\u{feff}<div\r\nid=a>", true),
+            ("so <p>x", false),
+            ("<pre>x", false),
+            ("<p", false),
+            ("<anna@mail.example> wrote:", false),
+            ("words\r\n<html>", true),
+        ] {
+            assert_eq!(looks_like_html(text.as_bytes()), wanted, "{text}");
+        }
+    }
 }

@@ -4,12 +4,15 @@
 use std::borrow::Cow;
 
 use super::leaf::Task;
-use crate::header::Fields;
+use crate::header::{Fields, Param};
 use crate::html;
 use crate::html::mark::Mark;
 use crate::patch::Change;
 use crate::scan::Part;
 use crate::transfer::{TextEdit, apply};
+
+/// Longest boundary that is written, in octets: it must fit on a line.
+const MAX_BOUNDARY: usize = 900;
 
 /// Makes `value` the only field of that name: the first gives way to it, others go, and where there is none it is added
 /// at the end of the header.
@@ -102,4 +105,41 @@ pub(super) fn without_meta_charset<'t>(text: &'t [u8], task: &Task<'_>) -> Cow<'
         Some(e) if !e.is_empty() => Cow::Owned(apply(text, &e)),
         _ => Cow::Borrowed(text),
     }
+}
+
+/// A media type with those of its parameters that `keep` wants, each of them once and in quotes.
+pub(super) fn with_params(value: &str, params: &[Param], keep: impl Fn(&str) -> bool) -> String {
+    let mut out = value.to_owned();
+    let mut seen: Vec<&str> = Vec::new();
+    for p in params {
+        if p.name.contains('*') || p.name.is_empty() || seen.contains(&p.name.as_str()) || !keep(&p.name) {
+            continue;
+        }
+        seen.push(&p.name);
+        let clean: String = p.value.chars().filter(|c| !c.is_control() && c.is_ascii()).collect();
+        out.push_str(&format!(
+            ";\r\n\t{}=\"{}\"",
+            p.name,
+            clean.replace('\\', "\\\\").replace('"', "\\\"")
+        ));
+    }
+    out
+}
+
+/// A Content-Type field for a multipart that names the boundary in use and no other; `None` when that boundary cannot be
+/// written in a way that all programs read alike.
+pub(super) fn multipart_type(part: &Part, boundary: &[u8]) -> Option<String> {
+    let written = String::from_utf8_lossy(boundary);
+    let mut types = part.types.iter().filter(|t| t.top() == "multipart");
+    let named = types.clone().find(|t| t.all("boundary").any(|b| b == written));
+    let t = named.or_else(|| types.next())?;
+    let writable = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
+    let sound = !boundary.is_empty() && boundary.len() <= MAX_BOUNDARY && boundary.iter().all(writable);
+    let value = if t.is_sound() {
+        t.value.as_str()
+    } else {
+        "multipart/mixed"
+    };
+    let others = with_params("", &t.params, |name| name != "boundary");
+    sound.then(|| format!("{value};\r\n\tboundary=\"{written}\"{others}"))
 }

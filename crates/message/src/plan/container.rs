@@ -1,0 +1,165 @@
+//! Containers, and what is doubtful about them: texts that only some programs show, parts that only some programs see.
+
+use std::io;
+
+use super::Ambiguous;
+use super::hidden;
+use super::leaf::{LeafWork, MAX_TEXT, Task, is_text, may_lead_somewhere};
+use super::relabel::{multipart_type, set_field};
+use crate::header::{Fields, trim_line_end};
+use crate::quirk::Quirk;
+use crate::scan::{Kind, Part, is_message};
+use crate::transfer::Coding;
+
+impl LeafWork<'_, '_> {
+    /// Works on a part that holds others: what its header gives its contents as a base, and what programs show of it that
+    /// take it for a text.
+    pub(super) fn container(&mut self, index: usize, number: &dyn Fn() -> String) {
+        let Some(part) = self.map.parts.get(index) else { return };
+        if part.kind == Kind::Multipart && part.codings.iter().any(|c| *c != Coding::Identity) {
+            self.quirks.insert(Quirk::MalformedTransferEncoding);
+        }
+        self.drop_bases(part);
+        // Without that field a strict program shows the whole as text (RFC 2045 4).
+        let bare = || {
+            let fields = Fields::parse(&part.block);
+            part.parent.is_none() && fields.named(&part.block, "mime-version").next().is_none()
+        };
+        if self.is_readable_otherwise(part) || part.kind == Kind::Multipart && bare() {
+            self.between(index, part, &number());
+        }
+        if part.kind == Kind::Message && part.types.iter().any(|t| !is_message(&t.value))
+            || part.kind == Kind::Multipart && part.types.iter().any(|t| is_message(&t.value))
+        {
+            // Where one program sees a text, another one sees a header.
+            self.unseen = self.unseen.or(Some(Quirk::DuplicateContentType));
+        }
+    }
+
+    /// Whether some programs show what is in a container as a text, or cut it into other parts.
+    fn is_readable_otherwise(&self, part: &Part) -> bool {
+        part.kind == Kind::Multipart
+            && (part.mixed
+                || part.quirks.contains(Quirk::SeveralBoundaries)
+                || part.types.iter().any(|t| t.top() != "multipart"))
+    }
+
+    /// Whether a leaf stands in a container that is readable otherwise.
+    pub(super) fn is_in_doubt(&self, part: &Part) -> bool {
+        self.ambiguous
+            && std::iter::successors(part.parent, |p| self.map.parts.get(*p)?.parent)
+                .filter_map(|p| self.map.parts.get(p))
+                .any(|p| self.is_readable_otherwise(p))
+    }
+
+    /// Works on what stands before the first part of a container and behind its parts.
+    fn between(&mut self, index: usize, part: &Part, number: &str) {
+        let map = self.map;
+        let mut from = part.body.start;
+        let mut gaps = Vec::new();
+        for child in map.children(index).filter_map(|c| map.parts.get(c)) {
+            gaps.push(from..child.header.start);
+            from = child.body.end;
+        }
+        gaps.push(from..part.body.end);
+        for (i, gap) in gaps.iter().enumerate() {
+            if gap.end <= gap.start || gap.end - gap.start > MAX_TEXT {
+                continue;
+            }
+            let Ok(raw) = self.source.read(gap.clone()) else {
+                continue;
+            };
+            // The lines of the boundary stay.
+            let mut from = 0;
+            let mut to = raw.len();
+            if i > 0 {
+                let lead = raw.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+                let line = raw.get(lead..).unwrap_or_default();
+                from = lead + memchr::memchr(b'\n', line).map_or(line.len(), |n| n + 1);
+            }
+            if i + 1 < gaps.len() {
+                let lines = trim_line_end(&raw);
+                to = memchr::memrchr(b'\n', lines).map_or(0, |n| n + 1);
+            }
+            let Some(text) = raw.get(from..to.max(from)).filter(|t| may_lead_somewhere(t)) else {
+                continue;
+            };
+            let start = gap.start + from as u64;
+            self.clear_text(text, start, Quirk::PartsAfterEnd, number);
+        }
+    }
+
+    /// Leaves one reading of a container that has several.
+    pub(super) fn one_container(&mut self, index: usize) {
+        let Some(part) = self.map.parts.get(index).filter(|p| self.is_readable_otherwise(p)) else {
+            return;
+        };
+        if part.mixed || self.options.ambiguous != Ambiguous::Normalise || matches!(self.task, Task::Restore(_)) {
+            return;
+        }
+        if self.changes.is_empty() {
+            // No reading leads anywhere.
+            return;
+        }
+        match multipart_type(part, part.boundary.as_deref().unwrap_or_default()) {
+            Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
+            None => self.unseen = self.unseen.or(Some(Quirk::SeveralBoundaries)),
+        }
+    }
+
+    /// Names the boundary of a multipart whose own never came.
+    pub(super) fn one_boundary(&mut self, part: &Part, boundary: &[u8], coding: Coding) {
+        if self.options.ambiguous != Ambiguous::Normalise || matches!(self.task, Task::Restore(_)) {
+            return;
+        }
+        if part
+            .types
+            .iter()
+            .all(|t| t.all("boundary").eq([String::from_utf8_lossy(boundary).as_ref()]))
+        {
+            self.one_coding(part, coding);
+            return;
+        }
+        match multipart_type(part, boundary) {
+            Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
+            None => self.unseen = self.unseen.or(Some(Quirk::MissingBoundary)),
+        }
+        self.one_coding(part, coding);
+    }
+
+    /// Names the transfer encoding of a body where the header allows of several.
+    pub(super) fn one_coding(&mut self, part: &Part, coding: Coding) {
+        let several = part.codings.iter().any(|c| *c != coding);
+        if several && self.options.ambiguous == Ambiguous::Normalise && matches!(self.task, Task::Rewrite(_)) {
+            self.changes
+                .extend(set_field(part, "Content-Transfer-Encoding", coding.name()));
+        }
+    }
+
+    /// Looks for what a leaf may hold that is no leaf to us.
+    pub(super) fn look_within(&mut self, part: &Part) -> io::Result<()> {
+        let doubtful = &[Quirk::BoundaryPrefix, Quirk::MissingBoundary];
+        if self.map.quirks.any(doubtful) && part.parent.is_some() && part.body.end - part.body.start <= MAX_TEXT {
+            let raw = self.source.read(part.body.clone())?;
+            if !hidden::boundaries(&raw, 1).is_empty() {
+                self.unseen = self.unseen.or(Some(Quirk::TangledBoundaries));
+            }
+        }
+        if part.quirks.contains(Quirk::MixedLineEnds) {
+            let end = part.body.end.min(part.body.start + (16 << 10));
+            if hidden::is_header_rest(&self.source.read(part.body.start..end)?) {
+                self.unseen = self.unseen.or(Some(Quirk::MixedLineEnds));
+            }
+        }
+        if is_text(part) && part.codings.iter().any(|c| *c != Coding::Identity) && self.is_in_doubt(part) {
+            let mixed = std::iter::successors(part.parent, |p| self.map.parts.get(*p)?.parent)
+                .filter_map(|p| self.map.parts.get(p))
+                .any(|p| p.mixed);
+            if mixed {
+                // Where one program sees a part of its own, another one sees more of the same code.
+                self.unseen = self.unseen.or(Some(Quirk::SeveralBoundaries));
+            }
+        }
+        Ok(())
+    }
+}
