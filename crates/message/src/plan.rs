@@ -1,6 +1,7 @@
 //! The whole of a message: from its bytes to the patch that makes its links safe.
 
 mod frozen;
+mod leads;
 mod leaf;
 mod relabel;
 

@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
+use super::leads;
 use super::relabel::{drop_field, set_field};
 use super::{Ambiguous, Amp, MarkupFiles, Options};
 use crate::autolink;
@@ -163,47 +164,47 @@ impl LeafWork<'_, '_> {
         let decoded = decode(coding, &raw);
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
         let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
-        let charset = if charset::iso2022_in_place(&decoded.bytes, &labels, class == Class::Html, self.links) {
-            Charset::Bytes(encoding_rs::UTF_8)
-        } else {
-            charset::read(&decoded.bytes, &labels, class == Class::Html, &mut self.quirks)
+        let (html, links) = (class == Class::Html, self.links);
+        let leads = |text: &[u8], encoding| match class {
+            Class::Html => leads::of_html(text, encoding, links),
+            Class::Text(lines) => leads::of_text(text, lines, encoding, links),
+            Class::Other => None,
         };
+        let charset = charset::read(&decoded.bytes, &labels, html, &leads, &mut self.quirks);
         let base = content_base(part);
+        let work = |encoding, queries| Work {
+            part: &number,
+            encoding,
+            queries,
+            base: base.as_deref(),
+            links,
+            left,
+            mapped: None,
+        };
         match charset {
-            Charset::Bytes(encoding) => {
-                let work = Work {
-                    part: &number,
-                    encoding,
-                    base: base.as_deref(),
-                    links: self.links,
-                    left,
-                    mapped: None,
-                };
-                let Some(outcome) = self.outcome(class, &decoded.bytes, &work) else {
+            Charset::Bytes { encoding, queries } => {
+                let Some(outcome) = self.outcome(class, &decoded.bytes, &work(encoding, queries)) else {
                     return Ok(());
                 };
                 self.put(part, coding, &raw, &decoded, outcome, class);
             }
-            Charset::Text(text) => {
-                let work = Work {
-                    part: &number,
-                    encoding: encoding_rs::UTF_8,
-                    base: base.as_deref(),
-                    links: self.links,
-                    left,
-                    mapped: None,
-                };
-                let Some(outcome) = self.outcome(class, text.as_bytes(), &work) else {
+            Charset::Text { text, queries, several } => {
+                let Some(outcome) = self.outcome(class, text.as_bytes(), &work(encoding_rs::UTF_8, queries)) else {
                     return Ok(());
                 };
                 let new = match outcome {
-                    Outcome::Edits(e) if e.is_empty() => return Ok(()),
+                    Outcome::Edits(e) if e.is_empty() && !(several && rewrites) => return Ok(()),
                     Outcome::Edits(e) => apply(text.as_bytes(), &e),
                     Outcome::Anew(new) => new,
                 };
                 self.quirks.insert(Quirk::Transcoded);
                 self.put_utf8(part, coding, &raw, &new, class);
             }
+            Charset::Unseen if rewrites && left.is_none() => {
+                self.quirks.insert(Quirk::UnknownCharset);
+                self.unseen = self.unseen.or(Some(Quirk::UnknownCharset));
+            }
+            Charset::Unseen => self.quirks.insert(Quirk::UnknownCharset),
         }
         Ok(())
     }
@@ -290,6 +291,7 @@ impl LeafWork<'_, '_> {
         let work = Work {
             part: &number,
             encoding: encoding_rs::UTF_8,
+            queries: encoding_rs::UTF_8,
             base: None,
             // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
             links: autolink::Options {
@@ -333,7 +335,7 @@ impl LeafWork<'_, '_> {
         };
         if work.left.is_some() {
             match class {
-                Class::Html => html::report(text, work, judge),
+                Class::Html => drop(html::report(text, work, judge)),
                 Class::Text(lines) => {
                     text::rewrite(text, lines, false, work, judge, &mut self.quirks);
                 }
@@ -392,7 +394,7 @@ impl LeafWork<'_, '_> {
     /// Puts a text that was transcoded into the body, and says so in the header.
     fn put_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
         let text = if class == Class::Html {
-            without_meta_charset(text)
+            charset::without_labels(text)
         } else {
             Cow::Borrowed(text)
         };
@@ -565,6 +567,8 @@ fn needs_a_look(raw: &[u8], part: &Part) -> bool {
         || raw.starts_with(&[0xff, 0xfe])
         || raw.starts_with(&[0xfe, 0xff])
         || autolink::may_hold_url(raw)
+        // What no label tells may be in an encoding that hides a URL.
+        || memchr::memchr2(0, 0x1b, raw).is_some()
         || memchr::memmem::find(raw, b"begin ").is_some()
         || memchr::memmem::find(raw, &[0xe2, 0x96]).is_some()
         || raw.contains(&b'<') && looks_like_html(raw)
@@ -641,50 +645,4 @@ fn is_sound_type(value: &str) -> bool {
         t.is_some_and(|t| !t.is_empty() && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"-+._".contains(&b)))
     };
     token(halves.next()) && token(halves.next()) && halves.next().is_none() && !value.starts_with("multipart/")
-}
-
-/// HTML in UTF-8 whose meta elements say nothing else.
-fn without_meta_charset(text: &[u8]) -> Cow<'_, [u8]> {
-    let mut edits = Vec::new();
-    html::tag::sweep(text, |t| {
-        if !t.name(text).eq_ignore_ascii_case(b"meta") {
-            return;
-        }
-        for a in t.named(text, b"charset").chain(t.named(text, b"content")) {
-            let Some(value) = a.value.clone() else { continue };
-            let lower = text.get(value.clone()).unwrap_or_default().to_ascii_lowercase();
-            let label = if text
-                .get(a.name.clone())
-                .is_some_and(|n| n.eq_ignore_ascii_case(b"charset"))
-            {
-                0..lower.len()
-            } else if let Some(n) = memchr::memmem::find(&lower, b"charset=") {
-                let rest = lower.get(n + 8..).unwrap_or_default();
-                n + 8..n + 8 + rest.iter().take_while(|b| b.is_ascii_graphic() && **b != b';').count()
-            } else {
-                continue;
-            };
-            let whole = a.whole();
-            let written = text.get(whole.clone()).unwrap_or_default();
-            let kept = data_encoding::BASE32_NOPAD.encode(written);
-            let with = [
-                text.get(whole.start..value.start + label.start).unwrap_or_default(),
-                b"utf-8",
-                text.get(value.start + label.end..whole.end).unwrap_or_default(),
-                b" ",
-                html::tag::WAS,
-                b"=\"",
-                kept.as_bytes(),
-                b"\"",
-            ];
-            edits.push(TextEdit {
-                at: whole,
-                with: with.concat(),
-            });
-        }
-    });
-    match html::settle(edits) {
-        Some(e) if !e.is_empty() => Cow::Owned(apply(text, &e)),
-        _ => Cow::Borrowed(text),
-    }
 }
