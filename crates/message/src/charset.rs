@@ -14,7 +14,7 @@ use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, WINDOWS_1252};
 use crate::quirk::{Quirk, Quirks};
 pub(crate) use agree::{Lead, Leads};
 use decode::utf32;
-use label::{Label, by_escapes, by_nuls, is_plain_jp, showing};
+use label::{Label, by_escapes, by_nuls, is_foreign, is_plain_jp, showing};
 pub(crate) use meta::without_labels;
 
 /// How a text is to be read.
@@ -52,7 +52,10 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, leads: Leads<'_>, 
             Label::Known(e) if e.is_ascii_compatible() => Some(*e),
             _ => None,
         })
-        .or_else(|| known.is_empty().then(|| unlabelled(bytes)));
+        // What a browser does not know is no label to it, and not every program looks for a meta element.
+        .or_else(|| {
+            (known.is_empty() || labels.is_empty() || labels.iter().any(|l| is_foreign(l))).then(|| unlabelled(bytes))
+        });
     let as_bytes = Charset::Bytes {
         encoding: plain.unwrap_or_else(|| match known.iter().any(|l| matches!(l, Label::Known(_))) {
             // A label such as ISO-2022-JP on a text without a single escape: plain ASCII.
@@ -258,6 +261,17 @@ mod tests {
         assert_eq!(text("<p>\u{e9}".as_bytes(), &["utf-16le"]), "UTF-8: <p>\u{e9}");
         assert_eq!(text(b"plain", &["cp037"]), "UTF-8: plain");
         assert_eq!(text(b"\x4c\x81\x6e", &["cp037"]), "unseen");
+    }
+
+    #[test]
+    fn a_label_that_browsers_do_not_know_hides_nothing_from_them() {
+        for (bytes, label) in [
+            (&b"\x1b(I<a href=http://x>"[..], "cp50221"),
+            (b"<a +/href=http://x>", "utf-7"),
+        ] {
+            let charset = read(bytes, &[label], true, &links, &mut Quirks::default());
+            assert!(matches!(charset, Charset::Text { several: true, .. }), "{label}");
+        }
     }
 
     #[test]

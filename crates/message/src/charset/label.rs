@@ -189,6 +189,11 @@ impl Label {
     }
 }
 
+/// Whether browsers do not know a label (WHATWG Encoding 4.2), and read the text as if it had none.
+pub(super) fn is_foreign(label: &str) -> bool {
+    Encoding::for_label(label.as_bytes()).is_none()
+}
+
 /// How much of a link a text shows; a rough measure to choose between readings.
 pub(super) fn showing(text: &str) -> usize {
     text.matches('<').count() + text.matches("://").count() + text.matches("href").count()
