@@ -74,6 +74,7 @@ pub fn rewrite_html(text: &[u8], judge: &mut dyn Judge, proved: bool) -> Option<
     let work = Work {
         part: "2",
         encoding: encoding_rs::UTF_8,
+        queries: encoding_rs::UTF_8,
         base: None,
         links: LINKS,
         left: None,

@@ -1,33 +1,133 @@
 //! Character encodings as clients choose them: byte order mark, then MIME label, then meta element (WHATWG HTML 13.2.3).
 //!
-//! A text in an ASCII-compatible encoding is worked on as bytes and stays as it is outside its links. Any other is
-//! transcoded to UTF-8, and its label with it.
+//! A text in an ASCII-compatible encoding is worked on as bytes and stays as it is outside its links. One that programs may
+//! read in another way stays so as well, as long as every reading leads to the same places. Any other is transcoded to
+//! UTF-8, and its label with it: then one reading is left.
 
-use encoding_rs::{Encoding, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
+mod agree;
+mod decode;
+mod label;
+mod meta;
 
-use std::ops::Range;
+use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, WINDOWS_1252};
 
-use crate::autolink;
-use crate::html::tag;
 use crate::quirk::{Quirk, Quirks};
+use agree::links_of;
+pub(crate) use agree::{Lead, Leads};
+use decode::utf32;
+use label::{Label, by_escapes, by_nuls, is_foreign, is_plain_jp, showing};
+pub(crate) use meta::without_labels;
 
 /// How a text is to be read.
 #[derive(Debug)]
 pub(crate) enum Charset {
     /// The bytes themselves, under this encoding; markup and URLs are plain ASCII in it.
-    Bytes(&'static Encoding),
+    Bytes {
+        encoding: &'static Encoding,
+        /// In which browsers write the queries of its URLs (WHATWG URL 4.4).
+        queries: &'static Encoding,
+    },
     /// The text in UTF-8, because its own encoding hides markup from an ASCII reader.
-    Text(String),
+    Text {
+        text: String,
+        queries: &'static Encoding,
+        /// Other readings lead elsewhere: this one has to be written out, whether a link changes in it or not.
+        several: bool,
+    },
+    /// A text that some programs can read, and that cannot be read here.
+    Unseen,
 }
 
-/// Bytes of an HTML text in which browsers look for a meta element.
-const META_WINDOW: usize = 1024;
-
 /// Chooses the encoding of a text from the values of its charset parameters, in order.
-pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirks) -> Charset {
+pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, leads: Leads<'_>, quirks: &mut Quirks) -> Charset {
     if let Some(text) = by_mark(bytes) {
         return text;
     }
+    let known = known(bytes, labels, html, quirks);
+    if known.contains(&Label::Ebcdic) && std::str::from_utf8(bytes).is_err() {
+        return Charset::Unseen;
+    }
+    let plain = known
+        .iter()
+        .find_map(|l| match l {
+            Label::Known(e) if e.is_ascii_compatible() => Some(*e),
+            _ => None,
+        })
+        // What a browser does not know is no label to it, and not every program looks for a meta element.
+        .or_else(|| {
+            (known.is_empty() || labels.is_empty() || labels.iter().any(|l| is_foreign(l))).then(|| unlabelled(bytes))
+        });
+    let as_bytes = Charset::Bytes {
+        encoding: plain.unwrap_or_else(|| match known.iter().any(|l| matches!(l, Label::Known(_))) {
+            // A label such as ISO-2022-JP on a text without a single escape: plain ASCII.
+            true => UTF_8,
+            false => unlabelled(bytes),
+        }),
+        queries: known.first().map_or(UTF_8, |l| l.for_queries()),
+    };
+    let mut hiding: Vec<(Label, String)> = known
+        .iter()
+        .copied()
+        .filter(|l| l.hides_markup())
+        .chain(by_nuls(bytes))
+        .chain(by_escapes(bytes).filter(|_| known.is_empty()))
+        .filter_map(|l| Some((l, l.transcode(bytes)?)))
+        .collect();
+    hiding.dedup_by(|a, b| a.1 == b.1);
+    let in_place = |l: Label| match l {
+        Label::Known(e) if e == ISO_2022_JP => bytes.is_ascii() && is_plain_jp(bytes),
+        _ => plain.is_some(),
+    };
+    let several = plain.is_some() || hiding.len() > 1;
+    if several || hiding.iter().any(|(l, _)| in_place(*l)) {
+        let plainly = leads(bytes, plain.unwrap_or(UTF_8));
+        let same = |l: Label, text: &str| {
+            let decoded = leads(text.as_bytes(), UTF_8);
+            let (Some(plainly), Some(decoded)) = (&plainly, decoded) else {
+                return false;
+            };
+            match l {
+                Label::Known(e) if e == ISO_2022_JP => agree::japanese(bytes, plainly, text, &decoded),
+                _ => plainly.is_empty() && decoded.is_empty(),
+            }
+        };
+        hiding.retain(|(l, text)| !in_place(*l) || !same(*l, text));
+    }
+    if hiding.is_empty() {
+        return as_bytes;
+    }
+    // What contradicts itself gets one reading, the one that shows the most.
+    let mut readings = hiding;
+    if let Some(e) = plain {
+        let text = e.decode_without_bom_handling(bytes).0.into_owned();
+        let last = readings.len();
+        let at = if known.first() == Some(&Label::Known(e)) {
+            last
+        } else {
+            0
+        };
+        readings.insert(at, (Label::Known(e), text));
+    }
+    let best = match readings.len() {
+        1 => readings.pop(),
+        _ => readings.into_iter().max_by_key(|(_, text)| {
+            // A text that hides its markup still shows URLs, as text.
+            let found = leads(text.as_bytes(), UTF_8).map_or((usize::MAX, 0), |l| (links_of(&l), l.len()));
+            (found, showing(text))
+        }),
+    };
+    let Some((label, text)) = best else { return as_bytes };
+    quirks.insert(Quirk::Transcoded);
+    quirks.insert_if(Quirk::SeveralCharsets, several);
+    Charset::Text {
+        text,
+        queries: label.for_queries(),
+        several,
+    }
+}
+
+/// The encodings that a text is labelled with, in the order in which programs believe them.
+fn known(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirks) -> Vec<Label> {
     let mut known: Vec<Label> = Vec::new();
     for l in labels {
         match Label::named(l) {
@@ -36,46 +136,16 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirk
             None => quirks.insert(Quirk::UnknownCharset),
         }
     }
-    if html && let Some(meta) = meta_label(bytes) {
-        match Label::named(&meta) {
-            // A meta element that could be read as ASCII is not in UTF-16.
-            Some(Label::Known(e)) if known.is_empty() && (e == UTF_16LE || e == UTF_16BE) => {
-                known.push(Label::Known(UTF_8))
-            }
-            Some(l) if known.is_empty() || l.hides_markup() && !known.contains(&l) => {
-                quirks.insert_if(Quirk::SeveralCharsets, !known.is_empty());
-                known.push(l);
-            }
-            _ => {}
+    let own = if html { meta::labels(bytes) } else { Vec::new() };
+    for l in own.iter().filter_map(|l| Label::named(l)) {
+        // What could be read as ASCII is not in UTF-16.
+        let l = if l.is_wide() { Label::Known(UTF_8) } else { l };
+        if known.is_empty() || l.hides_markup() && !known.contains(&l) {
+            known.push(l);
         }
     }
     quirks.insert_if(Quirk::SeveralCharsets, known.len() > 1);
-    // Where labels contradict each other, the one that shows the most wins: it is then the only one left.
-    let hiding = known
-        .iter()
-        .filter(|l| l.hides_markup())
-        .filter_map(|l| l.transcode(bytes))
-        .max_by_key(|t| showing(t));
-    if let Some(text) = hiding {
-        let alone = known.iter().all(|l| l.hides_markup());
-        if alone
-            || showing(&text) > showing(&String::from_utf8_lossy(bytes))
-            || bytes.contains(&0) && !text.contains('\0')
-        {
-            quirks.insert(Quirk::Transcoded);
-            return Charset::Text(text);
-        }
-    }
-    let first = known
-        .iter()
-        .find_map(|l| if let Label::Known(e) = l { Some(*e) } else { None });
-    Charset::Bytes(match first {
-        Some(e) if e.is_ascii_compatible() => e,
-        // A label such as ISO-2022-JP on a text without a single escape: plain ASCII.
-        Some(_) => UTF_8,
-        None if std::str::from_utf8(bytes).is_ok() => UTF_8,
-        None => WINDOWS_1252,
-    })
+    known
 }
 
 /// The encoding that a text, read as `encoding`, is known to be in. `None` when nothing says so: plain ASCII without a label.
@@ -89,274 +159,72 @@ pub(crate) fn told(
     if !bytes.is_ascii() {
         return Some(encoding);
     }
-    let mut named = labels.iter().filter_map(|l| Label::named(l)).peekable();
-    if named.peek().is_none() {
-        return (html && meta_label(bytes).is_some()).then_some(encoding);
-    }
-    let hiding = named.find_map(|l| match l {
-        Label::Known(e) => (!e.is_ascii_compatible()).then_some(e),
-        _ => Some(encoding_rs::ISO_2022_JP),
+    let known = known(bytes, labels, html, &mut Quirks::default());
+    let hiding = known.iter().find(|l| l.hides_markup()).map(|l| match l {
+        Label::Known(e) => *e,
+        _ => ISO_2022_JP,
     });
-    Some(hiding.unwrap_or(encoding))
+    hiding.or((!known.is_empty()).then_some(encoding))
 }
 
-/// Whether a text in ISO-2022-JP may stay as it is: every URL, and in HTML every tag, stands between its escapes, in ASCII,
-/// so that readers who know the encoding and readers who do not see the same links.
-pub(crate) fn iso2022_in_place(bytes: &[u8], labels: &[&str], html: bool, links: autolink::Options) -> bool {
-    let named = labels.first().and_then(|l| Label::named(l)) == Some(Label::Known(encoding_rs::ISO_2022_JP));
-    let Some(text) = std::str::from_utf8(bytes).ok().filter(|t| named && t.is_ascii()) else {
-        return false;
-    };
-    if !bytes.contains(&0x1b) || bytes.iter().any(|b| matches!(b, 0x0e | 0x0f)) {
-        return false;
+/// What a text without a label is read as.
+fn unlabelled(bytes: &[u8]) -> &'static Encoding {
+    match std::str::from_utf8(bytes) {
+        Ok(_) => UTF_8,
+        Err(_) => WINDOWS_1252,
     }
-    let mut other: Vec<Range<usize>> = Vec::new();
-    let mut from = None;
-    for at in memchr::memchr_iter(0x1b, bytes) {
-        match bytes.get(at + 1..at + 3) {
-            Some(b"(B" | b"(J") => other.extend(from.take().map(|f| f..at)),
-            Some(b"$@" | b"$B" | b"(I") => from = from.or(Some(at)),
-            _ => return false,
-        }
-    }
-    other.extend(from.map(|f| f..bytes.len()));
-    let is_other = |r: &Range<usize>| {
-        let before = other.partition_point(|o| o.start < r.end);
-        other
-            .get(..before)
-            .and_then(<[_]>::last)
-            .is_some_and(|o| r.start < o.end)
-    };
-    if autolink::find(text, links).iter().any(|f| is_other(&f.at)) {
-        return false;
-    }
-    if !html {
-        return true;
-    }
-    let mut same = true;
-    let whole = tag::sweep(bytes, |t| {
-        // What only an ASCII reader takes for a tag leads nowhere, as long as it has no attributes.
-        let unseen = is_other(&(t.start..t.start + 1)) && t.attrs.is_empty();
-        same &= unseen || !is_other(&(t.start..t.end));
-    });
-    whole && same
-}
-
-/// An encoding by its label.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Label {
-    Known(&'static Encoding),
-    Utf7,
-    Hz,
-    Iso2022Kr,
-    Utf32 { big: bool },
-}
-
-impl Label {
-    fn named(label: &str) -> Option<Self> {
-        let label = label.trim().trim_matches('"').trim_matches('\'').to_ascii_lowercase();
-        Some(match label.as_str() {
-            "utf-7" | "utf7" | "unicode-1-1-utf-7" | "csunicode11utf7" | "x-unicode-2-0-utf-7" => Self::Utf7,
-            "hz-gb-2312" | "hz" => Self::Hz,
-            "iso-2022-kr" | "csiso2022kr" => Self::Iso2022Kr,
-            "utf-32" | "utf-32be" | "ucs-4" | "iso-10646-ucs-4" => Self::Utf32 { big: true },
-            "utf-32le" => Self::Utf32 { big: false },
-            "" => return None,
-            l => {
-                let e = Encoding::for_label(l.as_bytes())?;
-                if e == encoding_rs::REPLACEMENT {
-                    return None;
-                }
-                Self::Known(e)
-            }
-        })
-    }
-
-    /// Whether an ASCII reader may see something else than a reader of this encoding.
-    fn hides_markup(self) -> bool {
-        match self {
-            Self::Known(e) => !e.is_ascii_compatible(),
-            _ => true,
-        }
-    }
-
-    /// The text in UTF-8; `None` when the bytes are plain ASCII under this label too.
-    fn transcode(self, bytes: &[u8]) -> Option<String> {
-        match self {
-            Self::Known(e) if e == encoding_rs::ISO_2022_JP => bytes
-                .iter()
-                .any(|b| matches!(b, 0x1b | 0x0e | 0x0f))
-                .then(|| e.decode_without_bom_handling(bytes).0.into_owned()),
-            Self::Known(e) => {
-                let text = e.decode_without_bom_handling(bytes).0.into_owned();
-                // Labelled UTF-16, written in ASCII: what comes out is no text.
-                (bytes.contains(&0) || !bytes.is_ascii() || bytes.is_empty()).then_some(text)
-            }
-            Self::Utf7 => bytes.contains(&b'+').then(|| utf7(bytes)),
-            Self::Hz => bytes.windows(2).any(|w| w == b"~{").then(|| hz(bytes)),
-            Self::Iso2022Kr => bytes.iter().any(|b| matches!(b, 0x1b | 0x0e)).then(|| iso2022kr(bytes)),
-            Self::Utf32 { big } => bytes.contains(&0).then(|| utf32(bytes, big)),
-        }
-    }
-}
-
-/// How much of a link a text shows; a rough measure to choose between readings.
-fn showing(text: &str) -> usize {
-    text.matches('<').count() + text.matches("://").count() + text.matches("href").count()
 }
 
 /// A text that begins with a byte order mark; the mark outranks every label.
 fn by_mark(bytes: &[u8]) -> Option<Charset> {
+    let transcoded = |text| Charset::Text {
+        text,
+        queries: UTF_8,
+        several: false,
+    };
     if bytes.starts_with(&[0xff, 0xfe, 0, 0]) {
-        return Some(Charset::Text(utf32(bytes.get(4..)?, false)));
+        return Some(transcoded(utf32(bytes.get(4..)?, false)));
     }
     if bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
-        return Some(Charset::Text(utf32(bytes.get(4..)?, true)));
+        return Some(transcoded(utf32(bytes.get(4..)?, true)));
     }
     let (encoding, len) = Encoding::for_bom(bytes)?;
     if encoding == UTF_8 {
-        return Some(Charset::Bytes(UTF_8));
+        return Some(Charset::Bytes {
+            encoding: UTF_8,
+            queries: UTF_8,
+        });
     }
-    Some(Charset::Text(
-        encoding.decode_without_bom_handling(bytes.get(len..)?).0.into_owned(),
-    ))
-}
-
-/// The label that a meta element gives, sought the way browsers do: loosely, near the start.
-fn meta_label(bytes: &[u8]) -> Option<String> {
-    let window = bytes.get(..bytes.len().min(META_WINDOW)).unwrap_or_default();
-    let lower = window.to_ascii_lowercase();
-    let mut from = 0;
-    while let Some(n) = memchr::memmem::find(lower.get(from..)?, b"<meta") {
-        let at = from + n;
-        let end = memchr::memchr(b'>', lower.get(at..)?).map_or(lower.len(), |n| at + n);
-        if let Some(c) = memchr::memmem::find(lower.get(at..end)?, b"charset") {
-            let rest = lower.get(at + c + 7..end)?.trim_ascii_start();
-            if let Some(rest) = rest.strip_prefix(b"=") {
-                let rest = rest.trim_ascii_start();
-                let rest = rest.strip_prefix(b"\"").or(rest.strip_prefix(b"'")).unwrap_or(rest);
-                let len = rest
-                    .iter()
-                    .take_while(|b| b.is_ascii_alphanumeric() || b"-_:.".contains(b))
-                    .count();
-                return Some(String::from_utf8_lossy(rest.get(..len)?).into_owned());
-            }
-        }
-        from = end;
-    }
-    None
-}
-
-/// UTF-7 (RFC 2152), leniently: broken sequences give what they can.
-fn utf7(bytes: &[u8]) -> String {
-    let mut units: Vec<u16> = Vec::with_capacity(bytes.len());
-    let mut rest = bytes.iter().copied().peekable();
-    while let Some(b) = rest.next() {
-        if b != b'+' {
-            units.push(u16::from(b));
-            continue;
-        }
-        if rest.next_if_eq(&b'-').is_some() {
-            units.push(u16::from(b'+'));
-            continue;
-        }
-        let (mut acc, mut have) = (0u32, 0u32);
-        while let Some(v) = rest.peek().and_then(|b| base64_value(*b)) {
-            rest.next();
-            acc = acc << 6 | v;
-            have += 6;
-            if have >= 16 {
-                have -= 16;
-                units.push((acc >> have) as u16);
-                acc &= (1 << have) - 1;
-            }
-        }
-        rest.next_if_eq(&b'-');
-    }
-    String::from_utf16_lossy(&units)
-}
-
-const fn base64_value(b: u8) -> Option<u32> {
-    match b {
-        b'A'..=b'Z' => Some((b - b'A') as u32),
-        b'a'..=b'z' => Some((b - b'a') as u32 + 26),
-        b'0'..=b'9' => Some((b - b'0') as u32 + 52),
-        b'+' => Some(62),
-        b'/' | b',' => Some(63),
-        _ => None,
-    }
-}
-
-/// HZ (RFC 1843): GB 2312 in seven bits between `~{` and `~}`.
-fn hz(bytes: &[u8]) -> String {
-    let mut gbk = Vec::with_capacity(bytes.len());
-    let mut chinese = false;
-    let mut rest = bytes;
-    while let Some((b, tail)) = rest.split_first() {
-        match (b, tail.first()) {
-            (b'~', Some(b'{')) => (chinese, rest) = (true, tail.get(1..).unwrap_or_default()),
-            (b'~', Some(b'}')) => (chinese, rest) = (false, tail.get(1..).unwrap_or_default()),
-            (b'~', Some(b'~')) => {
-                gbk.push(b'~');
-                rest = tail.get(1..).unwrap_or_default();
-            }
-            (b'~', Some(b'\n')) => rest = tail.get(1..).unwrap_or_default(),
-            (b, _) => {
-                chinese &= *b != b'\n';
-                gbk.push(if chinese && *b > 0x20 { b | 0x80 } else { *b });
-                rest = tail;
-            }
-        }
-    }
-    encoding_rs::GBK.decode_without_bom_handling(&gbk).0.into_owned()
-}
-
-/// ISO-2022-KR (RFC 1557): KS X 1001 in seven bits between SO and SI.
-fn iso2022kr(bytes: &[u8]) -> String {
-    let mut euc = Vec::with_capacity(bytes.len());
-    let mut shifted = false;
-    let mut rest = bytes;
-    while let Some((b, tail)) = rest.split_first() {
-        rest = tail;
-        match b {
-            0x0e => shifted = true,
-            0x0f => shifted = false,
-            0x1b if tail.starts_with(b"$)C") => rest = tail.get(3..).unwrap_or_default(),
-            b => {
-                shifted &= *b != b'\n';
-                euc.push(if shifted && *b > 0x20 { b | 0x80 } else { *b });
-            }
-        }
-    }
-    encoding_rs::EUC_KR.decode_without_bom_handling(&euc).0.into_owned()
-}
-
-fn utf32(bytes: &[u8], big: bool) -> String {
-    bytes
-        .chunks(4)
-        .map(|c| {
-            let mut four = [0; 4];
-            for (to, from) in four.iter_mut().zip(c) {
-                *to = *from;
-            }
-            let v = if big {
-                u32::from_be_bytes(four)
-            } else {
-                u32::from_le_bytes(four)
-            };
-            char::from_u32(v).unwrap_or('\u{fffd}')
-        })
-        .collect()
+    let text = encoding.decode_without_bom_handling(bytes.get(len..)?).0.into_owned();
+    Some(transcoded(text))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// Every scheme with what follows it is a link.
+    fn links(text: &[u8], encoding: &'static Encoding) -> Option<Vec<Lead>> {
+        let text = encoding.decode_without_bom_handling(text).0;
+        let found = text.match_indices("http").map(|(at, _)| Lead {
+            usage: None,
+            at: at..at,
+            what: text[at..]
+                .split_whitespace()
+                .next()
+                .unwrap_or_default()
+                .replace('\x1b', ""),
+        });
+        Some(found.collect())
+    }
+
     fn text(bytes: &[u8], labels: &[&str]) -> String {
-        match read(bytes, labels, true, &mut Quirks::default()) {
-            Charset::Text(t) => t,
-            Charset::Bytes(e) => format!("{}: {}", e.name(), e.decode_without_bom_handling(bytes).0),
+        match read(bytes, labels, true, &links, &mut Quirks::default()) {
+            Charset::Text { text, .. } => text,
+            Charset::Bytes { encoding, .. } => {
+                format!("{}: {}", encoding.name(), encoding.decode_without_bom_handling(bytes).0)
+            }
+            Charset::Unseen => "unseen".to_owned(),
         }
     }
 
@@ -386,61 +254,52 @@ mod tests {
     #[test]
     fn encodings_that_hide_markup_are_transcoded() {
         assert_eq!(text(&utf16("<a>", false), &["utf-16le"]), "<a>");
-        assert_eq!(text(&utf16("<a>", true), &["us-ascii", "utf-16be"]), "<a>");
+        assert_eq!(text(&utf16("<a http>", true), &["us-ascii", "utf-16be"]), "<a http>");
         assert_eq!(text(b"x\x1b$B\">\x1b(By", &["iso-2022-jp"]).chars().last(), Some('y'));
         assert_eq!(text(b"plain", &["iso-2022-jp"]), "UTF-8: plain");
-        assert_eq!(text(b"+ADw-a+AD4-1 +- 1", &["utf-7"]), "<a>1 + 1");
+        assert_eq!(text(b"+ADw-a http+AD4-1 +- 1", &["utf-7"]), "<a http>1 + 1");
         assert_eq!(text(b"~{<:Ky2;~} ~~", &["hz-gb-2312"]), "己所不 ~");
-        assert_eq!(text(&[0, 0, 0, b'<'], &["utf-32"]), "<");
     }
 
     #[test]
-    fn iso_2022_jp_stays_where_its_links_are_ascii_to_all() {
-        let links = autolink::Options {
-            bare_domains: true,
-            named_hosts: true,
-        };
-        let labels = ["iso-2022-jp"];
-        assert!(iso2022_in_place(
-            b"\x1b$B$\"\x1b(B http://x.example/ \x1b$B$$\x1b(B",
-            &labels,
-            false,
-            links
-        ));
-        assert!(!iso2022_in_place(
-            b"\x1b$Bhttp://x.example/\x1b(B",
-            &labels,
-            false,
-            links
-        ));
-        assert!(!iso2022_in_place(
-            b"\x1b$B$\"\x1b(B http://x.example/",
-            &["utf-8"],
-            false,
-            links
-        ));
+    fn an_order_that_no_label_tells_is_seen_by_what_it_shows() {
+        for label in ["utf-16", "ucs-2", "cp1200", "iso-8859-1", "x-unknown", ""] {
+            for big in [false, true] {
+                let bytes = utf16("<a href=http://x.example/>\r\n", big);
+                let labels = Some(label).filter(|l| !l.is_empty());
+                let found = text(&bytes, labels.as_slice());
+                assert!(found.starts_with("<a href"), "{label} {big}: {found}");
+            }
+        }
+        let four: Vec<u8> = "<a http>\n".chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
+        assert_eq!(text(&four, &["utf-32"]), "<a http>\n");
     }
 
     #[test]
-    fn iso_2022_jp_markup_stays_where_every_tag_is_ascii_to_all() {
-        let links = autolink::Options {
-            bare_domains: true,
-            named_hosts: true,
-        };
-        let labels = ["iso-2022-jp"];
-        assert!(iso2022_in_place(
-            b"<p>\x1b$B$\"\x1b(B <a href=x>\x1b$B%<\x1b(B</a>",
-            &labels,
-            true,
-            links
-        ));
-        assert!(!iso2022_in_place(
-            b"<p title=\"\x1b$B\"><!--\x1b(B\"><a href=x>",
-            &labels,
-            true,
-            links
-        ));
-        assert!(!iso2022_in_place(b"\x1b$B%<a href=x>\x1b(B", &labels, true, links));
+    fn ascii_under_a_label_for_something_wider_stays() {
+        assert_eq!(text(b"<a href=http://x>", &["utf-16"]), "UTF-8: <a href=http://x>");
+        assert_eq!(text("<p>\u{e9}".as_bytes(), &["utf-16le"]), "UTF-8: <p>\u{e9}");
+        assert_eq!(text(b"plain", &["cp037"]), "UTF-8: plain");
+        assert_eq!(text(b"\x4c\x81\x6e", &["cp037"]), "unseen");
+    }
+
+    #[test]
+    fn a_label_that_browsers_do_not_know_hides_nothing_from_them() {
+        for (bytes, label) in [
+            (&b"\x1b(I<a href=http://x>"[..], "cp50221"),
+            (b"<a +/href=http://x>", "utf-7"),
+        ] {
+            let charset = read(bytes, &[label], true, &links, &mut Quirks::default());
+            assert!(matches!(charset, Charset::Text { several: true, .. }), "{label}");
+        }
+    }
+
+    #[test]
+    fn sets_of_other_scripts_hide_nothing() {
+        assert_eq!(text(b"h~\r\nttp", &["hz-gb-2312"]), "http");
+        assert_eq!(text(b"h\x0fttp", &["iso-2022-kr"]), "http");
+        assert_eq!(text(b"\x1b$)A\x0eVP\x0f<a>", &["iso-2022-cn"]), "中<a>");
+        assert_eq!(text(b"\x1b$AVP\x1b(B<a>", &["iso-2022-jp-2"]), "中<a>");
     }
 
     #[test]

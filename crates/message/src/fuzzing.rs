@@ -38,6 +38,7 @@ fn work(links: autolink::Options) -> Work<'static> {
     Work {
         part: "1",
         encoding: encoding_rs::UTF_8,
+        queries: encoding_rs::UTF_8,
         base: None,
         links,
         left: None,

@@ -29,6 +29,8 @@ pub(crate) struct Work<'a> {
     /// Number of the part, for reports.
     pub(crate) part: &'a str,
     pub(crate) encoding: &'static Encoding,
+    /// In which queries of URLs in HTML are written (WHATWG URL 4.4); not always that of the text as it stands here.
+    pub(crate) queries: &'static Encoding,
     /// A base that a header field gives.
     pub(crate) base: Option<&'a str>,
     pub(crate) links: autolink::Options,
@@ -110,11 +112,13 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
     Outcome::Anew(flatten(text))
 }
 
-/// Asks about every site of a text that stays as it is, for the report.
-pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) {
+/// Asks about every site of a text that stays as it is, for the report. Returns what would change; `None` when its tags
+/// overlap beyond measure.
+pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
     let context = context::read(text);
     let mut pass = Pass::new(text, work, judge);
-    pass.edits(context.as_ref().map_or(Reading::Every, Reading::Sure));
+    pass.edits(context.as_ref().map_or(Reading::Every, Reading::Sure))
+        .map(|(edits, _)| edits)
 }
 
 /// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
@@ -375,7 +379,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             url,
             base,
             left: work.left,
-            encoding: work.encoding,
+            encoding: work.queries,
         }
     }
 
@@ -438,7 +442,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                     url: sites::value(out, value, *usage, work.encoding),
                     base,
                     left: work.left,
-                    encoding: work.encoding,
+                    encoding: work.queries,
                 };
                 self.judge.is_safe(&site)
             }

@@ -3,6 +3,7 @@
 mod container;
 mod frozen;
 mod hidden;
+mod leads;
 mod leaf;
 mod relabel;
 

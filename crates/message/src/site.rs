@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use encoding_rs::Encoding;
+use encoding_rs::{EncoderResult, Encoding};
 
 use crate::origin;
 
@@ -93,10 +93,14 @@ impl Site<'_> {
         self.encoding.output_encoding() != encoding_rs::UTF_8
     }
 
-    /// A query in the document's encoding; what has no place there becomes a character reference.
+    /// A query in the document's encoding; what has no place there becomes a character reference, percent-encoded
+    /// (WHATWG URL 1.3, "percent-encode after encoding").
     #[must_use]
     pub fn encode_query<'q>(&self, query: &'q str) -> Cow<'q, [u8]> {
-        self.encoding.encode(query).0
+        if !self.encoding.encode(query).2 {
+            return self.encoding.encode(query).0;
+        }
+        encode_with_references(query, self.encoding)
     }
 }
 
@@ -128,4 +132,59 @@ pub trait Judge {
     /// A seal for what is taken out and kept in the text, by which [`Originals::knows_mark`](crate::Originals::knows_mark)
     /// tells it from what senders write. The same octets give the same seal.
     fn seal_mark(&self, kept: &[u8]) -> Seal;
+}
+
+fn encode_with_references(query: &str, encoding: &'static Encoding) -> Cow<'static, [u8]> {
+    let mut encoder = encoding.new_encoder();
+    let mut out = Vec::new();
+    let mut rest = query;
+    loop {
+        let room = encoder
+            .max_buffer_length_from_utf8_without_replacement(rest.len())
+            .unwrap_or_default();
+        let start = out.len();
+        out.resize(start + room, 0);
+        let to = out.get_mut(start..).unwrap_or_default();
+        let (result, read, written) = encoder.encode_from_utf8_without_replacement(rest, to, true);
+        out.truncate(start + written);
+        rest = rest.get(read..).unwrap_or_default();
+        match result {
+            EncoderResult::Unmappable(c) => out.extend(format!("%26%23{}%3B", c as u32).bytes()),
+            EncoderResult::InputEmpty | EncoderResult::OutputFull => return Cow::Owned(out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_names_characters_that_its_encoding_lacks() {
+        for (encoding, query, want) in [
+            (
+                encoding_rs::WINDOWS_1252,
+                "q=\u{416}&r=\u{e9}",
+                &b"q=%26%231046%3B&r=\xe9"[..],
+            ),
+            (encoding_rs::ISO_2022_JP, "q=\u{8868}", b"q=\x1b$BI=\x1b(B"),
+            (
+                encoding_rs::ISO_2022_JP,
+                "\u{8868}\u{e9}x",
+                b"\x1b$BI=\x1b(B%26%23233%3Bx",
+            ),
+        ] {
+            let site = Site {
+                usage: Use::Link,
+                place: "a[href]".into(),
+                part: "1",
+                written: b"",
+                url: "".into(),
+                base: None,
+                left: None,
+                encoding,
+            };
+            assert_eq!(site.encode_query(query), want, "{query}");
+        }
+    }
 }

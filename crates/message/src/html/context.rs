@@ -231,7 +231,7 @@ pub(super) const fn word(name: &[u8]) -> u64 {
 }
 
 /// Where a comment ends whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
-pub(super) fn comment_end(rest: &[u8]) -> Option<usize> {
+pub(crate) fn comment_end(rest: &[u8]) -> Option<usize> {
     let Some(body) = rest.strip_prefix(b"!--") else {
         return memchr::memchr(b'>', rest).map(|n| n + 1);
     };

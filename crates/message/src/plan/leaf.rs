@@ -6,12 +6,13 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
-use super::hidden;
-use super::relabel::{drop_field, set_field, with_params, without_meta_charset};
+use super::relabel::{drop_field, set_field, with_params};
 use super::{Ambiguous, Amp, MarkupFiles, Options};
+use super::{hidden, leads};
 use crate::autolink;
 use crate::charset::{self, Charset};
 use crate::header::{Fields, Typed, lossy};
+use crate::html::mark::Mark;
 use crate::html::{self, Outcome, Work};
 use crate::patch::Change;
 use crate::quirk::{Quirk, Quirks};
@@ -205,54 +206,54 @@ impl LeafWork<'_, '_> {
         let decoded = decode(coding, raw);
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
         let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
-        let html = class == Class::Html;
-        let escaped = charset::iso2022_in_place(&decoded.bytes, &labels, html, self.links);
-        let charset = if escaped {
-            Charset::Bytes(encoding_rs::UTF_8)
-        } else {
-            charset::read(&decoded.bytes, &labels, html, &mut self.quirks)
+        let (html, links) = (class == Class::Html, self.links);
+        let leads = |text: &[u8], encoding| match class {
+            Class::Html => leads::of_html(text, encoding, links),
+            Class::Text(lines) => leads::of_text(text, lines, encoding, links),
+            Class::Other => None,
         };
-        let base = content_base(part).or_else(|| content_location(part).filter(|_| class == Class::Html));
+        let charset = charset::read(&decoded.bytes, &labels, html, &leads, &mut self.quirks);
+        let base = content_base(part).or_else(|| content_location(part).filter(|_| html));
+        let work = |encoding, queries| Work {
+            part: number,
+            encoding,
+            queries,
+            base: base.as_deref(),
+            links,
+            left,
+            mapped: None,
+        };
+        let rewrites = matches!(self.task, Task::Rewrite(_));
         match charset {
-            Charset::Bytes(encoding) => {
-                let known = if escaped {
-                    Some(encoding_rs::ISO_2022_JP)
-                } else {
-                    charset::told(&decoded.bytes, &labels, html, encoding)
+            Charset::Bytes { encoding, queries } => {
+                // Only what comes back has to fit the text it comes to.
+                let known = match rewrites {
+                    true => None,
+                    false => charset::told(&decoded.bytes, &labels, html, encoding),
                 };
-                let work = Work {
-                    part: number,
-                    encoding,
-                    base: base.as_deref(),
-                    links: self.links,
-                    left,
-                    mapped: None,
-                };
-                let Some(outcome) = self.outcome(class, odd, &decoded.bytes, &work, known) else {
+                let Some(outcome) = self.outcome(class, odd, &decoded.bytes, &work(encoding, queries), known) else {
                     return;
                 };
                 self.put(part, coding, raw, &decoded, outcome, class);
             }
-            Charset::Text(text) => {
-                let work = Work {
-                    part: number,
-                    encoding: encoding_rs::UTF_8,
-                    base: base.as_deref(),
-                    links: self.links,
-                    left,
-                    mapped: None,
-                };
-                let Some(outcome) = self.outcome(class, odd, text.as_bytes(), &work, Some(encoding_rs::UTF_8)) else {
+            Charset::Text { text, queries, several } => {
+                let utf8 = encoding_rs::UTF_8;
+                let Some(outcome) = self.outcome(class, odd, text.as_bytes(), &work(utf8, queries), Some(utf8)) else {
                     return;
                 };
                 let new = match outcome {
-                    Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) => return,
+                    Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) && !(several && rewrites) => return,
                     Outcome::Edits(e) => apply(text.as_bytes(), &e),
                     Outcome::Anew(new) => new,
                 };
                 self.quirks.insert(Quirk::Transcoded);
                 self.put_utf8(part, coding, raw, &new, class);
             }
+            Charset::Unseen if rewrites && left.is_none() => {
+                self.quirks.insert(Quirk::UnknownCharset);
+                self.unseen = self.unseen.or(Some(Quirk::UnknownCharset));
+            }
+            Charset::Unseen => self.quirks.insert(Quirk::UnknownCharset),
         }
     }
 
@@ -366,6 +367,7 @@ impl LeafWork<'_, '_> {
         let work = Work {
             part: number,
             encoding: encoding_rs::UTF_8,
+            queries: encoding_rs::UTF_8,
             base: None,
             // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
             links: autolink::Options {
@@ -431,7 +433,7 @@ impl LeafWork<'_, '_> {
         };
         if work.left.is_some() {
             match class {
-                Class::Html => html::report(text, work, judge),
+                Class::Html => drop(html::report(text, work, judge)),
                 Class::Text(lines) => {
                     text::rewrite(text, lines, false, work, judge, &mut self.quirks);
                 }
@@ -496,7 +498,14 @@ impl LeafWork<'_, '_> {
     /// Puts a text that was transcoded into the body, and says so in the header.
     fn put_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
         let text = if class == Class::Html {
-            without_meta_charset(text, &self.task)
+            let task = &self.task;
+            charset::without_labels(text, |written| match task {
+                Task::Rewrite(judge) => {
+                    Some(Mark::Was.keep(written, encoding_rs::UTF_8, |covered| judge.seal_mark(covered)))
+                }
+                // What is restored is nothing to come back from.
+                Task::Restore(_) => None,
+            })
         } else {
             Cow::Borrowed(text)
         };
@@ -676,6 +685,8 @@ fn needs_a_look(raw: &[u8], part: &Part) -> bool {
         || raw.starts_with(&[0xff, 0xfe])
         || raw.starts_with(&[0xfe, 0xff])
         || autolink::may_hold_url(raw)
+        // What no label tells may be in an encoding that hides a URL.
+        || memchr::memchr2(0, 0x1b, raw).is_some()
         || memchr::memmem::find(raw, b"begin ").is_some()
         || memchr::memmem::find(raw, &[0xe2, 0x96]).is_some()
         || raw.contains(&b'<') && looks_like_html(raw)

@@ -1,15 +1,8 @@
-//! Edits of what labels a part: one header field put in place of others, meta elements that name its charset; nothing else
-//! is touched.
+//! Edits of header fields: one field put in place of others, nothing else touched.
 
-use std::borrow::Cow;
-
-use super::leaf::Task;
 use crate::header::{Fields, Param};
-use crate::html;
-use crate::html::mark::Mark;
 use crate::patch::Change;
 use crate::scan::Part;
-use crate::transfer::{TextEdit, apply};
 
 /// Longest boundary that is written, in octets: it must fit on a line.
 const MAX_BOUNDARY: usize = 900;
@@ -62,49 +55,6 @@ pub(super) fn drop_field(part: &Part, name: &str) -> Vec<Change> {
             with: Vec::new(),
         })
         .collect()
-}
-
-/// HTML in UTF-8 whose meta elements say nothing else.
-pub(super) fn without_meta_charset<'t>(text: &'t [u8], task: &Task<'_>) -> Cow<'t, [u8]> {
-    let mut edits = Vec::new();
-    html::tag::sweep(text, |t| {
-        if !t.name(text).eq_ignore_ascii_case(b"meta") {
-            return;
-        }
-        for a in t.named(text, b"charset").chain(t.named(text, b"content")) {
-            let Some(value) = a.value.clone() else { continue };
-            let lower = text.get(value.clone()).unwrap_or_default().to_ascii_lowercase();
-            let label = if text
-                .get(a.name.clone())
-                .is_some_and(|n| n.eq_ignore_ascii_case(b"charset"))
-            {
-                0..lower.len()
-            } else if let Some(n) = memchr::memmem::find(&lower, b"charset=") {
-                let rest = lower.get(n + 8..).unwrap_or_default();
-                n + 8..n + 8 + rest.iter().take_while(|b| b.is_ascii_graphic() && **b != b';').count()
-            } else {
-                continue;
-            };
-            let whole = a.whole();
-            let written = text.get(whole.clone()).unwrap_or_default();
-            let mut with = [
-                text.get(whole.start..value.start + label.start).unwrap_or_default(),
-                b"utf-8",
-                text.get(value.start + label.end..whole.end).unwrap_or_default(),
-            ]
-            .concat();
-            // What is restored is nothing to come back from.
-            if let Task::Rewrite(judge) = task {
-                let kept = Mark::Was.keep(written, encoding_rs::UTF_8, |covered| judge.seal_mark(covered));
-                with.extend([b" ", html::tag::WAS, b"=\"", kept.as_bytes(), b"\""].concat());
-            }
-            edits.push(TextEdit { at: whole, with });
-        }
-    });
-    match html::settle(edits) {
-        Some(e) if !e.is_empty() => Cow::Owned(apply(text, &e)),
-        _ => Cow::Borrowed(text),
-    }
 }
 
 /// A media type with those of its parameters that `keep` wants, each of them once and in quotes.

@@ -1,0 +1,169 @@
+//! What a text leads to in one reading, to be compared with others.
+
+use std::ops::Range;
+
+use encoding_rs::Encoding;
+
+use crate::autolink;
+use crate::charset::Lead;
+use crate::html::{self, Work};
+use crate::quirk::{Quirk, Quirks};
+use crate::site::{Judge, MARK_SEAL, Ruling, Seal, Site};
+use crate::text::{self, Lines};
+
+/// What an HTML text leads to; `None` when its tags overlap beyond measure.
+pub(super) fn of_html(text: &[u8], encoding: &'static Encoding, links: autolink::Options) -> Option<Vec<Lead>> {
+    let mut notes = Notes::of(text);
+    let edits = html::report(text, &work(encoding, links), &mut notes)?;
+    // What is taken out unasked: bases, refreshes, documents in attributes, the rest of a tag that is cut off.
+    notes.found.extend(edits.into_iter().map(|e| Lead {
+        usage: None,
+        at: e.at,
+        what: String::from_utf8_lossy(&e.with).into_owned(),
+    }));
+    Some(notes.found)
+}
+
+/// What a text leads to that is no HTML; its tags count as well. `None` when it is beyond measure.
+pub(super) fn of_text(
+    text: &[u8],
+    lines: Lines,
+    encoding: &'static Encoding,
+    links: autolink::Options,
+) -> Option<Vec<Lead>> {
+    let mut notes = Notes::of(text);
+    let mut quirks = Quirks::default();
+    text::rewrite(text, lines, true, &work(encoding, links), &mut notes, &mut quirks);
+    (!quirks.any(&[Quirk::TooManyLinks, Quirk::TangledMarkup])).then_some(notes.found)
+}
+
+fn work(encoding: &'static Encoding, links: autolink::Options) -> Work<'static> {
+    Work {
+        part: "",
+        encoding,
+        queries: encoding_rs::UTF_8,
+        base: None,
+        links,
+        left: None,
+        mapped: None,
+    }
+}
+
+/// Notes every site, and changes none.
+struct Notes {
+    /// Where the text is, and its length.
+    text: (usize, usize),
+    found: Vec<Lead>,
+}
+
+impl Notes {
+    fn of(text: &[u8]) -> Self {
+        Self {
+            text: (text.as_ptr().addr(), text.len()),
+            found: Vec::new(),
+        }
+    }
+
+    /// Where in the text a piece of it stands; nowhere if it is none.
+    fn at(&self, piece: &[u8]) -> Range<usize> {
+        let (start, len) = self.text;
+        let at = piece.as_ptr().addr().wrapping_sub(start);
+        match at.checked_add(piece.len()) {
+            Some(end) if end <= len => at..end,
+            _ => usize::MAX..usize::MAX,
+        }
+    }
+}
+
+impl Judge for Notes {
+    fn rule(&mut self, site: &Site<'_>) -> Ruling {
+        let mut what = site.url.as_ref().to_owned();
+        if let Some(base) = site.base {
+            what.extend([" at ", base]);
+        }
+        let at = self.at(site.written);
+        let usage = Some(site.usage);
+        self.found.push(Lead { usage, at, what });
+        Ruling::Keep
+    }
+
+    fn is_safe(&mut self, _: &Site<'_>) -> bool {
+        true
+    }
+
+    fn seal_mark(&self, _: &[u8]) -> Seal {
+        // Nothing is put into a text that is only looked at.
+        [0; MARK_SEAL]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::charset::{self, Charset};
+
+    const LINKS: autolink::Options = autolink::Options {
+        bare_domains: true,
+        named_hosts: true,
+    };
+
+    /// Whether a text stays in the bytes that it came in.
+    fn stays(bytes: &[u8], labels: &[&str], html: bool) -> bool {
+        let leads = |t: &[u8], e| match html {
+            true => of_html(t, e, LINKS),
+            false => of_text(t, Lines::Plain, e, LINKS),
+        };
+        let charset = charset::read(bytes, labels, html, &leads, &mut Quirks::default());
+        matches!(charset, Charset::Bytes { .. })
+    }
+
+    #[test]
+    fn japanese_text_stays_where_its_links_are_ascii_to_all() {
+        for text in [
+            &b"\x1b$B$\"\x1b(B http://x.example/ \x1b$B$$\x1b(B"[..],
+            b"http://x.example/a\x1b$B$r8+$F\x1b(B",
+            b"http://x.example/a.\x1b$B$r8+$F\x1b(B",
+            b"(http://www.example.co.jp/)\x1b$B$r8+$F\x1b(B www.example.co.jp\x1b$B$r\x1b(B",
+        ] {
+            let shown = String::from_utf8_lossy(text);
+            assert!(stays(text, &["iso-2022-jp"], false), "{shown}");
+            assert!(stays(text, &["iso-2022-jp"], true), "{shown}");
+            assert!(stays(text, &[], false), "{shown}");
+        }
+    }
+
+    #[test]
+    fn japanese_markup_stays_where_every_link_is_ascii_to_all() {
+        for html in [
+            &b"<p>\x1b$B$\"\x1b(B <a href=x>\x1b$B%<\x1b(B</a>"[..],
+            b"<img alt=\"\x1b$B$\"\x1b(B\"><a href='x' title='\x1b$B$\"\x1b(B'>x</a>",
+        ] {
+            let shown = String::from_utf8_lossy(html);
+            assert!(stays(html, &["iso-2022-jp"], true), "{shown}");
+            assert!(stays(html, &["utf-8", "iso-2022-jp"], true), "{shown}");
+        }
+    }
+
+    #[test]
+    fn needless_escapes_in_a_link_hide_nothing() {
+        for html in [
+            &b"<a href=\"ht\x1b(Btps://x.example/\">"[..],
+            b"<\x1b(Ba href=\"https://x.example/\">",
+            b"<a h\x1b(Bref=\"https://x.example/\">",
+            b"<a href=\"ht\x1b(Jtps://x.example/\">",
+            b"<a href=\"&#10\x1b(B4;ttps://x.example/\">",
+            b"<a href=\"java\x1b(Bscript:alert(1)\">",
+            b"<\x1b(Bbase href=//x.example/>",
+            b"<p>\x1b$B$\"\x1b(B</p> htt\x1b(Bps://x.example/",
+            b"\x1b$B<a href=x>\x1b(B<\x1b(Ba href=x>",
+            b"<a y='<a \x1b$Bx\x1b(B href=x>' \x1b$B$y='\x1b(B href=x z=''>",
+            b"\x1b$B%<a href=x>\x1b(B",
+            b"http://\x1b$B#x\x1b(B.example/",
+        ] {
+            let shown = String::from_utf8_lossy(html);
+            assert!(!stays(html, &["iso-2022-jp"], true), "{shown}");
+            assert!(!stays(html, &["cp50221"], true), "{shown}");
+            assert!(!stays(html, &["utf-8", "iso-2022-jp"], true), "{shown}");
+        }
+    }
+}
