@@ -259,8 +259,16 @@ fn multipart(parts: &[Made], kind: &str) -> Made {
 fn forwarded(part: &Made) -> Made {
     let head =
         b"Content-Type: message/rfc822\r\n\r\nFrom: bo@sender.example\r\nSubject: within\r\nMIME-Version: 1.0\r\n";
-    let within = joined([&head[..], &part.bytes].concat(), std::slice::from_ref(part));
-    let end = joined(b"Content-Type: text/plain\r\n\r\nend\r\n".to_vec(), &[]);
+    let end = || joined(b"Content-Type: text/plain\r\n\r\nend\r\n".to_vec(), &[]);
+    // What is the whole of a message is no file beside it, whatever its header says.
+    let is_file = !part.files.is_empty() && count(&part.bytes, b"boundary=") == 0;
+    let part = if is_file {
+        multipart(&[part.clone(), end()], "mixed")
+    } else {
+        part.clone()
+    };
+    let within = joined([&head[..], &part.bytes].concat(), std::slice::from_ref(&part));
+    let end = end();
     multipart(&[within, end], "mixed")
 }
 

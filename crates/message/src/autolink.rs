@@ -263,12 +263,13 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         "http://"
     } else if first == "ftp" && labels > 2 && known_suffix(&lower) {
         "ftp://"
-    } else if options.bare_domains && is_ipv4(&lower) && is_page(behind) {
-        "http://"
     } else if options.bare_domains
-        && known_suffix(&lower)
-        && !matches!(previous, Some('=' | '-' | '_' | '*' | '>' | ':') if !path && port == 0)
-        && (path && behind.len() > 1 && !behind.starts_with(['?', '#']) || port > 0 || plain_name(&lower, rest))
+        && (is_ipv4(&lower) && is_page(behind)
+            || known_suffix(&lower)
+                && !matches!(previous, Some('=' | '-' | '_' | '*' | '>' | ':') if !path && port == 0)
+                && (path && behind.len() > 1 && !behind.starts_with(['?', '#'])
+                    || port > 0
+                    || plain_name(&lower, rest)))
     {
         "http://"
     } else {
