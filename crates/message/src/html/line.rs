@@ -1,0 +1,214 @@
+//! Where a line of running text ends, and in which link it stands.
+
+use super::tag::Tag;
+
+/// A name of up to eight octets in lower case, as a number: comparing those is cheaper than comparing texts. Longer
+/// names and names with a NUL are 0.
+pub(super) const fn word(name: &[u8]) -> u64 {
+    let (mut out, mut rest, mut at) = (0, name, 0);
+    if name.len() > 8 {
+        return 0;
+    }
+    while let [first, behind @ ..] = rest {
+        if *first == 0 {
+            return 0;
+        }
+        out |= (first.to_ascii_lowercase() as u64) << at;
+        at += 8;
+        rest = behind;
+    }
+    out
+}
+
+/// The element that is a link.
+pub(super) const LINK: u64 = word(b"a");
+
+/// Names as constants, and whether a word is one of them.
+macro_rules! words {
+    ($(#[$doc:meta])* $is:ident: $($id:ident $name:literal)*) => {
+        $(const $id: u64 = word($name);)*
+        $(#[$doc])*
+        const fn $is(name: u64) -> bool {
+            matches!(name, $($id)|*)
+        }
+    };
+}
+
+words! {
+    /// Elements with content that stands on lines of its own.
+    is_block:
+    TD b"td" TR b"tr" TABLE b"table" DIV b"div" P b"p" TBODY b"tbody" TH b"th" THEAD b"thead" TFOOT b"tfoot"
+    CAPTION b"caption" COL b"col" COLGROUP b"colgroup" CENTER b"center" LI b"li" UL b"ul" OL b"ol" DIR b"dir" MENU b"menu"
+    DL b"dl" DT b"dt" DD b"dd" H1 b"h1" H2 b"h2" H3 b"h3" H4 b"h4" H5 b"h5" H6 b"h6" HGROUP b"hgroup" PRE b"pre"
+    LISTING b"listing" XMP b"xmp" BODY b"body" HTML b"html" HEAD b"head" TITLE b"title" HEADER b"header" FOOTER b"footer"
+    MAIN b"main" NAV b"nav" ASIDE b"aside" ARTICLE b"article" SECTION b"section" SEARCH b"search" ADDRESS b"address"
+    FIGURE b"figure" DETAILS b"details" SUMMARY b"summary" DIALOG b"dialog" FORM b"form" FIELDSET b"fieldset"
+    LEGEND b"legend" BUTTON b"button" SELECT b"select" OPTGROUP b"optgroup" OPTION b"option" DATALIST b"datalist"
+    TEXTAREA b"textarea" METER b"meter" PROGRESS b"progress" IFRAME b"iframe" FRAMESET b"frameset" NOFRAMES b"noframes"
+    OBJECT b"object" APPLET b"applet" VIDEO b"video" AUDIO b"audio" CANVAS b"canvas" MARQUEE b"marquee" SVG b"svg"
+    MATH b"math"
+}
+
+words! {
+    /// Elements without content that break a line where they stand.
+    is_void:
+    BR b"br" HR b"hr" IMG b"img" IMAGE b"image" INPUT b"input" KEYGEN b"keygen" ISINDEX b"isindex" EMBED b"embed" FRAME b"frame"
+}
+
+/// What may be open in a text as far as it breaks lines. An element of a name that this does not know breaks none: browsers
+/// show it in the line, whatever it is called.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    /// Start tags that were not ended, by a hash of their name. Names may share a count: then an end tag that means nothing
+    /// is taken for one that ends a line.
+    open: [u32; 32],
+}
+
+impl Lines {
+    /// Whether a line ends at a tag of that name.
+    pub(super) fn end_at(&mut self, name: &[u8], word: u64, end_tag: bool) -> bool {
+        if is_void(word) {
+            return !end_tag || word == BR;
+        }
+        if !is_block(word) && (word != 0 || !is_long_block(name)) {
+            return false;
+        }
+        let slot = word.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 59;
+        let Some(open) = self.open.get_mut(slot as usize) else {
+            return true;
+        };
+        if end_tag {
+            // Browsers pass over an end tag that ends nothing, but for this one.
+            let ends = *open > 0 || word == P;
+            *open = open.saturating_sub(1);
+            return ends;
+        }
+        *open = open.saturating_add(1);
+        true
+    }
+}
+
+fn is_long_block(name: &[u8]) -> bool {
+    [&b"blockquote"[..], b"figcaption", b"plaintext"]
+        .iter()
+        .any(|n| name.eq_ignore_ascii_case(n))
+}
+
+/// In which link text stands, while its markup goes by.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    /// Where the start tag of the link begins that text stands in.
+    pub(super) open: Option<usize>,
+    /// The tables around it.
+    tables: Vec<Table>,
+    /// Elements of SVG or MathML that are open.
+    foreign: usize,
+    /// A list of choices is open.
+    choices: bool,
+    /// The text of one of its entries.
+    option: bool,
+}
+
+/// A table that is open.
+#[derive(Debug)]
+struct Table {
+    /// The link that stands around it.
+    link: Option<usize>,
+    in_cell: bool,
+}
+
+impl Links {
+    /// Whether text here stands where no link can be.
+    pub(super) fn in_option(&self) -> bool {
+        self.option
+    }
+
+    /// Goes over a start tag that begins at `at`.
+    pub(super) fn start(&mut self, text: &[u8], tag: &Tag, word: u64, at: usize) {
+        self.choose(word, false);
+        match word {
+            LINK => {
+                let has_target = tag.named(text, b"href").any(|a| a.value.is_some())
+                    || self.foreign > 0 && tag.named(text, b"xlink:href").next().is_some();
+                // One within another ends that; an anchor that leads nowhere lends its text no protection.
+                self.end_link();
+                self.open = has_target.then_some(at);
+            }
+            TABLE => {
+                if self.tables.last().is_some_and(|t| !t.in_cell) {
+                    self.tables.pop();
+                }
+                self.tables.push(Table {
+                    link: self.open,
+                    in_cell: false,
+                });
+            }
+            TD | TH | CAPTION => self.cell(true),
+            TR => self.cell(false),
+            SVG | MATH if !is_self_closed(text, tag) => self.foreign += 1,
+            _ if self.foreign > 0 && leaves_foreign(tag.name(text), word) => self.foreign = 0,
+            _ => {}
+        }
+    }
+
+    /// Goes over an end tag.
+    pub(super) fn end(&mut self, word: u64) {
+        self.choose(word, true);
+        match word {
+            LINK => self.end_link(),
+            TABLE => self.open = self.tables.pop().and_then(|t| t.link),
+            TD | TH | TR | CAPTION => self.cell(false),
+            SVG | MATH => self.foreign = self.foreign.saturating_sub(1),
+            _ => {}
+        }
+    }
+
+    /// A link ends: a table cell keeps the link around its table, outside of cells that one ends too.
+    fn end_link(&mut self) {
+        match self.tables.last() {
+            Some(t) if t.in_cell => self.open = t.link,
+            _ => {
+                // Below a table in no link there is none in one.
+                let linked = self.tables.iter_mut().rev().take_while(|t| t.link.is_some());
+                linked.for_each(|t| t.link = None);
+                self.open = None;
+            }
+        }
+    }
+
+    /// A link that a cell leaves open does not reach the next one.
+    fn cell(&mut self, inside: bool) {
+        self.open = self.tables.last_mut().and_then(|t| {
+            t.in_cell = inside;
+            t.link
+        });
+    }
+
+    fn choose(&mut self, word: u64, end_tag: bool) {
+        match word {
+            SELECT | DATALIST => self.choices = !end_tag,
+            INPUT | TEXTAREA | KEYGEN | TABLE | TBODY | THEAD | TFOOT | TR | TD | TH | CAPTION => self.choices = false,
+            _ => {}
+        }
+        // Sound entries hold text only: what stands behind any other tag may be shown elsewhere.
+        self.option = self.choices && (word == OPTION && !end_tag || self.option && end_tag && word != OPTION);
+    }
+}
+
+fn is_self_closed(text: &[u8], tag: &Tag) -> bool {
+    tag.end >= 2 && text.get(tag.end - 2) == Some(&b'/')
+}
+
+words! {
+    /// Elements of HTML that end SVG or MathML around them, or may begin HTML within it (WHATWG HTML 13.2.6.5), beside those
+    /// that break a line.
+    is_breakout:
+    B b"b" BIG b"big" CODE b"code" EM b"em" FONT b"font" I b"i" META b"meta" NOBR b"nobr" RUBY b"ruby" S b"s" SMALL b"small"
+    SPAN b"span" STRIKE b"strike" STRONG b"strong" SUB b"sub" SUP b"sup" TT b"tt" U b"u" VAR b"var" DESC b"desc" MI b"mi"
+    MO b"mo" MN b"mn" MS b"ms" MTEXT b"mtext"
+}
+
+fn leaves_foreign(name: &[u8], word: u64) -> bool {
+    // Of the long names the ones that begin HTML: foreignObject, annotation-xml.
+    is_breakout(word) || is_block(word) || is_void(word) || word == 0 && !name.is_empty()
+}
