@@ -92,11 +92,13 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
     {
         quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
         quirks.insert_if(Quirk::AmbiguousMarkup, pass.in_text);
-        if edits.is_empty() && !scan.deferred {
+        let idle = edits.is_empty() && !scan.deferred;
+        if idle && !scan.contested {
             return Outcome::Edits(edits);
         }
         let out = apply(text, &edits);
-        if pass.holds(&out) {
+        if idle || pass.holds(&out) {
+            // Where parsers may disagree, there may be text that this one saw none of.
             let other = scan.contested.then(|| pass.with_text_links(&out)).flatten();
             return Outcome::Edits(other.filter(|o| links_more(&edits, o)).unwrap_or(edits));
         }

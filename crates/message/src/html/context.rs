@@ -143,6 +143,9 @@ fn read_into(text: &[u8], shown: &[u8], offset: usize, depth: usize, out: &mut C
                 _ if depth < MAX_RAW_DEPTH => {
                     let (text, shown) = (text.get(range.clone())?, shown.get(range)?);
                     read_into(text, shown, there.start, depth + 1, out)?;
+                    if holds_link_or_table(text) {
+                        walk.links.lose();
+                    }
                 }
                 _ => return None,
             },
@@ -220,7 +223,8 @@ impl Walk {
                         && let Some(outer) = self.aside.pop()
                     {
                         out.add(std::mem::replace(&mut self.run, outer));
-                        self.run.link = self.links.open;
+                        self.links.lose();
+                        self.break_line(false, out);
                     }
                     at = self.tag.end;
                 }
@@ -233,7 +237,7 @@ impl Walk {
                     self.break_line(ends, out);
                     if word == TEMPLATE {
                         self.aside.push(std::mem::take(&mut self.run));
-                        self.run.link = self.links.open;
+                        self.links.lose();
                     }
                     last = Some(self.tag.name.clone());
                     at = self.tag.end;
@@ -261,6 +265,15 @@ impl Walk {
         self.aside.into_iter().for_each(|run| out.add(run));
         out.runs.sort_by_key(|r| r.pieces.first().map(|p| p.start));
     }
+}
+
+/// Whether raw text has tags in it that end or begin a link for programs that take it for markup.
+fn holds_link_or_table(raw: &[u8]) -> bool {
+    memchr::memchr_iter(b'<', raw).any(|at| {
+        let rest = raw.get(at + 1..).unwrap_or_default();
+        let name = rest.strip_prefix(b"/").unwrap_or(rest);
+        matches!(name.first(), Some(b'a' | b'A' | b't' | b'T' | b'c' | b'C'))
+    })
 }
 
 /// Where a comment ends whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
@@ -310,6 +323,7 @@ fn dangling(gap: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn runs(html: &str) -> Vec<String> {
         let c = read_fully(html.as_bytes()).unwrap();
@@ -331,6 +345,75 @@ mod tests {
         assert_eq!(runs("a<a href=x>b</a>c"), ["a", "c"]);
         assert_eq!(runs("<a name=x>b</a>"), ["b"]);
         assert_eq!(runs("<td><a href=x>b</td><td>c</td>"), ["c"]);
+    }
+
+    #[test]
+    fn text_in_a_table_belongs_to_the_link_around_it() {
+        let table = "<table><tr><td>b<table><td>c</table></td><td><a href=y>d</a>e</td></tr></table>";
+        assert_eq!(runs(&format!("<a href=x>a{table}f</a>g")), ["g"]);
+        assert_eq!(runs(&format!("<a href=x>a</a>{table}f")), ["b", "c", "e", "f"]);
+    }
+
+    #[test]
+    fn only_what_browsers_break_a_line_at_cuts_text() {
+        for html in [
+            "a<x-y>b</x-y>c",
+            "a<st1:place>b</st1:place>c",
+            "a</b></i></div>b</a>c",
+            "a<a name=x>b</a>c",
+            "a<style>s</style>b<meta>c",
+            "a<ruby>b</ruby></img>c",
+        ] {
+            assert_eq!(runs(html), ["abc"], "{html}");
+        }
+        assert_eq!(
+            runs("<blockquote>a</blockquote>b<p>c</p>d</p>e<br>f"),
+            ["a", "b", "c", "d", "e", "f"]
+        );
+        assert_eq!(runs("a<template>b</template>c"), ["ac", "b"]);
+    }
+
+    #[test]
+    fn only_svg_gives_xlink_a_meaning() {
+        assert_eq!(runs("<a xlink:href=x>a</a>"), ["a"]);
+        assert_eq!(runs("<svg><a xlink:href=x>a</a></svg>"), [""; 0]);
+        assert_eq!(runs("<svg><p><a xlink:href=x>a</a></svg>"), ["a"]);
+        assert_eq!(runs("<svg/><a xlink:href=x>a</a>"), ["a"]);
+    }
+
+    #[test]
+    fn text_of_choices_is_left_out() {
+        assert_eq!(runs("<select><option>a<option>b</select>c"), ["c"]);
+        assert_eq!(runs("<select><option>a</option><p>b</select>"), ["b"]);
+        assert_eq!(runs("<option>a"), ["a"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1500))]
+
+        /// Text that is left alone because it stands in a link does so in a browser's tree.
+        #[test]
+        fn text_of_links_is_in_links(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "<table>", "</table>", "<tr>", "</tr>", "<td>", "</td>", "<caption>", "</caption>", "<th>", "<a href=x>", "</a>",
+                "<a name=x>", "<p>", "</p>", "<b>", "</b>", "<div>", "</div>", "<object>", "</object>", "<template>", "</template>",
+                "<svg>", "</svg>", "<a xlink:href=x>", "<tbody>", "<button>", "</button>", "<h1>", "</h1>", "<noscript>", "</noscript>",
+                "<marquee>", "</marquee>", "<li>", "<select>", "</select>", "W", "W", "W", "W",
+            ]), 0..16),
+            standard: bool,
+        ) {
+            let mut html = if standard { "<!DOCTYPE html>".to_owned() } else { String::new() };
+            for (n, p) in pieces.iter().enumerate() {
+                html += &if *p == "W" { format!("[{n}]") } else { (*p).to_owned() };
+            }
+            let Some(c) = read_fully(html.as_bytes()) else { return Ok(()) };
+            let free = super::super::tree::words_outside_links(html.as_bytes());
+            for run in c.runs.iter().filter(|r| r.link.is_some()) {
+                for word in run.pieces.iter().flat_map(|p| html[p.clone()].split_inclusive(']')) {
+                    prop_assert!(!free.contains(word), "{} in {}", word, html);
+                }
+            }
+        }
     }
 
     #[test]

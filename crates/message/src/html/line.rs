@@ -103,10 +103,20 @@ pub(super) struct Links {
     tables: Vec<Table>,
     /// Elements of SVG or MathML that are open.
     foreign: usize,
+    /// The link around the outermost of them.
+    around_foreign: Option<usize>,
+    /// HTML may have begun again in them.
+    left_foreign: bool,
     /// A list of choices is open.
     choices: bool,
     /// The text of one of its entries.
     option: bool,
+    /// A paragraph is open: nearly any element that follows ends it, and what was begun in it.
+    paragraph: bool,
+    /// Elements that were begun in the link and have not ended.
+    within: Vec<u64>,
+    /// Something may have ended around the link: browsers take it up again for text then, but not for a table.
+    torn: bool,
 }
 
 /// A table that is open.
@@ -115,6 +125,10 @@ struct Table {
     /// The link that stands around it.
     link: Option<usize>,
     in_cell: bool,
+    // What there was when it began.
+    paragraph: bool,
+    within: Vec<u64>,
+    torn: bool,
 }
 
 impl Links {
@@ -126,27 +140,51 @@ impl Links {
     /// Goes over a start tag that begins at `at`.
     pub(super) fn start(&mut self, text: &[u8], tag: &Tag, word: u64, at: usize) {
         self.choose(word, false);
+        if self.foreign > 0 && !matches!(word, SVG | MATH) && leaves_foreign(tag.name(text), word) {
+            self.leave_foreign();
+        }
+        if self.foreign == 0 || !is_self_closed(text, tag) {
+            self.nest(word, false);
+        }
         match word {
             LINK => {
                 let has_target = tag.named(text, b"href").any(|a| a.value.is_some())
-                    || self.foreign > 0 && tag.named(text, b"xlink:href").next().is_some();
+                    || self.foreign > 0 && !self.left_foreign && tag.named(text, b"xlink:href").next().is_some();
                 // One within another ends that; an anchor that leads nowhere lends its text no protection.
                 self.end_link();
-                self.open = has_target.then_some(at);
+                // Whether one in a list of choices is a link is a matter of the age of a browser.
+                if has_target && !self.choices {
+                    self.open = Some(at);
+                    self.within.clear();
+                    self.torn = self.paragraph && self.foreign == 0;
+                } else if self.tables.last().is_none_or(|t| !t.in_cell) {
+                    self.open = None;
+                }
             }
             TABLE => {
                 if self.tables.last().is_some_and(|t| !t.in_cell) {
-                    self.tables.pop();
+                    self.end_table();
                 }
+                let around = self.tables.last().and_then(|t| t.link);
+                let holds = self.open == around || !self.torn && !self.paragraph;
                 self.tables.push(Table {
-                    link: self.open,
+                    link: self.open.filter(|_| holds),
                     in_cell: false,
+                    paragraph: self.paragraph,
+                    within: std::mem::take(&mut self.within),
+                    torn: self.torn,
                 });
+                self.cell(false);
             }
             TD | TH | CAPTION => self.cell(true),
-            TR => self.cell(false),
-            SVG | MATH if !is_self_closed(text, tag) => self.foreign += 1,
-            _ if self.foreign > 0 && leaves_foreign(tag.name(text), word) => self.foreign = 0,
+            TR | TBODY | THEAD | TFOOT | COL | COLGROUP => self.cell(false),
+            SVG | MATH if !is_self_closed(text, tag) => {
+                if self.foreign == 0 {
+                    self.around_foreign = self.open;
+                    self.left_foreign = false;
+                }
+                self.foreign += 1;
+            }
             _ => {}
         }
     }
@@ -154,13 +192,27 @@ impl Links {
     /// Goes over an end tag.
     pub(super) fn end(&mut self, word: u64) {
         self.choose(word, true);
+        self.nest(word, true);
+        // It may end something around SVG, and that with it.
+        let ends_html = (is_block(word) || is_void(word)) && !matches!(word, SVG | MATH);
+        if self.foreign > 0 && (ends_html || self.torn) {
+            self.leave_foreign();
+        }
         match word {
             LINK => self.end_link(),
-            TABLE => self.open = self.tables.pop().and_then(|t| t.link),
-            TD | TH | TR | CAPTION => self.cell(false),
-            SVG | MATH => self.foreign = self.foreign.saturating_sub(1),
+            TABLE => self.end_table(),
+            TD | TH | TR | CAPTION | TBODY | THEAD | TFOOT => self.cell(false),
+            // A link that begins in one of these does not outlast it.
+            OBJECT | APPLET | MARQUEE => self.open = None,
+            SVG | MATH => self.end_foreign(),
             _ => {}
         }
+    }
+
+    /// Something went by of which browsers and others make different things: text is in no link for sure.
+    pub(super) fn lose(&mut self) {
+        self.open = None;
+        self.tables.clear();
     }
 
     /// A link ends: a table cell keeps the link around its table, outside of cells that one ends too.
@@ -176,12 +228,60 @@ impl Links {
         }
     }
 
+    /// A link that begins in SVG or MathML does not outlast it.
+    fn end_foreign(&mut self) {
+        if self.foreign > 0 {
+            self.foreign -= 1;
+            if self.foreign == 0 && self.open != self.around_foreign {
+                self.open = None;
+            }
+        }
+    }
+
+    /// HTML may go on, in which no link that began in SVG or MathML is open; or it may not.
+    fn leave_foreign(&mut self) {
+        self.left_foreign = true;
+        if self.open != self.around_foreign {
+            self.open = None;
+        }
+    }
+
+    fn end_table(&mut self) {
+        let Some(table) = self.tables.pop() else {
+            self.open = None;
+            return;
+        };
+        self.open = table.link;
+        self.paragraph = table.paragraph;
+        self.within = table.within;
+        self.torn = table.torn;
+    }
+
+    /// Whether the link is still what browsers have open innermost, but for what was begun in it.
+    fn nest(&mut self, word: u64, end_tag: bool) {
+        if word == P {
+            self.paragraph = !end_tag;
+        }
+        if self.open.is_none() || word == LINK || is_void(word) || is_empty(word) || is_table(word) {
+            return;
+        }
+        if end_tag {
+            self.torn |= self.within.pop() != Some(word);
+        } else {
+            self.torn |= ends_its_like(word);
+            self.within.push(word);
+        }
+    }
+
     /// A link that a cell leaves open does not reach the next one.
     fn cell(&mut self, inside: bool) {
         self.open = self.tables.last_mut().and_then(|t| {
             t.in_cell = inside;
             t.link
         });
+        self.paragraph = false;
+        self.within.clear();
+        self.torn = false;
     }
 
     fn choose(&mut self, word: u64, end_tag: bool) {
@@ -200,15 +300,33 @@ fn is_self_closed(text: &[u8], tag: &Tag) -> bool {
 }
 
 words! {
+    /// Elements without content that break no line.
+    is_empty:
+    WBR b"wbr" META b"meta" LINK_ELEMENT b"link" AREA b"area" BASE b"base" PARAM b"param" SOURCE b"source" TRACK b"track"
+}
+
+/// Whether the start of an element ends an open one of its kind, and what was begun in it.
+const fn ends_its_like(word: u64) -> bool {
+    matches!(word, LI | DT | DD | BUTTON | NOBR | OPTION | OPTGROUP)
+}
+
+const fn is_table(word: u64) -> bool {
+    matches!(
+        word,
+        TABLE | TBODY | THEAD | TFOOT | TR | TD | TH | CAPTION | COL | COLGROUP
+    )
+}
+
+words! {
     /// Elements of HTML that end SVG or MathML around them, or may begin HTML within it (WHATWG HTML 13.2.6.5), beside those
     /// that break a line.
     is_breakout:
-    B b"b" BIG b"big" CODE b"code" EM b"em" FONT b"font" I b"i" META b"meta" NOBR b"nobr" RUBY b"ruby" S b"s" SMALL b"small"
+    B b"b" BIG b"big" CODE b"code" EM b"em" FONT b"font" I b"i" NOBR b"nobr" RUBY b"ruby" S b"s" SMALL b"small"
     SPAN b"span" STRIKE b"strike" STRONG b"strong" SUB b"sub" SUP b"sup" TT b"tt" U b"u" VAR b"var" DESC b"desc" MI b"mi"
     MO b"mo" MN b"mn" MS b"ms" MTEXT b"mtext"
 }
 
 fn leaves_foreign(name: &[u8], word: u64) -> bool {
     // Of the long names the ones that begin HTML: foreignObject, annotation-xml.
-    is_breakout(word) || is_block(word) || is_void(word) || word == 0 && !name.is_empty()
+    is_breakout(word) || is_block(word) || is_void(word) || is_empty(word) || word == 0 && !name.is_empty()
 }

@@ -160,6 +160,7 @@ mod tests {
             "a<svg>",
             "<style><a href=x></style>",
             "<textarea>",
+            "<textarea></textareax><a href=x></textarea>",
             "<p title=\"x",
             "<![CDATA[x]]>",
             "x &#46; y",

@@ -511,6 +511,8 @@ mod tests {
                 "WordField hyperlink x",
             ),
             ("<base href=x>", "Off href"),
+            ("<applet archive=x>", "Load applet[archive] x"),
+            ("<v:imagedata href=x>", "Link v:imagedata[href] x"),
             ("<meta itemprop=url content=http://x>", "Link meta[content] http://x"),
         ] {
             assert_eq!(found(html), [want], "{html}");
@@ -526,6 +528,7 @@ mod tests {
             "<td background=x>",
             "<a data-linkgate-href=x>",
             "<image href=x>",
+            "<v:imagedata src=y o:href=x>",
         ] {
             assert_eq!(found(html), [""; 0], "{html}");
         }
@@ -536,6 +539,51 @@ mod tests {
         let html = "<!-- <base href=https://old.example/> --><base href=https://new.example/><a href=x>";
         let base = scan(html.as_bytes(), &[]).base.unwrap();
         assert_eq!(&html[base], "https://new.example/");
+    }
+
+    #[test]
+    fn a_base_that_no_browser_sees_does_not_count_beside_another() {
+        let fake = "<base href=https://fake.example/>";
+        for before in [
+            format!("<title>{fake}</title>"),
+            format!("<p title='{fake}'>"),
+            format!("<svg>{fake}</svg>"),
+            format!("<template>{fake}</template>"),
+            format!("<? {fake}"),
+            "<!-- x --!>".into(),
+            "<style><!-- </style>".into(),
+        ] {
+            let html = format!("{before}<base href=https://real.example/><!-- {fake} --><a href=x>");
+            let base = scan(html.as_bytes(), &[]).base.unwrap();
+            assert_eq!(&html[base], "https://real.example/", "{html}");
+        }
+    }
+
+    #[test]
+    fn a_missing_quote_takes_nothing_along_that_stands_behind_the_comment() {
+        for (html, inside) in [
+            (
+                "<!--[if mso]><a href=\"//h.example>x</a><![endif]--><p class=\"c\">",
+                "//h.example>x</a><![endif]",
+            ),
+            ("<!-- <a href='//h.example --!><p class='c'>", "//h.example "),
+            ("<? <a href='//h.example ><p class='c'>", "//h.example "),
+            ("<a href=\"//h.example/-->x\">", "//h.example/-->x"),
+        ] {
+            let s = scan(html.as_bytes(), &[]);
+            let Action::Ask { value, .. } = &s.actions[0] else {
+                panic!("{html}")
+            };
+            assert_eq!(&html[s.clipped(value)], inside, "{html}");
+        }
+    }
+
+    #[test]
+    fn text_fields_before_foreign_elements_stay_text() {
+        let html = "<textarea><a href=x><base href=y></textarea><svg/><a href=z>";
+        let s = scan(html.as_bytes(), &[10..html.find("</t").unwrap()]);
+        assert_eq!(s.actions.len(), 1);
+        assert!(s.deferred && s.contested);
     }
 
     #[test]

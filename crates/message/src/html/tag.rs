@@ -294,6 +294,13 @@ mod tests {
     }
 
     #[test]
+    fn a_link_behind_thousands_of_attributes_is_seen() {
+        let text = format!("<a {} href=h>", "x=y ".repeat(9_000));
+        one(&text, "h");
+        assert!(!sweep(format!("<a {}>", "href=h ".repeat(9_000)).as_bytes(), |_| {}));
+    }
+
+    #[test]
     fn cut_off_tags_are_marked() {
         let mut cut = 0;
         sweep(b"<p><a href=\"x", |t| cut += usize::from(t.cut_off));

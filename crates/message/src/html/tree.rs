@@ -460,6 +460,31 @@ impl TreeSink for Sink {
     }
 }
 
+/// All text of the tree that stands in no link.
+#[cfg(test)]
+pub(super) fn words_outside_links(text: &[u8]) -> String {
+    let mut out = String::new();
+    let mut stack: Vec<Handle> = parse(text).unwrap().into_iter().take(1).collect();
+    while let Some(node) = stack.pop() {
+        match &node.data {
+            Data::Text(t) => out.push_str(&t.borrow()),
+            Data::Element { name, attrs }
+                if &*name.local == "a"
+                    && attrs
+                        .borrow()
+                        .iter()
+                        .any(|a| &*a.name.local == "href" || &*a.name.local == "xlink:href" && name.ns == ns!(svg)) =>
+            {
+                continue;
+            }
+            _ => {}
+        }
+        stack.extend(node.template.borrow().iter().cloned());
+        stack.extend(node.children.borrow().iter().rev().cloned());
+    }
+    out
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
