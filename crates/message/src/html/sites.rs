@@ -208,6 +208,14 @@ fn look(text: &[u8], t: &Tag, seen: &mut Seen) {
     if tag.eq_ignore_ascii_case(b"script") && t.named(text, b"type").any(|a| contains(text, a, b"json")) {
         scripts.push((t.name.clone(), t.end));
     }
+    if tag.eq_ignore_ascii_case(b"base") {
+        // Roundcube finds the base by a pattern, which matches within other attributes as well.
+        let fakes = t.attrs.iter().filter(|a| {
+            let name = text.get(a.name.clone()).unwrap_or_default();
+            !name.eq_ignore_ascii_case(b"href") && contains(text, a, b"href=") && contains(text, a, b":")
+        });
+        actions.extend(fakes.map(|a| Action::Off { whole: a.whole() }));
+    }
     let itemprop = is_any(tag, &[b"link", b"meta"]) && t.named(text, b"itemprop").next().is_some();
     for a in &t.attrs {
         let raw = text.get(a.name.clone()).unwrap_or_default();
@@ -511,6 +519,7 @@ mod tests {
                 "WordField hyperlink x",
             ),
             ("<base href=x>", "Off href"),
+            ("<base title='href=http://x'>", "Off title"),
             ("<applet archive=x>", "Load applet[archive] x"),
             ("<v:imagedata href=x>", "Link v:imagedata[href] x"),
             ("<meta itemprop=url content=http://x>", "Link meta[content] http://x"),
@@ -581,7 +590,8 @@ mod tests {
     #[test]
     fn text_fields_before_foreign_elements_stay_text() {
         let html = "<textarea><a href=x><base href=y></textarea><svg/><a href=z>";
-        let s = scan(html.as_bytes(), &[10..html.find("</t").unwrap()]);
+        let field = 10..html.find("</t").unwrap();
+        let s = scan(html.as_bytes(), std::slice::from_ref(&field));
         assert_eq!(s.actions.len(), 1);
         assert!(s.deferred && s.contested);
     }

@@ -128,6 +128,7 @@ impl<'t> Tokens<'t> {
                 tag::read(self.text.get(..self.end).unwrap_or_default(), at, &mut self.tag);
                 (Piece::Blank, self.tag.end)
             }
+            [b'<', ..] => (Piece::Blank, at + 1),
             [b'"' | b'\'', ..] => (Piece::Quote, at + 1),
             [b'&', ..] => {
                 let head = rest.get(..rest.len().min(40)).unwrap_or_default();
@@ -223,6 +224,21 @@ mod tests {
         assert_eq!(targets(r"HYPERLINK \\server\share"), [r"\\server\share"]);
         assert_eq!(targets("HYPERLINK \"page.htm\" \\o \"a tip\""), ["page.htm"]);
         assert_eq!(targets("HYPERLINK \\l \"part\""), [""; 0]);
+    }
+
+    #[test]
+    fn codes_end_at_a_sign_that_begins_no_tag() {
+        for code in [
+            "HYPERLINK <",
+            "HYPERLINK \"<",
+            "HYPERLINK < \"<1",
+            "HYPERLINK \"a:b<",
+            "HYPERLINK <a",
+            "HYPERLINK \\",
+        ] {
+            targets(code);
+        }
+        assert_eq!(targets("HYPERLINK < \"ftp://f.example/\""), ["ftp://f.example/"]);
     }
 
     #[test]
