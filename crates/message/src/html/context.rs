@@ -398,7 +398,7 @@ mod tests {
                 "<table>", "</table>", "<tr>", "</tr>", "<td>", "</td>", "<caption>", "</caption>", "<th>", "<a href=x>", "</a>",
                 "<a name=x>", "<p>", "</p>", "<b>", "</b>", "<div>", "</div>", "<object>", "</object>", "<template>", "</template>",
                 "<svg>", "</svg>", "<a xlink:href=x>", "<tbody>", "<button>", "</button>", "<h1>", "</h1>", "<noscript>", "</noscript>",
-                "<marquee>", "</marquee>", "<li>", "<select>", "</select>", "W", "W", "W", "W",
+                "<marquee>", "</marquee>", "<li>", "W", "W", "W", "W",
             ]), 0..16),
             standard: bool,
         ) {

@@ -109,6 +109,8 @@ pub(super) struct Links {
     left_foreign: bool,
     /// A list of choices is open.
     choices: bool,
+    /// The link around it.
+    around_choices: Option<usize>,
     /// The text of one of its entries.
     option: bool,
     /// A paragraph is open: nearly any element that follows ends it, and what was begun in it.
@@ -152,8 +154,7 @@ impl Links {
                     || self.foreign > 0 && !self.left_foreign && tag.named(text, b"xlink:href").next().is_some();
                 // One within another ends that; an anchor that leads nowhere lends its text no protection.
                 self.end_link();
-                // Whether one in a list of choices is a link is a matter of the age of a browser.
-                if has_target && !self.choices {
+                if has_target {
                     self.open = Some(at);
                     self.within.clear();
                     self.torn = self.paragraph && self.foreign == 0;
@@ -285,10 +286,17 @@ impl Links {
     }
 
     fn choose(&mut self, word: u64, end_tag: bool) {
+        let before = self.choices;
         match word {
             SELECT | DATALIST => self.choices = !end_tag,
             INPUT | TEXTAREA | KEYGEN | TABLE | TBODY | THEAD | TFOOT | TR | TD | TH | CAPTION => self.choices = false,
             _ => {}
+        }
+        if !before && self.choices {
+            self.around_choices = self.open;
+        } else if before && !self.choices && self.open != self.around_choices {
+            // Whether one in a list of choices is a link is a matter of the age of a browser: it does not outlast the list.
+            self.open = None;
         }
         // Sound entries hold text only: what stands behind any other tag may be shown elsewhere.
         self.option = self.choices && (word == OPTION && !end_tag || self.option && end_tag && word != OPTION);
