@@ -1,12 +1,14 @@
 //! Links in HTML: found in every reading, replaced in the bytes as they stand, and the result proved.
 
 pub(crate) mod context;
+mod line;
 pub(crate) mod mark;
 pub(crate) mod plain;
 pub(crate) mod reference;
 pub(crate) mod sites;
 pub(crate) mod tag;
 pub(crate) mod tree;
+mod word_field;
 
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
@@ -69,13 +71,21 @@ pub(crate) const CUT: &[u8] = b"<!--linkgate-cut:";
 
 /// Makes every link of an HTML text safe.
 pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirks: &mut Quirks) -> Outcome {
-    if memchr::memchr(0, text).is_some() && nul_in_markup(text) {
-        // Browsers make something else of a NUL in markup than programs that drop it: drop it for all of them.
-        quirks.insert(Quirk::Nul);
+    if memchr::memchr(0, text).is_some() {
+        // Browsers make something else of a NUL than programs that drop it: drop it for all of them.
         let clean: Vec<u8> = text.iter().copied().filter(|b| *b != 0).collect();
         return match rewrite(&clean, work, judge, quirks) {
-            Outcome::Edits(edits) => Outcome::Anew(apply(&clean, &edits)),
-            anew => anew,
+            Outcome::Edits(edits) if edits.is_empty() && !nul_in_markup(text) && !autolink::may_hold_url(&clean) => {
+                Outcome::Edits(edits)
+            }
+            Outcome::Edits(edits) => {
+                quirks.insert(Quirk::Nul);
+                Outcome::Anew(apply(&clean, &edits))
+            }
+            anew => {
+                quirks.insert(Quirk::Nul);
+                anew
+            }
         };
     }
     let context = context::read(text);
@@ -86,12 +96,15 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
     {
         quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
         quirks.insert_if(Quirk::AmbiguousMarkup, pass.in_text);
-        if edits.is_empty() && !scan.deferred {
+        let idle = edits.is_empty() && !scan.deferred;
+        if idle && !scan.contested {
             return Outcome::Edits(edits);
         }
         let out = apply(text, &edits);
-        if pass.holds(&out) {
-            return Outcome::Edits(edits);
+        if idle || pass.holds(&out) {
+            // Where parsers may disagree, there may be text that this one saw none of.
+            let other = scan.contested.then(|| pass.with_text_links(&out)).flatten();
+            return Outcome::Edits(other.filter(|o| links_more(&edits, o)).unwrap_or(edits));
         }
     }
     // Either parsers disagree about this text, or tags overlap: now every reading counts, visible or not.
@@ -230,6 +243,8 @@ impl<'t, 'j> Pass<'t, 'j> {
                 } => {
                     let place = sites::place(text, tag, name);
                     let url = sites::value(text, value, *usage, work.encoding);
+                    // What runs out of its comment is judged as it stands, but only the part within gives way.
+                    let (value, whole) = (&scan.clipped(value), scan.clipped(whole));
                     let site = self.site(*usage, place, value.clone(), url, base);
                     let ruling = self.rule(value, *usage, &site);
                     if *usage == Use::Link {
@@ -248,10 +263,10 @@ impl<'t, 'j> Pass<'t, 'j> {
                             at: value.clone(),
                             with: Vec::new(),
                         }),
-                        Decided::Disarm => edits.push(self.off(whole)),
+                        Decided::Disarm => edits.push(self.off(&whole)),
                     }
                 }
-                Action::Off { whole } => edits.push(self.off(whole)),
+                Action::Off { whole } => edits.push(self.off(&scan.clipped(whole))),
             }
         }
         if let Reading::Sure(context) | Reading::Guess(context) = reading
@@ -430,7 +445,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 value,
                 ..
             } => {
-                let written = out.get(value.clone()).unwrap_or_default();
+                let written = out.get(scan.clipped(value)).unwrap_or_default();
                 if self.issued.contains(written) {
                     return true;
                 }
@@ -530,6 +545,16 @@ pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
         }
     }
     Some(out)
+}
+
+/// Whether other edits put links into the text at all the places where these do, and at more.
+fn links_more(edits: &[TextEdit], other: &[TextEdit]) -> bool {
+    let ends = |edits: &[TextEdit]| -> Vec<usize> {
+        let ends = edits.iter().filter(|e| e.at.is_empty() && e.with == b"</a>");
+        ends.map(|e| e.at.start).collect()
+    };
+    let (ends, other) = (ends(edits), ends(other));
+    other.len() > ends.len() && ends.iter().all(|e| other.binary_search(e).is_ok())
 }
 
 /// Whether a run may hold a URL, references in it and its stretches joined.

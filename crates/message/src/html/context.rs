@@ -8,6 +8,7 @@ use std::ops::Range;
 use lol_html::html_content::TextType;
 use lol_html::{AsciiCompatibleEncoding, HtmlRewriter, MemorySettings, Settings, doc_text};
 
+use super::line::{Lines, Links, word};
 use super::plain;
 use super::sites::Action;
 use super::tag::{self, Tag};
@@ -17,6 +18,7 @@ use crate::site::Use;
 const MAX_RAW_DEPTH: usize = 4;
 /// Memory that the parser may take beside the text, in octets.
 const PARSER_MEMORY: usize = 8 << 20;
+const TEMPLATE: u64 = word(b"template");
 
 /// Stretches of a text by what they are.
 #[derive(Debug, Default)]
@@ -27,6 +29,8 @@ pub(crate) struct Context {
     pub(crate) shown_raw: Vec<Range<usize>>,
     /// Raw text in which tags are no markup to any browser (title, textarea, style, script, xmp, plaintext).
     pub(crate) inert: Vec<Range<usize>>,
+    /// Comments, the bogus kinds included.
+    pub(crate) comments: Vec<Range<usize>>,
     /// Where a tag begins that the end of the text cuts off.
     pub(crate) dangling: Option<usize>,
 }
@@ -40,6 +44,12 @@ pub(crate) struct Run {
 }
 
 impl Context {
+    fn add(&mut self, run: Run) {
+        if !run.pieces.is_empty() {
+            self.runs.push(run);
+        }
+    }
+
     /// Whether an attribute that leads somewhere stands, in part, in what this reading takes for text, or runs on to the end
     /// of it, `len`.
     pub(crate) fn holds_text(&self, actions: &[Action], len: usize) -> bool {
@@ -87,28 +97,37 @@ pub(crate) fn guess(text: &[u8]) -> Option<Context> {
             plainer.get_mut(start..start + len)?.fill(b'x');
         }
     }
-    read_fully(&plainer)
+    let mut out = Context::default();
+    // Only the parser is to see other names.
+    read_into(text, &plainer, 0, 0, &mut out)?;
+    Some(out)
+}
+
+/// The comments of a text, as far as a parser can tell.
+pub(super) fn comments(text: &[u8]) -> Vec<Range<usize>> {
+    read_fully(text).or_else(|| guess(text)).unwrap_or_default().comments
 }
 
 /// The same as [`read`], whatever the text is like.
 pub(super) fn read_fully(text: &[u8]) -> Option<Context> {
     let mut out = Context::default();
-    read_into(text, 0, 0, &mut out)?;
+    read_into(text, text, 0, 0, &mut out)?;
     Some(out)
 }
 
-fn read_into(text: &[u8], offset: usize, depth: usize, out: &mut Context) -> Option<()> {
-    let chunks = chunks(text)?;
-    let mut run = Run::default();
+/// Reads `text`, which the parser sees as `shown`, of the same length, and which begins at `offset`.
+fn read_into(text: &[u8], shown: &[u8], offset: usize, depth: usize, out: &mut Context) -> Option<()> {
+    let chunks = chunks(shown)?;
+    let mut walk = Walk::default();
     let mut at = 0;
     for (range, kind) in chunks {
         let gap = text.get(at..range.start)?;
-        let owner = cross(gap, at + offset, &mut run, &mut out.runs);
+        let owner = walk.cross(gap, at + offset, out);
         at = range.end;
         let there = range.start + offset..range.end + offset;
         match kind {
-            TextType::Data => run.pieces.push(there),
-            TextType::CDataSection if run.link.is_none() => out.shown_raw.push(there),
+            TextType::Data => walk.text(there),
+            TextType::CDataSection if walk.links.open.is_none() => out.shown_raw.push(there),
             TextType::CDataSection => {}
             TextType::RCData | TextType::ScriptData => out.inert.push(there),
             TextType::PlainText => {
@@ -121,16 +140,23 @@ fn read_into(text: &[u8], offset: usize, depth: usize, out: &mut Context) -> Opt
                     out.inert.push(there.clone());
                     out.shown_raw.push(there);
                 }
-                _ if depth < MAX_RAW_DEPTH => read_into(text.get(range.clone())?, there.start, depth + 1, out)?,
+                _ if depth < MAX_RAW_DEPTH => {
+                    let (text, shown) = (text.get(range.clone())?, shown.get(range)?);
+                    read_into(text, shown, there.start, depth + 1, out)?;
+                    if holds_link_or_table(text) {
+                        walk.links.lose();
+                    }
+                }
                 _ => return None,
             },
         }
     }
+    let rest = text.get(at..)?;
+    walk.cross(rest, at + offset, out);
     if depth == 0 {
-        out.dangling = dangling(text.get(at..)?).map(|n| at + n);
+        out.dangling = dangling(rest).map(|n| at + n);
     }
-    out.runs.push(run);
-    out.runs.retain(|r| !r.pieces.is_empty());
+    walk.finish(out);
     Some(())
 }
 
@@ -159,75 +185,95 @@ fn chunks(text: &[u8]) -> Option<Vec<(Range<usize>, TextType)>> {
     Some(found.into_inner())
 }
 
-/// Goes over the markup between two stretches of text, which begins at `offset`: keeps track of links, tells where a line
-/// of text ends. Returns where the name of the last start tag stands.
-fn cross(gap: &[u8], offset: usize, run: &mut Run, runs: &mut Vec<Run>) -> Option<Range<usize>> {
-    let mut last = None;
-    let mut tag = Tag::default();
-    let mut at = 0;
-    let mut line = |run: &mut Run, link: Option<usize>| {
-        if !run.pieces.is_empty() {
-            runs.push(std::mem::take(run));
-        }
-        run.link = link;
-    };
-    while let Some(n) = memchr::memchr(b'<', gap.get(at..).unwrap_or_default()) {
-        let start = at + n;
-        let rest = gap.get(start + 1..).unwrap_or_default();
-        match rest {
-            [b'/', c, ..] if c.is_ascii_alphabetic() => {
-                tag::read(gap, start + 1, &mut tag);
-                let name = word(tag.name(gap));
-                if name == LINK || is_cell(name) {
-                    line(run, None);
-                } else if !is_inline(name) {
-                    let link = run.link;
-                    line(run, link);
-                }
-                at = tag.end;
-            }
-            [c, ..] if c.is_ascii_alphabetic() => {
-                tag::read(gap, start, &mut tag);
-                let name = word(tag.name(gap));
-                if name == LINK {
-                    let has_target = tag.named(gap, b"href").any(|a| a.value.is_some())
-                        || tag.named(gap, b"xlink:href").next().is_some();
-                    // An anchor that leads nowhere lends its text no protection, and does not break the line either.
-                    if has_target || run.link.is_some() {
-                        line(run, has_target.then_some(start + offset));
-                    }
-                } else if is_cell(name) {
-                    line(run, None);
-                } else if !is_inline(name) {
-                    let link = run.link;
-                    line(run, link);
-                }
-                last = Some(tag.name.clone());
-                at = tag.end;
-            }
-            [b'!' | b'?' | b'/', ..] => at = start + 1 + comment_end(rest).unwrap_or(rest.len()),
-            _ => at = start + 1,
-        }
-    }
-    last
+/// Running text while it is put together.
+#[derive(Default)]
+struct Walk {
+    run: Run,
+    lines: Lines,
+    links: Links,
+    tag: Tag,
+    /// Lines that a template stands in: what is in it does not show there.
+    aside: Vec<Run>,
 }
 
-/// A name of up to eight octets in lower case, as a number: comparing those is cheaper than comparing texts. Longer
-/// names, of which none matters, and names with a NUL are 0.
-pub(super) const fn word(name: &[u8]) -> u64 {
-    let (mut out, mut rest, mut at) = (0, name, 0);
-    if name.len() > 8 {
-        return 0;
-    }
-    while let [first, behind @ ..] = rest {
-        if *first == 0 {
-            return 0;
+impl Walk {
+    fn text(&mut self, at: Range<usize>) {
+        if !self.links.in_option() {
+            self.run.pieces.push(at);
         }
-        out |= (first.to_ascii_lowercase() as u64) << at;
-        at += 8;
-        rest = behind;
     }
-    out
+
+    /// Goes over the markup between two stretches of text, which begins at `offset`: keeps track of links, tells where a
+    /// line of text ends. Returns where the name of the last start tag stands.
+    fn cross(&mut self, gap: &[u8], offset: usize, out: &mut Context) -> Option<Range<usize>> {
+        let mut last = None;
+        let mut at = 0;
+        while let Some(n) = memchr::memchr(b'<', gap.get(at..).unwrap_or_default()) {
+            let start = at + n;
+            let rest = gap.get(start + 1..).unwrap_or_default();
+            match rest {
+                [b'/', c, ..] if c.is_ascii_alphabetic() => {
+                    tag::read(gap, start + 1, &mut self.tag);
+                    let name = self.tag.name(gap);
+                    let word = word(name);
+                    let ends = self.lines.end_at(name, word, true);
+                    self.links.end(word);
+                    self.break_line(ends, out);
+                    if word == TEMPLATE
+                        && let Some(outer) = self.aside.pop()
+                    {
+                        out.add(std::mem::replace(&mut self.run, outer));
+                        self.links.lose();
+                        self.break_line(false, out);
+                    }
+                    at = self.tag.end;
+                }
+                [c, ..] if c.is_ascii_alphabetic() => {
+                    tag::read(gap, start, &mut self.tag);
+                    let name = self.tag.name(gap);
+                    let word = word(name);
+                    let ends = self.lines.end_at(name, word, false);
+                    self.links.start(gap, &self.tag, word, start + offset);
+                    self.break_line(ends, out);
+                    if word == TEMPLATE {
+                        self.aside.push(std::mem::take(&mut self.run));
+                        self.links.lose();
+                    }
+                    last = Some(self.tag.name.clone());
+                    at = self.tag.end;
+                }
+                [b'!' | b'?' | b'/', ..] => {
+                    at = start + 1 + comment_end(rest).unwrap_or(rest.len());
+                    out.comments.push(start + offset..at + offset);
+                }
+                _ => at = start + 1,
+            }
+        }
+        last
+    }
+
+    /// Ends the line, if it is to end, or if other text than before belongs to a link.
+    fn break_line(&mut self, ends: bool, out: &mut Context) {
+        if ends || self.run.link != self.links.open {
+            out.add(std::mem::take(&mut self.run));
+            self.run.link = self.links.open;
+        }
+    }
+
+    fn finish(self, out: &mut Context) {
+        out.add(self.run);
+        self.aside.into_iter().for_each(|run| out.add(run));
+        out.runs.sort_by_key(|r| r.pieces.first().map(|p| p.start));
+    }
+}
+
+/// Whether raw text has tags in it that end or begin a link for programs that take it for markup.
+fn holds_link_or_table(raw: &[u8]) -> bool {
+    memchr::memchr_iter(b'<', raw).any(|at| {
+        let rest = raw.get(at + 1..).unwrap_or_default();
+        let name = rest.strip_prefix(b"/").unwrap_or(rest);
+        matches!(name.first(), Some(b'a' | b'A' | b't' | b'T' | b'c' | b'C'))
+    })
 }
 
 /// Where a comment ends whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
@@ -274,58 +320,10 @@ fn dangling(gap: &[u8]) -> Option<usize> {
     None
 }
 
-pub(super) const LINK: u64 = word(b"a");
-
-/// Elements at whose edge an open link ends for the text within.
-fn is_cell(name: u64) -> bool {
-    const CELLS: [u64; 5] = [word(b"td"), word(b"th"), word(b"tr"), word(b"table"), word(b"caption")];
-    CELLS.contains(&name)
-}
-
-/// Elements that do not break a line of text.
-pub(super) fn is_inline(name: u64) -> bool {
-    const INLINE: [u64; 34] = [
-        word(b"b"),
-        word(b"i"),
-        word(b"u"),
-        word(b"s"),
-        word(b"em"),
-        word(b"strong"),
-        word(b"font"),
-        word(b"span"),
-        word(b"small"),
-        word(b"big"),
-        word(b"strike"),
-        word(b"sub"),
-        word(b"sup"),
-        word(b"code"),
-        word(b"tt"),
-        word(b"mark"),
-        word(b"wbr"),
-        word(b"ins"),
-        word(b"del"),
-        word(b"abbr"),
-        word(b"acronym"),
-        word(b"cite"),
-        word(b"kbd"),
-        word(b"samp"),
-        word(b"var"),
-        word(b"time"),
-        word(b"data"),
-        word(b"bdi"),
-        word(b"bdo"),
-        word(b"label"),
-        word(b"dfn"),
-        word(b"nobr"),
-        word(b"o:p"),
-        word(b"blink"),
-    ];
-    INLINE.contains(&name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn runs(html: &str) -> Vec<String> {
         let c = read_fully(html.as_bytes()).unwrap();
@@ -347,6 +345,75 @@ mod tests {
         assert_eq!(runs("a<a href=x>b</a>c"), ["a", "c"]);
         assert_eq!(runs("<a name=x>b</a>"), ["b"]);
         assert_eq!(runs("<td><a href=x>b</td><td>c</td>"), ["c"]);
+    }
+
+    #[test]
+    fn text_in_a_table_belongs_to_the_link_around_it() {
+        let table = "<table><tr><td>b<table><td>c</table></td><td><a href=y>d</a>e</td></tr></table>";
+        assert_eq!(runs(&format!("<a href=x>a{table}f</a>g")), ["g"]);
+        assert_eq!(runs(&format!("<a href=x>a</a>{table}f")), ["b", "c", "e", "f"]);
+    }
+
+    #[test]
+    fn only_what_browsers_break_a_line_at_cuts_text() {
+        for html in [
+            "a<x-y>b</x-y>c",
+            "a<st1:place>b</st1:place>c",
+            "a</b></i></div>b</a>c",
+            "a<a name=x>b</a>c",
+            "a<style>s</style>b<meta>c",
+            "a<ruby>b</ruby></img>c",
+        ] {
+            assert_eq!(runs(html), ["abc"], "{html}");
+        }
+        assert_eq!(
+            runs("<blockquote>a</blockquote>b<p>c</p>d</p>e<br>f"),
+            ["a", "b", "c", "d", "e", "f"]
+        );
+        assert_eq!(runs("a<template>b</template>c"), ["ac", "b"]);
+    }
+
+    #[test]
+    fn only_svg_gives_xlink_a_meaning() {
+        assert_eq!(runs("<a xlink:href=x>a</a>"), ["a"]);
+        assert_eq!(runs("<svg><a xlink:href=x>a</a></svg>"), [""; 0]);
+        assert_eq!(runs("<svg><p><a xlink:href=x>a</a></svg>"), ["a"]);
+        assert_eq!(runs("<svg/><a xlink:href=x>a</a>"), ["a"]);
+    }
+
+    #[test]
+    fn text_of_choices_is_left_out() {
+        assert_eq!(runs("<select><option>a<option>b</select>c"), ["c"]);
+        assert_eq!(runs("<select><option>a</option><p>b</select>"), ["b"]);
+        assert_eq!(runs("<option>a"), ["a"]);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1500))]
+
+        /// Text that is left alone because it stands in a link does so in a browser's tree.
+        #[test]
+        fn text_of_links_is_in_links(
+            pieces in prop::collection::vec(prop::sample::select(vec![
+                "<table>", "</table>", "<tr>", "</tr>", "<td>", "</td>", "<caption>", "</caption>", "<th>", "<a href=x>", "</a>",
+                "<a name=x>", "<p>", "</p>", "<b>", "</b>", "<div>", "</div>", "<object>", "</object>", "<template>", "</template>",
+                "<svg>", "</svg>", "<a xlink:href=x>", "<tbody>", "<button>", "</button>", "<h1>", "</h1>", "<noscript>", "</noscript>",
+                "<marquee>", "</marquee>", "<li>", "W", "W", "W", "W",
+            ]), 0..16),
+            standard: bool,
+        ) {
+            let mut html = if standard { "<!DOCTYPE html>".to_owned() } else { String::new() };
+            for (n, p) in pieces.iter().enumerate() {
+                html += &if *p == "W" { format!("[{n}]") } else { (*p).to_owned() };
+            }
+            let Some(c) = read_fully(html.as_bytes()) else { return Ok(()) };
+            let free = super::super::tree::words_outside_links(html.as_bytes());
+            for run in c.runs.iter().filter(|r| r.link.is_some()) {
+                for word in run.pieces.iter().flat_map(|p| html[p.clone()].split_inclusive(']')) {
+                    prop_assert!(!free.contains(word), "{} in {}", word, html);
+                }
+            }
+        }
     }
 
     #[test]

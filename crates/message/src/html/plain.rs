@@ -1,8 +1,9 @@
 //! Markup in which nothing can differ: no running text holds a URL, no raw text holds a tag, and no element is there about
 //! which parsers disagree. Most newsletters are so; for them the context that lol_html gives would be empty.
 
-use super::context::{LINK, comment_end, is_inline, word};
+use super::context::comment_end;
 use super::is_plain_reference;
+use super::line::{Lines, word};
 use super::tag::{self, Tag};
 use crate::autolink;
 
@@ -23,13 +24,14 @@ fn read(text: &[u8]) -> Option<()> {
         at = match rest {
             [b'/', c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(text, start + 1, &mut tag);
-                line.cross(word(tag.name(text)));
+                let name = tag.name(text);
+                line.cross(name, word(name), true);
                 tag.end
             }
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(text, start, &mut tag);
                 let name = word(tag.name(text));
-                line.cross(name);
+                line.cross(tag.name(text), name, false);
                 if RAW.contains(&name) {
                     end_of_raw(text, tag.end, tag.name(text))?
                 } else if CONTESTED.contains(&name) || is_long_contested(tag.name(text)) {
@@ -83,8 +85,11 @@ fn end_of_raw(text: &[u8], from: usize, name: &[u8]) -> Option<usize> {
         let rest = text.get(start + 1..)?;
         let own = rest
             .strip_prefix(b"/")
-            .and_then(|r| r.get(..name.len()))
-            .is_some_and(|n| n.eq_ignore_ascii_case(name));
+            .and_then(|r| r.split_at_checked(name.len()))
+            .is_some_and(|(n, behind)| {
+                let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'/' | b'>');
+                n.eq_ignore_ascii_case(name) && behind.first().is_some_and(ends)
+            });
         match rest {
             [b'/', ..] if own => return Some(start),
             [c, ..] if c.is_ascii_alphabetic() => return None,
@@ -98,6 +103,7 @@ fn end_of_raw(text: &[u8], from: usize, name: &[u8]) -> Option<usize> {
 #[derive(Default)]
 struct Line {
     last: Option<u8>,
+    lines: Lines,
 }
 
 impl Line {
@@ -119,9 +125,9 @@ impl Line {
         Some(())
     }
 
-    /// A tag of that name: text goes on over it, or not.
-    fn cross(&mut self, name: u64) {
-        if name != LINK && !is_inline(name) {
+    /// A tag of that name: text goes on over it, or not. Where a link begins or ends it may not, which takes more to tell.
+    fn cross(&mut self, name: &[u8], word: u64, end_tag: bool) {
+        if self.lines.end_at(name, word, end_tag) {
             self.last = None;
         }
     }
@@ -154,6 +160,7 @@ mod tests {
             "a<svg>",
             "<style><a href=x></style>",
             "<textarea>",
+            "<textarea></textareax><a href=x></textarea>",
             "<p title=\"x",
             "<![CDATA[x]]>",
             "x &#46; y",
@@ -173,7 +180,7 @@ mod tests {
         fn no_context_means_nothing_to_do(
             pieces in prop::collection::vec(prop::sample::select(vec![
                 "<p>", "</p>", "<b>", "</b>", "<a href=x>", "</a>", "<br>", "<td>", "<title>", "</title>", "<style>", "</style>",
-                "<textarea>", "</textarea>", "<!--", "-->", "<!-- x -->", "text ", "www", ".", "example", ".com", ":", "/", "//",
+                "<textarea>", "</textarea>", "<!--", "-->", "<!-- x -->", "text ", "www", "</div>", "<div>", "<x-y>", "<a name=x>", "<table>", "</table>", ".", "example", ".com", ":", "/", "//",
                 "http", "&amp;", "&nbsp;", "a.b", " ", "\n", "<", ">", "\"", "<p title=\"", "</", "<script>", "<svg>", "é", "<wbr>",
             ]), 0..20)
         ) {

@@ -7,6 +7,7 @@ use encoding_rs::Encoding;
 
 use super::reference::decode_attribute;
 use super::tag::{self, Attr, OVERLAP, Tag};
+use super::{context, tree, word_field};
 use crate::site::Use;
 
 /// Something to do about one place.
@@ -37,66 +38,121 @@ pub(crate) struct Scan {
     pub(crate) deferred: bool,
     /// Tags overlap beyond measure; this is not all.
     pub(crate) tangled: bool,
+    /// There is an element about whose rules parsers disagree.
+    pub(crate) contested: bool,
+    /// Comments without their end marks, if something may run out of one.
+    comments: Vec<Range<usize>>,
+}
+
+/// What the tags of a text hold.
+#[derive(Debug, Default)]
+struct Seen {
+    actions: Vec<Action>,
+    /// Attributes of base elements that give one.
+    bases: Vec<Attr>,
+    /// A link has no value.
+    valueless: bool,
+    /// Names of JSON scripts, and where their content begins.
+    scripts: Vec<(Range<usize>, usize)>,
 }
 
 /// More places than this make a text tangled: no mail has them, and each costs a link.
 pub(crate) const MAX_SITES: usize = 20_000;
 
-/// Finds everything that leads somewhere. Tags within `inert` (sorted) are left out, unless the text has elements around
-/// which parsers disagree about what is raw text.
+/// Finds everything that leads somewhere. Tags within `inert` (sorted) are left out, unless an element stands before them
+/// around which parsers disagree about what is raw text.
 pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
     let mut out = Scan::default();
-    let mut bases: Vec<Attr> = Vec::new();
-    let mut valueless = false;
-    let mut held: Vec<Action> = Vec::new();
-    let mut contested = false;
-    let mut scripts: Vec<(Range<usize>, usize)> = Vec::new();
+    let mut seen = Seen::default();
+    let mut held = Seen::default();
     let mut inert_at = 0;
     let whole = tag::sweep(text, |t| {
         while inert.get(inert_at).is_some_and(|r| r.end <= t.start) {
             inert_at += 1;
         }
         let in_raw = inert.get(inert_at).is_some_and(|r| r.start <= t.start);
-        let actions = if in_raw { &mut held } else { &mut out.actions };
-        look(text, t, actions, &mut bases, &mut valueless, &mut scripts);
-        contested |= is_contested(t.name(text));
+        if in_raw && !out.contested {
+            look(text, t, &mut held);
+        } else {
+            look(text, t, &mut seen);
+            out.contested |= is_contested(t.name(text));
+        }
     });
     out.tangled = !whole;
-    if contested {
-        out.actions.append(&mut held);
-        out.actions.sort_by_key(Action::start);
-    }
-    out.deferred = !held.is_empty();
+    out.actions = seen.actions;
+    out.deferred = !held.actions.is_empty() || !held.bases.is_empty();
     let mut budget = text.len() * OVERLAP;
-    for (tag, from) in scripts {
+    for (tag, from) in held.scripts.into_iter().chain(seen.scripts) {
         if !json_strings(text, &tag, from, &mut budget, &mut out.actions) {
             out.tangled = true;
             break;
         }
     }
-    word_fields(text, &mut out.actions);
-    // The first one counts, unless it stands in a comment and another does not.
-    let shown = bases
-        .iter()
-        .find(|a| bases.len() > 1 && !in_comment(text, a.name.start));
-    out.base = shown.or(bases.first()).and_then(|a| a.value.clone());
+    word_field::find(text, &mut out.actions);
+    let bases = seen.bases;
+    out.base = base(text, &bases, &held.bases);
     // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect.
     // But a link without a value would lead to the base itself.
-    if bases.len() != 1 || valueless || !has_relative_resource(text) {
+    if bases.len() != 1 || seen.valueless || !has_relative_resource(text) {
         out.actions
             .extend(bases.iter().map(|a| Action::Off { whole: a.whole() }));
     }
     out.tangled |= out.actions.len() > MAX_SITES;
+    out.clip(text);
     out
 }
 
-impl Action {
-    fn start(&self) -> usize {
-        match self {
-            Self::Ask { value, .. } => value.start,
-            Self::Off { whole } => whole.start,
+impl Scan {
+    /// The end of a stretch that is to be replaced: before the end of the comment that it stands in.
+    pub(crate) fn clipped(&self, at: &Range<usize>) -> Range<usize> {
+        let comment = self.comments.partition_point(|c| c.start <= at.start).checked_sub(1);
+        let end = comment
+            .and_then(|n| self.comments.get(n))
+            .filter(|c| at.start < c.end)
+            .map_or(at.end, |c| at.end.min(c.end));
+        at.start..end
+    }
+
+    /// Finds the comments that something runs out of: where a quote is missing, a value goes on to the next one, and the
+    /// comment would go on with it.
+    fn clip(&mut self, text: &[u8]) {
+        let runs_on = self.actions.iter().any(|a| match a {
+            Action::Ask { name, .. } if name.is_empty() => false,
+            Action::Ask { whole, .. } | Action::Off { whole } => {
+                memchr::memchr(b'>', text.get(whole.clone()).unwrap_or_default()).is_some()
+            }
+        });
+        if !runs_on {
+            return;
+        }
+        self.comments = context::comments(text);
+        for c in &mut self.comments {
+            let raw = text.get(c.clone()).unwrap_or_default();
+            let body = raw.strip_suffix(b">").unwrap_or(raw);
+            let body = body.strip_suffix(b"!").filter(|b| b.ends_with(b"--")).unwrap_or(body);
+            let body = if raw.starts_with(b"<!--") {
+                body.strip_suffix(b"--").unwrap_or(body)
+            } else {
+                body
+            };
+            c.end = c.start + body.len();
         }
     }
+}
+
+/// The href of the base of a text, whose base elements those are, the ones in raw text apart.
+fn base(text: &[u8], bases: &[Attr], held: &[Attr]) -> Option<Range<usize>> {
+    let mut all: Vec<&Attr> = bases.iter().chain(held).collect();
+    all.sort_by_key(|a| a.name.start);
+    if all.len() > 1 {
+        let hrefs: Vec<Range<usize>> = all.iter().filter_map(|a| a.value.clone()).collect();
+        if let Some(n) = tree::base(text, &hrefs) {
+            return hrefs.get(n).cloned();
+        }
+    }
+    // No browser has one, or it cannot be told: the first one counts, unless it stands in a comment and another does not.
+    let shown = all.iter().find(|a| all.len() > 1 && !in_comment(text, a.name.start));
+    shown.or(all.first()).and_then(|a| a.value.clone())
 }
 
 /// Where a site stands, in words: `a[href]`.
@@ -141,17 +197,24 @@ pub(crate) fn value<'a>(text: &'a [u8], value: &Range<usize>, usage: Use, encodi
 }
 
 /// What a tag holds that leads somewhere.
-fn look(
-    text: &[u8],
-    t: &Tag,
-    actions: &mut Vec<Action>,
-    bases: &mut Vec<Attr>,
-    valueless: &mut bool,
-    scripts: &mut Vec<(Range<usize>, usize)>,
-) {
+fn look(text: &[u8], t: &Tag, seen: &mut Seen) {
+    let Seen {
+        actions,
+        bases,
+        valueless,
+        scripts,
+    } = seen;
     let tag = t.name(text);
     if tag.eq_ignore_ascii_case(b"script") && t.named(text, b"type").any(|a| contains(text, a, b"json")) {
         scripts.push((t.name.clone(), t.end));
+    }
+    if tag.eq_ignore_ascii_case(b"base") {
+        // Roundcube finds the base by a pattern, which matches within other attributes as well.
+        let fakes = t.attrs.iter().filter(|a| {
+            let name = text.get(a.name.clone()).unwrap_or_default();
+            !name.eq_ignore_ascii_case(b"href") && contains(text, a, b"href=") && contains(text, a, b":")
+        });
+        actions.extend(fakes.map(|a| Action::Off { whole: a.whole() }));
     }
     let itemprop = is_any(tag, &[b"link", b"meta"]) && t.named(text, b"itemprop").next().is_some();
     for a in &t.attrs {
@@ -177,14 +240,19 @@ fn look(
             whole: a.whole(),
         };
         if is(b"href") || ends_with(raw, b":href") {
-            if tag.eq_ignore_ascii_case(b"base") {
+            if is(b"o:href") && is_any(tag, &[b"v:imagedata", b"v:fill", b"v:stroke"]) {
+                // Where the picture came from.
+            } else if tag.eq_ignore_ascii_case(b"base") {
                 bases.push(a.clone());
             } else if !is_resource(tag) || itemprop {
                 actions.push(ask(Use::Link));
             }
         } else if is(b"action") && (is_any(tag, &[b"form", b"isindex"])) || is(b"formaction") || is(b"action-xhr") {
             actions.push(ask(Use::Submit));
-        } else if is(b"src") && is_frame(tag) || is(b"data") && tag.eq_ignore_ascii_case(b"object") {
+        } else if is(b"src") && is_frame(tag)
+            || is(b"data") && tag.eq_ignore_ascii_case(b"object")
+            || tag.eq_ignore_ascii_case(b"applet") && is_any(raw, &[b"archive", b"code", b"codebase"])
+        {
             actions.push(ask(Use::Load));
         } else if is(b"srcdoc") {
             actions.push(Action::Off { whole: a.whole() });
@@ -346,6 +414,7 @@ fn json_strings(text: &[u8], tag: &Range<usize>, from: usize, budget: &mut usize
         } else {
             let named = key.clone().map(|k| text.get(k).unwrap_or_default());
             let lower = json_unescape(&String::from_utf8_lossy(string)).to_ascii_lowercase();
+            let lower = lower.trim_start();
             let url = ["http:", "https:", "ftp:"].iter().any(|s| lower.starts_with(s));
             if url && !matches!(named, Some(b"@context" | b"@type")) {
                 actions.push(Action::Ask {
@@ -390,45 +459,7 @@ fn json_unescape(s: &str) -> String {
     out
 }
 
-/// Targets of Word's field codes: `HYPERLINK "https://..."`, which its engine follows without any href.
-fn word_fields(text: &[u8], actions: &mut Vec<Action>) {
-    if memchr::memmem::find(text, b"HYPERLINK").is_none() || find_ignoring_case(text, b"mso-element").is_none() {
-        return;
-    }
-    for at in memchr::memmem::find_iter(text, b"HYPERLINK") {
-        let mut from = at + 9;
-        loop {
-            let rest = text.get(from..).unwrap_or_default();
-            let skip = rest.iter().take_while(|b| b.is_ascii_whitespace()).count();
-            if skip > 0 {
-                from += skip;
-            } else if rest.starts_with(b"&nbsp;") {
-                from += 6;
-            } else if let [b'\\', _, ..] = rest {
-                from += 2;
-            } else {
-                break;
-            }
-        }
-        let rest = text.get(from..).unwrap_or_default();
-        for (open, close) in [(&b"\""[..], &b"\""[..]), (b"&quot;", b"&quot;"), (b"'", b"'")] {
-            let Some(body) = rest.strip_prefix(open) else { continue };
-            let Some(n) = memchr::memmem::find(body, close) else {
-                continue;
-            };
-            let start = from + open.len();
-            actions.push(Action::Ask {
-                usage: Use::WordField,
-                tag: at..at + 9,
-                name: start..start,
-                value: start..start + n,
-                whole: start..start + n,
-            });
-        }
-    }
-}
-
-fn find_ignoring_case(text: &[u8], what: &[u8]) -> Option<usize> {
+pub(super) fn find_ignoring_case(text: &[u8], what: &[u8]) -> Option<usize> {
     let first = *what.first()?;
     memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text).find(|at| {
         text.get(*at..at + what.len())
@@ -488,6 +519,9 @@ mod tests {
                 "WordField hyperlink x",
             ),
             ("<base href=x>", "Off href"),
+            ("<base title='href=http://x'>", "Off title"),
+            ("<applet archive=x>", "Load applet[archive] x"),
+            ("<v:imagedata href=x>", "Link v:imagedata[href] x"),
             ("<meta itemprop=url content=http://x>", "Link meta[content] http://x"),
         ] {
             assert_eq!(found(html), [want], "{html}");
@@ -503,6 +537,7 @@ mod tests {
             "<td background=x>",
             "<a data-linkgate-href=x>",
             "<image href=x>",
+            "<v:imagedata src=y o:href=x>",
         ] {
             assert_eq!(found(html), [""; 0], "{html}");
         }
@@ -513,6 +548,52 @@ mod tests {
         let html = "<!-- <base href=https://old.example/> --><base href=https://new.example/><a href=x>";
         let base = scan(html.as_bytes(), &[]).base.unwrap();
         assert_eq!(&html[base], "https://new.example/");
+    }
+
+    #[test]
+    fn a_base_that_no_browser_sees_does_not_count_beside_another() {
+        let fake = "<base href=https://fake.example/>";
+        for before in [
+            format!("<title>{fake}</title>"),
+            format!("<p title='{fake}'>"),
+            format!("<svg>{fake}</svg>"),
+            format!("<template>{fake}</template>"),
+            format!("<? {fake}"),
+            "<!-- x --!>".into(),
+            "<style><!-- </style>".into(),
+        ] {
+            let html = format!("{before}<base href=https://real.example/><!-- {fake} --><a href=x>");
+            let base = scan(html.as_bytes(), &[]).base.unwrap();
+            assert_eq!(&html[base], "https://real.example/", "{html}");
+        }
+    }
+
+    #[test]
+    fn a_missing_quote_takes_nothing_along_that_stands_behind_the_comment() {
+        for (html, inside) in [
+            (
+                "<!--[if mso]><a href=\"//h.example>x</a><![endif]--><p class=\"c\">",
+                "//h.example>x</a><![endif]",
+            ),
+            ("<!-- <a href='//h.example --!><p class='c'>", "//h.example "),
+            ("<? <a href='//h.example ><p class='c'>", "//h.example "),
+            ("<a href=\"//h.example/-->x\">", "//h.example/-->x"),
+        ] {
+            let s = scan(html.as_bytes(), &[]);
+            let Action::Ask { value, .. } = &s.actions[0] else {
+                panic!("{html}")
+            };
+            assert_eq!(&html[s.clipped(value)], inside, "{html}");
+        }
+    }
+
+    #[test]
+    fn text_fields_before_foreign_elements_stay_text() {
+        let html = "<textarea><a href=x><base href=y></textarea><svg/><a href=z>";
+        let field = 10..html.find("</t").unwrap();
+        let s = scan(html.as_bytes(), std::slice::from_ref(&field));
+        assert_eq!(s.actions.len(), 1);
+        assert!(s.deferred && s.contested);
     }
 
     #[test]

@@ -41,6 +41,8 @@ pub(crate) struct Tag {
     pub(crate) attrs: Vec<Attr>,
     /// The text ended within the tag.
     pub(crate) cut_off: bool,
+    /// It has so many attributes that those which lead nowhere were left out.
+    pub(crate) crowded: bool,
 }
 
 impl Attr {
@@ -69,8 +71,10 @@ impl Tag {
 
 /// The bytes of all overlapping tags together may be this many times the text; beyond, the markup counts as tangled.
 pub(crate) const OVERLAP: usize = 8;
-/// A tag with more attributes than this counts as tangled markup as well: no mail has one, and parsers that compare every
-/// attribute with every other would take minutes over it.
+/// From this attribute on, only those are kept that lead somewhere or have a part in it: no mail has so many, and parsers
+/// that compare every attribute with every other would take minutes over them.
+const MANY_ATTRS: usize = 2_048;
+/// A tag that keeps more than this counts as tangled markup as well.
 const MAX_ATTRS: usize = 4_096;
 
 /// Reads a tag at every `<` that a letter follows. Returns `false` when tags overlap beyond all measure: what was seen
@@ -124,6 +128,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
     tag.start = start;
     tag.attrs.clear();
     tag.cut_off = false;
+    tag.crowded = false;
     let mut at = start + 1;
     let byte = |at: usize| text.get(at).copied();
     while byte(at).is_some_and(|b| !is_space(b) && b != b'/' && b != b'>') {
@@ -155,7 +160,12 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
         while byte(after).is_some_and(is_space) {
             after += 1;
         }
+        let keep = tag.attrs.len() < MANY_ATTRS || matters(text.get(name.clone()).unwrap_or_default());
+        tag.crowded |= !keep;
         if byte(after) != Some(b'=') {
+            if !keep {
+                continue;
+            }
             tag.attrs.push(Attr {
                 name,
                 value: None,
@@ -191,13 +201,42 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
                 (from..at, Quote::None)
             }
         };
-        tag.attrs.push(Attr {
-            name,
-            value: Some(value),
-            quote,
-        });
+        if keep {
+            tag.attrs.push(Attr {
+                name,
+                value: Some(value),
+                quote,
+            });
+        }
     }
     tag.end = at.min(text.len());
+}
+
+/// Whether an attribute of that name may lead somewhere, give another one its meaning, or keep one that was taken out.
+fn matters(name: &[u8]) -> bool {
+    const NAMES: [&[u8]; 17] = [
+        b"href",
+        b"src",
+        b"action",
+        b"formaction",
+        b"action-xhr",
+        b"data",
+        b"srcdoc",
+        b"http-equiv",
+        b"content",
+        b"charset",
+        b"ping",
+        b"itemprop",
+        b"type",
+        b"attributename",
+        b"archive",
+        b"code",
+        b"codebase",
+    ];
+    let ours = name
+        .get(..14)
+        .is_some_and(|n| n.eq_ignore_ascii_case(b"data-linkgate-"));
+    ours || name.contains(&b':') || NAMES.iter().any(|n| name.eq_ignore_ascii_case(n))
 }
 
 /// White space between attributes; a CR counts, though browsers have turned it into a LF by then.
@@ -252,6 +291,13 @@ mod tests {
         one("<!-- <a href=h> -->", "h");
         one("<p title='<a href=h>'>", "h");
         one("<style><a href=h></style>", "h");
+    }
+
+    #[test]
+    fn a_link_behind_thousands_of_attributes_is_seen() {
+        let text = format!("<a {} href=h>", "x=y ".repeat(9_000));
+        one(&text, "h");
+        assert!(!sweep(format!("<a {}>", "href=h ".repeat(9_000)).as_bytes(), |_| {}));
     }
 
     #[test]

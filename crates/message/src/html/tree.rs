@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
+use std::ops::Range;
 use std::rc::{Rc, Weak};
 
 use html5ever::interface::{ElementFlags, NodeOrText, QuirksMode, TreeSink};
@@ -53,6 +54,36 @@ pub(crate) fn words(text: &[u8]) -> Option<String> {
         stack.extend(node.children.borrow().iter().rev().cloned());
     }
     Some(out)
+}
+
+/// Which of some attribute values, sorted, belongs to the base of the document: the first base element of it that has a
+/// href. `None` when that is none of them, or it would take too long.
+pub(crate) fn base(text: &[u8], hrefs: &[Range<usize>]) -> Option<usize> {
+    // Each says in the tree which one it is; digits mean nothing in any state of a parser that a value may be read in.
+    let mut numbered = Vec::with_capacity(text.len());
+    let mut at = 0;
+    for (n, href) in hrefs.iter().enumerate() {
+        let Some(before) = text.get(at..href.start) else {
+            continue;
+        };
+        numbered.extend_from_slice(before);
+        numbered.extend_from_slice(n.to_string().as_bytes());
+        at = href.end;
+    }
+    numbered.extend_from_slice(text.get(at..)?);
+    let nodes = parse(&numbered)?;
+    let mut stack = vec![nodes.first()?.clone()];
+    while let Some(node) = stack.pop() {
+        if let Data::Element { name, attrs } = &node.data
+            && name.ns == ns!(html)
+            && name.local == local_name!("base")
+            && let Some(href) = attrs.borrow().iter().find(|a| a.name.local == local_name!("href"))
+        {
+            return href.value.parse().ok();
+        }
+        stack.extend(node.children.borrow().iter().rev().cloned());
+    }
+    None
 }
 
 /// Whoever says which tags may stay.
@@ -212,7 +243,8 @@ fn is_void(name: &QualName) -> bool {
 
 /// Every node of the tree, the document first, templates' contents included. `None` when it would take too long.
 fn parse(text: &[u8]) -> Option<Vec<Handle>> {
-    if text.len() > MAX_TREE || !super::tag::sweep(text, |_| {}) {
+    let mut crowded = false;
+    if text.len() > MAX_TREE || !super::tag::sweep(text, |t| crowded |= t.crowded) || crowded {
         return None;
     }
     let opts = ParseOpts {
@@ -440,6 +472,31 @@ impl TreeSink for Sink {
     fn is_mathml_annotation_xml_integration_point(&self, target: &Handle) -> bool {
         target.integration_point.get()
     }
+}
+
+/// All text of the tree that stands in no link.
+#[cfg(test)]
+pub(super) fn words_outside_links(text: &[u8]) -> String {
+    let mut out = String::new();
+    let mut stack: Vec<Handle> = parse(text).unwrap().into_iter().take(1).collect();
+    while let Some(node) = stack.pop() {
+        match &node.data {
+            Data::Text(t) => out.push_str(&t.borrow()),
+            Data::Element { name, attrs }
+                if &*name.local == "a"
+                    && attrs
+                        .borrow()
+                        .iter()
+                        .any(|a| &*a.name.local == "href" || &*a.name.local == "xlink:href" && name.ns == ns!(svg)) =>
+            {
+                continue;
+            }
+            _ => {}
+        }
+        stack.extend(node.template.borrow().iter().cloned());
+        stack.extend(node.children.borrow().iter().rev().cloned());
+    }
+    out
 }
 
 #[cfg(test)]

@@ -1,0 +1,251 @@
+//! Word's field codes: `HYPERLINK "https://..."`, which its engine follows without any href.
+
+use std::ops::Range;
+
+use super::reference::reference;
+use super::sites::{Action, find_ignoring_case};
+use super::tag::{self, Tag};
+use crate::site::Use;
+
+const NAME: &[u8] = b"HYPERLINK";
+/// Most octets of a field code that are looked at.
+const MAX_CODE: usize = 2_048;
+
+/// Finds the targets of field codes.
+pub(super) fn find(text: &[u8], actions: &mut Vec<Action>) {
+    let mut marked = None;
+    // Of the letters of the name this is the rarest in HTML.
+    for last in memchr::memchr2_iter(b'k', b'K', text) {
+        let from = last + 1;
+        let at = from.saturating_sub(NAME.len());
+        if !text.get(at..from).is_some_and(|n| n.eq_ignore_ascii_case(NAME))
+            || !*marked.get_or_insert_with(|| find_ignoring_case(text, b"mso-element").is_some())
+        {
+            continue;
+        }
+        let in_field = is_in_field(text, at);
+        // In running text it is a word, unless it is written as Word writes it, with a target in quotes behind it.
+        if !in_field && text.get(at..from) != Some(NAME) {
+            continue;
+        }
+        let end = end_of_code(text, from);
+        let mut first = true;
+        for token in Tokens::new(text, from..end) {
+            let raw = text.get(token.at.clone()).unwrap_or_default();
+            let leads = token.quoted && first && !token.argument || in_field && is_target(raw);
+            first &= !token.quoted || token.argument;
+            if leads && !raw.is_empty() {
+                let start = token.at.start;
+                actions.push(Action::Ask {
+                    usage: Use::WordField,
+                    tag: at..from,
+                    name: start..start,
+                    value: token.at.clone(),
+                    whole: token.at,
+                });
+            }
+            if !in_field && !first {
+                break;
+            }
+        }
+    }
+}
+
+/// Whether the mark before an offset is one that begins a field.
+fn is_in_field(text: &[u8], at: usize) -> bool {
+    let before = text.get(at.saturating_sub(MAX_CODE)..at).unwrap_or_default();
+    let before = before.to_ascii_lowercase();
+    memchr::memmem::rfind(&before, b"field-")
+        .is_some_and(|n| before.get(n..).unwrap_or_default().starts_with(b"field-begin"))
+}
+
+/// Where the field code that goes on at `from` ends: at the next mark of a field, or the next one.
+fn end_of_code(text: &[u8], from: usize) -> usize {
+    let most = text.get(from..text.len().min(from + MAX_CODE)).unwrap_or_default();
+    let most = most
+        .get(..find_ignoring_case(most, NAME).unwrap_or(most.len()))
+        .unwrap_or_default();
+    from + find_ignoring_case(most, b"field-").unwrap_or(most.len())
+}
+
+/// Whether a token is a URL, or leads somewhere as if it were one.
+fn is_target(token: &[u8]) -> bool {
+    let scheme = token
+        .iter()
+        .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
+        .count();
+    scheme > 1 && token.get(scheme) == Some(&b':')
+        || token.starts_with(b"//")
+        || token.starts_with(br"\\")
+        || token.get(..4).is_some_and(|t| t.eq_ignore_ascii_case(b"www."))
+}
+
+/// A word of a field code.
+struct Token {
+    at: Range<usize>,
+    quoted: bool,
+    /// It belongs to the switch before it: a frame, a bookmark, a tip.
+    argument: bool,
+}
+
+/// The words of a field code, tags and switches left out.
+struct Tokens<'t> {
+    text: &'t [u8],
+    at: usize,
+    end: usize,
+    argument: bool,
+    tag: Tag,
+}
+
+/// What a field code is made of.
+enum Piece {
+    /// White space, a tag, or the rest of one.
+    Blank,
+    Quote,
+    Other,
+}
+
+impl<'t> Tokens<'t> {
+    fn new(text: &'t [u8], code: Range<usize>) -> Self {
+        Self {
+            text,
+            at: code.start,
+            end: code.end,
+            argument: false,
+            tag: Tag::default(),
+        }
+    }
+
+    /// What stands at an offset, and where it ends.
+    fn piece(&mut self, at: usize) -> (Piece, usize) {
+        let rest = self.text.get(at..self.end).unwrap_or_default();
+        match rest {
+            [b'<', b'/', ..] | [b'<', b'!', ..] => {
+                let n = memchr::memchr(b'>', rest).map_or(rest.len(), |n| n + 1);
+                (Piece::Blank, at + n)
+            }
+            [b'<', c, ..] if c.is_ascii_alphabetic() => {
+                tag::read(self.text.get(..self.end).unwrap_or_default(), at, &mut self.tag);
+                (Piece::Blank, self.tag.end)
+            }
+            [b'<', ..] => (Piece::Blank, at + 1),
+            [b'"' | b'\'', ..] => (Piece::Quote, at + 1),
+            [b'&', ..] => {
+                let head = rest.get(..rest.len().min(40)).unwrap_or_default();
+                let ascii = encoding_rs::Encoding::ascii_valid_up_to(head);
+                let head = std::str::from_utf8(head.get(..ascii).unwrap_or_default()).unwrap_or_default();
+                match reference(head, false) {
+                    Some((n, '"' | '\'' | '“' | '”', None)) => (Piece::Quote, at + n),
+                    Some((n, c, None)) if c.is_whitespace() => (Piece::Blank, at + n),
+                    Some((n, ..)) => (Piece::Other, at + n),
+                    None => (Piece::Other, at + 1),
+                }
+            }
+            [b, ..] if b.is_ascii_whitespace() => (Piece::Blank, at + 1),
+            // A no-break space, a quotation mark.
+            _ if rest.starts_with("\u{a0}".as_bytes()) => (Piece::Blank, at + 2),
+            _ if rest.starts_with("“".as_bytes()) || rest.starts_with("”".as_bytes()) => (Piece::Quote, at + 3),
+            _ => (Piece::Other, at + 1),
+        }
+    }
+}
+
+impl Iterator for Tokens<'_> {
+    type Item = Token;
+
+    fn next(&mut self) -> Option<Token> {
+        while self.at < self.end {
+            let start = self.at;
+            let (piece, behind) = self.piece(start);
+            let quoted = matches!(piece, Piece::Quote);
+            if matches!(piece, Piece::Blank) {
+                self.at = behind;
+                continue;
+            }
+            let rest = self.text.get(start..self.end).unwrap_or_default();
+            if let [b'\\', switch, ..] = rest
+                && *switch != b'\\'
+            {
+                self.argument = matches!(switch.to_ascii_lowercase(), b't' | b'l' | b'o' | b's');
+                self.at = start + 2;
+                continue;
+            }
+            let from = if quoted { behind } else { start };
+            let mut to = from;
+            self.at = loop {
+                if to >= self.end || self.text.get(to) == Some(&b'<') {
+                    break to;
+                }
+                match self.piece(to) {
+                    (Piece::Quote, behind) if quoted => break behind,
+                    (Piece::Blank | Piece::Quote, _) if !quoted => break to,
+                    (_, behind) => to = behind,
+                }
+            };
+            let argument = std::mem::take(&mut self.argument);
+            return Some(Token {
+                at: from..to.min(self.end),
+                quoted,
+                argument,
+            });
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn targets(code: &str) -> Vec<String> {
+        let html =
+            format!("<i style='mso-element:field-begin'></i>{code}<i style='mso-element:field-separator'></i>\"no:x\"");
+        let mut actions = Vec::new();
+        find(html.as_bytes(), &mut actions);
+        let value = |a: &Action| match a {
+            Action::Ask { value, .. } => html[value.clone()].to_owned(),
+            Action::Off { .. } => String::new(),
+        };
+        actions.iter().map(value).collect()
+    }
+
+    #[test]
+    fn targets_stand_in_quotes_or_not_and_behind_switches() {
+        for code in [
+            "HYPERLINK \"ftp://f.example/\"",
+            "hyperlink &quot;ftp://f.example/&quot;",
+            "HYPERLINK ftp://f.example/ \\h",
+            "HYPERLINK \\t \"_blank\" \"ftp://f.example/\"",
+            "HYPERLINK <b>&#34;ftp://f.example/&#x22;</b>",
+            "HyperLink&nbsp;\\l 'part' 'ftp://f.example/'",
+        ] {
+            assert_eq!(targets(code), ["ftp://f.example/"], "{code}");
+        }
+        assert_eq!(targets(r"HYPERLINK \\server\share"), [r"\\server\share"]);
+        assert_eq!(targets("HYPERLINK \"page.htm\" \\o \"a tip\""), ["page.htm"]);
+        assert_eq!(targets("HYPERLINK \\l \"part\""), [""; 0]);
+    }
+
+    #[test]
+    fn codes_end_at_a_sign_that_begins_no_tag() {
+        for code in [
+            "HYPERLINK <",
+            "HYPERLINK \"<",
+            "HYPERLINK < \"<1",
+            "HYPERLINK \"a:b<",
+            "HYPERLINK <a",
+            "HYPERLINK \\",
+        ] {
+            targets(code);
+        }
+        assert_eq!(targets("HYPERLINK < \"ftp://f.example/\""), ["ftp://f.example/"]);
+    }
+
+    #[test]
+    fn the_word_in_running_text_is_no_field() {
+        let html = "<p style='mso-element:para-border-div'>The hyperlink \"https://x.example/\" is here.</p>";
+        let mut actions = Vec::new();
+        find(html.as_bytes(), &mut actions);
+        assert!(actions.is_empty(), "{actions:?}");
+    }
+}
