@@ -153,13 +153,13 @@ fn message(links: bool) -> impl Strategy<Value = Made> {
             inner.prop_map(|part| forwarded(&part)),
         ]
     });
-    tree.prop_map(|part| Made {
-        bytes: [
-            &b"From: Ada <ada@sender.example>\r\nTo: user@on.example\r\nSubject: made\r\nMIME-Version: 1.0\r\n"[..],
-            &part.bytes,
-        ]
-        .concat(),
-        ..part
+    tree.prop_map(|part| {
+        let part = beside_text(&part);
+        let head = b"From: Ada <ada@sender.example>\r\nTo: user@on.example\r\nSubject: made\r\nMIME-Version: 1.0\r\n";
+        Made {
+            bytes: [&head[..], &part.bytes].concat(),
+            ..part
+        }
     })
 }
 
@@ -259,17 +259,23 @@ fn multipart(parts: &[Made], kind: &str) -> Made {
 fn forwarded(part: &Made) -> Made {
     let head =
         b"Content-Type: message/rfc822\r\n\r\nFrom: bo@sender.example\r\nSubject: within\r\nMIME-Version: 1.0\r\n";
-    let end = || joined(b"Content-Type: text/plain\r\n\r\nend\r\n".to_vec(), &[]);
-    // What is the whole of a message is no file beside it, whatever its header says.
+    let part = beside_text(part);
+    let within = joined([&head[..], &part.bytes].concat(), std::slice::from_ref(&part));
+    multipart(&[within, end()], "mixed")
+}
+
+/// A file with a text beside it: what is the whole of a message is no file, whatever its header says.
+fn beside_text(part: &Made) -> Made {
     let is_file = !part.files.is_empty() && count(&part.bytes, b"boundary=") == 0;
-    let part = if is_file {
+    if is_file {
         multipart(&[part.clone(), end()], "mixed")
     } else {
         part.clone()
-    };
-    let within = joined([&head[..], &part.bytes].concat(), std::slice::from_ref(&part));
-    let end = end();
-    multipart(&[within, end], "mixed")
+    }
+}
+
+fn end() -> Made {
+    joined(b"Content-Type: text/plain\r\n\r\nend\r\n".to_vec(), &[])
 }
 
 fn joined(bytes: Vec<u8>, parts: &[Made]) -> Made {
