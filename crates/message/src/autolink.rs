@@ -31,6 +31,14 @@ pub(crate) struct Options {
     pub(crate) named_hosts: bool,
 }
 
+impl Options {
+    /// Only what has a scheme.
+    pub(crate) const NO_NAMES: Self = Self {
+        bare_domains: false,
+        named_hosts: false,
+    };
+}
+
 /// All URLs of a text, in order and apart.
 pub(crate) fn find(text: &str, options: Options) -> Vec<Found> {
     let bytes = text.as_bytes();

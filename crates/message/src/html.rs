@@ -109,12 +109,17 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
     }
     // Either parsers disagree about this text, or tags overlap: now every reading counts, visible or not.
     quirks.insert(Quirk::AmbiguousMarkup);
-    if let Some((edits, _)) = pass.edits(Reading::Every) {
+    if !pass.flooded
+        && let Some((edits, _)) = pass.edits(Reading::Every)
+    {
         let out = apply(text, &edits);
-        if pass.sweeps_clean(&out) {
-            return Outcome::Edits(pass.with_text_links(&out).unwrap_or(edits));
+        let holds = pass.sweeps_clean(&out);
+        let linked = if holds { pass.with_text_links(&out) } else { None };
+        if holds && !pass.flooded {
+            return Outcome::Edits(linked.unwrap_or(edits));
         }
-        if let Some(rebuilt) = tree::rebuild(&out, work.encoding, &mut pass)
+        if !pass.flooded
+            && let Some(rebuilt) = tree::rebuild(&out, work.encoding, &mut pass)
             && pass.sweeps_clean(&rebuilt)
         {
             quirks.insert(Quirk::MarkupRebuilt);
@@ -183,6 +188,8 @@ struct Pass<'t, 'j> {
     rulings: BTreeMap<(usize, usize, u8), Decided>,
     /// Something that leads somewhere in one reading is text on screen in another.
     in_text: bool,
+    /// There are more URLs in running text than anybody reads.
+    flooded: bool,
 }
 
 impl<'t, 'j> Pass<'t, 'j> {
@@ -194,6 +201,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             issued: Issued::default(),
             rulings: BTreeMap::new(),
             in_text: false,
+            flooded: false,
         }
     }
 
@@ -297,7 +305,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         edits: &mut Vec<TextEdit>,
     ) -> bool {
         let (text, work) = (self.text, self.work);
-        let mut count = 0;
+        let (mut count, most) = (0, sites::most(text.len()));
         // What stands in a tag of some reading was dealt with; no link is put around a part of it.
         let mut taken: Vec<Range<usize>> = Vec::with_capacity(edits.len());
         let mut at: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
@@ -326,7 +334,8 @@ impl<'t, 'j> Pass<'t, 'j> {
                     continue;
                 }
                 count += pieces.len();
-                if count > sites::MAX_SITES {
+                if count > most {
+                    self.flooded = true;
                     return false;
                 }
                 let mut site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
@@ -357,7 +366,8 @@ impl<'t, 'j> Pass<'t, 'j> {
                     continue;
                 }
                 count += 1;
-                if count > sites::MAX_SITES {
+                if count > most {
+                    self.flooded = true;
                     return false;
                 }
                 let mut site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);

@@ -231,17 +231,16 @@ impl Place<'_> {
         }
     }
 
-    /// Whether a word stands before the link, with no more than blanks, switches and a quotation mark between.
+    /// Whether a word stands not far before the link; a quotation mark has to stand right before it.
     fn follows(&self, at: &Range<usize>, word: &[u8]) -> bool {
-        let before = self.text.get(at.start.saturating_sub(64)..at.start).unwrap_or_default();
-        let Some(n) = memchr::memmem::rfind(before, word) else {
-            return false;
-        };
-        let between = before.get(n + word.len()..).unwrap_or_default();
+        let before = self
+            .text
+            .get(at.start.saturating_sub(FIELD)..at.start)
+            .unwrap_or_default();
         if word == b"\"" {
-            return between.is_empty();
+            return before.ends_with(word);
         }
-        between.iter().all(|b| !matches!(b, b'<' | b'>' | b'='))
+        memchr::memmem::rfind(&before.to_ascii_uppercase(), word).is_some()
     }
 
     fn is_in_quoted_value(&mut self, at: &Range<usize>) -> bool {
@@ -289,6 +288,9 @@ fn escape(octets: &[u8]) -> Vec<u8> {
     }
     out
 }
+
+/// Octets of a field code, with the markup in it, before its target.
+const FIELD: usize = 512;
 
 /// So many places where a tag may begin are looked at before a link.
 const TAGS_BEFORE: usize = 8;

@@ -62,6 +62,8 @@ fn what_broke_once_holds() {
         "<a x='<a href=\"//'\">d",
         // A value without quotes ran over the end of its comment.
         "<!--<x href=//h.example--></n e=\"-->seen",
+        // With the attribute went the end tag that kept the link behind it from being markup.
+        "<iframe><a\nhref=\":</iframe><script>\"><a/href=\\/'>",
         // Text of a link that is disarmed.
         "<a href=x:y>http://w.example/</a>",
     ] {

@@ -56,8 +56,19 @@ struct Seen {
     scripts: Vec<(Range<usize>, usize)>,
 }
 
-/// More places than this make a text tangled: no mail has them, and each costs a link.
-pub(crate) const MAX_SITES: usize = 20_000;
+/// So many places are never too many in a text; a larger one may have one in every [`SPARSE`] octets.
+const MANY_SITES: usize = 20_000;
+/// Octets that a link and what is around it take where people list links, at the least.
+const SPARSE: usize = 48;
+
+/// More places than this make a text of that many octets tangled: no mail has them, and each costs a link.
+pub(crate) const fn most(len: usize) -> usize {
+    if len / SPARSE > MANY_SITES {
+        len / SPARSE
+    } else {
+        MANY_SITES
+    }
+}
 
 /// Finds everything that leads somewhere. Tags within `inert` (sorted) are left out, unless an element stands before them
 /// around which parsers disagree about what is raw text.
@@ -97,7 +108,7 @@ pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
         out.actions
             .extend(bases.iter().map(|a| Action::Off { whole: a.whole() }));
     }
-    out.tangled |= out.actions.len() > MAX_SITES;
+    out.tangled |= out.actions.len() > most(text.len());
     out.clip(text);
     out
 }

@@ -29,15 +29,28 @@ const CHUNK: usize = 1024;
 /// programs show as markup counts as markup.
 pub(crate) fn every_tag(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> bool {
     let Some(nodes) = parse(text) else { return false };
-    nodes.iter().all(|n| match &n.data {
-        Data::Element { name, attrs } => safe(start_tag(name, attrs.borrow().iter(), &|_| None).as_bytes()),
-        Data::Comment(c) => {
-            let markup = c.as_bytes();
-            let mut ok = true;
-            let whole = super::tag::sweep(markup, |t| ok &= safe(markup.get(t.start..t.end).unwrap_or_default()));
-            ok && whole
-        }
-        Data::Document | Data::Text(_) => true,
+    nodes.iter().all(|n| {
+        let markup = match &n.data {
+            Data::Element { name, attrs } => {
+                return safe(start_tag(name, attrs.borrow().iter(), &|_| None).as_bytes());
+            }
+            Data::Comment(c) => Cow::Borrowed(c.as_str()),
+            Data::Text(t) if is_in_hidden_markup(n) => Cow::Owned(t.borrow().clone()),
+            Data::Document | Data::Text(_) => return true,
+        };
+        let markup = markup.as_bytes();
+        let mut ok = true;
+        let whole = super::tag::sweep(markup, |t| ok &= safe(markup.get(t.start..t.end).unwrap_or_default()));
+        ok && whole
+    })
+}
+
+/// Whether a text stands in an element whose content is raw text to this parser and markup to programs that do not know it.
+fn is_in_hidden_markup(text: &Node) -> bool {
+    let parent = text.parent.borrow().upgrade();
+    parent.is_some_and(|p| match &p.data {
+        Data::Element { name, .. } => name.ns == ns!(html) && matches!(&*name.local, "iframe" | "noembed" | "noframes"),
+        _ => false,
     })
 }
 

@@ -206,7 +206,15 @@ impl LeafWork<'_, '_> {
         let decoded = decode(coding, raw);
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
         let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
-        let (html, links) = (class == Class::Html, self.links);
+        let html = class == Class::Html;
+        // A header (RFC 6522 4) names hosts all the time, and programs read them there: only what is a URL to everybody
+        // counts.
+        let header = part.types.iter().all(|t| t.value == "text/rfc822-headers") && !part.types.is_empty();
+        let links = if header {
+            autolink::Options::NO_NAMES
+        } else {
+            self.links
+        };
         let leads = |text: &[u8], encoding| match class {
             Class::Html => leads::of_html(text, encoding, links),
             Class::Text(lines) => leads::of_text(text, lines, encoding, links),
@@ -370,10 +378,7 @@ impl LeafWork<'_, '_> {
             queries: encoding_rs::UTF_8,
             base: None,
             // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
-            links: autolink::Options {
-                bare_domains: false,
-                named_hosts: false,
-            },
+            links: autolink::Options::NO_NAMES,
             left: None,
             mapped: None,
         };
@@ -580,12 +585,6 @@ impl LeafWork<'_, '_> {
     fn class(&mut self, part: &Part) -> Class {
         if part.types.is_empty() {
             return Class::Text(Lines::Plain);
-        }
-        let holder = part.parent.and_then(|p| self.map.parts.get(p));
-        let reports = holder.is_some_and(|p| p.types.first().is_some_and(|t| t.value == "multipart/report"));
-        if reports && !self.ambiguous && part.types.iter().all(|t| t.value == "text/rfc822-headers") {
-            // RFC 6522 4: for machines, like the part beside it.
-            return Class::Other;
         }
         part.types
             .iter()
