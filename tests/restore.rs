@@ -131,6 +131,12 @@ fn a_flowed_break_stays_in_flowed_text() {
 }
 
 #[test]
+fn a_bracket_behind_a_fold_of_a_calendar_is_no_quote_mark() {
+    let text = "BEGIN:VCALENDAR\r\nDESCRIPTION:A<https://alpha.exam\r\n ple/a> B<https://beta.exam\r\n ple/b> C\r\nEND:VCALENDAR\r\n";
+    comes_to("calendar", rewritten("calendar", text), text);
+}
+
+#[test]
 fn a_link_broken_within_its_host_is_found() {
     let text = rewritten(PLAIN, "https://alpha.example/x end\r\n");
     let u = link(&text);

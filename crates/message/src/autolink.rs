@@ -359,6 +359,7 @@ mod tests {
             ("请访问www.a.example.com/b", "http://www.a.example.com/b"),
             ("登录www.a.example/b", "http://www.a.example/b"),
             ("www.a.example.com에서", "http://www.a.example.com"),
+            ("http://www.a.example.com£¨¶àÈË", "http://www.a.example.com"),
             ("über.example.com", "http://über.example.com"),
             ("日本語.jp/x", "http://日本語.jp/x"),
             ("\u{2066}https://a.example/b\u{2069}", "https://a.example/b"),

@@ -212,6 +212,9 @@ impl Place<'_> {
         let Some(n) = memchr::memchr(b'\n', written) else {
             return !written.contains(&b'\r');
         };
+        if self.layout.lines == Lines::Folded {
+            return matches!(written.get(n + 1), Some(b' ' | b'\t'));
+        }
         let before = self.text.get(..at.start).unwrap_or_default();
         let line = memchr::memrchr(b'\n', before).map_or(before, |n| before.get(n + 1..).unwrap_or_default());
         if self.layout.lines == Lines::Flowed {
@@ -225,10 +228,7 @@ impl Place<'_> {
         }
         let first = written.get(..n).unwrap_or_default();
         let first = first.strip_suffix(b"\r").unwrap_or(first);
-        match self.layout.lines {
-            Lines::Folded => matches!(written.get(n + 1), Some(b' ' | b'\t')),
-            Lines::Plain | Lines::Flowed => !first.ends_with(b" "),
-        }
+        !first.ends_with(b" ")
     }
 
     /// Whether a word stands not far before the link; a quotation mark has to stand right before it.

@@ -1,6 +1,6 @@
 //! Where URLs in running text end.
 
-use super::host::{is_invisible, known_suffix, trailing_word};
+use super::host::{is_invisible, known_suffix};
 
 /// Octets before and behind a colon in which angle brackets or quotation marks are looked for.
 const BRACKET_REACH: usize = 40;
@@ -88,10 +88,11 @@ fn is_dot(rest: &str, at: usize, c: char) -> bool {
 pub(super) fn foreign_word(text: &str, body: usize, end: usize) -> Option<usize> {
     let url = text.get(body..end)?;
     let host = url.get(..url.find(['/', '?', '#', ':', '@']).unwrap_or(url.len()))?;
-    let at = trailing_word(host)?;
-    // Behind a scheme a name may go on in another script.
-    let is_word = host.len() == url.len() && host.get(at..).is_some_and(|rest| !rest.contains('.'));
-    is_word.then_some(body + at)
+    let at = host.find(|c: char| !c.is_ascii() && !is_invisible(c))?;
+    let (name, rest) = host.split_at(at);
+    // Behind a scheme a name may go on in another script; what is no URL then is one up to there.
+    let word = !rest.contains('.') && host.len() == url.len() && name.contains('.') && !name.ends_with(['.', '-']);
+    (word && known_suffix(&name.to_ascii_lowercase())).then_some(body + at)
 }
 
 /// Non-ASCII characters that end a URL: blanks, quotation marks, marks of direction, ideographic and full-width
