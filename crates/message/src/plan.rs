@@ -1,5 +1,6 @@
 //! The whole of a message: from its bytes to the patch that makes its links safe.
 
+mod class;
 mod container;
 mod frozen;
 mod hidden;
@@ -371,7 +372,7 @@ fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<Within>> 
         return Ok(None);
     }
     let raw = source.read(part.body.clone())?;
-    for coding in leaf::readings(part, &raw) {
+    for coding in class::readings(part, &raw) {
         let decoded = decode(coding, &raw);
         let boundaries = hidden::boundaries(&decoded.bytes, MAX_SNIFFED);
         let Some(boundary) = boundaries.first().map(|b| b.to_vec()) else {

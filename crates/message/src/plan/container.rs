@@ -3,8 +3,9 @@
 use std::io;
 
 use super::Ambiguous;
+use super::class::is_text;
 use super::hidden;
-use super::leaf::{LeafWork, MAX_TEXT, Task, is_text, may_lead_somewhere};
+use super::leaf::{LeafWork, MAX_TEXT, Task, may_lead_somewhere};
 use super::relabel::{multipart_type, set_field};
 use crate::header::{Fields, trim_line_end};
 use crate::quirk::Quirk;

@@ -1,7 +1,8 @@
 //! What stands within a leaf but is no leaf of its own to us: parts behind boundary lines that the header does not name,
 //! header fields behind a line end that is none, and text in a piece of a message.
 
-use super::leaf::{is_text, may_lead_somewhere, readings};
+use super::class::{is_text, readings};
+use super::leaf::may_lead_somewhere;
 use crate::header::{Fields, trim_line_end};
 use crate::quirk::Quirk;
 use crate::scan::{Kind, scan};

@@ -6,12 +6,16 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
-use super::relabel::{drop_field, set_field, with_params};
+use super::class::{
+    Class, class_of, content_base, content_location, content_type, file_name, looks_like_html, names_markup,
+    needs_a_look, readings,
+};
+use super::relabel::{drop_field, set_field};
 use super::{Ambiguous, Amp, MarkupFiles, Options};
 use super::{hidden, leads};
 use crate::autolink;
 use crate::charset::{self, Charset};
-use crate::header::{Fields, Typed, lossy};
+use crate::header::{Fields, Typed};
 use crate::html::mark::Mark;
 use crate::html::{self, Outcome, Work};
 use crate::patch::Change;
@@ -21,21 +25,10 @@ use crate::scan::{Kind, Part, PartMap, is_message};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::source::Source;
 use crate::text::{self, Lines};
-use crate::transfer::{
-    Coding, Decoded, TextEdit, apply, decode, encode_base64, encode_edits, encode_qp, is_base64_text,
-};
+use crate::transfer::{Coding, Decoded, TextEdit, apply, decode, encode_base64, encode_edits, encode_qp};
 
 /// Largest body that is looked into as text, in octets.
 pub(super) const MAX_TEXT: u64 = 64 << 20;
-
-/// What programs take a leaf for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Html,
-    Text(Lines),
-    /// Nothing that is looked into.
-    Other,
-}
 
 /// The work on the leaves of one message.
 pub(super) struct LeafWork<'a, 't> {
@@ -96,11 +89,6 @@ pub(super) fn encode_whole(coding: Coding, text: &[u8], like: &[u8]) -> Vec<u8> 
         Coding::Base64 => encode_base64(text, like),
         Coding::Uuencode | Coding::Yenc => encode_base64(text, b""),
     }
-}
-
-/// Whether programs show a part as text of some kind.
-pub(super) fn is_text(part: &Part) -> bool {
-    part.types.is_empty() || part.types.iter().any(|t| class_of(t, false) != Class::Other)
 }
 
 /// Whether a text holds a URL, or tags.
@@ -221,7 +209,7 @@ impl LeafWork<'_, '_> {
             Class::Other => None,
         };
         let charset = charset::read(&decoded.bytes, &labels, html, &leads, &mut self.quirks);
-        let base = content_base(part).or_else(|| content_location(part).filter(|_| html));
+        let base = content_base(part).or_else(|| html.then(|| content_location(part)).flatten());
         let work = |encoding, queries| Work {
             part: number,
             encoding,
@@ -609,183 +597,6 @@ impl LeafWork<'_, '_> {
                 "text/rtf" | "application/rtf" => self.quirks.insert(Quirk::RichText),
                 _ => {}
             }
-        }
-    }
-}
-
-fn class_of(t: &Typed, no_parts: bool) -> Class {
-    match t.value.as_str() {
-        "" | "text" | "text/plain" => {
-            let flowed = t.first("format").is_some_and(|f| f.eq_ignore_ascii_case("flowed"))
-                && t.first("delsp").is_some_and(|d| d.eq_ignore_ascii_case("yes"));
-            Class::Text(if flowed { Lines::Flowed } else { Lines::Plain })
-        }
-        "text/calendar" | "text/x-vcalendar" | "text/vcard" | "text/x-vcard" | "text/directory" | "application/ics" => {
-            Class::Text(Lines::Folded)
-        }
-        "message/partial" => Class::Text(Lines::Plain),
-        "text/css" | "text/javascript" | "text/x-javascript" | "text/rtf" => Class::Other,
-        "application/xhtml+xml" | "application/vnd.wap.xhtml+xml" | "application/html" => Class::Html,
-        "image/svg+xml" | "text/xml" | "application/xml" => Class::Html,
-        v if v.starts_with("multipart/") && no_parts => Class::Html,
-        v if v.starts_with("text/") && v.contains("html") => Class::Html,
-        // What is no type at all is text to some programs (RFC 2045 5.2), and looked into by others.
-        v if v.starts_with("text/") || !t.is_sound() => Class::Text(Lines::Plain),
-        _ => Class::Other,
-    }
-}
-
-fn names_markup(part: &Part) -> bool {
-    let name = file_name(part).to_ascii_lowercase();
-    [".htm", ".html", ".shtml", ".xhtml", ".svg", ".mht", ".mhtml"]
-        .iter()
-        .any(|e| name.ends_with(e))
-}
-
-fn file_name(part: &Part) -> String {
-    let named = part.disposition.as_ref().and_then(|d| d.first("filename"));
-    named
-        .or_else(|| part.types.iter().find_map(|t| t.first("name")))
-        .unwrap_or_default()
-        .to_owned()
-}
-
-/// The codings under which a body may show its text, the likeliest first.
-pub(super) fn readings(part: &Part, raw: &[u8]) -> Vec<Coding> {
-    let mut out: Vec<Coding> = match part.codings.as_slice() {
-        [] => return vec![Coding::Identity],
-        // Tags in base64: clear text to programs that see that it is none.
-        [Coding::Base64] if raw.contains(&b'<') => return vec![Coding::Base64, Coding::Identity],
-        [one] if one.is_standard() => return vec![*one],
-        several => several.iter().copied().filter(|c| c.fits(raw)).collect(),
-    };
-    if !out.contains(&Coding::Identity) {
-        out.push(Coding::Identity);
-    }
-    // Base64 that decodes to text is nothing else; identity shows itself by blanks.
-    let blank = raw.iter().any(|b| matches!(b, b' ' | b'<')) && !is_base64_text(raw);
-    out.sort_by_key(|c| match c {
-        Coding::Uuencode | Coding::Yenc => 0,
-        Coding::Base64 => 1 + 3 * u8::from(blank),
-        Coding::QuotedPrintable => 2,
-        Coding::Identity => 3,
-    });
-    out
-}
-
-/// Whether plain octets may hold a URL, or something that is flagged; the cheap test for most of the mail there is.
-fn needs_a_look(raw: &[u8], part: &Part) -> bool {
-    let ascii_like = part
-        .types
-        .iter()
-        .flat_map(|t| t.all("charset"))
-        .all(|c| Encoding::for_label(c.trim().as_bytes()).is_some_and(Encoding::is_ascii_compatible));
-    !ascii_like
-        || raw.starts_with(&[0xff, 0xfe])
-        || raw.starts_with(&[0xfe, 0xff])
-        || autolink::may_hold_url(raw)
-        // What no label tells may be in an encoding that hides a URL.
-        || memchr::memchr2(0, 0x1b, raw).is_some()
-        || memchr::memmem::find(raw, b"begin ").is_some()
-        || memchr::memmem::find(raw, &[0xe2, 0x96]).is_some()
-        || raw.contains(&b'<') && looks_like_html(raw)
-}
-
-/// Whether a program that looks at the content may take a text for HTML: it names the outermost elements near its start,
-/// or begins with a tag that the WHATWG MIME Sniffing standard (7.1) knows.
-fn looks_like_html(text: &[u8]) -> bool {
-    let head = text
-        .get(..text.len().min(1024))
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    [&b"<html"[..], b"<!doctype html", b"<body", b"<head"]
-        .iter()
-        .any(|t| memchr::memmem::find(&head, t).is_some())
-        || begins_with_tag(&head)
-}
-
-/// Whether a text in lower case begins with a tag, blanks and comments aside.
-fn begins_with_tag(text: &[u8]) -> bool {
-    const TAGS: &[&[u8]] = &[
-        b"script", b"iframe", b"h1", b"div", b"font", b"table", b"a", b"style", b"title", b"b", b"br", b"p",
-    ];
-    let mut rest = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
-    while let Some(comment) = rest.strip_prefix(b"<!--") {
-        match memchr::memmem::find(comment, b"-->") {
-            Some(n) => rest = comment.get(n + 3..).unwrap_or_default().trim_ascii_start(),
-            None => return true,
-        }
-    }
-    rest.strip_prefix(b"<").is_some_and(|tag| {
-        let name = tag.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
-        let ends = tag.get(name).is_some_and(|b| *b == b'>' || b.is_ascii_whitespace());
-        ends && tag.get(..name).is_some_and(|n| TAGS.contains(&n))
-    })
-}
-
-/// The base that header fields give (RFC 2110, Thunderbird's reading).
-fn content_base(part: &Part) -> Option<String> {
-    if !part.block.iter().any(|b| matches!(b, b'b' | b'B'))
-        || memchr::memmem::find(&part.block.to_ascii_lowercase(), b"content-base").is_none()
-    {
-        return None;
-    }
-    let fields = Fields::parse(&part.block);
-    let field = fields.named(&part.block, "content-base").next()?;
-    let value = lossy(part.block.get(field.value.clone())?.trim_ascii()).into_owned();
-    Some(value.trim_matches('"').to_owned())
-}
-
-/// The base that Thunderbird takes from a Content-Location field where no Content-Base is (RFC 2557 5). The field stays:
-/// pictures may need it, and links that were resolved do not.
-fn content_location(part: &Part) -> Option<String> {
-    const NAME: &str = "content-location";
-    let fields = Fields::parse(&part.block);
-    let field = fields.named(&part.block, NAME).next()?;
-    let value = lossy(part.block.get(field.value.clone())?);
-    let value: String = value.chars().filter(|c| !c.is_whitespace()).collect();
-    let value = value.trim_matches('"');
-    let scheme = value.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase());
-    matches!(scheme.as_deref(), Some("http" | "https")).then(|| value.to_owned())
-}
-
-/// A Content-Type field that says what was decided, with the parameters that were there.
-fn content_type(part: &Part, class: Class, charset: Option<&str>) -> String {
-    let chosen = part
-        .types
-        .iter()
-        .find(|t| class_of(t, true) == class)
-        .or(part.types.first());
-    let value = match (chosen.map(|t| t.value.as_str()).unwrap_or_default(), class) {
-        (v, _) if chosen.is_some_and(Typed::is_sound) && !v.starts_with("multipart/") => v,
-        (_, Class::Html) => "text/html",
-        _ => "text/plain",
-    };
-    let params = chosen.map(|t| t.params.as_slice()).unwrap_or_default();
-    let mut out = with_params(value, params, |name| name != "charset" || charset.is_none());
-    if let Some(c) = charset {
-        out.push_str(&format!(";\r\n\tcharset={c}"));
-    }
-    out
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_begins_like_html_is_taken_for_it() {
-        for (text, wanted) in [
-            ("<p>x", true),
-            (" \r\n<!-- a --> <A href=b>", true),
-            ("\u{feff}<div\r\nid=a>", true),
-            ("so <p>x", false),
-            ("<pre>x", false),
-            ("<p", false),
-            ("<anna@mail.example> wrote:", false),
-            ("words\r\n<html>", true),
-        ] {
-            assert_eq!(looks_like_html(text.as_bytes()), wanted, "{text}");
         }
     }
 }
