@@ -12,6 +12,7 @@ const LINK = new RegExp(`${CLICK.replaceAll('.', '\\.')}/c/[A-Za-z0-9._~/-]+`, '
 // Texts that do not stay the same, and why.
 const OTHER_TEXT = {
   'utf-7.eml': 'Chromium reads no UTF-7; the text becomes UTF-8, which it reads',
+  'utf-16-unlabelled.eml': 'Chromium takes UTF-16 without a mark or label for something else; the text becomes UTF-8, which it reads',
   'nul.eml': 'the NUL goes, and with it what Chromium takes for text',
   'frames.eml': 'an object that loads nothing shows what stands in it',
 };
