@@ -248,7 +248,10 @@ fn every_key_stands_in_a_known_section() {
 fn every_quirk_is_documented() {
     let page = include_str!("../docs/quirks.md");
     for quirk in message::Quirk::ALL {
-        assert!(page.contains(&format!("\n| `{quirk}` | ")), "docs/quirks.md lacks {quirk}");
+        assert!(
+            page.contains(&format!("\n| `{quirk}` | ")),
+            "docs/quirks.md lacks {quirk}"
+        );
     }
     assert_eq!(page.matches("\n| `").count(), message::Quirk::ALL.len());
 }

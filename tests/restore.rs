@@ -131,6 +131,12 @@ fn a_flowed_break_stays_in_flowed_text() {
 }
 
 #[test]
+fn a_blank_before_a_break_between_brackets_stays() {
+    let text = "See <https://alpha.example/long \r\ner/path> and\r\n";
+    comes_to(PLAIN, rewritten(PLAIN, text), text);
+}
+
+#[test]
 fn a_bracket_behind_a_fold_of_a_calendar_is_no_quote_mark() {
     let text = "BEGIN:VCALENDAR\r\nDESCRIPTION:A<https://alpha.exam\r\n ple/a> B<https://beta.exam\r\n ple/b> C\r\nEND:VCALENDAR\r\n";
     comes_to("calendar", rewritten("calendar", text), text);

@@ -226,9 +226,12 @@ impl Place<'_> {
         if matches!(line.trim_ascii_start().first(), Some(b'>' | b'|')) {
             return false;
         }
+        // Between brackets blanks are none of the URL (RFC 3986 appendix C).
+        let around = (before.last(), self.text.get(at.end));
+        let enclosed = matches!(around, (Some(b'<'), Some(b'>')) | (Some(b'"'), Some(b'"')));
         let first = written.get(..n).unwrap_or_default();
         let first = first.strip_suffix(b"\r").unwrap_or(first);
-        !first.ends_with(b" ")
+        enclosed || !first.ends_with(b" ")
     }
 
     /// Whether a word stands not far before the link; a quotation mark has to stand right before it.
