@@ -209,13 +209,16 @@ impl Place<'_> {
     /// Whether line breaks in what was written are none to a reader here. In a quoted line what follows a break would lose
     /// its quote mark, and a blank before it goes only where the text is flowed.
     fn breaks_fit(&self, at: &Range<usize>, written: &[u8]) -> bool {
+        let before = self.text.get(..at.start).unwrap_or_default();
+        // Between brackets blanks are none of the URL (RFC 3986 appendix C).
+        let around = (before.last(), self.text.get(at.end));
+        let enclosed = matches!(around, (Some(b'<'), Some(b'>')) | (Some(b'"'), Some(b'"')));
         let Some(n) = memchr::memchr(b'\n', written) else {
-            return !written.contains(&b'\r');
+            return enclosed || !written.contains(&b'\r');
         };
         if self.layout.lines == Lines::Folded {
             return matches!(written.get(n + 1), Some(b' ' | b'\t'));
         }
-        let before = self.text.get(..at.start).unwrap_or_default();
         let line = memchr::memrchr(b'\n', before).map_or(before, |n| before.get(n + 1..).unwrap_or_default());
         if self.layout.lines == Lines::Flowed {
             // Every line of it has to be of the same reply.
@@ -226,9 +229,6 @@ impl Place<'_> {
         if matches!(line.trim_ascii_start().first(), Some(b'>' | b'|')) {
             return false;
         }
-        // Between brackets blanks are none of the URL (RFC 3986 appendix C).
-        let around = (before.last(), self.text.get(at.end));
-        let enclosed = matches!(around, (Some(b'<'), Some(b'>')) | (Some(b'"'), Some(b'"')));
         let first = written.get(..n).unwrap_or_default();
         let first = first.strip_suffix(b"\r").unwrap_or(first);
         enclosed || !first.ends_with(b" ")
