@@ -74,6 +74,10 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, leads: Leads<'_>, 
         .filter_map(|l| Some((l, l.transcode(bytes)?)))
         .collect();
     hiding.dedup_by(|a, b| a.1 == b.1);
+    // Nearly all mail: only where there is another reading are the links of both worth looking for.
+    if hiding.is_empty() {
+        return as_bytes;
+    }
     let in_place = |l: Label| match l {
         Label::Known(e) if e == ISO_2022_JP => bytes.is_ascii() && is_plain_jp(bytes),
         _ => plain.is_some(),

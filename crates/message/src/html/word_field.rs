@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use memchr::memmem;
+
 use super::reference::reference;
 use super::sites::{Action, find_ignoring_case};
 use super::tag::{self, Tag};
@@ -13,16 +15,13 @@ const MAX_CODE: usize = 2_048;
 
 /// Finds the targets of field codes.
 pub(super) fn find(text: &[u8], actions: &mut Vec<Action>) {
-    let mut marked = None;
-    // Of the letters of the name this is the rarest in HTML.
-    for last in memchr::memchr2_iter(b'k', b'K', text) {
-        let from = last + 1;
-        let at = from.saturating_sub(NAME.len());
-        if !text.get(at..from).is_some_and(|n| n.eq_ignore_ascii_case(NAME))
-            || !*marked.get_or_insert_with(|| find_ignoring_case(text, b"mso-element").is_some())
-        {
-            continue;
-        }
+    // Copying a text in lower case costs less than looking at every letter with which the name may begin or end.
+    let lower = text.to_ascii_lowercase();
+    if memmem::find(&lower, b"mso-element").is_none() {
+        return;
+    }
+    for at in memmem::find_iter(&lower, &NAME.to_ascii_lowercase()) {
+        let from = at + NAME.len();
         let in_field = is_in_field(text, at);
         // In running text it is a word, unless it is written as Word writes it, with a target in quotes behind it.
         if !in_field && text.get(at..from) != Some(NAME) {
@@ -55,8 +54,7 @@ pub(super) fn find(text: &[u8], actions: &mut Vec<Action>) {
 fn is_in_field(text: &[u8], at: usize) -> bool {
     let before = text.get(at.saturating_sub(MAX_CODE)..at).unwrap_or_default();
     let before = before.to_ascii_lowercase();
-    memchr::memmem::rfind(&before, b"field-")
-        .is_some_and(|n| before.get(n..).unwrap_or_default().starts_with(b"field-begin"))
+    memmem::rfind(&before, b"field-").is_some_and(|n| before.get(n..).unwrap_or_default().starts_with(b"field-begin"))
 }
 
 /// Where the field code that goes on at `from` ends: at the next mark of a field, or the next one.
