@@ -127,10 +127,14 @@ impl Scan {
     /// Finds the comments that something runs out of: where a quote is missing, a value goes on to the next one, and the
     /// comment would go on with it.
     fn clip(&mut self, text: &[u8]) {
+        let mut bogus = None;
         let runs_on = self.actions.iter().any(|a| match a {
             Action::Ask { name, .. } if name.is_empty() => false,
             Action::Ask { whole, .. } | Action::Off { whole } => {
-                memchr::memchr(b'>', text.get(whole.clone()).unwrap_or_default()).is_some()
+                let written = text.get(whole.clone()).unwrap_or_default();
+                memchr::memchr(b'>', written).is_some()
+                    && (memchr::memmem::find(written, b"--").is_some()
+                        || *bogus.get_or_insert_with(|| has_bogus_comment(text)))
             }
         });
         if !runs_on {
@@ -149,6 +153,16 @@ impl Scan {
             c.end = c.start + body.len();
         }
     }
+}
+
+/// Whether a text has a comment that any `>` ends: a declaration, an instruction, or the end of a tag without a name.
+fn has_bogus_comment(text: &[u8]) -> bool {
+    memchr::memchr_iter(b'<', text).any(|at| match text.get(at + 1..).unwrap_or_default() {
+        [b'!', b'-', b'-', ..] => false,
+        [b'!' | b'?', ..] => true,
+        [b'/', c, ..] => !c.is_ascii_alphabetic(),
+        _ => false,
+    })
 }
 
 /// The href of the base of a text, whose base elements those are, the ones in raw text apart.
