@@ -22,6 +22,7 @@ pub mod keyfile;
 pub mod keys;
 pub mod listen;
 pub mod mail_id;
+pub mod net;
 pub mod record;
 pub mod relay;
 pub mod restore;

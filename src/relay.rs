@@ -18,7 +18,7 @@ use wire::{Capabilities, PathLine, Reply, Sent, Stuffer};
 use self::connection::Connection;
 pub use self::inbox::Inbox;
 use crate::failure::{Cause, Failure, Phase};
-use crate::settings::{Limits, NextHop};
+use crate::settings::{Limits, NextHops};
 use crate::spool::Spool;
 
 /// Octets of message data that are written at a time.
@@ -30,7 +30,7 @@ const MAX_XFORWARD_LINES: usize = 8;
 /// The next-hop side of one client session.
 #[derive(Debug)]
 pub struct Relay {
-    to: NextHop,
+    to: NextHops,
     hostname: String,
     connection: Option<Connection>,
     /// The next hop has heard MAIL, and no end of that transaction.
@@ -42,7 +42,7 @@ pub struct Relay {
 impl Relay {
     /// A relay that is not connected yet; `hostname` is our name in EHLO.
     #[must_use]
-    pub fn new(to: NextHop, hostname: String) -> Self {
+    pub fn new(to: NextHops, hostname: String) -> Self {
         Self {
             to,
             hostname,
@@ -58,11 +58,15 @@ impl Relay {
     /// The next hop cannot be reached, or does not want us.
     pub async fn connect(&mut self, limits: &Limits) -> Result<&Capabilities, Failure> {
         let wait = limits.next_hop_timeout;
-        let live = match self.connection.take().filter(|old| !old.is_stale()) {
+        let live = match self
+            .connection
+            .take()
+            .and_then(|mut old| (!old.is_stale()).then_some(old))
+        {
             Some(old) => old,
             None => {
                 self.open = false;
-                let mut new = Connection::open(&self.to, &self.hostname, wait).await?;
+                let mut new = Connection::open(self.to.all.first().ok_or_else(lost)?, &self.hostname, wait).await?;
                 if new.offers.xforward.is_some() {
                     for line in &self.xforward {
                         new.queue(Sent::Xforward, line);
@@ -179,7 +183,9 @@ impl Relay {
 
     /// Takes leave of the next hop.
     pub async fn quit(mut self) {
-        if let Some(connection) = self.connection.take().filter(|c| !c.is_stale()) {
+        if let Some(mut connection) = self.connection.take()
+            && !connection.is_stale()
+        {
             connection.quit().await;
         }
     }

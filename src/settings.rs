@@ -2,8 +2,9 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
+mod mail;
+
 use std::collections::HashMap;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +12,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use link::{ClickBase, KeyRing, Policy, Target};
+
+pub use self::mail::{
+    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, NextHop, NextHopOrder, NextHops, OnError, Protocol,
+};
 
 /// Everything a running linkgate goes by.
 #[derive(Debug)]
@@ -60,86 +65,6 @@ pub enum ClientIp {
     Truncated,
     /// The whole address.
     Full,
-}
-
-/// `[[listener]]`: where mail comes in, and where it goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// `protocol`
-    pub protocol: Protocol,
-    /// `listen`
-    pub listen: SocketAddr,
-    /// `next_hop`
-    pub next_hop: NextHop,
-    /// `direction`
-    pub direction: Direction,
-    /// `bare_line_ends`: what becomes of a CR or LF that stands alone in message data.
-    pub bare_line_ends: BareLineEnds,
-    /// `on_error`: what becomes of a message that cannot be rewritten through a fault of ours.
-    pub on_error: OnError,
-    /// `xforward_from`: peers that are offered XFORWARD (loopback by default).
-    pub xforward_from: Vec<IpNet>,
-    /// `max_connections`: sessions at a time; more wait to be accepted.
-    pub max_connections: usize,
-    /// `max_message_mib`: largest message taken, in octets here; the smaller of this and the next hop's SIZE is offered.
-    pub max_message: u64,
-    /// `hostname`: the name in our greeting and in our EHLO.
-    pub hostname: String,
-}
-
-/// The dialect of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// RFC 5321.
-    Smtp,
-}
-
-/// Which way mail flows through a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Links are wrapped.
-    Inbound,
-}
-
-/// Where a message goes on to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NextHop {
-    /// `smtp://host:port`; the name is resolved anew for each connection.
-    Smtp {
-        /// Host name or address literal.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-}
-
-impl fmt::Display for NextHop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Smtp { host, port } if host.contains(':') => write!(f, "smtp://[{host}]:{port}"),
-            Self::Smtp { host, port } => write!(f, "smtp://{host}:{port}"),
-        }
-    }
-}
-
-/// What becomes of a CR or LF that stands alone in message data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BareLineEnds {
-    /// 550 5.5.2 at the end of data.
-    #[default]
-    Refuse,
-    /// LF becomes CRLF, a stray CR a space.
-    Normalise,
-}
-
-/// What becomes of a message when linkgate itself fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnError {
-    /// 451: the client tries again.
-    #[default]
-    Tempfail,
-    /// The message goes on as it came.
-    Pass,
 }
 
 /// `[log]`

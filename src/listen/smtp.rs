@@ -4,11 +4,9 @@ mod transaction;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
@@ -17,6 +15,7 @@ use wire::{Answer, BareLineEnds, Event, PathLine, Printable, Session};
 use self::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
 use crate::failure::Failure;
+use crate::net::{Peer, Stream};
 use crate::relay::{Inbox, Relay};
 use crate::settings::{self, Settings};
 
@@ -36,20 +35,14 @@ const MAX_RECIPIENTS: usize = 1000;
 const MAX_SHOWN: usize = 512;
 
 /// Serves one client to the end of its session.
-pub(super) async fn session(
-    client: TcpStream,
-    peer: SocketAddr,
-    context: Arc<Context>,
-    shutdown: watch::Receiver<bool>,
-) {
+pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let listener = &context.listener;
-    let address = peer.ip().to_canonical();
     let settings = context.settings.borrow().clone();
     let mut conversation = Conversation {
         client,
         peer,
-        trusted: listener.xforward_from.iter().any(|net| net.contains(&address)),
-        relay: Relay::new(listener.next_hop.clone(), listener.hostname.clone()),
+        trusted: peer.is_in(&listener.xforward_from),
+        relay: Relay::new(listener.next_hops.clone(), listener.hostname.clone()),
         settings,
         shutdown,
         session: Session::default(),
@@ -70,8 +63,8 @@ pub(super) async fn session(
 }
 
 struct Conversation {
-    client: TcpStream,
-    peer: SocketAddr,
+    client: Stream,
+    peer: Peer,
     context: Arc<Context>,
     /// The snapshot of the transaction, or of the last one.
     settings: Arc<Settings>,
@@ -407,7 +400,7 @@ impl Conversation {
             listener = %self.context.listener.listen,
             client = %self.peer,
             helo = %Printable(&self.name),
-            next_hop = %self.context.listener.next_hop,
+            next_hop = %self.context.listener.next_hops,
             "{failure}"
         );
     }
@@ -447,7 +440,7 @@ impl Conversation {
         let answer = tokio::select! {
             biased;
             () = stopped(&mut self.shutdown), if idle => Answer::SHUTTING_DOWN,
-            filled = timeout_at(deadline, inbox.fill(&self.client, block)) => match filled {
+            filled = timeout_at(deadline, inbox.fill(&mut self.client, block)) => match filled {
                 Ok(n) => return Ok(n? > 0),
                 Err(_) => Answer::TIMEOUT,
             },
