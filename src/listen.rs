@@ -1,6 +1,7 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
 pub mod smtp;
+mod transaction;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
