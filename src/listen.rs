@@ -1,6 +1,7 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
 pub mod smtp;
+mod transaction;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! One SMTP session with a client.
 
-mod transaction;
+mod complete;
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,7 +12,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
 use wire::{Answer, BareLineEnds, Event, PathLine, Printable, Session};
 
-use self::transaction::{Recipient, Transaction};
+use super::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
 use crate::failure::Failure;
 use crate::net::{Peer, Stream};
