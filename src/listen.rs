@@ -27,9 +27,6 @@ pub struct Context {
     pub rewriter: Arc<dyn Rewriter>,
     /// Keeps references and message rows.
     pub recorder: Arc<dyn Recorder>,
-    /// Messages that may be rewritten at a time on the blocking pool: more than there are processors would only hold more
-    /// memory.
-    rewriting: Semaphore,
 }
 
 impl Context {
@@ -41,13 +38,11 @@ impl Context {
         rewriter: Arc<dyn Rewriter>,
         recorder: Arc<dyn Recorder>,
     ) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             listener,
             settings,
             rewriter,
             recorder,
-            rewriting: Semaphore::new(processors + 1),
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -139,7 +138,7 @@ impl Recipient {
 
 impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
-        let spool = Spool::new(settings.limits.spool_memory, &settings.limits.spool_dir);
+        let spool = settings.limits.spool();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             envelope: Arc::new(Envelope {
@@ -188,12 +187,12 @@ impl Transaction {
         let limits = &self.envelope.settings.limits;
         if self.spool.len() + bytes.len() as u64 > max_message {
             self.too_large = true;
-            self.spool = Spool::new(0, &limits.spool_dir);
+            self.spool = limits.no_spool();
             return;
         }
         let mut kept = self.spool.append(bytes);
         if kept.is_ok() && self.spool.wants_flush() {
-            let mut spool = std::mem::replace(&mut self.spool, Spool::new(0, &limits.spool_dir));
+            let mut spool = std::mem::replace(&mut self.spool, limits.no_spool());
             let flushed = tokio::task::spawn_blocking(move || (spool.flush(), spool));
             kept = match flushed.await {
                 Ok((kept, spool)) => {
@@ -220,7 +219,10 @@ impl Transaction {
         if story.end.refuse {
             return Ok(Verdict::Refuse(Answer::BARE_LINE_END));
         }
-        let spool = Arc::new(std::mem::replace(&mut self.spool, Spool::new(0, Path::new(""))));
+        let spool = Arc::new(std::mem::replace(
+            &mut self.spool,
+            self.envelope.settings.limits.no_spool(),
+        ));
         let mut outcome = match self.judge(&spool, context).await {
             Ok(outcome) => outcome,
             Err(failure) => self.pass_or(failure, context)?,
@@ -255,7 +257,8 @@ impl Transaction {
             return rewrite(&*context.rewriter, spool, &self.envelope, &recipients);
         }
         let closed = |e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e)));
-        let permit = context.rewriting.acquire().await.map_err(closed)?;
+        let budget = &self.envelope.settings.limits.rewrite_budget;
+        let permit = budget.acquire(spool.len()).await.map_err(closed)?;
         let (rewriter, spool) = (Arc::clone(&context.rewriter), Arc::clone(spool));
         let envelope = Arc::clone(&self.envelope);
         let judged = tokio::task::spawn_blocking(move || rewrite(&*rewriter, &spool, &envelope, &recipients)).await;
