@@ -4,6 +4,7 @@ pub mod smtp;
 mod transaction;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -30,6 +31,8 @@ pub struct Context {
     /// Messages that may be rewritten at a time on the blocking pool: more than there are processors would only hold more
     /// memory.
     rewriting: Semaphore,
+    /// Recipients that may get a message twice: the next hop has taken it, or may have, and the client was not told so.
+    pub possible_duplicates: AtomicU64,
 }
 
 impl Context {
@@ -48,6 +51,7 @@ impl Context {
             rewriter,
             recorder,
             rewriting: Semaphore::new(processors + 1),
+            possible_duplicates: AtomicU64::new(0),
         }
     }
 }
