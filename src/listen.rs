@@ -4,6 +4,7 @@ pub mod smtp;
 mod transaction;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
@@ -27,6 +28,8 @@ pub struct Context {
     pub rewriter: Arc<dyn Rewriter>,
     /// Keeps references and message rows.
     pub recorder: Arc<dyn Recorder>,
+    /// Recipients that may get a message twice: the next hop has taken it, or may have, and the client was not told so.
+    pub possible_duplicates: AtomicU64,
 }
 
 impl Context {
@@ -43,6 +46,7 @@ impl Context {
             settings,
             rewriter,
             recorder,
+            possible_duplicates: AtomicU64::new(0),
         }
     }
 }
