@@ -42,6 +42,8 @@ pub(crate) struct Options {
     pub(crate) spool_memory: usize,
     pub(crate) trusted: bool,
     pub(crate) timeout: Duration,
+    /// For the reply to the final dot, if another.
+    pub(crate) final_timeout: Option<Duration>,
     pub(crate) store_fails: bool,
 }
 
@@ -58,6 +60,7 @@ impl Default for Options {
             spool_memory: 64 << 10,
             trusted: true,
             timeout: PATIENCE,
+            final_timeout: None,
             store_fails: false,
         }
     }
@@ -289,7 +292,7 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
             spool_dir,
             command_timeout: options.timeout,
             next_hop_timeout: options.timeout,
-            final_reply_timeout: options.timeout,
+            final_reply_timeout: options.final_timeout.unwrap_or(options.timeout),
             drain: options.timeout,
         },
     }
@@ -339,6 +342,7 @@ impl Rewriter for Obedient {
         let mut outcome = Outcome::default();
         match word {
             "insert" => outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(","))),
+            "insert-id" => outcome.patch = insert(format!("X-Id: {}\r\n", job.mail_id)),
             // Only one domain's policy wants the change.
             "insert-other" => {
                 if job.recipients.iter().any(|r| r.ends_with("@other.test")) {
