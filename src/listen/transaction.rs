@@ -97,6 +97,7 @@ pub(super) struct Origin<'a> {
 }
 
 /// What becomes of a message.
+#[allow(dead_code, reason = "for dialects whose answer is for a message as a whole")]
 pub(super) enum Verdict {
     /// It is refused for its form.
     Refuse(Answer),
@@ -146,8 +147,8 @@ impl Recipient {
         }
     }
 
-    /// Whether the domain has opted in.
-    pub(super) fn has_policy(&self) -> bool {
+    /// Whether links are to be looked at in mail to this recipient.
+    pub(super) fn wants_rewriting(&self) -> bool {
         self.policy.is_some()
     }
 
@@ -269,6 +270,7 @@ impl Transaction {
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
+    #[allow(dead_code, reason = "for dialects whose answer is for a message as a whole")]
     pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
         let spool = match self.close(story.end)? {
             Ok(spool) => spool,
