@@ -8,7 +8,7 @@ use wire::{Answer, DataEnd, FinalReplies, Form};
 
 use super::copies::{Clock, Copies, Part};
 use super::{Conversation, Flow};
-use crate::listen::transaction::{Origin, Story, Transaction};
+use crate::listen::transaction::{Story, Transaction};
 
 impl Conversation {
     /// The message is there: decides about it, gives it to the next hop, answers the client.
@@ -57,14 +57,7 @@ impl Conversation {
         if copies.client_gone {
             duplicates += copies.parts.iter().map(Part::taken).sum::<usize>();
         }
-        let origin = Origin {
-            client: self.peer,
-            helo: &self.name,
-            xforward: self.xforward.trim_ascii(),
-        };
-        for part in &copies.parts {
-            part.transaction.log(&part.story, &origin, &part.summary());
-        }
+        self.write_down(&mut copies);
         if duplicates > 0 {
             let id = copies
                 .parts
@@ -83,9 +76,6 @@ impl Conversation {
         }
         self.relay.abandon();
         self.end_of_transaction();
-        for part in copies.parts {
-            part.record(&self.context);
-        }
         if copies.replies.closing() || copies.client_gone {
             Flow::Close
         } else {
