@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
@@ -18,6 +17,7 @@ use super::Context;
 use crate::failure::{Cause, Failure, Phase};
 use crate::job::Rewriter;
 use crate::mail_id;
+use crate::net::Peer;
 use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
@@ -77,7 +77,7 @@ impl Story {
 /// Where a message came from, for its log line.
 pub(super) struct Origin<'a> {
     /// Who is connected to us.
-    pub(super) client: SocketAddr,
+    pub(super) client: Peer,
     /// What it calls itself.
     pub(super) helo: &'a [u8],
     /// What it says about its own client, as XFORWARD attributes.
