@@ -93,8 +93,18 @@ pub struct Limits {
     pub spool_memory: usize,
     /// `spool_dir`: where that file is made.
     pub spool_dir: PathBuf,
-    /// `command_timeout_s`: how long a client may take for a command or a block of data.
+    /// `max_transactions`: messages on their way at a time, over all listeners.
+    pub max_transactions: usize,
+    /// `command_line_octets`: longest command line taken, with its CRLF.
+    pub command_line: usize,
+    /// `text_line_kib`: longest line of message data taken, in octets here; `u64::MAX` is no limit.
+    pub text_line: u64,
+    /// `command_timeout_s`: how long a client may take for a command.
     pub command_timeout: Duration,
+    /// `data_timeout_s`: how long a client may take for a block of message data.
+    pub data_timeout: Duration,
+    /// `message_timeout_s`: how long a client may take for all the data of a message.
+    pub message_timeout: Duration,
     /// `next_hop_timeout_s`: how long the next hop may take for a reply (other than the one to the final dot).
     pub next_hop_timeout: Duration,
     /// `final_reply_timeout_s`: how long the next hop may take for the reply to the final dot.

@@ -11,9 +11,10 @@ use link::{Policy, Rewrite};
 use message::{Patch, Source};
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
-use wire::{Answer, DataEnd, PathLine, Printable};
+use wire::{Answer, DataEnd, LineMeter, PathLine, Printable};
 
-use super::Context;
+use super::in_flight::Place;
+use super::{Context, trace};
 use crate::failure::{Cause, Failure, Phase};
 use crate::job::Rewriter;
 use crate::mail_id;
@@ -33,6 +34,9 @@ pub(super) struct Transaction {
     pub(super) lost: bool,
     spool: Spool,
     too_large: bool,
+    lines: LineMeter,
+    /// Its place among the messages that may be on their way, for protocols in which a client can be told to wait.
+    pub(super) place: Option<Place>,
     fault: Option<Failure>,
     started: Instant,
 }
@@ -140,6 +144,7 @@ impl Recipient {
 impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
         let spool = Spool::new(settings.limits.spool_memory, &settings.limits.spool_dir);
+        let lines = LineMeter::new(settings.limits.text_line);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             envelope: Arc::new(Envelope {
@@ -152,6 +157,8 @@ impl Transaction {
             lost: false,
             spool,
             too_large: false,
+            lines,
+            place: None,
             fault: None,
             started: Instant::now(),
         }
@@ -179,15 +186,21 @@ impl Transaction {
         self.recipients.push(recipient);
     }
 
+    /// Whether the message will be refused whatever else comes of it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.too_large || self.lines.exceeded() || self.fault.is_some()
+    }
+
     /// Takes message content in. Once something is wrong with the message the rest is dropped: the verdict waits for the
     /// end of data, because a client that is answered earlier does not hear it.
     pub(super) async fn take_in(&mut self, bytes: &[u8], max_message: u64) {
-        if self.too_large || self.fault.is_some() {
+        if self.has_failed() {
             return;
         }
+        self.lines.count(bytes);
         let limits = &self.envelope.settings.limits;
-        if self.spool.len() + bytes.len() as u64 > max_message {
-            self.too_large = true;
+        self.too_large = self.spool.len() + bytes.len() as u64 > max_message;
+        if self.has_failed() {
             self.spool = Spool::new(0, &limits.spool_dir);
             return;
         }
@@ -217,10 +230,20 @@ impl Transaction {
         if self.too_large {
             return Ok(Verdict::Refuse(Answer::TOO_LARGE));
         }
+        if self.lines.exceeded() {
+            return Ok(Verdict::Refuse(Answer::TEXT_LINE_TOO_LONG));
+        }
         if story.end.refuse {
             return Ok(Verdict::Refuse(Answer::BARE_LINE_END));
         }
         let spool = Arc::new(std::mem::replace(&mut self.spool, Spool::new(0, Path::new(""))));
+        let way = trace::way(&spool, &context.instance)
+            .await
+            .map_err(|e| Failure::ours(Phase::Receive, e))?;
+        if way.passes >= context.listener.max_passes {
+            story.refused_because = Some(format!("it has come through here {} times", way.passes));
+            return Ok(Verdict::Refuse(Answer::ROUTING_LOOP));
+        }
         let mut outcome = match self.judge(&spool, context).await {
             Ok(outcome) => outcome,
             Err(failure) => self.pass_or(failure, context)?,
@@ -238,11 +261,10 @@ impl Transaction {
             }
         }
         story.report = outcome.report;
-        story.octets_out = outcome.patch.patched_len(spool.len());
-        Ok(Verdict::Forward {
-            spool,
-            patch: outcome.patch,
-        })
+        let now_s = self.envelope.received_us / 1_000_000;
+        let patch = way.mark(outcome.patch, &context.instance, now_s);
+        story.octets_out = patch.patched_len(spool.len());
+        Ok(Verdict::Forward { spool, patch })
     }
 
     /// Has the message rewritten, if any of its recipients wants that.

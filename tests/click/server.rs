@@ -83,7 +83,12 @@ impl Setup {
             limits: Limits {
                 spool_memory: 0,
                 spool_dir: PathBuf::new(),
+                max_transactions: 1,
+                command_line: 4096,
+                text_line: u64::MAX,
                 command_timeout: Duration::ZERO,
+                data_timeout: Duration::ZERO,
+                message_timeout: Duration::ZERO,
                 next_hop_timeout: Duration::ZERO,
                 final_reply_timeout: Duration::ZERO,
                 drain: Duration::ZERO,

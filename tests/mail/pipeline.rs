@@ -150,7 +150,12 @@ fn settings() -> Settings {
         limits: Limits {
             spool_memory: 1 << 20,
             spool_dir: PathBuf::new(),
+            max_transactions: 1,
+            command_line: 4096,
+            text_line: u64::MAX,
             command_timeout: Duration::from_secs(1),
+            data_timeout: Duration::from_secs(1),
+            message_timeout: Duration::from_secs(1),
             next_hop_timeout: Duration::from_secs(1),
             final_reply_timeout: Duration::from_secs(1),
             drain: Duration::from_secs(1),

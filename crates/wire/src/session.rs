@@ -168,8 +168,10 @@ impl Session {
                 (at + 1, Some(self.error(Answer::BAD_LINE_END)))
             }
             _ => {
-                self.skipping = Some(line.len());
-                (line.len(), Some(self.error(Answer::LINE_TOO_LONG)))
+                // A CR at the limit may be half of the line end.
+                let skipped = line.len() - usize::from(line.ends_with(b"\r"));
+                self.skipping = Some(skipped);
+                (skipped, Some(self.error(Answer::LINE_TOO_LONG)))
             }
         };
         (dropped + used, event)
@@ -592,6 +594,20 @@ mod tests {
             answer(Session::default().with_command_line(511), &line),
             Answer::LINE_TOO_LONG
         );
+    }
+
+    #[test]
+    fn an_overlong_line_with_its_cr_at_the_limit_does_not_swallow_the_next() {
+        for extra in 0..4 {
+            let long = [
+                b"NOOP ".to_vec(),
+                vec![b'x'; MAX_COMMAND_LINE - 7 + extra],
+                b"\r\nQUIT\r\n".to_vec(),
+            ]
+            .concat();
+            assert_eq!(says(&long).last().unwrap(), "Quit", "{extra}");
+            assert_eq!(transcript(&long.chunks(1).collect::<Vec<_>>()), says(&long), "{extra}");
+        }
     }
 
     #[test]
