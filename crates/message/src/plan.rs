@@ -337,7 +337,7 @@ fn plan_nested(
         } else if part.kind == Kind::Leaf {
             work.leaf(index, &number, left)?;
         } else {
-            work.container(index, &number);
+            work.container(index, &number)?;
         }
     }
     for index in 0..map.parts.len() {

@@ -138,9 +138,10 @@ impl LeafWork<'_, '_> {
             return Ok(());
         }
         if part.body.end - part.body.start > MAX_TEXT {
-            self.quirks.insert(Quirk::TextTooLarge);
-            if rewrites && left.is_none() {
-                self.lost = self.lost.or(Some(Quirk::TextTooLarge));
+            if left.is_some() {
+                self.quirks.insert(Quirk::TextTooLarge);
+            } else {
+                self.too_large();
             }
             return Ok(());
         }
@@ -178,6 +179,14 @@ impl LeafWork<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// A text is too large to be looked into, so that no link in it can be made safe.
+    pub(super) fn too_large(&mut self) {
+        self.quirks.insert(Quirk::TextTooLarge);
+        if matches!(self.task, Task::Rewrite(_)) {
+            self.lost = self.lost.or(Some(Quirk::TextTooLarge));
+        }
     }
 
     /// Works on the text that a body is in one reading of its transfer encoding.
