@@ -91,6 +91,12 @@ impl PartMap {
         path.iter().rev().map(usize::to_string).collect::<Vec<_>>().join(".")
     }
 
+    /// The parts that hold one, from the inside out.
+    pub(crate) fn ancestors(&self, part: &Part) -> impl Iterator<Item = &Part> {
+        let parent = |p: &Part| self.parts.get(p.parent?);
+        std::iter::successors(parent(part), move |p| parent(p))
+    }
+
     /// Indexes of the direct parts of one.
     pub fn children(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
         self.parts

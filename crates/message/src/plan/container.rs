@@ -2,10 +2,9 @@
 
 use std::io;
 
-use super::Ambiguous;
 use super::class::is_text;
 use super::hidden;
-use super::leaf::{LeafWork, MAX_TEXT, Task, may_lead_somewhere};
+use super::leaf::{LeafWork, MAX_TEXT, may_lead_somewhere};
 use super::relabel::{multipart_type, set_field};
 use crate::header::{Fields, trim_line_end};
 use crate::quirk::Quirk;
@@ -35,7 +34,7 @@ impl LeafWork<'_, '_> {
             || part.kind == Kind::Multipart && part.types.iter().any(|t| is_message(&t.value))
         {
             // Where one program sees a text, another one sees a header.
-            self.unseen = self.unseen.or(Some(Quirk::DuplicateContentType));
+            self.unseen(Quirk::DuplicateContentType);
         }
         Ok(())
     }
@@ -50,10 +49,7 @@ impl LeafWork<'_, '_> {
 
     /// Whether a leaf stands in a container that is readable otherwise.
     pub(super) fn is_in_doubt(&self, part: &Part) -> bool {
-        self.ambiguous
-            && std::iter::successors(part.parent, |p| self.map.parts.get(*p)?.parent)
-                .filter_map(|p| self.map.parts.get(p))
-                .any(|p| self.is_readable_otherwise(p))
+        self.ambiguous && self.map.ancestors(part).any(|p| self.is_readable_otherwise(p))
     }
 
     /// Works on what stands before the first part of a container and behind its parts.
@@ -101,7 +97,7 @@ impl LeafWork<'_, '_> {
         let Some(part) = self.map.parts.get(index).filter(|p| self.is_readable_otherwise(p)) else {
             return;
         };
-        if part.mixed || self.options.ambiguous != Ambiguous::Normalise || matches!(self.task, Task::Restore(_)) {
+        if part.mixed || !self.normalises() {
             return;
         }
         if self.changes.is_empty() {
@@ -110,13 +106,13 @@ impl LeafWork<'_, '_> {
         }
         match multipart_type(part, part.boundary.as_deref().unwrap_or_default()) {
             Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
-            None => self.unseen = self.unseen.or(Some(Quirk::SeveralBoundaries)),
+            None => self.unseen(Quirk::SeveralBoundaries),
         }
     }
 
     /// Names the boundary of a multipart whose own never came.
     pub(super) fn one_boundary(&mut self, part: &Part, boundary: &[u8], coding: Coding) {
-        if self.options.ambiguous != Ambiguous::Normalise || matches!(self.task, Task::Restore(_)) {
+        if !self.normalises() {
             return;
         }
         if part
@@ -129,15 +125,14 @@ impl LeafWork<'_, '_> {
         }
         match multipart_type(part, boundary) {
             Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
-            None => self.unseen = self.unseen.or(Some(Quirk::MissingBoundary)),
+            None => self.unseen(Quirk::MissingBoundary),
         }
         self.one_coding(part, coding);
     }
 
     /// Names the transfer encoding of a body where the header allows of several.
     pub(super) fn one_coding(&mut self, part: &Part, coding: Coding) {
-        let several = part.codings.iter().any(|c| *c != coding);
-        if several && self.options.ambiguous == Ambiguous::Normalise && matches!(self.task, Task::Rewrite(_)) {
+        if self.normalises() && part.codings.iter().any(|c| *c != coding) {
             self.changes
                 .extend(set_field(part, "Content-Transfer-Encoding", coding.name()));
         }
@@ -150,23 +145,22 @@ impl LeafWork<'_, '_> {
             if part.body.end - part.body.start > MAX_TEXT {
                 self.too_large();
             } else if !hidden::boundaries(&self.source.read(part.body.clone())?, 1).is_empty() {
-                self.unseen = self.unseen.or(Some(Quirk::TangledBoundaries));
+                self.unseen(Quirk::TangledBoundaries);
             }
         }
         if part.quirks.contains(Quirk::MixedLineEnds) {
-            let end = part.body.end.min(part.body.start + (16 << 10));
-            if hidden::is_header_rest(&self.source.read(part.body.start..end)?) {
-                self.unseen = self.unseen.or(Some(Quirk::MixedLineEnds));
+            let end = part.body.end.min(part.body.start + hidden::HEADER_REST);
+            if hidden::is_part_header(&self.source.read(part.body.start..end)?) {
+                self.unseen(Quirk::MixedLineEnds);
             }
         }
-        if is_text(part) && part.codings.iter().any(|c| *c != Coding::Identity) && self.is_in_doubt(part) {
-            let mixed = std::iter::successors(part.parent, |p| self.map.parts.get(*p)?.parent)
-                .filter_map(|p| self.map.parts.get(p))
-                .any(|p| p.mixed);
-            if mixed {
-                // Where one program sees a part of its own, another one sees more of the same code.
-                self.unseen = self.unseen.or(Some(Quirk::SeveralBoundaries));
-            }
+        if is_text(part)
+            && part.codings.iter().any(|c| *c != Coding::Identity)
+            && self.is_in_doubt(part)
+            && self.map.ancestors(part).any(|p| p.mixed)
+        {
+            // Where one program sees a part of its own, another one sees more of the same code.
+            self.unseen(Quirk::SeveralBoundaries);
         }
         Ok(())
     }

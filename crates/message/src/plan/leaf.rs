@@ -120,7 +120,8 @@ impl LeafWork<'_, '_> {
         if class == Class::Other && part.codings.iter().all(|c| *c == Coding::Identity) && self.is_in_doubt(part) {
             class = Class::Text(Lines::Plain);
         }
-        if matches!(self.task, Task::Rewrite(_)) && left.is_none() {
+        let rewrites = self.rewrites();
+        if rewrites && left.is_none() {
             self.look_within(part)?;
         }
         if part.types.iter().any(|t| t.value == "message/external-body") && left.is_none() {
@@ -129,7 +130,6 @@ impl LeafWork<'_, '_> {
         if class == Class::Other || part.body.is_empty() {
             return Ok(());
         }
-        let rewrites = matches!(self.task, Task::Rewrite(_));
         let left = left
             .or((self.is_file(part, class) || self.is_left_markup(part, class)).then_some("attachment"))
             .filter(|_| rewrites);
@@ -167,7 +167,7 @@ impl LeafWork<'_, '_> {
             && hidden::hides_text(&raw, t.first("number") == Some("1"))
         {
             // Only whoever has all the pieces can decode them.
-            self.unseen = self.unseen.or(Some(Quirk::PartialMessage));
+            self.unseen(Quirk::PartialMessage);
         }
         let number = number();
         for coding in readings {
@@ -181,11 +181,26 @@ impl LeafWork<'_, '_> {
         Ok(())
     }
 
+    /// Whether links are made safe, and not brought back.
+    pub(super) fn rewrites(&self) -> bool {
+        matches!(self.task, Task::Rewrite(_))
+    }
+
+    /// Whether one reading is to be left of what has several.
+    pub(super) fn normalises(&self) -> bool {
+        self.options.ambiguous == Ambiguous::Normalise && self.rewrites()
+    }
+
+    /// Something may lead somewhere that cannot be seen from here: the first reason for that is kept.
+    pub(super) fn unseen(&mut self, quirk: Quirk) {
+        self.unseen.get_or_insert(quirk);
+    }
+
     /// A text is too large to be looked into, so that no link in it can be made safe.
     pub(super) fn too_large(&mut self) {
         self.quirks.insert(Quirk::TextTooLarge);
-        if matches!(self.task, Task::Rewrite(_)) {
-            self.lost = self.lost.or(Some(Quirk::TextTooLarge));
+        if self.rewrites() {
+            self.lost.get_or_insert(Quirk::TextTooLarge);
         }
     }
 
@@ -228,7 +243,7 @@ impl LeafWork<'_, '_> {
             left,
             mapped: None,
         };
-        let rewrites = matches!(self.task, Task::Rewrite(_));
+        let rewrites = self.rewrites();
         match charset {
             Charset::Bytes { encoding, queries } => {
                 // Only what comes back has to fit the text it comes to.
@@ -256,7 +271,7 @@ impl LeafWork<'_, '_> {
             }
             Charset::Unseen if rewrites && left.is_none() => {
                 self.quirks.insert(Quirk::UnknownCharset);
-                self.unseen = self.unseen.or(Some(Quirk::UnknownCharset));
+                self.unseen(Quirk::UnknownCharset);
             }
             Charset::Unseen => self.quirks.insert(Quirk::UnknownCharset),
         }
@@ -394,12 +409,12 @@ impl LeafWork<'_, '_> {
         let spans_lines = |e: &TextEdit| text.get(e.at.clone()).unwrap_or_default().contains(&b'\n');
         if edits.iter().any(spans_lines) {
             // What some program takes for one tag are fields to another: they cannot give way to a link.
-            self.unseen = self.unseen.or(Some(quirk));
+            self.unseen(quirk);
             return;
         }
         let Some(edits) = encode_edits(Coding::Identity, text, &whole, &edits) else {
             // A header cannot be encoded to make room.
-            self.unseen = self.unseen.or(Some(quirk));
+            self.unseen(quirk);
             return;
         };
         self.changes.extend(edits.into_iter().map(|e| Change {
@@ -464,7 +479,7 @@ impl LeafWork<'_, '_> {
     /// Whether a body without edits stays as it is: one in an encoding of no standard is something else to every program
     /// that does not know it.
     fn may_stay(&self, coding: Coding) -> bool {
-        coding.is_standard() || matches!(self.task, Task::Restore(_))
+        coding.is_standard() || !self.rewrites()
     }
 
     /// Puts the outcome into the body as it is coded.
@@ -538,11 +553,8 @@ impl LeafWork<'_, '_> {
 
     /// Leaves one reading of a part whose header has several. `coded`: the transfer encoding was written already.
     fn one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
-        if matches!(self.task, Task::Restore(_)) {
-            return;
-        }
         self.drop_bases(part);
-        if self.options.ambiguous != Ambiguous::Normalise {
+        if !self.normalises() {
             return;
         }
         let several = part.quirks.any(&[
@@ -572,7 +584,7 @@ impl LeafWork<'_, '_> {
 
     /// Fields that give relative links a base; links were resolved against it, and no other may be.
     pub(super) fn drop_bases(&mut self, part: &Part) {
-        if matches!(self.task, Task::Rewrite(_)) && content_base(part).is_some() {
+        if self.rewrites() && content_base(part).is_some() {
             self.quirks.insert(Quirk::BaseField);
             self.changes.extend(drop_field(part, "content-base"));
         }
