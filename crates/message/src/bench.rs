@@ -6,12 +6,6 @@ use crate::quirk::Quirks;
 use crate::site::Judge;
 use crate::transfer::{Coding, Decoded, TextEdit, decode, encode_edits};
 
-/// As the configuration has it when it says nothing.
-const LINKS: autolink::Options = autolink::Options {
-    bare_domains: true,
-    named_hosts: true,
-};
-
 /// A body and what it decodes to.
 #[derive(Debug)]
 pub struct Body<'a> {
@@ -64,7 +58,7 @@ pub fn find_html(text: &[u8]) -> Option<(usize, usize)> {
 /// How many URLs there are in a plain text.
 #[must_use]
 pub fn find_text(text: &str) -> usize {
-    autolink::find(text, LINKS).len()
+    autolink::find(text, autolink::Options::ALL).len()
 }
 
 /// Makes the links of an HTML text in UTF-8 safe, and proves the result when `proved`. `None` when the text is to be
@@ -76,7 +70,7 @@ pub fn rewrite_html(text: &[u8], judge: &mut dyn Judge, proved: bool) -> Option<
         encoding: encoding_rs::UTF_8,
         queries: encoding_rs::UTF_8,
         base: None,
-        links: LINKS,
+        links: autolink::Options::ALL,
         left: None,
         mapped: None,
     };

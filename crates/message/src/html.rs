@@ -339,7 +339,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                     return false;
                 }
                 let mut site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
-                site.left = site.left.or(found.no_host.then_some("no-host"));
+                site.left = site.left.or(found.left);
                 if let Decided::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
                     for p in pieces {
                         edits.push(TextEdit {
@@ -371,7 +371,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                     return false;
                 }
                 let mut site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);
-                site.left = site.left.or(found.no_host.then_some("no-host"));
+                site.left = site.left.or(found.left);
                 if let Decided::Replace(with) = self.rule(&whole, Use::PlainText, &site) {
                     edits.push(TextEdit {
                         at: whole,

@@ -263,7 +263,7 @@ fn plan_nested(
         task,
         links: autolink::Options {
             bare_domains: options.bare_domains,
-            named_hosts: true,
+            ..autolink::Options::ALL
         },
         options,
         sound: !ambiguous,

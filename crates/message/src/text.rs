@@ -102,10 +102,7 @@ pub(crate) fn rewrite(
             written: text.get(whole.clone()).unwrap_or_default(),
             url: Cow::Owned(found.url),
             base: None,
-            left: is_signed
-                .then_some("signed")
-                .or(found.no_host.then_some("no-host"))
-                .or(work.left),
+            left: is_signed.then_some("signed").or(found.left).or(work.left),
             encoding: work.encoding,
         };
         if let Ruling::Replace(with) = judge.rule(&site) {

@@ -102,16 +102,11 @@ mod tests {
     use super::*;
     use crate::charset::{self, Charset};
 
-    const LINKS: autolink::Options = autolink::Options {
-        bare_domains: true,
-        named_hosts: true,
-    };
-
     /// Whether a text stays in the bytes that it came in.
     fn stays(bytes: &[u8], labels: &[&str], html: bool) -> bool {
         let leads = |t: &[u8], e| match html {
-            true => of_html(t, e, LINKS),
-            false => of_text(t, Lines::Plain, e, LINKS),
+            true => of_html(t, e, autolink::Options::ALL),
+            false => of_text(t, Lines::Plain, e, autolink::Options::ALL),
         };
         let charset = charset::read(bytes, labels, html, &leads, &mut Quirks::default());
         matches!(charset, Charset::Bytes { .. })
