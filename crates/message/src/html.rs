@@ -5,6 +5,7 @@ mod line;
 pub(crate) mod mark;
 pub(crate) mod plain;
 pub(crate) mod reference;
+mod running;
 pub(crate) mod sites;
 pub(crate) mod tag;
 pub(crate) mod tree;
@@ -23,6 +24,7 @@ use crate::site::{Judge, Ruling, Site, Use};
 use crate::transfer::{TextEdit, apply};
 use context::Context;
 use mark::Mark;
+use running::links_more;
 use sites::{Action, Scan};
 
 /// How a text of HTML is worked on.
@@ -295,94 +297,6 @@ impl<'t, 'j> Pass<'t, 'j> {
         settle(edits).map(|e| (e, scan))
     }
 
-    /// URLs in running text: each gets a link around it, and the text stays. In raw text on screen, where no link can
-    /// stand, the URL gives way. `false` when there are more than anybody reads.
-    fn text_edits(
-        &mut self,
-        context: &Context,
-        dead: &HashMap<usize, bool>,
-        base: Option<&str>,
-        edits: &mut Vec<TextEdit>,
-    ) -> bool {
-        let (text, work) = (self.text, self.work);
-        let (mut count, most) = (0, sites::most(text.len()));
-        // What stands in a tag of some reading was dealt with; no link is put around a part of it.
-        let mut taken: Vec<Range<usize>> = Vec::with_capacity(edits.len());
-        let mut at: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
-        at.sort_by_key(|r| (r.start, r.end));
-        for r in at {
-            match taken.last_mut() {
-                Some(l) if r.start < l.end => l.end = l.end.max(r.end),
-                _ => taken.push(r),
-            }
-        }
-        for run in &context.runs {
-            // The text of a link stays, but for links that lead nowhere any more: programs may look for URLs there.
-            if run.link.is_some_and(|tag| dead.get(&tag) != Some(&true)) || !hints_at_url(text, &run.pieces) {
-                continue;
-            }
-            let mut mapped = Mapped::default();
-            for r in &run.pieces {
-                mapped.push_html(text, r.clone(), work.encoding);
-            }
-            for found in autolink::find(&mapped.text, work.links) {
-                let pieces = mapped.raw(&found.at);
-                let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
-                    continue;
-                };
-                if pieces.iter().any(|p| context::meets(&taken, p)) {
-                    continue;
-                }
-                count += pieces.len();
-                if count > most {
-                    self.flooded = true;
-                    return false;
-                }
-                let mut site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
-                site.left = site.left.or(found.left);
-                if let Decided::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
-                    for p in pieces {
-                        edits.push(TextEdit {
-                            at: p.start..p.start,
-                            with: format!("<a href=\"{with}\">").into_bytes(),
-                        });
-                        edits.push(TextEdit {
-                            at: p.end..p.end,
-                            with: b"</a>".to_vec(),
-                        });
-                    }
-                }
-            }
-        }
-        for raw in &context.shown_raw {
-            let mut mapped = Mapped::default();
-            mapped.push(text, raw.clone(), work.encoding);
-            for found in autolink::find(&mapped.text, work.links) {
-                let pieces = mapped.raw(&found.at);
-                let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
-                    continue;
-                };
-                if pieces.iter().any(|p| context::meets(&taken, p)) {
-                    continue;
-                }
-                count += 1;
-                if count > most {
-                    self.flooded = true;
-                    return false;
-                }
-                let mut site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);
-                site.left = site.left.or(found.left);
-                if let Decided::Replace(with) = self.rule(&whole, Use::PlainText, &site) {
-                    edits.push(TextEdit {
-                        at: whole,
-                        with: with.as_bytes().to_vec(),
-                    });
-                }
-            }
-        }
-        true
-    }
-
     fn site<'s>(
         &self,
         usage: Use,
@@ -555,36 +469,6 @@ pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
         }
     }
     Some(out)
-}
-
-/// Whether other edits put links into the text at all the places where these do, and at more.
-fn links_more(edits: &[TextEdit], other: &[TextEdit]) -> bool {
-    let ends = |edits: &[TextEdit]| -> Vec<usize> {
-        let ends = edits.iter().filter(|e| e.at.is_empty() && e.with == b"</a>");
-        ends.map(|e| e.at.start).collect()
-    };
-    let (ends, other) = (ends(edits), ends(other));
-    other.len() > ends.len() && ends.iter().all(|e| other.binary_search(e).is_ok())
-}
-
-/// Whether a run may hold a URL, references in it and its stretches joined.
-fn hints_at_url(text: &[u8], run: &[Range<usize>]) -> bool {
-    let alone = run.len() == 1;
-    run.iter().any(|r| {
-        let raw = text.get(r.clone()).unwrap_or_default();
-        autolink::may_hold_url(raw)
-            || !alone && memchr::memchr2(b':', b'.', raw).is_some()
-            || memchr::memchr_iter(b'&', raw).any(|at| !is_plain_reference(raw.get(at + 1..).unwrap_or_default()))
-    })
-}
-
-/// Whether a reference, without its `&`, is a common one that makes no part of a URL but its blanks and ampersands.
-fn is_plain_reference(rest: &[u8]) -> bool {
-    const PLAIN: [&[u8]; 14] = [
-        b"nbsp;", b"amp;", b"lt;", b"gt;", b"quot;", b"copy;", b"reg;", b"middot;", b"bull;", b"mdash;", b"ndash;",
-        b"rsquo;", b"zwnj;", b"#8199;",
-    ];
-    PLAIN.iter().any(|n| rest.starts_with(n))
 }
 
 fn nul_in_markup(text: &[u8]) -> bool {

@@ -2,8 +2,8 @@
 //! which parsers disagree. Most newsletters are so; for them the context that lol_html gives would be empty.
 
 use super::context::comment_end;
-use super::is_plain_reference;
 use super::line::{Lines, word};
+use super::running::is_plain_reference;
 use super::tag::{self, Tag};
 use crate::autolink;
 
