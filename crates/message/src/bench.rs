@@ -1,7 +1,8 @@
 //! The stages of a plan one at a time, for benches; no part of what this crate offers.
 
 use crate::autolink;
-use crate::html::{self, Outcome, Work, context, sites};
+use crate::html::facts::Facts;
+use crate::html::{self, Outcome, Work, sites};
 use crate::quirk::Quirks;
 use crate::site::Judge;
 use crate::transfer::{Coding, Decoded, TextEdit, decode, encode_edits};
@@ -50,8 +51,9 @@ impl Edits {
 /// Everything that leads somewhere in the tags of an HTML text, and its running text; counts both.
 #[must_use]
 pub fn find_html(text: &[u8]) -> Option<(usize, usize)> {
-    let context = context::read(text)?;
-    let scan = sites::scan(text, &context.inert);
+    let facts = Facts::of(text);
+    let context = facts.context()?;
+    let scan = sites::scan(&facts, &context.inert);
     Some((scan.actions.len(), context.runs.len()))
 }
 

@@ -1,6 +1,8 @@
 //! Links in HTML: found in every reading, replaced in the bytes as they stand, and the result proved.
 
 pub(crate) mod context;
+pub(crate) mod facts;
+mod json;
 mod line;
 pub(crate) mod mark;
 pub(crate) mod plain;
@@ -23,6 +25,7 @@ use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::transfer::{TextEdit, apply};
 use context::Context;
+use facts::Facts;
 use mark::Mark;
 use running::links_more;
 use sites::{Action, Scan};
@@ -90,10 +93,10 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
             }
         };
     }
-    let context = context::read(text);
-    quirks.insert_if(Quirk::AmbiguousMarkup, context.is_none());
-    let mut pass = Pass::new(text, work, judge);
-    if let Some(context) = &context
+    let facts = Facts::of(text);
+    quirks.insert_if(Quirk::AmbiguousMarkup, facts.context().is_none());
+    let mut pass = Pass::new(&facts, work, judge);
+    if let Some(context) = facts.context()
         && let Some((edits, scan)) = pass.edits(Reading::Sure(context))
     {
         quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
@@ -135,29 +138,31 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
 /// Asks about every site of a text that stays as it is, for the report. Returns what would change; `None` when its tags
 /// overlap beyond measure.
 pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let context = context::read(text);
-    let mut pass = Pass::new(text, work, judge);
-    pass.edits(context.as_ref().map_or(Reading::Every, Reading::Sure))
+    let facts = Facts::of(text);
+    let mut pass = Pass::new(&facts, work, judge);
+    pass.edits(facts.context().map_or(Reading::Every, Reading::Sure))
         .map(|(edits, _)| edits)
 }
 
 /// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
 pub(crate) fn unproved(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let context = context::read(text)?;
-    Pass::new(text, work, judge)
-        .edits(Reading::Sure(&context))
+    let facts = Facts::of(text);
+    let context = facts.context()?;
+    Pass::new(&facts, work, judge)
+        .edits(Reading::Sure(context))
         .map(|(edits, _)| edits)
 }
 
 /// Edits that make the tags of a text safe which is no HTML to most programs, but may be to some.
 pub(crate) fn tags_only(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let mut pass = Pass::new(text, work, judge);
+    let facts = Facts::of(text);
+    let mut pass = Pass::new(&facts, work, judge);
     pass.edits(Reading::Every).map(|(edits, _)| edits)
 }
 
 /// Whether no tag in any reading of a text leads to a place that is not safe.
 pub(crate) fn sweeps_clean(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> bool {
-    Pass::new(text, work, judge).sweeps_clean(text)
+    Pass::new(&Facts::of(text), work, judge).sweeps_clean(text)
 }
 
 /// What is known of the context in which the tags of a text stand.
@@ -182,6 +187,7 @@ enum Decided {
 /// One text, and what was decided about its sites.
 struct Pass<'t, 'j> {
     text: &'t [u8],
+    facts: &'t Facts<'t>,
     work: &'t Work<'t>,
     judge: &'j mut dyn Judge,
     /// The links put in so far.
@@ -195,9 +201,10 @@ struct Pass<'t, 'j> {
 }
 
 impl<'t, 'j> Pass<'t, 'j> {
-    fn new(text: &'t [u8], work: &'t Work<'t>, judge: &'j mut dyn Judge) -> Self {
+    fn new(facts: &'t Facts<'t>, work: &'t Work<'t>, judge: &'j mut dyn Judge) -> Self {
         Self {
-            text,
+            text: facts.text(),
+            facts,
             work,
             judge,
             issued: Issued::default(),
@@ -213,10 +220,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         if !autolink::may_hold_url(out) {
             return None;
         }
-        let mut context = context::guess(self.text)?;
-        // There a URL would have to give way, which a reader sees.
-        context.shown_raw.clear();
-        let (edits, _) = self.edits(Reading::Guess(&context))?;
+        let (edits, _) = self.edits(Reading::Guess(self.facts.guess()?))?;
         let linked = apply(self.text, &edits);
         (linked.len() > out.len() && self.sweeps_clean(&linked) && tree::words(&linked)? == tree::words(out)?)
             .then_some(edits)
@@ -230,7 +234,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             Reading::Sure(context) => context.inert.as_slice(),
             Reading::Guess(_) | Reading::Every => &[],
         };
-        let scan = sites::scan(text, inert);
+        let scan = sites::scan(self.facts, inert);
         if scan.tangled {
             return None;
         }
@@ -279,9 +283,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 Action::Off { whole } => edits.push(self.off(&scan.clipped(whole))),
             }
         }
-        if let Reading::Sure(context) | Reading::Guess(context) = reading
-            && !self.text_edits(context, &dead, base, &mut edits)
-        {
+        if !self.text_edits(reading, &dead, base, &mut edits) {
             return None;
         }
         if let Reading::Sure(context) = reading {
@@ -349,7 +351,7 @@ impl<'t, 'j> Pass<'t, 'j> {
     }
 
     fn sweeps_clean(&mut self, out: &[u8]) -> bool {
-        let scan = sites::scan(out, &[]);
+        let scan = sites::scan(&Facts::of(out), &[]);
         !scan.tangled && self.scan_is_safe(out, &scan)
     }
 
@@ -414,7 +416,7 @@ impl<'t, 'j> Pass<'t, 'j> {
 
     /// Whether a start tag, written out plainly, leads nowhere unsafe.
     fn tag_is_safe(&mut self, tag: &[u8]) -> bool {
-        let scan = sites::scan(tag, &[]);
+        let scan = sites::scan(&Facts::of(tag), &[]);
         self.scan_is_safe(tag, &scan)
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::context::{Context, meets};
-use super::{Decided, Pass, sites};
+use super::context::meets;
+use super::{Decided, Pass, Reading, sites};
 use crate::autolink;
 use crate::mapped::Mapped;
 use crate::site::Use;
@@ -16,19 +16,24 @@ impl Pass<'_, '_> {
     /// `false` when there are more than anybody reads.
     pub(super) fn text_edits(
         &mut self,
-        context: &Context,
+        reading: Reading<'_>,
         dead: &HashMap<usize, bool>,
         base: Option<&str>,
         edits: &mut Vec<TextEdit>,
     ) -> bool {
         let (text, work) = (self.text, self.work);
+        let (runs, shown_raw) = match reading {
+            Reading::Sure(context) => (&context.runs, context.shown_raw.as_slice()),
+            // In raw text a URL would have to give way, which a reader sees.
+            Reading::Guess(context) => (&context.runs, &[][..]),
+            Reading::Every => return true,
+        };
         let (mut count, most) = (0, sites::most(text.len()));
         // What stands in a tag of some reading was dealt with; no link is put around a part of it.
         let taken = joined(edits);
         // The text of a link stays, but for links that lead nowhere any more: programs may look for URLs there.
         let is_free = |link: Option<usize>| link.is_none_or(|tag| dead.get(&tag) == Some(&true));
-        let runs = context
-            .runs
+        let runs = runs
             .iter()
             .filter(|run| is_free(run.link) && hints_at_url(text, &run.pieces));
         let lines = runs.map(|run| {
@@ -38,7 +43,7 @@ impl Pass<'_, '_> {
             }
             (Use::HtmlText, base, mapped)
         });
-        let raw = context.shown_raw.iter().map(|r| {
+        let raw = shown_raw.iter().map(|r| {
             let mut mapped = Mapped::default();
             mapped.push(text, r.clone(), work.encoding);
             (Use::PlainText, None, mapped)
