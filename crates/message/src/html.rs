@@ -47,18 +47,14 @@ pub(crate) struct Work<'a> {
     pub(crate) mapped: Option<(&'a Mapped, &'a [u8])>,
 }
 
-impl<'a> Work<'a> {
-    /// The bytes behind a stretch of the text, as they stand.
-    fn written<'t>(&self, text: &'t [u8], at: Range<usize>) -> &'t [u8]
-    where
-        'a: 't,
-    {
-        let Some((mapped, raw)) = self.mapped else {
-            return text.get(at).unwrap_or_default();
+impl Work<'_> {
+    /// Where a stretch of the text stands in the bytes as they are.
+    fn raw(&self, at: Range<usize>) -> Option<Range<usize>> {
+        let Some((mapped, _)) = self.mapped else {
+            return Some(at);
         };
         let pieces = mapped.raw(&at);
-        let whole = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end);
-        whole.and_then(|w| raw.get(w)).unwrap_or_default()
+        pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end)
     }
 }
 
@@ -312,11 +308,14 @@ impl<'t, 'j> Pass<'t, 'j> {
     {
         // Lifetimes of text and work outlive this borrow; the judge is not part of a site.
         let (text, work): (&[u8], &Work<'_>) = (self.text, self.work);
+        let bytes = work.mapped.map_or(text, |(_, raw)| raw);
+        let at = work.raw(at);
         Site {
             usage,
             place,
             part: work.part,
-            written: work.written(text, at),
+            written: at.clone().and_then(|at| bytes.get(at)).unwrap_or_default(),
+            at,
             url,
             base,
             left: work.left,
@@ -371,7 +370,8 @@ impl<'t, 'j> Pass<'t, 'j> {
                 value,
                 ..
             } => {
-                let written = out.get(scan.clipped(value)).unwrap_or_default();
+                let at = scan.clipped(value);
+                let written = out.get(at.clone()).unwrap_or_default();
                 if self.issued.contains(written) {
                     return true;
                 }
@@ -380,6 +380,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                     place: sites::place(out, tag, name),
                     part: work.part,
                     written,
+                    at: Some(at),
                     url: sites::value(out, value, *usage, work.encoding),
                     base,
                     left: work.left,

@@ -177,6 +177,7 @@ impl Judge for LeftAlone<'_> {
         let url = Cow::Borrowed(&*site.url);
         self.0.rule(&Site {
             left: Some("bare-cr"),
+            at: site.at.clone(),
             place: Cow::Borrowed(&*site.place),
             url,
             ..*site

@@ -100,6 +100,7 @@ pub(crate) fn rewrite(
             place: "text".into(),
             part: work.part,
             written: text.get(whole.clone()).unwrap_or_default(),
+            at: Some(whole.clone()),
             url: Cow::Owned(found.url),
             base: None,
             left: is_signed.then_some("signed").or(found.left).or(work.left),

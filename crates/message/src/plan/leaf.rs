@@ -344,6 +344,7 @@ impl LeafWork<'_, '_> {
             place: "content-type[url]".into(),
             part: number,
             written: url.as_bytes(),
+            at: None,
             url: url.as_str().into(),
             base: None,
             left: None,
