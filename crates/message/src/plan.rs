@@ -422,7 +422,7 @@ mod tests {
     use super::*;
 
     /// Puts a letter in place of every link.
-    struct Letters;
+    pub(super) struct Letters;
 
     impl Judge for Letters {
         fn rule(&mut self, site: &Site<'_>) -> Ruling {

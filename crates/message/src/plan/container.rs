@@ -172,27 +172,11 @@ mod tests {
     use std::ops::Range;
 
     use super::*;
+    use crate::plan::tests::Letters;
     use crate::plan::{Options, PlanError, plan, plan_restore};
     use crate::restore::{Original, Originals};
-    use crate::site::{Judge, Ruling, Seal, Site};
+    use crate::site::Seal;
     use crate::source::Source;
-
-    /// Puts a letter in place of every link.
-    struct Letters;
-
-    impl Judge for Letters {
-        fn rule(&mut self, _: &Site<'_>) -> Ruling {
-            Ruling::Replace("L".to_owned())
-        }
-
-        fn is_safe(&mut self, site: &Site<'_>) -> bool {
-            site.written == b"L"
-        }
-
-        fn seal_mark(&self, _: &[u8]) -> Seal {
-            Seal::default()
-        }
-    }
 
     /// Knows no link.
     struct Nothing;
