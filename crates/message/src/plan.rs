@@ -6,6 +6,7 @@ mod frozen;
 mod hidden;
 mod leads;
 mod leaf;
+mod put;
 mod relabel;
 
 use std::borrow::Cow;
@@ -328,7 +329,7 @@ fn plan_nested(
             out.parts += inner.parts;
             if !inner.patch.is_empty() {
                 let raw = source.read(part.body.clone())?;
-                let with = leaf::encode_whole(coding, &inner.patch.apply(&bytes), &raw);
+                let with = put::encode_whole(coding, &inner.patch.apply(&bytes), &raw);
                 work.changes.push(Change {
                     at: part.body.clone(),
                     with,
@@ -402,7 +403,7 @@ impl Within {
         let bytes = message.get(self.header..).unwrap_or_default();
         Change {
             at: part.body.clone(),
-            with: leaf::encode_whole(self.coding, bytes, bytes),
+            with: put::encode_whole(self.coding, bytes, bytes),
         }
     }
 }
