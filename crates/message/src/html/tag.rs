@@ -136,7 +136,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
     }
     tag.name = start + 1..at;
     // Some programs find the base by a pattern, which matches in any attribute.
-    let is_base = |tag: &Tag| tag.name(text).eq_ignore_ascii_case(b"base");
+    let is_base = tag.name(text).eq_ignore_ascii_case(b"base");
     loop {
         // Before an attribute name.
         while byte(at).is_some_and(|b| is_space(b) || b == b'/') {
@@ -162,7 +162,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
         while byte(after).is_some_and(is_space) {
             after += 1;
         }
-        let keep = tag.attrs.len() < MANY_ATTRS || matters(text.get(name.clone()).unwrap_or_default()) || is_base(tag);
+        let keep = tag.attrs.len() < MANY_ATTRS || matters(text.get(name.clone()).unwrap_or_default()) || is_base;
         tag.crowded |= !keep;
         if byte(after) != Some(b'=') {
             if !keep {
