@@ -7,33 +7,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::job::{Recorder, Rewriter};
+use crate::metrics::{Limit, ListenerCounts, Metrics};
 use crate::settings::{Listener, Protocol, Settings};
+use crate::telemetry::Limiter;
 
 /// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// What the sessions of one listener share.
+/// What the sessions of one listener share. A reload that changes the listener's section makes a new one, for the sessions
+/// that come after it.
+#[derive(Clone)]
 pub struct Context {
-    /// The listener's own section, as it was at start.
+    /// The listener's own section: a session goes by one to its end.
     pub listener: Listener,
+    /// Its place in the settings; `None` when no reload may change it.
+    index: Option<usize>,
     /// The settings of the moment: a session takes a snapshot for each transaction.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Finds and changes links.
     pub rewriter: Arc<dyn Rewriter>,
     /// Keeps references and message rows.
     pub recorder: Arc<dyn Recorder>,
+    /// Everything that is counted, for what a session looks up by name.
+    pub metrics: Arc<Metrics>,
+    /// The listener's own counters.
+    pub counts: Arc<ListenerCounts>,
     /// Messages that may be rewritten at a time on the blocking pool: more than there are processors would only hold more
     /// memory.
-    rewriting: Semaphore,
+    rewriting: Arc<Semaphore>,
 }
 
 impl Context {
-    /// The context of `listener`.
+    /// The context of `listener`, which no reload changes and which counts for itself.
     #[must_use]
     pub fn new(
         listener: Listener,
@@ -44,11 +54,44 @@ impl Context {
         let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             listener,
+            index: None,
             settings,
             rewriter,
             recorder,
-            rewriting: Semaphore::new(processors + 1),
+            metrics: Arc::default(),
+            counts: Arc::default(),
+            rewriting: Arc::new(Semaphore::new(processors + 1)),
         }
+    }
+
+    /// Takes new settings up: those of the listener at `index` of the file.
+    #[must_use]
+    pub fn following(self, index: usize) -> Self {
+        Self {
+            index: Some(index),
+            ..self
+        }
+    }
+
+    /// Counts in `metrics`.
+    #[must_use]
+    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
+        let counts = metrics.listener(&self.listener.listen.to_string());
+        Self {
+            metrics,
+            counts,
+            ..self
+        }
+    }
+
+    /// The context for new sessions, if the settings of the moment want another one.
+    fn renewed(&self) -> Option<Self> {
+        let settings = self.settings.borrow();
+        let listener = settings.listeners.get(self.index?)?;
+        (*listener != self.listener).then(|| Self {
+            listener: listener.clone(),
+            ..self.clone()
+        })
     }
 }
 
@@ -64,31 +107,51 @@ impl std::fmt::Debug for Context {
 ///
 /// Draining: nothing more is accepted, sessions without an open transaction are told 421 at once, the others may finish
 /// theirs for as long as `drain_s` says. What is left then is cut off; a client that got no reply tries again.
-pub async fn serve(listener: TcpListener, context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
-    let permits = Arc::new(Semaphore::new(context.listener.max_connections));
+pub async fn serve(listener: TcpListener, mut context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
     let for_sessions = shutdown.clone();
+    let mut settings = context.settings.clone();
+    let mut reloads = true;
     let mut sessions = JoinSet::new();
+    let complaints = Limiter::default();
+    context.counts.set_max_connections(context.listener.max_connections);
+    context.counts.set_accepting(true);
     loop {
         tokio::select! {
             biased;
             () = stopped(&mut shutdown) => break,
-            Some(ended) = sessions.join_next(), if !sessions.is_empty() => report(ended),
-            accepted = accept(&listener, &permits) => match accepted {
-                Ok((stream, peer, permit)) => {
-                    sessions.spawn(session(stream, peer, permit, Arc::clone(&context), for_sessions.clone()));
+            changed = settings.changed(), if reloads => {
+                reloads = changed.is_ok();
+                if let Some(new) = context.renewed() {
+                    context = Arc::new(new);
+                    context.counts.set_max_connections(context.listener.max_connections);
+                }
+            }
+            Some(ended) = sessions.join_next(), if !sessions.is_empty() => report(ended, &context),
+            // Who has to wait, waits in the system's queue.
+            accepted = accept(&listener), if sessions.len() < context.listener.max_connections => match accepted {
+                Ok((stream, peer)) => {
+                    context.counts.set_accepting(true);
+                    sessions.spawn(session(stream, peer, Arc::clone(&context), for_sessions.clone()));
+                    if sessions.len() == context.listener.max_connections {
+                        context.counts.limits.inc(Limit::Connections);
+                    }
                 }
                 Err(e) => {
-                    warn!(target: "linkgate::mail", listener = %context.listener.listen, cause = %e, "cannot accept a connection");
+                    context.counts.set_accepting(false);
+                    if let Some(left_out) = complaints.admit() {
+                        warn!(target: "linkgate::mail", listener = %context.listener.listen, cause = %e, left_out, "cannot accept a connection");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
     }
     drop(listener);
+    context.counts.set_accepting(false);
     let limit = context.settings.borrow().limits.drain;
     let drained = tokio::time::timeout(limit, async {
         while let Some(ended) = sessions.join_next().await {
-            report(ended);
+            report(ended, &context);
         }
     });
     if drained.await.is_err() {
@@ -103,37 +166,24 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// A connection with the permit it needs: who has to wait, waits in the system's queue.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
+async fn accept(listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
     let (stream, peer) = listener.accept().await?;
     stream.set_nodelay(true)?;
-    Ok((stream, peer, permit))
+    Ok((stream, peer))
 }
 
-async fn session(
-    stream: TcpStream,
-    peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
-    context: Arc<Context>,
-    shutdown: watch::Receiver<bool>,
-) {
+async fn session(stream: TcpStream, peer: SocketAddr, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
+    let _open = context.counts.session();
     match context.listener.protocol {
         Protocol::Smtp => smtp::session(stream, peer, context, shutdown).await,
     }
-    drop(permit);
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+fn report(ended: Result<(), tokio::task::JoinError>, context: &Context) {
     if let Err(e) = ended
         && e.is_panic()
     {
+        context.counts.session_panicked();
         error!(target: "linkgate::mail", cause = %e, "a session panicked; its client was cut off");
     }
 }

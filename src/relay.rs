@@ -10,14 +10,16 @@ mod inbox;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use message::{Patch, Segment, Source};
+use tracing::info;
 use wire::{Capabilities, PathLine, Reply, Sent, Stuffer};
 
 use self::connection::Connection;
 pub use self::inbox::Inbox;
-use crate::failure::{Cause, Failure, Phase};
+use crate::failure::{Cause, Failure, Phase, Side};
+use crate::metrics::{Metrics, NextHopCounts};
 use crate::settings::{Limits, NextHop};
 use crate::spool::Spool;
 
@@ -37,6 +39,7 @@ pub struct Relay {
     open: bool,
     /// XFORWARD lines since the last transaction, to be said again on a new connection.
     xforward: Vec<Vec<u8>>,
+    counts: Arc<NextHopCounts>,
 }
 
 impl Relay {
@@ -49,7 +52,21 @@ impl Relay {
             connection: None,
             open: false,
             xforward: Vec::new(),
+            counts: Arc::default(),
         }
+    }
+
+    /// Counts in `metrics`.
+    #[must_use]
+    pub fn counting(self, metrics: &Metrics) -> Self {
+        let counts = metrics.next_hop(&self.to.to_string());
+        Self { counts, ..self }
+    }
+
+    /// What is counted of the next hop.
+    #[must_use]
+    pub fn counts(&self) -> &NextHopCounts {
+        &self.counts
     }
 
     /// Makes sure of a connection; tells what the next hop offers on it.
@@ -62,11 +79,13 @@ impl Relay {
             Some(old) => old,
             None => {
                 self.open = false;
-                let mut new = Connection::open(&self.to, &self.hostname, wait).await?;
+                let mut new = self.open(wait).await?;
                 if new.offers.xforward.is_some() {
                     for line in &self.xforward {
                         new.queue(Sent::Xforward, line);
-                        new.reply(Phase::Envelope, wait).await?;
+                        new.reply(Phase::Envelope, wait)
+                            .await
+                            .inspect_err(|failure| self.counts.failed(failure))?;
                     }
                 }
                 new
@@ -144,11 +163,13 @@ impl Relay {
         if outcome.is_ok() {
             outcome = connection.reply(Phase::Envelope, wait).await;
         }
-        if outcome.is_err() {
-            self.close();
+        if let Err(failure) = &outcome {
+            self.lose(failure);
         }
         outcome?;
-        self.last()
+        let last = self.last()?;
+        self.counts.replied(last.code);
+        Ok(last)
     }
 
     /// Gives the message to the next hop: DATA, the patched message, the final dot. What comes back is the reply to the dot,
@@ -158,12 +179,16 @@ impl Relay {
     /// The message was not taken, or nobody can tell whether it was; the connection is closed. A next hop that refuses
     /// while the message is on its way ([`Cause::Refused`]) has said so in a reply.
     pub async fn deliver(&mut self, spool: &Arc<Spool>, patch: &Patch, limits: &Limits) -> Result<Reply<'_>, Failure> {
+        let began = Instant::now();
         let outcome = self.transfer(spool, patch, limits).await;
-        if outcome.is_err() {
-            self.close();
+        if let Err(failure) = &outcome {
+            self.lose(failure);
         }
         outcome?;
-        self.last()
+        let last = self.last()?;
+        self.counts.replied(last.code);
+        self.counts.delivered(began.elapsed());
+        Ok(last)
     }
 
     /// Forgets the XFORWARD lines: they hold for one transaction.
@@ -182,6 +207,28 @@ impl Relay {
         if let Some(connection) = self.connection.take().filter(|c| !c.is_stale()) {
             connection.quit().await;
         }
+    }
+
+    async fn open(&self, wait: Duration) -> Result<Connection, Failure> {
+        let began = Instant::now();
+        let opened = Connection::open(&self.to, &self.hostname, wait).await;
+        match &opened {
+            Ok(_) if self.counts.connected(began.elapsed()) => {
+                let left_out = self.counts.log.take_left_out();
+                info!(target: "linkgate::mail", next_hop = %self.to, left_out, "the next hop answers again");
+            }
+            Ok(_) => {}
+            Err(failure) => self.counts.failed(failure),
+        }
+        opened
+    }
+
+    /// Gives the connection up because of a failure.
+    fn lose(&mut self, failure: &Failure) {
+        if failure.side == Side::NextHop {
+            self.counts.failed(failure);
+        }
+        self.close();
     }
 
     async fn transfer(&mut self, spool: &Arc<Spool>, patch: &Patch, limits: &Limits) -> Result<(), Failure> {
@@ -243,8 +290,8 @@ impl Relay {
         connection.queue(Sent::Rset, b"RSET\r\n");
         if !connection.offers.pipelining {
             let outcome = connection.accepted(Phase::Envelope, limits.next_hop_timeout).await;
-            if outcome.is_err() {
-                self.close();
+            if let Err(failure) = &outcome {
+                self.lose(failure);
             }
             return outcome;
         }

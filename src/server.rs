@@ -1,5 +1,7 @@
 //! The command `linkgate serve`: every listener of the configuration, from the first bind to the last session.
 
+mod notify;
+mod passed;
 mod reload;
 
 use std::io;
@@ -16,11 +18,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+pub use self::passed::Passed;
+use crate::admin::Admin;
 use crate::cli::Failure;
 use crate::click::ClickPages;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::job::{Pipeline, Recorder, Rewriter};
 use crate::listen::{self, Context};
+use crate::metrics::Metrics;
 use crate::record::Ledger;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
@@ -31,20 +36,30 @@ const MAX_WORKERS: usize = 4;
 const KEEP_THREAD: Duration = Duration::from_secs(2);
 /// Trees of hostile HTML are deep; what is not used of it costs nothing.
 const STACK: usize = 8 * 1024 * 1024;
+/// The admin pages are closed last; who asks for one then gets it.
+const ADMIN_LIMITS: HttpLimits = HttpLimits {
+    connections: 64,
+    head: Duration::from_secs(15),
+    drain: Duration::from_secs(1),
+};
 /// What the last rows of the store may take after the last session.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Runs until a signal ends it.
 pub(crate) fn run(config: &Path) -> Result<(), Failure> {
+    // First of all: it changes the environment, which no other thread may be reading.
+    let passed = Passed::from_environment()?;
     let settings = Arc::new(Settings::load(config)?);
     let telemetry = Telemetry::start(&settings.log).map_err(|fault| vec![fault])?;
     let ledger = open_ledger(&settings)?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let sockets = Sockets::bind(&settings).await?;
+        let sockets = Sockets::bind_or_take(&settings, passed).await?;
         let server = Server::start(Arc::clone(&settings), ledger, sockets)?;
         server.log_addresses();
+        notify::ready(&server.status());
+        tokio::spawn(notify::watch(server.ledger.clone()));
         attend(server, &mut signals, config, &telemetry).await
     });
     // Sessions that were cut off may hold a thread; the process is about to end anyway.
@@ -82,13 +97,19 @@ async fn attend(
                 info!(target: "linkgate::server", signal = name, "stopping: nothing new is taken, open sessions may end");
                 break;
             }
-            _ = signals.hangup.recv() => reload::reload(&server.settings, config, telemetry).await,
+            _ = signals.hangup.recv() => {
+                notify::reloading();
+                let result = reload::reload(&server.settings, config, telemetry).await;
+                server.metrics.reloaded(result);
+                notify::ready(&server.status());
+            }
             // Only a bug ends a listener before its time. Mail waits at the client until we are started again.
             () = server.task_ended() => {
                 return Err(Failure::Failed(anyhow!("a listener ended by itself; the log says why")));
             }
         }
     }
+    notify::stopping(server.drain_limit());
     tokio::select! {
         () = server.drain() => info!(target: "linkgate::server", "stopped"),
         name = signals.stop.next() => warn!(target: "linkgate::server", signal = name, "stopped at once: open sessions are cut off"),
@@ -147,13 +168,27 @@ impl Sockets {
     /// # Errors
     /// Every address that could not be bound, each with a hint.
     pub async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        Self::bind_or_take(settings, Passed::default()).await
+    }
+
+    /// Binds every address of the settings for which no socket was passed.
+    ///
+    /// # Errors
+    /// Every address that could not be bound, each with a hint; and every socket that no address asks for.
+    pub async fn bind_or_take(settings: &Settings, mut passed: Passed) -> anyhow::Result<Self> {
         let mut faults = Vec::new();
-        let click = bind("click.listen", settings.click.listen, &mut faults).await;
-        let admin = bind("admin.listen", settings.admin_listen, &mut faults).await;
+        let click = bind("click.listen", settings.click.listen, &mut passed, &mut faults).await;
+        let admin = bind("admin.listen", settings.admin_listen, &mut passed, &mut faults).await;
         let mut mail = Vec::with_capacity(settings.listeners.len());
         for (i, listener) in settings.listeners.iter().enumerate() {
             let key = format!("listener[{}].listen", i + 1);
-            mail.extend(bind(&key, listener.listen, &mut faults).await);
+            mail.extend(bind(&key, listener.listen, &mut passed, &mut faults).await);
+        }
+        for address in passed.unclaimed() {
+            faults.push(format!(
+                "found a socket for {address}, passed by the service manager, allowed: only addresses that click.listen, \
+                 admin.listen or a listener's listen names exactly"
+            ));
         }
         match (click, admin) {
             (Some(click), Some(admin)) if faults.is_empty() => Ok(Self { click, admin, mail }),
@@ -162,8 +197,17 @@ impl Sockets {
     }
 }
 
-async fn bind(key: &str, address: SocketAddr, faults: &mut Vec<String>) -> Option<TcpListener> {
-    match TcpListener::bind(address).await {
+async fn bind(
+    key: &str,
+    address: SocketAddr,
+    passed: &mut Passed,
+    faults: &mut Vec<String>,
+) -> Option<TcpListener> {
+    let socket = match passed.claim(address) {
+        Some(socket) => TcpListener::from_std(socket),
+        None => TcpListener::bind(address).await,
+    };
+    match socket {
         Ok(socket) => Some(socket),
         Err(e) => {
             let hint = match e.kind() {
@@ -185,8 +229,13 @@ async fn bind(key: &str, address: SocketAddr, faults: &mut Vec<String>) -> Optio
 pub struct Server {
     settings: watch::Sender<Arc<Settings>>,
     stop: watch::Sender<bool>,
+    /// Mail and clicks.
     tasks: JoinSet<()>,
+    /// The admin pages, which outlive the others: someone may want to know how far the drain is.
+    admin: JoinSet<()>,
+    stop_admin: watch::Sender<bool>,
     ledger: Ledger,
+    metrics: Arc<Metrics>,
     addresses: Addresses,
 }
 
@@ -223,22 +272,39 @@ impl Server {
         let listeners = settings.listeners.clone();
         let (settings, watched) = watch::channel(settings);
         let (stop, stopping) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let (stop_admin, stopping_admin) = watch::channel(false);
+        let (mut tasks, mut admin) = (JoinSet::new(), JoinSet::new());
+        let metrics = Arc::new(Metrics::new());
 
         let pages = Arc::new(ClickPages::new(watched.clone(), ledger.clone()));
-        tasks.spawn(serve_click(sockets.click, pages, http, stopping.clone()));
-        tasks.spawn(serve_admin(sockets.admin, ledger.clone(), http, stopping.clone()));
+        let told = Admin {
+            ledger: ledger.clone(),
+            metrics: Arc::clone(&metrics),
+            pages: Arc::clone(&pages),
+            settings: watched.clone(),
+            stopping: stopping.clone(),
+        };
+        let counts = Arc::clone(&metrics.click_http);
+        tasks.spawn(serve_click(sockets.click, pages, http, counts, stopping.clone()));
+        admin.spawn(serve_admin(sockets.admin, Arc::new(told), ADMIN_LIMITS, stopping_admin));
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline);
-        for (socket, listener) in sockets.mail.into_iter().zip(listeners) {
-            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder));
+        for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
+            // Known from the start, so that a next hop without a connection so far can be told from none.
+            let _ = metrics.next_hop(&listener.next_hop.to_string());
+            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
+                .following(index)
+                .counting(Arc::clone(&metrics));
             tasks.spawn(listen::serve(socket, Arc::new(context), stopping.clone()));
         }
         Ok(Self {
             settings,
             stop,
             tasks,
+            admin,
+            stop_admin,
             ledger,
+            metrics,
             addresses,
         })
     }
@@ -260,9 +326,26 @@ impl Server {
         info!(target: "linkgate::server", address = %self.addresses.admin, what = "admin", "listening");
     }
 
+    /// What the service manager shows.
+    fn status(&self) -> String {
+        let settings = self.settings.borrow();
+        let (listeners, domains) = (settings.listeners.len(), settings.domains.iter().count());
+        format!("serving: {listeners} mail listeners, {domains} domains")
+    }
+
+    /// What a drain may take at most.
+    fn drain_limit(&self) -> Duration {
+        self.settings.borrow().limits.drain + ADMIN_LIMITS.drain + FLUSH
+    }
+
     /// Ends when one of the listeners does.
     async fn task_ended(&mut self) {
-        if let Some(Err(e)) = self.tasks.join_next().await {
+        let ended = tokio::select! {
+            ended = self.tasks.join_next() => ended,
+            ended = self.admin.join_next() => ended,
+        };
+        if let Some(Err(e)) = ended {
+            self.metrics.listener_panicked();
             error!(target: "linkgate::server", cause = %e, "a listener panicked");
         }
     }
@@ -275,6 +358,8 @@ impl Server {
                 error!(target: "linkgate::server", cause = %e, "a listener panicked");
             }
         }
+        self.stop_admin.send_replace(true);
+        while self.admin.join_next().await.is_some() {}
         match tokio::time::timeout(FLUSH, self.ledger.flush()).await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => error!(target: "linkgate::server", cause = %e, "the last rows were not stored"),

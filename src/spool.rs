@@ -6,6 +6,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use message::Source;
 
@@ -23,7 +24,34 @@ pub struct Spool {
     written: u64,
     limit: usize,
     dir: PathBuf,
+    /// Octets of `memory` that [`usage`] knows of.
+    counted: u64,
 }
+
+/// What all spools of the process hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Octets in memory.
+    pub in_memory: u64,
+    /// Octets in files.
+    pub in_files: u64,
+    /// Files.
+    pub files: u64,
+}
+
+/// What all spools of the process hold now.
+#[must_use]
+pub fn usage() -> Usage {
+    Usage {
+        in_memory: IN_MEMORY.load(Ordering::Relaxed),
+        in_files: IN_FILES.load(Ordering::Relaxed),
+        files: FILES.load(Ordering::Relaxed),
+    }
+}
+
+static IN_MEMORY: AtomicU64 = AtomicU64::new(0);
+static IN_FILES: AtomicU64 = AtomicU64::new(0);
+static FILES: AtomicU64 = AtomicU64::new(0);
 
 impl Spool {
     /// An empty spool that holds up to `limit` octets in memory, and makes its file in `dir`.
@@ -35,6 +63,7 @@ impl Spool {
             written: 0,
             limit,
             dir: dir.to_owned(),
+            counted: 0,
         }
     }
 
@@ -48,6 +77,7 @@ impl Spool {
             self.memory.reserve_exact(BLOCK + BLOCK / 2);
         }
         self.memory.extend_from_slice(bytes);
+        self.count_memory();
         if self.memory.len() >= self.threshold().saturating_add(BLOCK) {
             self.flush()?;
         }
@@ -70,11 +100,17 @@ impl Spool {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(tempfile::tempfile_in(&self.dir)?),
+            none => {
+                let file = tempfile::tempfile_in(&self.dir)?;
+                FILES.fetch_add(1, Ordering::Relaxed);
+                none.insert(file)
+            }
         };
         file.write_all(&self.memory)?;
         self.written += self.memory.len() as u64;
+        IN_FILES.fetch_add(self.memory.len() as u64, Ordering::Relaxed);
         self.memory = Vec::new();
+        self.count_memory();
         Ok(())
     }
 
@@ -86,6 +122,21 @@ impl Spool {
 
     fn threshold(&self) -> usize {
         if self.file.is_some() { BLOCK } else { self.limit }
+    }
+
+    fn count_memory(&mut self) {
+        let now = self.memory.len() as u64;
+        // Wraps where memory was given back; the sum is right all the same.
+        IN_MEMORY.fetch_add(now.wrapping_sub(self.counted), Ordering::Relaxed);
+        self.counted = now;
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        IN_MEMORY.fetch_sub(self.counted, Ordering::Relaxed);
+        IN_FILES.fetch_sub(self.written, Ordering::Relaxed);
+        FILES.fetch_sub(u64::from(self.file.is_some()), Ordering::Relaxed);
     }
 }
 

@@ -16,7 +16,8 @@ use wire::{Answer, BareLineEnds, Event, PathLine, Printable, Session};
 
 use self::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
-use crate::failure::Failure;
+use crate::failure::{Failure, Phase, Side};
+use crate::metrics::{Limit, SessionEnd, Silence};
 use crate::relay::{Inbox, Relay};
 use crate::settings::{self, Settings};
 
@@ -49,7 +50,7 @@ pub(super) async fn session(
         client,
         peer,
         trusted: listener.xforward_from.iter().any(|net| net.contains(&address)),
-        relay: Relay::new(listener.next_hop.clone(), listener.hostname.clone()),
+        relay: Relay::new(listener.next_hop.clone(), listener.hostname.clone()).counting(&context.metrics),
         settings,
         shutdown,
         session: Session::default(),
@@ -59,9 +60,11 @@ pub(super) async fn session(
         transaction: None,
         asked: VecDeque::new(),
         data_octets: 0,
+        end: SessionEnd::Closed,
         context,
     };
     let ended = conversation.run().await;
+    conversation.count_end(ended.as_ref().err());
     conversation.take_leave(ended.err());
     let Conversation { client, relay, .. } = conversation;
     // The client need not wait until the next hop has said goodbye.
@@ -91,6 +94,8 @@ struct Conversation {
     asked: VecDeque<Asked>,
     /// Octets between DATA and the final dot, whatever became of them.
     data_octets: u64,
+    /// How the session ends, as far as is known.
+    end: SessionEnd,
 }
 
 enum Asked {
@@ -135,6 +140,7 @@ impl Conversation {
             let (used, event) = self.session.next(inbox.filled());
             let flow = match event {
                 Some(Event::Hello { .. }) if !reachable => {
+                    self.end = SessionEnd::NextHop;
                     Answer::NO_NEXT_HOP.write(&mut self.out);
                     Flow::Close
                 }
@@ -150,6 +156,8 @@ impl Conversation {
                 if self.session.in_data()
                     && self.data_octets > self.context.listener.max_message.saturating_mul(2) + (1 << 20)
                 {
+                    self.end = SessionEnd::TooLarge;
+                    self.context.counts.limits.inc(Limit::MessageSize);
                     Answer::TOO_LARGE.write(&mut self.out);
                     return Flow::Close;
                 }
@@ -197,12 +205,18 @@ impl Conversation {
                 self.end_of_transaction();
                 Answer::OK.write(&mut self.out);
             }
-            Event::Say(answer) => answer.write(&mut self.out),
+            Event::Say(answer) => {
+                self.context.counts.said(answer);
+                answer.write(&mut self.out);
+            }
             Event::Quit => {
+                self.end = SessionEnd::Quit;
                 Answer::BYE.write(&mut self.out);
                 return Flow::Close;
             }
             Event::Close(answer) => {
+                self.end = SessionEnd::Errors;
+                self.context.counts.limits.inc(Limit::Errors);
                 answer.write(&mut self.out);
                 return Flow::Close;
             }
@@ -223,6 +237,7 @@ impl Conversation {
                 .out
                 .extend_from_slice(format!("250 {}\r\n", listener.hostname).as_bytes()),
             Err(failure) => {
+                self.end = SessionEnd::NextHop;
                 self.complain(&failure, "");
                 Answer::NO_NEXT_HOP.write(&mut self.out);
                 return Flow::Close;
@@ -234,6 +249,7 @@ impl Conversation {
 
     async fn xforward(&mut self, line: &[u8]) -> Flow {
         if !self.trusted {
+            self.context.counts.limits.inc(Limit::Xforward);
             Answer::XFORWARD_DENIED.write(&mut self.out);
             return Flow::Continue;
         }
@@ -244,7 +260,11 @@ impl Conversation {
         match self.relay.xforward(line, &self.settings.limits).await {
             Ok(Some(reply)) => {
                 reply.write(&mut self.out);
-                return if reply.code == 421 { Flow::Close } else { Flow::Continue };
+                if reply.code != 421 {
+                    return Flow::Continue;
+                }
+                self.end = SessionEnd::NextHop;
+                return Flow::Close;
             }
             Ok(None) => Answer::OK.write(&mut self.out),
             Err(failure) => {
@@ -257,16 +277,19 @@ impl Conversation {
 
     async fn mail(&mut self, path: &PathLine<'_>) -> Flow {
         if *self.shutdown.borrow() {
+            self.end = SessionEnd::Shutdown;
             Answer::SHUTTING_DOWN.write(&mut self.out);
             return Flow::Close;
         }
         self.settings = self.context.settings.borrow().clone();
         if path.size().is_some_and(|size| size > self.context.listener.max_message) {
+            self.context.counts.limits.inc(Limit::MessageSize);
             Answer::TOO_LARGE.write(&mut self.out);
             self.session.mail(false);
             return Flow::Continue;
         }
-        let transaction = Transaction::new(path, Arc::clone(&self.settings));
+        let open = self.context.counts.transaction();
+        let transaction = Transaction::new(path, Arc::clone(&self.settings)).counted(open);
         match self.relay.mail(path, &self.settings.limits).await {
             Ok(()) => {
                 self.transaction = Some(transaction);
@@ -297,6 +320,9 @@ impl Conversation {
         if answer.is_some() || accepted_or_asked >= MAX_RECIPIENTS {
             if self.settle().await == Flow::Close {
                 return Flow::Close;
+            }
+            if accepted_or_asked >= MAX_RECIPIENTS {
+                self.context.counts.limits.inc(Limit::Recipients);
             }
             answer.unwrap_or(Answer::TOO_MANY_RECIPIENTS).write(&mut self.out);
             return Flow::Continue;
@@ -361,6 +387,7 @@ impl Conversation {
                         }
                     }
                     if closing {
+                        self.end = SessionEnd::NextHop;
                         self.asked.clear();
                         return Flow::Close;
                     }
@@ -401,6 +428,13 @@ impl Conversation {
     }
 
     fn complain(&self, failure: &Failure, id: &str) {
+        self.context.counts.failure(failure);
+        // Every client meets a next hop that is away, and tries again: the log need not hear of each.
+        let away = failure.side == Side::NextHop && matches!(failure.phase, Phase::Connect | Phase::Hello);
+        let admitted = if away { self.relay.counts().log.admit() } else { Some(0) };
+        let Some(left_out) = admitted else {
+            return self.context.counts.line_left_out();
+        };
         warn!(
             target: "linkgate::mail",
             id,
@@ -408,8 +442,24 @@ impl Conversation {
             client = %self.peer,
             helo = %Printable(&self.name),
             next_hop = %self.context.listener.next_hop,
+            left_out,
             "{failure}"
         );
+    }
+
+    fn count_end(&self, broken: Option<&io::Error>) {
+        let counts = &self.context.counts;
+        let end = match broken.map(io::Error::kind) {
+            None => self.end,
+            Some(io::ErrorKind::TimedOut) => {
+                counts.timeout(Silence::Reply);
+                SessionEnd::Timeout
+            }
+            // Clients that have what they want often do not wait for the reply to QUIT.
+            Some(_) if self.end == SessionEnd::Quit => SessionEnd::Quit,
+            Some(_) => SessionEnd::Broken,
+        };
+        counts.ended.inc(end);
     }
 
     /// Notes a session that ended in the middle of something: no message came of it.
@@ -446,10 +496,18 @@ impl Conversation {
         let idle = !self.session.in_transaction();
         let answer = tokio::select! {
             biased;
-            () = stopped(&mut self.shutdown), if idle => Answer::SHUTTING_DOWN,
+            () = stopped(&mut self.shutdown), if idle => {
+                self.end = SessionEnd::Shutdown;
+                Answer::SHUTTING_DOWN
+            }
             filled = timeout_at(deadline, inbox.fill(&self.client, block)) => match filled {
                 Ok(n) => return Ok(n? > 0),
-                Err(_) => Answer::TIMEOUT,
+                Err(_) => {
+                    self.end = SessionEnd::Timeout;
+                    let in_data = self.session.in_data();
+                    self.context.counts.timeout(if in_data { Silence::Data } else { Silence::Command });
+                    Answer::TIMEOUT
+                }
             },
         };
         answer.write(&mut self.out);

@@ -13,9 +13,10 @@ use tracing::{info, warn};
 use wire::{Answer, DataEnd, PathLine, Printable, Reply};
 
 use super::{Conversation, Flow};
-use crate::failure::{Cause, Failure, Phase};
+use crate::failure::{Cause, Failure, Phase, Side};
 use crate::job::Rewriter;
 use crate::mail_id;
+use crate::metrics::{Held, MessageResult, SessionEnd};
 use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
@@ -33,6 +34,7 @@ pub(super) struct Transaction {
     too_large: bool,
     fault: Option<Failure>,
     started: Instant,
+    open: Option<Held>,
 }
 
 /// What does not change after MAIL.
@@ -105,7 +107,14 @@ impl Transaction {
             too_large: false,
             fault: None,
             started: Instant::now(),
+            open: None,
         }
+    }
+
+    /// Keeps the mark that it is open for as long as it is.
+    pub(super) fn counted(mut self, open: Held) -> Self {
+        self.open = Some(open);
+        self
     }
 
     pub(super) fn id(&self) -> &str {
@@ -158,6 +167,7 @@ impl Transaction {
 struct Story {
     report: Report,
     octets_out: u64,
+    result: Option<MessageResult>,
     refused_because: Option<String>,
 }
 
@@ -168,7 +178,9 @@ impl Conversation {
         let octets_in = spool.len();
         let mut story = Story::default();
         let said_from = self.out.len();
+        let ended = Instant::now();
         if let Err(failure) = self.pass_on(&mut transaction, spool, end, &mut story).await {
+            story.result = Some(failed(&failure));
             self.complain(&failure, transaction.id());
             match &failure.cause {
                 Cause::Refused(bytes) if failure.phase == Phase::Transfer => match Reply::read(bytes) {
@@ -180,12 +192,20 @@ impl Conversation {
         }
         let reply = self.out.get(said_from..).unwrap_or_default();
         let code = Reply::read(reply).ok().flatten().map_or(451, |(_, reply)| reply.code);
+        let counts = &self.context.counts;
+        let result = story.result.unwrap_or(MessageResult::Deferred);
+        counts.message(result, octets_in, story.octets_out, ended.elapsed());
+        counts.report(&story.report, end);
         self.log(&transaction, &story, end, octets_in, reply);
         self.end_of_transaction();
         if code / 100 == 2 {
             self.record(transaction, story);
         }
-        if code == 421 { Flow::Close } else { Flow::Continue }
+        if code == 421 {
+            self.end = SessionEnd::NextHop;
+            return Flow::Close;
+        }
+        Flow::Continue
     }
 
     /// Appends the reply to the final dot.
@@ -200,10 +220,12 @@ impl Conversation {
             return Err(failure);
         }
         if transaction.too_large {
+            story.result = Some(MessageResult::TooLarge);
             Answer::TOO_LARGE.write(&mut self.out);
             return Ok(());
         }
         if end.refuse {
+            story.result = Some(MessageResult::BareLineEnd);
             Answer::BARE_LINE_END.write(&mut self.out);
             return Ok(());
         }
@@ -215,6 +237,7 @@ impl Conversation {
         if let Action::Refuse(reason) = outcome.action {
             story.refused_because = Some(reason);
             story.report = outcome.report;
+            story.result = Some(MessageResult::ContentRefused);
             Answer::CONTENT_REFUSED.write_with_id(transaction.id(), &mut self.out);
             return Ok(());
         }
@@ -228,10 +251,14 @@ impl Conversation {
         story.report = outcome.report;
         story.octets_out = outcome.patch.patched_len(spool.len());
         let limits = &transaction.envelope.settings.limits;
-        self.relay
-            .deliver(&spool, &outcome.patch, limits)
-            .await?
-            .write(&mut self.out);
+        let reply = self.relay.deliver(&spool, &outcome.patch, limits).await?;
+        story.result = Some(match reply.class() {
+            2 if outcome.patch.is_empty() => MessageResult::Unchanged,
+            2 => MessageResult::Rewritten,
+            5 => MessageResult::NextHopRefused,
+            _ => MessageResult::NextHopDeferred,
+        });
+        reply.write(&mut self.out);
         Ok(())
     }
 
@@ -241,8 +268,13 @@ impl Conversation {
             return Ok(Outcome::default());
         }
         let recipients: Vec<String> = transaction.recipients.iter().map(|r| r.address.clone()).collect();
+        let counts = &self.context.counts;
+        let _under_way = counts.rewrite(spool.len());
+        let began = Instant::now();
         if spool.len() <= INLINE {
-            return rewrite(&*self.context.rewriter, spool, &transaction.envelope, &recipients);
+            let judged = rewrite(&*self.context.rewriter, spool, &transaction.envelope, &recipients);
+            counts.rewritten(began.elapsed());
+            return judged;
         }
         let closed = |e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e)));
         let permit = self.context.rewriting.acquire().await.map_err(closed)?;
@@ -250,6 +282,7 @@ impl Conversation {
         let envelope = Arc::clone(&transaction.envelope);
         let judged = tokio::task::spawn_blocking(move || rewrite(&*rewriter, &spool, &envelope, &recipients)).await;
         drop(permit);
+        counts.rewritten(began.elapsed());
         judged.map_err(|e| Failure::ours(Phase::Rewrite, Cause::Panic(e.to_string())))?
     }
 
@@ -258,6 +291,8 @@ impl Conversation {
         match self.context.listener.on_error {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {
+                self.context.counts.failure(&failure);
+                self.context.counts.passed_on_error();
                 warn!(target: "linkgate::mail", id, "passing the message on unchanged: {failure}");
                 Ok(Outcome::default())
             }
@@ -351,6 +386,16 @@ impl Conversation {
                 })
                 .collect(),
         });
+    }
+}
+
+/// What a failure makes of a message.
+fn failed(failure: &Failure) -> MessageResult {
+    match (&failure.cause, failure.side) {
+        (Cause::Refused(reply), Side::NextHop) if reply.first() == Some(&b'5') => MessageResult::NextHopRefused,
+        (Cause::Refused(_), Side::NextHop) => MessageResult::NextHopDeferred,
+        (_, Side::NextHop) => MessageResult::NextHopLost,
+        (_, Side::Client | Side::Ours) => MessageResult::Deferred,
     }
 }
 
