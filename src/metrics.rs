@@ -20,16 +20,16 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+use self::labels::Labels;
 pub use self::labels::{
-    Connect, Counters, Handshake, Label, Limit, LinkDecision, MessageResult, PanicPlace, Reload, ReplyClass, SessionEnd,
-    Silence, Speaker,
+    Connect, Counters, Handshake, Label, Limit, LinkDecision, MessageResult, PanicPlace, Reload, ReplyClass,
+    SessionEnd, Silence, Speaker,
 };
+use self::listener::Shared;
 pub use self::listener::{Held, ListenerCounts};
 pub use self::next_hop::NextHopCounts;
 pub use self::scrape::{CONTENT_TYPE, Sources};
 pub use self::seconds::Seconds;
-use self::labels::Labels;
-use self::listener::Shared;
 use crate::failure::Phase;
 
 /// What every name begins with.
@@ -350,9 +350,15 @@ impl Shared {
             links: Counters::of(&links, &[]),
             quirks: names.chain(["bare-cr", "bare-lf"]).map(quirk).collect(),
             panics: Counters::of(&panics, &[]),
-            lines_left_out: book.counter("log_lines_left_out", "Log lines left out because there were too many like them"),
+            lines_left_out: book.counter(
+                "log_lines_left_out",
+                "Log lines left out because there were too many like them",
+            ),
             rewrites: book.gauge("rewrites", "Messages whose links are being looked for"),
-            rewrite_octets: book.gauge("rewrite_bytes", "Octets of the messages whose links are being looked for"),
+            rewrite_octets: book.gauge(
+                "rewrite_bytes",
+                "Octets of the messages whose links are being looked for",
+            ),
         }
     }
 }

@@ -197,12 +197,7 @@ impl Sockets {
     }
 }
 
-async fn bind(
-    key: &str,
-    address: SocketAddr,
-    passed: &mut Passed,
-    faults: &mut Vec<String>,
-) -> Option<TcpListener> {
+async fn bind(key: &str, address: SocketAddr, passed: &mut Passed, faults: &mut Vec<String>) -> Option<TcpListener> {
     let socket = match passed.claim(address) {
         Some(socket) => TcpListener::from_std(socket),
         None => TcpListener::bind(address).await,

@@ -45,7 +45,8 @@ impl Metrics {
         let uptime = self.started.elapsed().as_secs_f64();
         let gauge = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
         gauge.set(uptime);
-        now.0.register("uptime_seconds", "How long the server has been running", gauge);
+        now.0
+            .register("uptime_seconds", "How long the server has been running", gauge);
         now.spool();
         now.store(sources.ledger);
         let clicks = sources.clicks;

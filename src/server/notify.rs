@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use store::StoreError;
-use tokio::time::{Instant, interval_at, timeout};
+use tokio::time::{Instant, interval_at, sleep, timeout};
 use tracing::{debug, error};
 
 use crate::record::Ledger;
+
+/// How long to wait before a full queue is asked again.
+const QUEUE_PAUSE: Duration = Duration::from_millis(100);
 
 /// All sockets are bound, the store is open.
 pub(super) fn ready(status: &str) {
@@ -45,14 +48,21 @@ pub(super) async fn watch(ledger: Ledger) {
     let mut turns = interval_at(Instant::now(), pause);
     loop {
         turns.tick().await;
-        match timeout(pause, ledger.flush()).await {
-            Ok(Err(why @ (StoreError::Closed | StoreError::Full))) => {
-                error!(target: "linkgate::server", %why, "the watchdog is not told: the store's thread takes nothing");
-            }
-            Err(_) => {
-                error!(target: "linkgate::server", "the watchdog is not told: the store's thread does not answer");
-            }
-            Ok(_) => send(&[NotifyState::Watchdog]),
+        if timeout(pause, answers(&ledger)).await == Ok(true) {
+            send(&[NotifyState::Watchdog]);
+        } else {
+            error!(target: "linkgate::server", "the watchdog is not told: the store's thread does not answer");
+        }
+    }
+}
+
+/// Whether the store's thread moves. While its queue is full that cannot be told yet.
+async fn answers(ledger: &Ledger) -> bool {
+    loop {
+        match ledger.flush().await {
+            Err(StoreError::Full) => sleep(QUEUE_PAUSE).await,
+            Err(StoreError::Closed) => return false,
+            Ok(()) | Err(_) => return true,
         }
     }
 }

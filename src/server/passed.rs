@@ -80,6 +80,11 @@ mod tests {
         assert!(refuse_connected(&listener).is_ok());
         let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let connection = TcpListener::from(OwnedFd::from(client));
-        assert!(refuse_connected(&connection).unwrap_err().to_string().contains("Accept=no"));
+        assert!(
+            refuse_connected(&connection)
+                .unwrap_err()
+                .to_string()
+                .contains("Accept=no")
+        );
     }
 }

@@ -13,11 +13,7 @@ use crate::settings::Settings;
 use crate::telemetry::Telemetry;
 
 /// Reads the configuration again and swaps the settings, unless there is a reason not to.
-pub(super) async fn reload(
-    current: &watch::Sender<Arc<Settings>>,
-    config: &Path,
-    telemetry: &Telemetry,
-) -> Reload {
+pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path, telemetry: &Telemetry) -> Reload {
     let path = config.to_owned();
     // Compiling the rules of many domains takes a while; sessions must not feel it.
     let loaded = tokio::task::spawn_blocking(move || Settings::load_with(&path, Absent::Refuse)).await;
