@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower_service::Service;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
 use crate::admin::Admin;
 use crate::click::ClickPages;
@@ -138,7 +138,15 @@ async fn serve<H, F>(
             biased;
             () = stopping(&mut shutdown) => break,
             // Before the next one: under load there always is a next one, and what has ended still takes up room.
-            Some(_) = open.join_next() => continue,
+            Some(ended) = open.join_next() => {
+                if let Err(e) = ended
+                    && e.is_panic()
+                {
+                    counts.panicked();
+                    error!(target: "linkgate::http", cause = %e, "a request panicked; its connection was cut off");
+                }
+                continue;
+            }
             accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {

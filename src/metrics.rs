@@ -99,6 +99,13 @@ impl Metrics {
         );
         last_reload.set(1);
         book.start();
+        let http = || {
+            Arc::new(HttpCounts {
+                panics: shared.panics.counter(PanicPlace::Page),
+                ..HttpCounts::default()
+            })
+        };
+        let (click_http, admin_http) = (http(), http());
         Self {
             registry: book.0,
             families,
@@ -108,8 +115,8 @@ impl Metrics {
             reloads: Counters::of(&reloads, &[]),
             last_reload,
             started: Instant::now(),
-            click_http: Arc::default(),
-            admin_http: Arc::default(),
+            click_http,
+            admin_http,
         }
     }
 
@@ -137,6 +144,21 @@ impl Metrics {
         counts
     }
 
+    /// Only these next hops are in use from now on. Whether another one answers is no news any more, and what was seen last
+    /// must not stay an alert for ever; what was counted of it stays.
+    pub fn set_next_hops(&self, names: &[String]) {
+        lock(&self.next_hops).retain(|name, _| {
+            let used = names.contains(name);
+            if !used {
+                self.families.up.remove(&vec![("next_hop", name.clone())]);
+            }
+            used
+        });
+        for name in names {
+            let _ = self.next_hop(name);
+        }
+    }
+
     /// The configuration was read again.
     pub fn reloaded(&self, result: Reload) {
         self.reloads.inc(result);
@@ -161,6 +183,7 @@ pub struct HttpCounts {
     /// By status code.
     answers: Box<[AtomicU64]>,
     broken: AtomicU64,
+    panics: Counter,
 }
 
 /// One more than the largest status code.
@@ -178,6 +201,11 @@ impl HttpCounts {
     pub fn broken(&self) {
         self.broken.fetch_add(1, Ordering::Relaxed);
     }
+
+    /// A bug of ours ended a connection.
+    pub fn panicked(&self) {
+        self.panics.inc();
+    }
 }
 
 impl Default for HttpCounts {
@@ -185,6 +213,7 @@ impl Default for HttpCounts {
         Self {
             answers: (0..STATUSES).map(|_| AtomicU64::new(0)).collect(),
             broken: AtomicU64::new(0),
+            panics: Counter::default(),
         }
     }
 }

@@ -25,9 +25,9 @@ use crate::click::ClickPages;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::job::{Pipeline, Recorder, Rewriter};
 use crate::listen::{self, Context};
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Reload};
 use crate::record::Ledger;
-use crate::settings::Settings;
+use crate::settings::{Listener, Settings};
 use crate::telemetry::Telemetry;
 
 /// More threads would idle: a message is mostly waiting, and what is work goes to the blocking pool.
@@ -100,8 +100,7 @@ async fn attend(
             _ = signals.hangup.recv() => {
                 notify::reloading();
                 let result = reload::reload(&server.settings, config, telemetry).await;
-                server.metrics.reloaded(result);
-                notify::ready(&server.status());
+                server.reloaded(result);
             }
             // Only a bug ends a listener before its time. Mail waits at the client until we are started again.
             () = server.task_ended() => {
@@ -270,6 +269,7 @@ impl Server {
         let (stop_admin, stopping_admin) = watch::channel(false);
         let (mut tasks, mut admin) = (JoinSet::new(), JoinSet::new());
         let metrics = Arc::new(Metrics::new());
+        metrics.set_next_hops(&next_hops(&listeners));
 
         let pages = Arc::new(ClickPages::new(watched.clone(), ledger.clone()));
         let told = Admin {
@@ -285,11 +285,11 @@ impl Server {
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline);
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
-            // Known from the start, so that a next hop without a connection so far can be told from none.
-            let _ = metrics.next_hop(&listener.next_hop.to_string());
             let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
                 .following(index)
                 .counting(Arc::clone(&metrics));
+            // The system accepts for us already.
+            context.counts.set_accepting(true);
             tasks.spawn(listen::serve(socket, Arc::new(context), stopping.clone()));
         }
         Ok(Self {
@@ -319,6 +319,17 @@ impl Server {
         let public_url = settings.click.base.as_str();
         info!(target: "linkgate::server", address = %self.addresses.click, what = "click links", public_url, "listening");
         info!(target: "linkgate::server", address = %self.addresses.admin, what = "admin", "listening");
+    }
+
+    /// Tells of a reload.
+    fn reloaded(&self, result: Reload) {
+        self.metrics.reloaded(result);
+        self.metrics
+            .set_next_hops(&next_hops(&self.settings.borrow().listeners));
+        notify::ready(&match result {
+            Reload::Applied => self.status(),
+            Reload::Refused => format!("{}; the last reload was refused, the log says why", self.status()),
+        });
     }
 
     /// What the service manager shows.
@@ -361,4 +372,9 @@ impl Server {
             Err(_) => error!(target: "linkgate::server", "the last rows were not stored in time"),
         }
     }
+}
+
+/// The next hops of all listeners, by the names they are counted under.
+fn next_hops(listeners: &[Listener]) -> Vec<String> {
+    listeners.iter().map(|listener| listener.next_hop.to_string()).collect()
 }

@@ -110,7 +110,7 @@ label! {
 label! {
     /// A bound that a client ran into.
     Limit as "limit" {
-        /// Sessions at a time: it has to wait.
+        /// The last session that there may be was taken: the next client waits.
         Connections = "connections",
         /// Octets of a message.
         MessageSize = "message-size",
@@ -200,6 +200,8 @@ label! {
         Session = "session",
         /// While one message was worked on.
         Message = "message",
+        /// While an HTTP request was answered.
+        Page = "page",
         /// In a listener; the process ends.
         Listener = "listener",
     }
@@ -277,6 +279,11 @@ impl<L: Label> Counters<L> {
         if let Some(counter) = self.each.get(value.index()) {
             counter.inc_by(n);
         }
+    }
+
+    /// The counter of one value.
+    pub(super) fn counter(&self, value: L) -> Counter {
+        self.each.get(value.index()).cloned().unwrap_or_default()
     }
 
     /// How many so far.

@@ -232,3 +232,34 @@ impl ListenerCounts {
         self.accepting.get() == 1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_counted_where_it_belongs() {
+        let counts = ListenerCounts::default();
+        let wait = Duration::from_secs(1);
+        counts.failure(&Failure::next_hop(Phase::FinalReply, Cause::Timeout(wait)));
+        counts.failure(&Failure::ours(Phase::Rewrite, Cause::Panic("told to".to_owned())));
+        counts.failure(&Failure::next_hop(Phase::Envelope, wire::Broken::Unasked(250)));
+        counts.failure(&Failure::next_hop(Phase::Connect, Cause::Closed));
+        assert_eq!(counts.timeouts.get(Silence::FinalReply), 1);
+        assert_eq!(counts.shared.panics.get(PanicPlace::Message), 1);
+        assert_eq!(counts.protocol_errors.get(Speaker::NextHop), 1);
+        assert_eq!(counts.protocol_errors.get(Speaker::Client), 0);
+    }
+
+    #[test]
+    fn what_is_open_is_counted_until_it_is_dropped() {
+        let counts = ListenerCounts::default();
+        let (first, second) = (counts.session(), counts.session());
+        let under_way = counts.rewrite(500);
+        drop(first);
+        assert_eq!((counts.connections.get(), counts.accepted.get()), (1, 2));
+        assert_eq!(counts.shared.rewrite_octets.get(), 500);
+        drop((second, under_way));
+        assert_eq!((counts.connections.get(), counts.shared.rewrites.get()), (0, 0));
+    }
+}

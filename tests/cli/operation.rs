@@ -120,6 +120,25 @@ fn a_message_on_its_way_is_counted_as_open() {
     assert_eq!(metric(admin, "linkgate_transactions", &[]), 0.0);
 }
 
+#[test]
+fn files_of_the_spool_are_counted() {
+    let home = Home::with_next_hop(&next_hop().to_string());
+    home.edit(
+        "[domain.\"on.test\"]",
+        "[limits]\nspool_memory_kib = 0\n[domain.\"on.test\"]",
+    );
+    let mut server = Server::start(&home);
+    let mail = server.address("mail");
+    let admin = server.address("admin");
+    let mut client = half_a_message(mail);
+    metric_becomes(admin, "linkgate_spool_files", &[], 1.0);
+    metric_becomes(admin, "linkgate_spool_bytes", &["place=\"file\""], 15.0);
+    assert_eq!(say(&mut client, "\r\nbody\r\n."), "250 ok");
+    metric_becomes(admin, "linkgate_spool_files", &[], 0.0);
+    assert_eq!(metric(admin, "linkgate_spool_bytes", &["place=\"file\""]), 0.0);
+    assert_eq!(metric(admin, "linkgate_spool_bytes", &["place=\"memory\""]), 0.0);
+}
+
 /// A next hop that takes a message and closes the connection instead of replying.
 fn forgetful_next_hop() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -199,6 +218,8 @@ fn a_next_hop_that_is_away_makes_it_unready_and_comes_back() {
     signal(&server.child, "HUP");
     server.logged("reloaded");
     assert_eq!(page(admin, "/readyz").0, 200, "the new one has not failed");
+    let up = metric(admin, "linkgate_next_hop_up", &[]);
+    assert_eq!(up, 1.0, "nobody asks for the old one any more");
     assert!(message(mail, "u@on.test", WITH_LINK).starts_with("250 "));
 }
 
@@ -371,7 +392,8 @@ fn the_service_manager_is_told() {
     home.edit("rewrite = \"all\"", "rewrite = \"al\"");
     signal(&server.child, "HUP");
     notified(&socket, "RELOADING=1");
-    notified(&socket, "READY=1");
+    let refused = notified(&socket, "READY=1");
+    assert!(refused.contains("the last reload was refused"), "{refused}");
 
     let _stuck = half_a_message(mail);
     signal(&server.child, "TERM");
