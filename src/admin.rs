@@ -62,9 +62,10 @@ impl Admin {
                 reasons.push(format!("listener[{n}]: {address} does not accept connections"));
             }
             // One next hop that answers is enough for a listener.
-            let next_hops = [listener.next_hop.to_string()];
-            let down: Vec<_> = next_hops.iter().filter_map(|name| self.down(name)).collect();
-            if down.len() == next_hops.len() {
+            let next_hops = &listener.next_hops.all;
+            let down = next_hops.iter().filter_map(|hop| self.down(&hop.to_string()));
+            let down: Vec<_> = down.collect();
+            if down.len() == next_hops.len() && !down.is_empty() {
                 reasons.push(format!("listener[{n}]: {}", down.join(", ")));
             }
         }
@@ -117,9 +118,11 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    let settings = Arc::clone(&admin.settings.borrow());
     let sources = Sources {
         ledger: &admin.ledger,
         clicks: admin.pages.counts(),
+        limits: &settings.limits,
     };
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], admin.metrics.page(&sources))
 }

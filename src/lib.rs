@@ -8,6 +8,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod admin;
+pub mod budget;
 mod check;
 pub mod cli;
 pub mod click;
@@ -24,6 +25,7 @@ pub mod keys;
 pub mod listen;
 pub mod mail_id;
 pub mod metrics;
+pub mod net;
 pub mod record;
 pub mod relay;
 pub mod restore;

@@ -1,18 +1,18 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
 pub mod smtp;
+mod transaction;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::job::{Recorder, Rewriter};
 use crate::metrics::{Limit, ListenerCounts, Metrics};
+use crate::net::{Peer, Socket, Stream};
 use crate::settings::{Listener, Protocol, Settings};
 use crate::telemetry::Limiter;
 
@@ -37,9 +37,6 @@ pub struct Context {
     pub metrics: Arc<Metrics>,
     /// The listener's own counters.
     pub counts: Arc<ListenerCounts>,
-    /// Messages that may be rewritten at a time on the blocking pool: more than there are processors would only hold more
-    /// memory.
-    rewriting: Arc<Semaphore>,
 }
 
 impl Context {
@@ -51,7 +48,6 @@ impl Context {
         rewriter: Arc<dyn Rewriter>,
         recorder: Arc<dyn Recorder>,
     ) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             listener,
             index: None,
@@ -60,7 +56,6 @@ impl Context {
             recorder,
             metrics: Arc::default(),
             counts: Arc::default(),
-            rewriting: Arc::new(Semaphore::new(processors + 1)),
         }
     }
 
@@ -107,7 +102,7 @@ impl std::fmt::Debug for Context {
 ///
 /// Draining: nothing more is accepted, sessions without an open transaction are told 421 at once, the others may finish
 /// theirs for as long as `drain_s` says. What is left then is cut off; a client that got no reply tries again.
-pub async fn serve(listener: TcpListener, mut context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
+pub async fn serve(listener: Socket, mut context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
     let for_sessions = shutdown.clone();
     let mut settings = context.settings.clone();
     let mut reloads = true;
@@ -128,7 +123,7 @@ pub async fn serve(listener: TcpListener, mut context: Arc<Context>, mut shutdow
             }
             Some(ended) = sessions.join_next(), if !sessions.is_empty() => report(ended, &context),
             // Who has to wait, waits in the system's queue.
-            accepted = accept(&listener), if sessions.len() < context.listener.max_connections => match accepted {
+            accepted = listener.accept(), if sessions.len() < context.listener.max_connections => match accepted {
                 Ok((stream, peer)) => {
                     context.counts.set_accepting(true);
                     sessions.spawn(session(stream, peer, Arc::clone(&context), for_sessions.clone()));
@@ -166,16 +161,10 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-async fn accept(listener: &TcpListener) -> std::io::Result<(TcpStream, SocketAddr)> {
-    let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
-    Ok((stream, peer))
-}
-
-async fn session(stream: TcpStream, peer: SocketAddr, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
+async fn session(stream: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let _open = context.counts.session();
     match context.listener.protocol {
-        Protocol::Smtp => smtp::session(stream, peer, context, shutdown).await,
+        Protocol::Smtp | Protocol::Lmtp => smtp::session(stream, peer, context, shutdown).await,
     }
 }
 

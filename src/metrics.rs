@@ -384,10 +384,6 @@ impl Shared {
                 "Log lines left out because there were too many like them",
             ),
             rewrites: book.gauge("rewrites", "Messages whose links are being looked for"),
-            rewrite_octets: book.gauge(
-                "rewrite_bytes",
-                "Octets of the messages whose links are being looked for",
-            ),
         }
     }
 }

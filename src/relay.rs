@@ -20,7 +20,7 @@ use self::connection::Connection;
 pub use self::inbox::Inbox;
 use crate::failure::{Cause, Failure, Phase, Side};
 use crate::metrics::{Metrics, NextHopCounts};
-use crate::settings::{Limits, NextHop};
+use crate::settings::{Limits, NextHops};
 use crate::spool::Spool;
 
 /// Octets of message data that are written at a time.
@@ -32,41 +32,48 @@ const MAX_XFORWARD_LINES: usize = 8;
 /// The next-hop side of one client session.
 #[derive(Debug)]
 pub struct Relay {
-    to: NextHop,
+    to: NextHops,
     hostname: String,
     connection: Option<Connection>,
     /// The next hop has heard MAIL, and no end of that transaction.
     open: bool,
     /// XFORWARD lines since the last transaction, to be said again on a new connection.
     xforward: Vec<Vec<u8>>,
-    counts: Arc<NextHopCounts>,
+    /// What is counted of each next hop, in the order of `to`.
+    counts: Vec<Arc<NextHopCounts>>,
+    /// Which of them this session has chosen.
+    chosen: usize,
 }
 
 impl Relay {
     /// A relay that is not connected yet; `hostname` is our name in EHLO.
     #[must_use]
-    pub fn new(to: NextHop, hostname: String) -> Self {
+    pub fn new(to: NextHops, hostname: String) -> Self {
         Self {
             to,
             hostname,
             connection: None,
             open: false,
             xforward: Vec::new(),
-            counts: Arc::default(),
+            counts: Vec::new(),
+            chosen: 0,
         }
     }
 
     /// Counts in `metrics`.
     #[must_use]
     pub fn counting(self, metrics: &Metrics) -> Self {
-        let counts = metrics.next_hop(&self.to.to_string());
-        Self { counts, ..self }
+        let counts = self.to.all.iter().map(|hop| metrics.next_hop(&hop.to_string()));
+        Self {
+            counts: counts.collect(),
+            ..self
+        }
     }
 
-    /// What is counted of the next hop.
+    /// What is counted of the next hop that was chosen; `None` when nobody counts.
     #[must_use]
-    pub fn counts(&self) -> &NextHopCounts {
-        &self.counts
+    pub fn counts(&self) -> Option<&NextHopCounts> {
+        self.counts.get(self.chosen).map(AsRef::as_ref)
     }
 
     /// Makes sure of a connection; tells what the next hop offers on it.
@@ -75,7 +82,11 @@ impl Relay {
     /// The next hop cannot be reached, or does not want us.
     pub async fn connect(&mut self, limits: &Limits) -> Result<&Capabilities, Failure> {
         let wait = limits.next_hop_timeout;
-        let live = match self.connection.take().filter(|old| !old.is_stale()) {
+        let live = match self
+            .connection
+            .take()
+            .and_then(|mut old| (!old.is_stale()).then_some(old))
+        {
             Some(old) => old,
             None => {
                 self.open = false;
@@ -85,7 +96,7 @@ impl Relay {
                         new.queue(Sent::Xforward, line);
                         new.reply(Phase::Envelope, wait)
                             .await
-                            .inspect_err(|failure| self.counts.failed(failure))?;
+                            .inspect_err(|failure| self.count_failure(failure))?;
                     }
                 }
                 new
@@ -168,7 +179,7 @@ impl Relay {
         }
         outcome?;
         let last = self.last()?;
-        self.counts.replied(last.code);
+        self.count_reply(last.code);
         Ok(last)
     }
 
@@ -186,8 +197,10 @@ impl Relay {
         }
         outcome?;
         let last = self.last()?;
-        self.counts.replied(last.code);
-        self.counts.delivered(began.elapsed());
+        self.count_reply(last.code);
+        if let Some(counts) = self.counts() {
+            counts.delivered(began.elapsed());
+        }
         Ok(last)
     }
 
@@ -204,31 +217,47 @@ impl Relay {
 
     /// Takes leave of the next hop.
     pub async fn quit(mut self) {
-        if let Some(connection) = self.connection.take().filter(|c| !c.is_stale()) {
+        if let Some(mut connection) = self.connection.take()
+            && !connection.is_stale()
+        {
             connection.quit().await;
         }
     }
 
     async fn open(&self, wait: Duration) -> Result<Connection, Failure> {
         let began = Instant::now();
-        let opened = Connection::open(&self.to, &self.hostname, wait).await;
+        let to = self.to.all.get(self.chosen).ok_or_else(lost)?;
+        let opened = Connection::open(to, &self.hostname, wait).await;
+        let Some(counts) = self.counts() else { return opened };
         match &opened {
-            Ok(_) if self.counts.connected(began.elapsed()) => {
-                let left_out = self.counts.log.take_left_out();
-                info!(target: "linkgate::mail", next_hop = %self.to, left_out, "the next hop answers again");
+            Ok(_) if counts.connected(began.elapsed()) => {
+                let left_out = counts.log.take_left_out();
+                info!(target: "linkgate::mail", next_hop = %to, left_out, "the next hop answers again");
             }
             Ok(_) => {}
-            Err(failure) => self.counts.failed(failure),
+            Err(failure) => counts.failed(failure),
         }
         opened
     }
 
     /// Gives the connection up because of a failure.
     fn lose(&mut self, failure: &Failure) {
-        if failure.side == Side::NextHop {
-            self.counts.failed(failure);
-        }
+        self.count_failure(failure);
         self.close();
+    }
+
+    fn count_failure(&self, failure: &Failure) {
+        if let Some(counts) = self.counts()
+            && failure.side == Side::NextHop
+        {
+            counts.failed(failure);
+        }
+    }
+
+    fn count_reply(&self, code: u16) {
+        if let Some(counts) = self.counts() {
+            counts.replied(code);
+        }
     }
 
     async fn transfer(&mut self, spool: &Arc<Spool>, patch: &Patch, limits: &Limits) -> Result<(), Failure> {

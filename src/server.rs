@@ -26,8 +26,9 @@ use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::job::{Pipeline, Recorder, Rewriter};
 use crate::listen::{self, Context};
 use crate::metrics::{Metrics, Reload};
+use crate::net::Socket;
 use crate::record::Ledger;
-use crate::settings::{Listener, Settings};
+use crate::settings::{Address, Listener, Settings};
 use crate::telemetry::Telemetry;
 
 /// More threads would idle: a message is mostly waiting, and what is work goes to the blocking pool.
@@ -158,7 +159,7 @@ pub struct Sockets {
     /// `[admin] listen`
     pub admin: TcpListener,
     /// `[[listener]] listen`, in file order.
-    pub mail: Vec<TcpListener>,
+    pub mail: Vec<Socket>,
 }
 
 impl Sockets {
@@ -176,12 +177,16 @@ impl Sockets {
     /// Every address that could not be bound, each with a hint; and every socket that no address asks for.
     pub async fn bind_or_take(settings: &Settings, mut passed: Passed) -> anyhow::Result<Self> {
         let mut faults = Vec::new();
-        let click = bind("click.listen", settings.click.listen, &mut passed, &mut faults).await;
-        let admin = bind("admin.listen", settings.admin_listen, &mut passed, &mut faults).await;
+        let click = tcp("click.listen", settings.click.listen, &mut passed, &mut faults).await;
+        let admin = tcp("admin.listen", settings.admin_listen, &mut passed, &mut faults).await;
         let mut mail = Vec::with_capacity(settings.listeners.len());
         for (i, listener) in settings.listeners.iter().enumerate() {
             let key = format!("listener[{}].listen", i + 1);
-            mail.extend(bind(&key, listener.listen, &mut passed, &mut faults).await);
+            let bound = match passed.claim(&listener.listen) {
+                Some(socket) => socket,
+                None => Socket::bind(&listener.listen, listener.socket_mode).await,
+            };
+            mail.extend(bound_or_fault(&key, &listener.listen, bound, &mut faults));
         }
         for address in passed.unclaimed() {
             faults.push(format!(
@@ -196,20 +201,23 @@ impl Sockets {
     }
 }
 
-async fn bind(key: &str, address: SocketAddr, passed: &mut Passed, faults: &mut Vec<String>) -> Option<TcpListener> {
-    let socket = match passed.claim(address) {
+async fn tcp(key: &str, address: SocketAddr, passed: &mut Passed, faults: &mut Vec<String>) -> Option<TcpListener> {
+    let bound = match passed.claim_tcp(address) {
         Some(socket) => TcpListener::from_std(socket),
         None => TcpListener::bind(address).await,
     };
-    match socket {
+    bound_or_fault(key, &Address::Tcp(address), bound, faults)
+}
+
+fn bound_or_fault<T>(key: &str, address: &Address, bound: io::Result<T>, faults: &mut Vec<String>) -> Option<T> {
+    let privileged = matches!(address, Address::Tcp(a) if a.port() < 1024);
+    match bound {
         Ok(socket) => Some(socket),
         Err(e) => {
             let hint = match e.kind() {
                 io::ErrorKind::AddrInUse => "; another program has it: see `ss -ltnp`",
                 io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has it",
-                io::ErrorKind::PermissionDenied if address.port() < 1024 => {
-                    "; ports below 1024 need CAP_NET_BIND_SERVICE"
-                }
+                io::ErrorKind::PermissionDenied if privileged => "; ports below 1024 need CAP_NET_BIND_SERVICE",
                 _ => "",
             };
             faults.push(format!("{key}: cannot listen on {address}: {e}{hint}"));
@@ -241,7 +249,7 @@ pub struct Addresses {
     /// Admin pages.
     pub admin: SocketAddr,
     /// Mail, in file order.
-    pub mail: Vec<SocketAddr>,
+    pub mail: Vec<Address>,
 }
 
 impl Server {
@@ -256,7 +264,7 @@ impl Server {
             mail: sockets
                 .mail
                 .iter()
-                .map(TcpListener::local_addr)
+                .map(Socket::local_address)
                 .collect::<Result<_, _>>()?,
         };
         let http = HttpLimits {
@@ -313,7 +321,7 @@ impl Server {
     fn log_addresses(&self) {
         let settings = self.settings.borrow();
         for (address, listener) in self.addresses.mail.iter().zip(&settings.listeners) {
-            let next_hop = listener.next_hop.to_string();
+            let next_hop = listener.next_hops.to_string();
             info!(target: "linkgate::server", %address, what = "mail", next_hop, "listening");
         }
         let public_url = settings.click.base.as_str();
@@ -376,5 +384,6 @@ impl Server {
 
 /// The next hops of all listeners, by the names they are counted under.
 fn next_hops(listeners: &[Listener]) -> Vec<String> {
-    listeners.iter().map(|listener| listener.next_hop.to_string()).collect()
+    let all = listeners.iter().flat_map(|listener| &listener.next_hops.all);
+    all.map(ToString::to_string).collect()
 }

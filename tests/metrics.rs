@@ -2,13 +2,21 @@
 //! alerts ask for nothing else.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use linkgate::click::ClickCounts;
+use linkgate::keyfile::Absent;
 use linkgate::metrics::{Metrics, Sources};
 use linkgate::record::Ledger;
+use linkgate::settings::Settings;
 
 /// Type and label names of a metric.
 type Shape = (String, BTreeSet<String>);
+
+fn settings() -> Settings {
+    let text = include_str!("../fixtures/config/good/least.toml");
+    Settings::from_toml(text, Path::new("least.toml"), Absent::Pretend).unwrap()
+}
 
 /// What a server exposes that has one listener and one next hop.
 fn exposed() -> (String, BTreeMap<String, Shape>) {
@@ -22,6 +30,7 @@ fn exposed() -> (String, BTreeMap<String, Shape>) {
     let page = metrics.page(&Sources {
         ledger: &ledger,
         clicks: ClickCounts::default(),
+        limits: &settings().limits,
     });
     let mut shapes = BTreeMap::<String, Shape>::new();
     let mut last = String::new();
@@ -114,6 +123,7 @@ fn one_name_has_one_set_of_counters() {
     let page = metrics.page(&Sources {
         ledger: &ledger,
         clicks: ClickCounts::default(),
+        limits: &settings().limits,
     });
     for line in [
         "linkgate_connections{listener=\"a:1\"} 1",

@@ -1,25 +1,25 @@
 //! One SMTP session with a client.
 
-mod transaction;
+mod complete;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
 use wire::{Answer, BareLineEnds, Event, PathLine, Printable, Session};
 
-use self::transaction::{Recipient, Transaction};
+use super::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
 use crate::failure::{Failure, Phase, Side};
 use crate::metrics::{Limit, SessionEnd, Silence};
+use crate::net::{Peer, Stream};
 use crate::relay::{Inbox, Relay};
 use crate::settings::{self, Settings};
+use crate::telemetry::Limiter;
 
 /// Octets read at a time while commands are expected.
 const COMMAND_BLOCK: usize = 16 << 10;
@@ -37,20 +37,14 @@ const MAX_RECIPIENTS: usize = 1000;
 const MAX_SHOWN: usize = 512;
 
 /// Serves one client to the end of its session.
-pub(super) async fn session(
-    client: TcpStream,
-    peer: SocketAddr,
-    context: Arc<Context>,
-    shutdown: watch::Receiver<bool>,
-) {
+pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let listener = &context.listener;
-    let address = peer.ip().to_canonical();
     let settings = context.settings.borrow().clone();
     let mut conversation = Conversation {
         client,
         peer,
-        trusted: listener.xforward_from.iter().any(|net| net.contains(&address)),
-        relay: Relay::new(listener.next_hop.clone(), listener.hostname.clone()).counting(&context.metrics),
+        trusted: peer.is_in(&listener.xforward_from),
+        relay: Relay::new(listener.next_hops.clone(), listener.hostname.clone()).counting(&context.metrics),
         settings,
         shutdown,
         session: Session::default(),
@@ -73,8 +67,8 @@ pub(super) async fn session(
 }
 
 struct Conversation {
-    client: TcpStream,
-    peer: SocketAddr,
+    client: Stream,
+    peer: Peer,
     context: Arc<Context>,
     /// The snapshot of the transaction, or of the last one.
     settings: Arc<Settings>,
@@ -431,7 +425,8 @@ impl Conversation {
         self.context.counts.failure(failure);
         // Every client meets a next hop that is away, and tries again: the log need not hear of each.
         let away = failure.side == Side::NextHop && matches!(failure.phase, Phase::Connect | Phase::Hello);
-        let admitted = if away { self.relay.counts().log.admit() } else { Some(0) };
+        let limiter = self.relay.counts().filter(|_| away).map(|counts| &counts.log);
+        let admitted = limiter.map_or(Some(0), Limiter::admit);
         let Some(left_out) = admitted else {
             return self.context.counts.line_left_out();
         };
@@ -441,7 +436,7 @@ impl Conversation {
             listener = %self.context.listener.listen,
             client = %self.peer,
             helo = %Printable(&self.name),
-            next_hop = %self.context.listener.next_hop,
+            next_hop = %self.context.listener.next_hops,
             left_out,
             "{failure}"
         );
@@ -500,7 +495,7 @@ impl Conversation {
                 self.end = SessionEnd::Shutdown;
                 Answer::SHUTTING_DOWN
             }
-            filled = timeout_at(deadline, inbox.fill(&self.client, block)) => match filled {
+            filled = timeout_at(deadline, inbox.fill(&mut self.client, block)) => match filled {
                 Ok(n) => return Ok(n? > 0),
                 Err(_) => {
                     self.end = SessionEnd::Timeout;

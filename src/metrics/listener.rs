@@ -60,7 +60,6 @@ pub(super) struct Shared {
     pub(super) panics: Counters<PanicPlace>,
     pub(super) lines_left_out: Counter,
     pub(super) rewrites: Gauge,
-    pub(super) rewrite_octets: Gauge,
 }
 
 impl Default for ListenerCounts {
@@ -92,24 +91,18 @@ impl Default for ListenerCounts {
 
 /// Something that is counted for as long as this lives.
 #[derive(Debug)]
-pub struct Held {
-    gauge: Gauge,
-    by: i64,
-}
+pub struct Held(Gauge);
 
 impl Held {
-    fn new(gauge: &Gauge, by: i64) -> Self {
-        gauge.inc_by(by);
-        Self {
-            gauge: gauge.clone(),
-            by,
-        }
+    fn new(gauge: &Gauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
     }
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.gauge.dec_by(self.by);
+        self.0.dec();
     }
 }
 
@@ -118,23 +111,19 @@ impl ListenerCounts {
     #[must_use]
     pub fn session(&self) -> Held {
         self.accepted.inc();
-        Held::new(&self.connections, 1)
+        Held::new(&self.connections)
     }
 
     /// A transaction is open for as long as the result lives.
     #[must_use]
     pub fn transaction(&self) -> Held {
-        Held::new(&self.transactions, 1)
+        Held::new(&self.transactions)
     }
 
-    /// Links of a message of that many octets are looked for as long as the result lives.
+    /// Links of a message are looked for as long as the result lives.
     #[must_use]
-    pub fn rewrite(&self, octets: u64) -> (Held, Held) {
-        let octets = i64::try_from(octets).unwrap_or(i64::MAX);
-        (
-            Held::new(&self.shared.rewrites, 1),
-            Held::new(&self.shared.rewrite_octets, octets),
-        )
+    pub fn rewrite(&self) -> Held {
+        Held::new(&self.shared.rewrites)
     }
 
     /// Whether connections are accepted.
@@ -255,10 +244,10 @@ mod tests {
     fn what_is_open_is_counted_until_it_is_dropped() {
         let counts = ListenerCounts::default();
         let (first, second) = (counts.session(), counts.session());
-        let under_way = counts.rewrite(500);
+        let under_way = counts.rewrite();
         drop(first);
         assert_eq!((counts.connections.get(), counts.accepted.get()), (1, 2));
-        assert_eq!(counts.shared.rewrite_octets.get(), 500);
+        assert_eq!(counts.shared.rewrites.get(), 1);
         drop((second, under_way));
         assert_eq!((counts.connections.get(), counts.shared.rewrites.get()), (0, 0));
     }

@@ -13,6 +13,7 @@ use super::labels::Labels;
 use super::{HttpCounts, Metrics, PREFIX};
 use crate::click::ClickCounts;
 use crate::record::Ledger;
+use crate::settings::Limits;
 use crate::spool;
 
 /// The media type of the page.
@@ -25,6 +26,8 @@ pub struct Sources<'a> {
     pub ledger: &'a Ledger,
     /// How click links were answered.
     pub clicks: ClickCounts,
+    /// The settings of the moment, which hold the budgets.
+    pub limits: &'a Limits,
 }
 
 impl Metrics {
@@ -48,6 +51,7 @@ impl Metrics {
         now.0
             .register("uptime_seconds", "How long the server has been running", gauge);
         now.spool();
+        now.budgets(sources.limits);
         now.store(sources.ledger);
         let clicks = sources.clicks;
         now.counters(
@@ -100,6 +104,35 @@ impl Now {
         self.0
             .register("spool_bytes", "Octets of messages that are held, by place", octets);
         self.gauge("spool_files", "Files of the spool that are open", usage.files);
+    }
+
+    fn budgets(&mut self, limits: &Limits) {
+        let (spool, rewrite) = (&limits.spool_budget, &limits.rewrite_budget);
+        let mib = |n: u32| u64::from(n) << 20;
+        for (name, help, n) in [
+            (
+                "spool_memory_bytes",
+                "Memory that messages take from their budget",
+                spool.used() as u64,
+            ),
+            (
+                "spool_memory_limit_bytes",
+                "Memory that all messages together may take",
+                spool.octets() as u64,
+            ),
+            (
+                "rewrite_memory_bytes",
+                "Memory set aside for messages that are being rewritten",
+                mib(rewrite.used_mib()),
+            ),
+            (
+                "rewrite_memory_limit_bytes",
+                "Memory that may be set aside for rewriting",
+                mib(rewrite.mib()),
+            ),
+        ] {
+            self.gauge(name, help, n);
+        }
     }
 
     fn store(&mut self, ledger: &Ledger) {

@@ -4,12 +4,12 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wire::{Capabilities, NextHop, Reply, Sent};
 
 use super::Inbox;
 use crate::failure::{Cause, Failure, Phase};
+use crate::net::Stream;
 use crate::settings;
 
 /// Octets read at a time: replies are short.
@@ -21,7 +21,7 @@ const QUIT_WAIT: Duration = Duration::from_secs(1);
 /// A connection that has been greeted, and what the next hop offers on it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     inbox: Inbox,
     /// Commands that are not written yet: what is said in one turn goes out in one write.
     out: Vec<u8>,
@@ -36,16 +36,12 @@ pub(super) struct Connection {
 impl Connection {
     /// Connects, reads the greeting, and says EHLO, or HELO to a server that does not know it.
     pub(super) async fn open(to: &settings::NextHop, hostname: &str, wait: Duration) -> Result<Self, Failure> {
-        let settings::NextHop::Smtp { host, port } = to;
-        let connected = timeout(wait, TcpStream::connect((host.as_str(), *port))).await;
+        let connected = timeout(wait, Stream::connect(&to.to)).await;
         let stream = match connected {
             Ok(Ok(stream)) => stream,
             Ok(Err(e)) => return Err(Failure::next_hop(Phase::Connect, e)),
             Err(_) => return Err(Failure::next_hop(Phase::Connect, Cause::Timeout(wait))),
         };
-        stream
-            .set_nodelay(true)
-            .map_err(|e| Failure::next_hop(Phase::Connect, e))?;
         let mut connection = Self {
             stream,
             inbox: Inbox::default(),
@@ -73,14 +69,17 @@ impl Connection {
 
     /// Whether the connection is of no more use: the next hop has closed it, or said goodbye on it, or was left with a
     /// command unanswered.
-    pub(super) fn is_stale(&self) -> bool {
+    pub(super) fn is_stale(&mut self) -> bool {
         let unread = self.inbox.filled().len() > self.read;
         // Nothing is awaited, so anything that is there is a farewell; the system is asked only if there is something.
         let would_wait = |e: io::Error| e.kind() == io::ErrorKind::WouldBlock;
         self.code == 421
             || self.awaiting().is_some()
             || unread
-            || !self.stream.try_read(&mut [0; 1]).is_err_and(would_wait)
+            || !self
+                .stream
+                .try_read_buf(&mut Vec::with_capacity(1))
+                .is_err_and(would_wait)
     }
 
     /// Adds a command to what goes out next.
@@ -123,7 +122,7 @@ impl Connection {
                 Ok(None) => {}
                 Err(broken) => return Err(Failure::next_hop(phase, broken)),
             }
-            match timeout(wait, self.inbox.fill(&self.stream, BLOCK)).await {
+            match timeout(wait, self.inbox.fill(&mut self.stream, BLOCK)).await {
                 Ok(Ok(0)) => return Err(Failure::next_hop(phase, Cause::Closed)),
                 Ok(Ok(_)) => {}
                 Ok(Err(e)) => return Err(Failure::next_hop(phase, e)),
@@ -190,7 +189,7 @@ impl Connection {
             return Ok(());
         }
         self.settle_inbox();
-        let closed = match self.inbox.try_fill(&self.stream, BLOCK) {
+        let closed = match self.inbox.try_fill(&mut self.stream, BLOCK) {
             Ok(n) => n == 0,
             Err(e) => e.kind() != io::ErrorKind::WouldBlock,
         };

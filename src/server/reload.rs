@@ -18,7 +18,10 @@ pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path
     // Compiling the rules of many domains takes a while; sessions must not feel it.
     let loaded = tokio::task::spawn_blocking(move || Settings::load_with(&path, Absent::Refuse)).await;
     let new = match loaded {
-        Ok(Ok(new)) => new,
+        Ok(Ok(mut new)) => {
+            keep_budgets(&current.borrow(), &mut new);
+            new
+        }
         Ok(Err(faults)) => {
             for fault in &faults {
                 error!(target: "linkgate::server", %fault, "bad configuration");
@@ -52,6 +55,17 @@ pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path
     Reload::Applied
 }
 
+/// Budgets of the same size stay the ones that messages under way have taken their share of.
+fn keep_budgets(old: &Settings, new: &mut Settings) {
+    let (old, new) = (&old.limits, &mut new.limits);
+    if old.spool_budget.octets() == new.spool_budget.octets() {
+        new.spool_budget = Arc::clone(&old.spool_budget);
+    }
+    if old.rewrite_budget.mib() == new.rewrite_budget.mib() {
+        new.rewrite_budget = Arc::clone(&old.rewrite_budget);
+    }
+}
+
 /// The changed keys that a running server cannot take up.
 fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
     let mut keys = Vec::new();
@@ -72,6 +86,7 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
         };
         compare(old.protocol == new.protocol, format!("listener[{n}].protocol"));
         compare(old.listen == new.listen, format!("listener[{n}].listen"));
+        compare(old.socket_mode == new.socket_mode, format!("listener[{n}].socket_mode"));
     }
     keys
 }

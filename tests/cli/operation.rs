@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{UnixDatagram, UnixListener, UnixStream};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -90,6 +90,9 @@ fn metrics_count_what_happened() {
     is("linkgate_lost_final_replies_total", &[], 0.0);
     is("linkgate_quirks_total", &["quirk=\"bare-lf\""], 1.0);
     is("linkgate_spool_bytes", &["place=\"memory\""], 0.0);
+    is("linkgate_spool_memory_bytes", &[], 0.0);
+    is("linkgate_rewrite_memory_bytes", &[], 0.0);
+    assert!(metric(admin, "linkgate_rewrite_memory_limit_bytes", &[]) >= 1048576.0);
     is("linkgate_store_healthy", &[], 1.0);
     assert!(metric(admin, "linkgate_sent_bytes_total", &[]) > 2.0 * WITH_LINK.len() as f64);
     metric_becomes(admin, "linkgate_store_rows_total", &["kind=\"message\""], 1.0);
@@ -473,6 +476,29 @@ fn a_passed_socket_serves_the_address_that_names_it() {
     assert_eq!(page(admin, "/readyz").0, 200);
     signal(&server.child, "TERM");
     assert_eq!(server.exit(), 0);
+}
+
+#[test]
+fn a_passed_unix_socket_is_served_and_its_file_stays() {
+    let home = Home::with_next_hop(&next_hop().to_string());
+    let path = home.path("mail.sock");
+    let socket = UnixListener::bind(&path).unwrap();
+    let name = format!("unix:{}", path.display());
+    home.edit(
+        "smtp\"\nlisten = \"127.0.0.1:0\"",
+        &format!("smtp\"\nlisten = \"{name}\""),
+    );
+    let mut server = with_passed(&home, socket);
+    let line = server.logged("what=mail");
+    assert!(line.contains(&name), "{line}");
+    let client = UnixStream::connect(&path).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut greeting = String::new();
+    BufReader::new(client).read_line(&mut greeting).unwrap();
+    assert!(greeting.starts_with("220 "), "{greeting}");
+    signal(&server.child, "TERM");
+    assert_eq!(server.exit(), 0);
+    assert!(path.exists(), "the file is the service manager's");
 }
 
 #[test]

@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use link::{Policy, Rewrite};
-use message::Source;
+use message::{Patch, Source};
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
-use wire::{Answer, DataEnd, PathLine, Printable, Reply};
+use wire::{Answer, DataEnd, PathLine, Printable};
 
-use super::{Conversation, Flow};
+use super::Context;
 use crate::failure::{Cause, Failure, Phase, Side};
 use crate::job::Rewriter;
 use crate::mail_id;
-use crate::metrics::{Held, MessageResult, SessionEnd};
+use crate::metrics::{Held, MessageResult};
+use crate::net::Peer;
 use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
@@ -50,6 +51,93 @@ pub(super) struct Recipient {
     address: String,
     /// `None` when its domain is off.
     policy: Option<Arc<Policy>>,
+}
+
+/// What is known of a message when its log line is written.
+pub(super) struct Story {
+    end: DataEnd,
+    octets_in: u64,
+    report: Report,
+    octets_out: u64,
+    refused_because: Option<String>,
+    /// Whether what goes on is not what came.
+    changed: bool,
+    result: Option<MessageResult>,
+    ended: Instant,
+}
+
+impl Story {
+    /// The story of a message whose data has ended.
+    pub(super) fn new(transaction: &Transaction, end: DataEnd) -> Self {
+        Self {
+            end,
+            octets_in: transaction.spool.len(),
+            report: Report::default(),
+            octets_out: 0,
+            refused_because: None,
+            changed: false,
+            result: None,
+            ended: Instant::now(),
+        }
+    }
+
+    /// What became of the message. What was said first counts.
+    pub(super) fn ends(&mut self, result: MessageResult) {
+        self.result.get_or_insert(result);
+    }
+
+    /// The message came to grief.
+    pub(super) fn fails(&mut self, failure: &Failure) {
+        self.ends(match (&failure.cause, failure.side) {
+            (Cause::Refused(reply), Side::NextHop) if reply.first() == Some(&b'5') => MessageResult::NextHopRefused,
+            (Cause::Refused(_), Side::NextHop) => MessageResult::NextHopDeferred,
+            (_, Side::NextHop) => MessageResult::NextHopLost,
+            (_, Side::Client | Side::Ours) => MessageResult::Deferred,
+        });
+    }
+
+    /// The next hop has replied to the message with this class.
+    pub(super) fn replied(&mut self, class: u16) {
+        self.ends(match class {
+            2 if self.changed => MessageResult::Rewritten,
+            2 => MessageResult::Unchanged,
+            5 => MessageResult::NextHopRefused,
+            _ => MessageResult::NextHopDeferred,
+        });
+    }
+
+    /// Counts the message, once, when it is answered.
+    pub(super) fn count(&self, context: &Context) {
+        let result = self.result.unwrap_or(MessageResult::Deferred);
+        let took = self.ended.elapsed();
+        context.counts.message(result, self.octets_in, self.octets_out, took);
+        context.counts.report(&self.report, self.end);
+    }
+}
+
+/// Where a message came from, for its log line.
+pub(super) struct Origin<'a> {
+    /// Who is connected to us.
+    pub(super) client: Peer,
+    /// What it calls itself.
+    pub(super) helo: &'a [u8],
+    /// What it says about its own client, as XFORWARD attributes.
+    pub(super) xforward: &'a [u8],
+}
+
+/// What becomes of a message.
+pub(super) enum Verdict {
+    /// It is refused for its form.
+    Refuse(Answer),
+    /// It is refused for what is in it; the answer goes out with the id.
+    RefuseContent(Answer),
+    /// It goes on, with the patch.
+    Forward {
+        /// The message as it came.
+        spool: Arc<Spool>,
+        /// What changes in it.
+        patch: Patch,
+    },
 }
 
 impl Recipient {
@@ -92,7 +180,7 @@ impl Recipient {
 
 impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
-        let spool = Spool::new(settings.limits.spool_memory, &settings.limits.spool_dir);
+        let spool = settings.limits.spool();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self {
             envelope: Arc::new(Envelope {
@@ -115,6 +203,11 @@ impl Transaction {
     pub(super) fn counted(mut self, open: Held) -> Self {
         self.open = Some(open);
         self
+    }
+
+    /// The snapshot of settings that this transaction goes by.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.envelope.settings
     }
 
     pub(super) fn id(&self) -> &str {
@@ -143,12 +236,12 @@ impl Transaction {
         let limits = &self.envelope.settings.limits;
         if self.spool.len() + bytes.len() as u64 > max_message {
             self.too_large = true;
-            self.spool = Spool::new(0, &limits.spool_dir);
+            self.spool = limits.no_spool();
             return;
         }
         let mut kept = self.spool.append(bytes);
         if kept.is_ok() && self.spool.wants_flush() {
-            let mut spool = std::mem::replace(&mut self.spool, Spool::new(0, &limits.spool_dir));
+            let mut spool = std::mem::replace(&mut self.spool, limits.no_spool());
             let flushed = tokio::task::spawn_blocking(move || (spool.flush(), spool));
             kept = match flushed.await {
                 Ok((kept, spool)) => {
@@ -160,146 +253,92 @@ impl Transaction {
         }
         self.fault = kept.err().map(|e| Failure::ours(Phase::Receive, e));
     }
-}
 
-/// What is known of a message when its log line is written.
-#[derive(Default)]
-struct Story {
-    report: Report,
-    octets_out: u64,
-    result: Option<MessageResult>,
-    refused_because: Option<String>,
-}
-
-impl Conversation {
-    /// The message is there: decides about it, gives it to the next hop, answers the client.
-    pub(super) async fn complete(&mut self, mut transaction: Transaction, end: DataEnd) -> Flow {
-        let spool = std::mem::replace(&mut transaction.spool, Spool::new(0, std::path::Path::new("")));
-        let octets_in = spool.len();
-        let mut story = Story::default();
-        let said_from = self.out.len();
-        let ended = Instant::now();
-        if let Err(failure) = self.pass_on(&mut transaction, spool, end, &mut story).await {
-            story.result = Some(failed(&failure));
-            self.complain(&failure, transaction.id());
-            match &failure.cause {
-                Cause::Refused(bytes) if failure.phase == Phase::Transfer => match Reply::read(bytes) {
-                    Ok(Some((_, reply))) => reply.write(&mut self.out),
-                    _ => failure.answer().write_with_id(transaction.id(), &mut self.out),
-                },
-                _ => failure.answer().write_with_id(transaction.id(), &mut self.out),
-            }
-        }
-        let reply = self.out.get(said_from..).unwrap_or_default();
-        let code = Reply::read(reply).ok().flatten().map_or(451, |(_, reply)| reply.code);
-        let counts = &self.context.counts;
-        let result = story.result.unwrap_or(MessageResult::Deferred);
-        counts.message(result, octets_in, story.octets_out, ended.elapsed());
-        counts.report(&story.report, end);
-        self.log(&transaction, &story, end, octets_in, reply);
-        self.end_of_transaction();
-        if code / 100 == 2 {
-            self.record(transaction, story);
-        }
-        if code == 421 {
-            self.end = SessionEnd::NextHop;
-            return Flow::Close;
-        }
-        Flow::Continue
-    }
-
-    /// Appends the reply to the final dot.
-    async fn pass_on(
-        &mut self,
-        transaction: &mut Transaction,
-        spool: Spool,
-        end: DataEnd,
-        story: &mut Story,
-    ) -> Result<(), Failure> {
-        if let Some(failure) = transaction.fault.take() {
+    /// The message is there: works out what becomes of it. What it refers to is in the store when this returns.
+    ///
+    /// # Errors
+    /// A fault of ours, unless the listener passes messages on then.
+    pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
+        if let Some(failure) = self.fault.take() {
             return Err(failure);
         }
-        if transaction.too_large {
-            story.result = Some(MessageResult::TooLarge);
-            Answer::TOO_LARGE.write(&mut self.out);
-            return Ok(());
+        if self.too_large {
+            story.ends(MessageResult::TooLarge);
+            return Ok(Verdict::Refuse(Answer::TOO_LARGE));
         }
-        if end.refuse {
-            story.result = Some(MessageResult::BareLineEnd);
-            Answer::BARE_LINE_END.write(&mut self.out);
-            return Ok(());
+        if story.end.refuse {
+            story.ends(MessageResult::BareLineEnd);
+            return Ok(Verdict::Refuse(Answer::BARE_LINE_END));
         }
-        let spool = Arc::new(spool);
-        let mut outcome = match self.judge(transaction, &spool).await {
+        let spool = Arc::new(std::mem::replace(
+            &mut self.spool,
+            self.envelope.settings.limits.no_spool(),
+        ));
+        let mut outcome = match self.judge(&spool, context).await {
             Ok(outcome) => outcome,
-            Err(failure) => self.pass_or(failure, transaction.id())?,
+            Err(failure) => self.pass_or(failure, context)?,
         };
         if let Action::Refuse(reason) = outcome.action {
             story.refused_because = Some(reason);
             story.report = outcome.report;
-            story.result = Some(MessageResult::ContentRefused);
-            Answer::CONTENT_REFUSED.write_with_id(transaction.id(), &mut self.out);
-            return Ok(());
+            story.ends(MessageResult::ContentRefused);
+            return Ok(Verdict::RefuseContent(Answer::CONTENT_REFUSED));
         }
         if !outcome.references.is_empty() {
             let rows = std::mem::take(&mut outcome.references);
             // A link that points to a row must never be read before the row is there.
-            if let Err(failure) = self.context.recorder.store_references(rows).await {
-                outcome = self.pass_or(failure, transaction.id())?;
+            if let Err(failure) = context.recorder.store_references(rows).await {
+                outcome = self.pass_or(failure, context)?;
             }
         }
         story.report = outcome.report;
         story.octets_out = outcome.patch.patched_len(spool.len());
-        let limits = &transaction.envelope.settings.limits;
-        let reply = self.relay.deliver(&spool, &outcome.patch, limits).await?;
-        story.result = Some(match reply.class() {
-            2 if outcome.patch.is_empty() => MessageResult::Unchanged,
-            2 => MessageResult::Rewritten,
-            5 => MessageResult::NextHopRefused,
-            _ => MessageResult::NextHopDeferred,
-        });
-        reply.write(&mut self.out);
-        Ok(())
+        story.changed = !outcome.patch.is_empty();
+        Ok(Verdict::Forward {
+            spool,
+            patch: outcome.patch,
+        })
     }
 
     /// Has the message rewritten, if any of its recipients wants that.
-    async fn judge(&self, transaction: &Transaction, spool: &Arc<Spool>) -> Result<Outcome, Failure> {
-        if transaction.first().is_none_or(|first| first.policy.is_none()) {
+    async fn judge(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
+        if self.first().is_none_or(|first| first.policy.is_none()) {
             return Ok(Outcome::default());
         }
-        let recipients: Vec<String> = transaction.recipients.iter().map(|r| r.address.clone()).collect();
-        let counts = &self.context.counts;
-        let _under_way = counts.rewrite(spool.len());
+        let recipients: Vec<String> = self.recipients.iter().map(|r| r.address.clone()).collect();
+        let _under_way = context.counts.rewrite();
         let began = Instant::now();
         if spool.len() <= INLINE {
-            let judged = rewrite(&*self.context.rewriter, spool, &transaction.envelope, &recipients);
-            counts.rewritten(began.elapsed());
+            let judged = rewrite(&*context.rewriter, spool, &self.envelope, &recipients);
+            context.counts.rewritten(began.elapsed());
             return judged;
         }
         let closed = |e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e)));
-        let permit = self.context.rewriting.acquire().await.map_err(closed)?;
-        let (rewriter, spool) = (Arc::clone(&self.context.rewriter), Arc::clone(spool));
-        let envelope = Arc::clone(&transaction.envelope);
+        let budget = &self.envelope.settings.limits.rewrite_budget;
+        let permit = budget.acquire(spool.len()).await.map_err(closed)?;
+        let (rewriter, spool) = (Arc::clone(&context.rewriter), Arc::clone(spool));
+        let envelope = Arc::clone(&self.envelope);
         let judged = tokio::task::spawn_blocking(move || rewrite(&*rewriter, &spool, &envelope, &recipients)).await;
         drop(permit);
-        counts.rewritten(began.elapsed());
+        context.counts.rewritten(began.elapsed());
         judged.map_err(|e| Failure::ours(Phase::Rewrite, Cause::Panic(e.to_string())))?
     }
 
     /// Our own failure: the message as it came if the listener says so, else the failure.
-    fn pass_or(&self, failure: Failure, id: &str) -> Result<Outcome, Failure> {
-        match self.context.listener.on_error {
+    fn pass_or(&self, failure: Failure, context: &Context) -> Result<Outcome, Failure> {
+        match context.listener.on_error {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {
-                self.context.counts.failure(&failure);
-                self.context.counts.passed_on_error();
-                warn!(target: "linkgate::mail", id, "passing the message on unchanged: {failure}");
+                context.counts.failure(&failure);
+                context.counts.passed_on_error();
+                warn!(target: "linkgate::mail", id = self.id(), "passing the message on unchanged: {failure}");
                 Ok(Outcome::default())
             }
         }
     }
 
-    fn log(&self, transaction: &Transaction, story: &Story, end: DataEnd, octets_in: u64, reply: &[u8]) {
+    /// The one line of the message in the log; `reply` is what the client is told.
+    pub(super) fn log(&self, story: &Story, origin: &Origin<'_>, reply: &[u8]) {
         let report = &story.report;
         let (mut wrapped, mut disarmed) = (0u32, 0u32);
         let mut kept = BTreeMap::<&str, u32>::new();
@@ -319,22 +358,22 @@ impl Conversation {
             );
         }
         let mut quirks = report.quirks.join(",");
-        for (seen, name) in [(end.bare_cr, "bare-cr"), (end.bare_lf, "bare-lf")] {
+        for (seen, name) in [(story.end.bare_cr, "bare-cr"), (story.end.bare_lf, "bare-lf")] {
             if seen {
                 let _ = write!(quirks, "{}{name}", if quirks.is_empty() { "" } else { "," });
             }
         }
         info!(
             target: "linkgate::mail",
-            id = transaction.id(),
-            client = %self.peer,
-            helo = %Printable(&self.name),
-            xforward = %Printable(self.xforward.trim_ascii()),
-            from = %Printable(transaction.envelope.sender.as_bytes()),
-            to = %Printable(transaction.first().map_or(&b""[..], |r| r.address.as_bytes())),
-            recipients = transaction.recipients.len(),
+            id = self.id(),
+            client = %origin.client,
+            helo = %Printable(origin.helo),
+            xforward = %Printable(origin.xforward),
+            from = %Printable(self.envelope.sender.as_bytes()),
+            to = %Printable(self.first().map_or(&b""[..], |r| r.address.as_bytes())),
+            recipients = self.recipients.len(),
             message_id = %Printable(report.message_id.as_deref().unwrap_or_default().as_bytes()),
-            octets_in,
+            octets_in = story.octets_in,
             octets_out = story.octets_out,
             parts = report.parts,
             links = report.links.len(),
@@ -343,15 +382,16 @@ impl Conversation {
             kept = %kept_by_reason,
             quirks = %Printable(quirks.as_bytes()),
             refused_because = %Printable(story.refused_because.as_deref().unwrap_or_default().as_bytes()),
-            ms = transaction.started.elapsed().as_millis() as u64,
+            ms = self.started.elapsed().as_millis() as u64,
             reply = %Printable(reply.trim_ascii_end()),
             "message"
         );
     }
 
-    fn record(&self, transaction: Transaction, story: Story) {
+    /// Queues the row of a message that was taken.
+    pub(super) fn record(self, story: Story, context: &Context) {
         // Domains that did not opt in leave no trace in the store.
-        let Some(policy) = transaction.first().and_then(|first| first.policy.clone()) else {
+        let Some(policy) = self.first().and_then(|first| first.policy.clone()) else {
             return;
         };
         let count = |decision| {
@@ -364,13 +404,13 @@ impl Conversation {
             u32::try_from(n).unwrap_or(u32::MAX)
         };
         let (links_wrapped, links_kept) = (count("wrapped"), count("kept"));
-        self.context.recorder.message(MessageRow {
-            mail_id: transaction.envelope.id.clone(),
+        context.recorder.message(MessageRow {
+            mail_id: self.envelope.id.clone(),
             message_id: story.report.message_id,
-            sender: transaction.envelope.sender.clone(),
-            recipients: transaction.recipients.into_iter().map(|r| r.address).collect(),
-            received_at_us: transaction.envelope.received_us,
-            listener: self.context.listener.listen.to_string(),
+            sender: self.envelope.sender.clone(),
+            recipients: self.recipients.into_iter().map(|r| r.address).collect(),
+            received_at_us: self.envelope.received_us,
+            listener: context.listener.listen.to_string(),
             policy_domain: Some(policy.domain.clone()),
             links_found: u32::try_from(story.report.links.len()).unwrap_or(u32::MAX),
             links_wrapped,
@@ -386,16 +426,6 @@ impl Conversation {
                 })
                 .collect(),
         });
-    }
-}
-
-/// What a failure makes of a message.
-fn failed(failure: &Failure) -> MessageResult {
-    match (&failure.cause, failure.side) {
-        (Cause::Refused(reply), Side::NextHop) if reply.first() == Some(&b'5') => MessageResult::NextHopRefused,
-        (Cause::Refused(_), Side::NextHop) => MessageResult::NextHopDeferred,
-        (_, Side::NextHop) => MessageResult::NextHopLost,
-        (_, Side::Client | Side::Ours) => MessageResult::Deferred,
     }
 }
 
