@@ -20,7 +20,7 @@ use self::connection::Connection;
 pub use self::inbox::Inbox;
 use crate::failure::{Cause, Failure, Phase, Side};
 use crate::metrics::{Metrics, NextHopCounts};
-use crate::settings::{Limits, NextHops};
+use crate::settings::{Dialect, Limits, NextHops};
 use crate::spool::Spool;
 
 /// Octets of message data that are written at a time.
@@ -28,6 +28,10 @@ const BLOCK: usize = 64 << 10;
 
 /// XFORWARD lines kept for a transaction; Postfix sends two.
 const MAX_XFORWARD_LINES: usize = 8;
+
+/// Recipients of a copy that are asked for at a time: the replies to more could fill the way back while nobody reads it
+/// (RFC 2920 3.1).
+const RCPTS_AT_A_TIME: usize = 100;
 
 /// The next-hop side of one client session.
 #[derive(Debug)]
@@ -39,10 +43,32 @@ pub struct Relay {
     open: bool,
     /// XFORWARD lines since the last transaction, to be said again on a new connection.
     xforward: Vec<Vec<u8>>,
+    /// The next hop knows these lines, for the transaction that is open or comes next.
+    xforward_said: bool,
     /// What is counted of each next hop, in the order of `to`.
     counts: Vec<Arc<NextHopCounts>>,
     /// Which of them this session has chosen.
     chosen: usize,
+    /// When the message that is under way was begun.
+    sending_since: Instant,
+}
+
+/// What the next hop says to a transaction that was begun for some of the recipients.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// MAIL was refused, with this reply.
+    Refused(Vec<u8>),
+    /// MAIL was accepted; the replies to recipients that were refused.
+    Recipients(Vec<Option<Vec<u8>>>),
+}
+
+/// How far a message came on its way to the next hop.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// DATA was refused, with this reply; nothing was sent.
+    Refused(Vec<u8>),
+    /// The final dot went out. So many replies are to be had from [`Relay::final_reply`]: one, or one for each recipient.
+    Sent(usize),
 }
 
 impl Relay {
@@ -55,8 +81,10 @@ impl Relay {
             connection: None,
             open: false,
             xforward: Vec::new(),
+            xforward_said: false,
             counts: Vec::new(),
             chosen: 0,
+            sending_since: Instant::now(),
         }
     }
 
@@ -74,6 +102,12 @@ impl Relay {
     #[must_use]
     pub fn counts(&self) -> Option<&NextHopCounts> {
         self.counts.get(self.chosen).map(AsRef::as_ref)
+    }
+
+    /// Whether the next hop answers the final dot for each recipient.
+    #[must_use]
+    pub fn replies_for_each(&self) -> bool {
+        self.to.dialect() == Dialect::Lmtp
     }
 
     /// Makes sure of a connection; tells what the next hop offers on it.
@@ -99,6 +133,7 @@ impl Relay {
                             .inspect_err(|failure| self.count_failure(failure))?;
                     }
                 }
+                self.xforward_said = true;
                 new
             }
         };
@@ -123,6 +158,7 @@ impl Relay {
         self.end_transaction(limits).await?;
         let line = [line, b"\r\n"].concat();
         self.queue(Sent::Xforward, &line)?;
+        self.xforward_said = true;
         if self.xforward.len() < MAX_XFORWARD_LINES {
             self.xforward.push(line);
         }
@@ -137,13 +173,9 @@ impl Relay {
     /// # Errors
     /// The next hop cannot be reached, or is lost.
     pub async fn mail(&mut self, path: &PathLine<'_>, limits: &Limits) -> Result<(), Failure> {
-        let limit = self.connect(limits).await?.size;
+        self.connect(limits).await?;
         self.end_transaction(limits).await?;
-        let size = path.size().zip(limit).map(|(size, limit)| grown(size, limit));
-        let mut line = Vec::with_capacity(path.line.len() + 16);
-        path.write_with_size(size, &mut line);
-        self.open = true;
-        self.queue(Sent::Mail, &line)
+        self.queue_mail(path)
     }
 
     /// Queues RCPT for the next write. Its reply comes from [`reply`](Self::reply).
@@ -178,30 +210,108 @@ impl Relay {
             self.lose(failure);
         }
         outcome?;
-        let last = self.last()?;
-        self.count_reply(last.code);
-        Ok(last)
+        self.count_reply();
+        self.last()
     }
 
-    /// Gives the message to the next hop: DATA, the patched message, the final dot. What comes back is the reply to the dot,
-    /// or to DATA if the next hop would not hear more.
+    /// Ends the transaction that is open, if one is, and begins one for some recipients: XFORWARD as it was said for the
+    /// message, MAIL, RCPT.
+    ///
+    /// `recipients` are RCPT lines without their ends. Each goes on as it came, and MAIL as with [`mail`](Self::mail).
     ///
     /// # Errors
-    /// The message was not taken, or nobody can tell whether it was; the connection is closed. A next hop that refuses
-    /// while the message is on its way ([`Cause::Refused`]) has said so in a reply.
-    pub async fn deliver(&mut self, spool: &Arc<Spool>, patch: &Patch, limits: &Limits) -> Result<Reply<'_>, Failure> {
-        let began = Instant::now();
-        let outcome = self.transfer(spool, patch, limits).await;
+    /// The next hop cannot be reached, or is lost.
+    pub async fn begin(
+        &mut self,
+        mail: &PathLine<'_>,
+        recipients: &[&[u8]],
+        limits: &Limits,
+    ) -> Result<Begun, Failure> {
+        let offers = self.connect(limits).await?;
+        let (pipelining, xforward) = (offers.pipelining, offers.xforward.is_some());
+        self.end_transaction(limits).await?;
+        let again = if xforward && !self.xforward_said {
+            self.xforward.clone()
+        } else {
+            Vec::new()
+        };
+        self.xforward_said = true;
+        for line in &again {
+            self.queue(Sent::Xforward, line)?;
+            if !pipelining {
+                self.reply(limits).await?;
+            }
+        }
+        self.queue_mail(mail)?;
+        let at_a_time = if pipelining { RCPTS_AT_A_TIME } else { 1 };
+        let mut asked = 0;
+        if pipelining {
+            // All in one go. What is said of XFORWARD the client has heard when it said the line.
+            asked = self.queue_rcpts(recipients, 0..at_a_time)?;
+            for _ in &again {
+                self.reply(limits).await?;
+            }
+        }
+        let refused = self.refusal(limits).await?;
+        let mut replies = Vec::with_capacity(recipients.len());
+        loop {
+            while replies.len() < asked {
+                replies.push(self.refusal(limits).await?);
+            }
+            if let Some(reply) = refused {
+                return Ok(Begun::Refused(reply));
+            }
+            if asked == recipients.len() {
+                return Ok(Begun::Recipients(replies));
+            }
+            asked = self.queue_rcpts(recipients, asked..asked + at_a_time)?;
+        }
+    }
+
+    /// Gives the message to the next hop, for so many accepted recipients: DATA, the patched message, the final dot.
+    ///
+    /// # Errors
+    /// The message was not taken, or nobody can tell whether it was ([`Phase::FinalReply`]); the connection is closed. A
+    /// next hop that refuses while the message is on its way ([`Cause::Refused`]) has said so in a reply.
+    pub async fn send(
+        &mut self,
+        spool: &Arc<Spool>,
+        patch: &Patch,
+        recipients: usize,
+        limits: &Limits,
+    ) -> Result<Sending, Failure> {
+        let replies = if self.replies_for_each() { recipients } else { 1 };
+        self.sending_since = Instant::now();
+        let outcome = self.transfer(spool, patch, replies, limits).await;
+        match &outcome {
+            // The reply to DATA.
+            Ok(_) => self.count_reply(),
+            Err(failure) => self.lose(failure),
+        }
+        outcome
+    }
+
+    /// The next of the replies to the final dot, for which the next hop may take `wait`.
+    ///
+    /// # Errors
+    /// The next hop is lost: nobody can tell whether it has taken the message for those whose replies are missing.
+    pub async fn final_reply(&mut self, wait: Duration) -> Result<Reply<'_>, Failure> {
+        let connection = self.connection.as_mut().ok_or_else(lost)?;
+        let outcome = connection.reply(Phase::FinalReply, wait).await;
+        let complete = connection.awaiting().is_none();
+        if complete {
+            self.open = false;
+            self.xforward_said = false;
+        }
         if let Err(failure) = &outcome {
             self.lose(failure);
         }
         outcome?;
-        let last = self.last()?;
-        self.count_reply(last.code);
-        if let Some(counts) = self.counts() {
-            counts.delivered(began.elapsed());
+        self.count_reply();
+        if let Some(counts) = self.counts().filter(|_| complete) {
+            counts.delivered(self.sending_since.elapsed());
         }
-        Ok(last)
+        self.last()
     }
 
     /// Forgets the XFORWARD lines: they hold for one transaction.
@@ -254,13 +364,44 @@ impl Relay {
         }
     }
 
-    fn count_reply(&self, code: u16) {
-        if let Some(counts) = self.counts() {
-            counts.replied(code);
+    /// Counts the reply that was read last.
+    fn count_reply(&self) {
+        if let (Some(counts), Ok(last)) = (self.counts(), self.last()) {
+            counts.replied(last.code);
         }
     }
 
-    async fn transfer(&mut self, spool: &Arc<Spool>, patch: &Patch, limits: &Limits) -> Result<(), Failure> {
+    /// Waits for the reply to the oldest command; gives it if it is no success.
+    async fn refusal(&mut self, limits: &Limits) -> Result<Option<Vec<u8>>, Failure> {
+        let reply = self.reply(limits).await?;
+        Ok((reply.class() != 2).then(|| reply.bytes.to_vec()))
+    }
+
+    fn queue_mail(&mut self, path: &PathLine<'_>) -> Result<(), Failure> {
+        let limit = self.connection.as_ref().ok_or_else(lost)?.offers.size;
+        let size = path.size().zip(limit).map(|(size, limit)| grown(size, limit));
+        let mut line = Vec::with_capacity(path.line.len() + 16);
+        path.write_with_size(size, &mut line);
+        self.open = true;
+        self.queue(Sent::Mail, &line)
+    }
+
+    /// Queues some of these RCPT lines; gives how many of all are asked for then.
+    fn queue_rcpts(&mut self, lines: &[&[u8]], some: Range<usize>) -> Result<usize, Failure> {
+        let end = some.end.min(lines.len());
+        for line in lines.get(some.start..end).unwrap_or_default() {
+            self.queue(Sent::Rcpt, &[line, &b"\r\n"[..]].concat())?;
+        }
+        Ok(end)
+    }
+
+    async fn transfer(
+        &mut self,
+        spool: &Arc<Spool>,
+        patch: &Patch,
+        replies: usize,
+        limits: &Limits,
+    ) -> Result<Sending, Failure> {
         if patch.changes().iter().any(|c| wire::stray_line_end(&c.with)) {
             let cause = "the patch holds a lone CR or LF".into();
             return Err(Failure::ours(Phase::Rewrite, Cause::Other(cause)));
@@ -270,7 +411,7 @@ impl Relay {
         connection.queue(Sent::Data, b"DATA\r\n");
         connection.reply(Phase::Transfer, wait).await?;
         if connection.last().class() != 3 {
-            return Ok(());
+            return Ok(Sending::Refused(connection.last().bytes.to_vec()));
         }
         let length = patch.patched_len(spool.len());
         let mut stuffer = Stuffer::default();
@@ -301,11 +442,8 @@ impl Relay {
             }
         }
         stuffer.finish(&mut out);
-        connection.finish(&out, wait).await?;
-        drop(out);
-        connection.reply(Phase::FinalReply, limits.final_reply_timeout).await?;
-        self.open = false;
-        Ok(())
+        connection.finish(&out, replies, wait).await?;
+        Ok(Sending::Sent(replies))
     }
 
     /// Makes the next hop forget a transaction that came to nothing; RSET goes out with what follows if it may.
@@ -317,6 +455,7 @@ impl Relay {
             return Ok(());
         }
         connection.queue(Sent::Rset, b"RSET\r\n");
+        self.xforward_said = false;
         if !connection.offers.pipelining {
             let outcome = connection.accepted(Phase::Envelope, limits.next_hop_timeout).await;
             if let Err(failure) = &outcome {

@@ -85,7 +85,13 @@ impl Run {
             seed,
             ledger.clone(),
         ));
-        let mut program = Program::start(smtp.port());
+        let lmtp = runtime.block_on(NextHop::start(
+            Dialect::Lmtp,
+            self.faults.next_hop,
+            seed + 1,
+            ledger.clone(),
+        ));
+        let mut program = Program::start(smtp.port(), lmtp.port());
         let clients = Clients::start(
             &runtime,
             program.listeners(),

@@ -25,7 +25,10 @@ use crate::spool::Spool;
 /// Up to this size, in octets, a message is rewritten where it is: moving it to another thread would cost more.
 const INLINE: u64 = 16 << 10;
 
-/// A transaction from MAIL on.
+/// Octets of recipients' addresses in a line of the log.
+const MAX_ADDRESSEES: usize = 1000;
+
+/// A transaction from MAIL on, or the part of one that concerns some of its recipients.
 pub(super) struct Transaction {
     envelope: Arc<Envelope>,
     recipients: Vec<Recipient>,
@@ -35,25 +38,35 @@ pub(super) struct Transaction {
     too_large: bool,
     fault: Option<Failure>,
     started: Instant,
-    open: Option<Held>,
+    /// The mark that it is open.
+    pub(super) open: Option<Held>,
 }
 
 /// What does not change after MAIL.
+#[derive(Clone)]
 struct Envelope {
     id: String,
     settings: Arc<Settings>,
     sender: String,
+    /// The MAIL line as it came.
+    mail_line: Vec<u8>,
+    /// The id of the transaction that brought the message: another than `id` for a part of it.
+    transaction: String,
     received_us: i64,
 }
 
 /// A recipient, and the policy for mail to it.
+#[derive(Clone)]
 pub(super) struct Recipient {
     address: String,
+    /// The RCPT line as it came.
+    pub(super) line: Vec<u8>,
     /// `None` when its domain is off.
     policy: Option<Arc<Policy>>,
 }
 
 /// What is known of a message when its log line is written.
+#[derive(Clone)]
 pub(super) struct Story {
     end: DataEnd,
     octets_in: u64,
@@ -96,21 +109,29 @@ impl Story {
         });
     }
 
-    /// The next hop has replied to the message with this class.
-    pub(super) fn replied(&mut self, class: u16) {
-        self.ends(match class {
-            2 if self.changed => MessageResult::Rewritten,
-            2 => MessageResult::Unchanged,
-            5 => MessageResult::NextHopRefused,
-            _ => MessageResult::NextHopDeferred,
+    /// The message was refused for its form.
+    pub(super) fn is_refused(&mut self, refusal: Answer) {
+        self.ends(if refusal == Answer::TOO_LARGE {
+            MessageResult::TooLarge
+        } else {
+            MessageResult::BareLineEnd
         });
     }
 
-    /// Counts the message, once, when it is answered.
-    pub(super) fn count(&self, context: &Context) {
-        let result = self.result.unwrap_or(MessageResult::Deferred);
-        let took = self.ended.elapsed();
-        context.counts.message(result, self.octets_in, self.octets_out, took);
+    /// Counts the octets of the message, once for all of its copies.
+    pub(super) fn count_received(&self, context: &Context) {
+        context.counts.received(self.octets_in);
+    }
+
+    /// Counts the message, or one copy of it, when it is answered; `class` is the first digit of the best reply.
+    pub(super) fn count(&self, context: &Context, class: u8) {
+        let result = self.result.unwrap_or(match class {
+            b'2' if self.changed => MessageResult::Rewritten,
+            b'2' => MessageResult::Unchanged,
+            b'5' => MessageResult::NextHopRefused,
+            _ => MessageResult::NextHopDeferred,
+        });
+        context.counts.message(result, self.octets_out, self.ended.elapsed());
         context.counts.report(&self.report, self.end);
     }
 }
@@ -143,6 +164,7 @@ pub(super) enum Verdict {
 impl Recipient {
     pub(super) fn new(path: &PathLine<'_>, settings: &Settings) -> Self {
         let address = path.address().into_owned();
+        let line = path.line.to_vec();
         let on = |address: &str| {
             settings
                 .domains
@@ -158,14 +180,25 @@ impl Recipient {
             // Named in a way that leads to the same policy for whoever asks again.
             Some((policy, domain)) if on(&address).is_none() => Self {
                 address: format!("{address}@{domain}"),
+                line,
                 policy: Some(policy),
             },
             Some((policy, _)) => Self {
                 address,
+                line,
                 policy: Some(policy),
             },
-            None => Self { address, policy: None },
+            None => Self {
+                address,
+                line,
+                policy: None,
+            },
         }
+    }
+
+    /// Whether the domain has opted in.
+    pub(super) fn has_policy(&self) -> bool {
+        self.policy.is_some()
     }
 
     /// Whether one copy of a message is right for both.
@@ -182,11 +215,14 @@ impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
         let spool = settings.limits.spool();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let id = mail_id::next();
         Self {
             envelope: Arc::new(Envelope {
-                id: mail_id::next(),
+                id: id.clone(),
                 settings,
                 sender: path.address().into_owned(),
+                mail_line: path.line.to_vec(),
+                transaction: id,
                 received_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
             }),
             recipients: Vec::new(),
@@ -210,8 +246,41 @@ impl Transaction {
         &self.envelope.settings
     }
 
+    /// The part of this transaction that concerns these of its recipients, under an id of its own. The message itself stays
+    /// behind: see [`close`](Self::close).
+    pub(super) fn part(&self, recipients: Vec<Recipient>) -> Self {
+        Self {
+            envelope: Arc::new(Envelope {
+                id: mail_id::next(),
+                ..Envelope::clone(&self.envelope)
+            }),
+            recipients,
+            lost: false,
+            spool: self.envelope.settings.limits.no_spool(),
+            too_large: false,
+            fault: None,
+            started: self.started,
+            open: None,
+        }
+    }
+
+    /// The MAIL line as it came, without its end.
+    pub(super) fn mail_line(&self) -> &[u8] {
+        &self.envelope.mail_line
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.envelope.id
+    }
+
+    /// The id of the transaction that brought the message.
+    pub(super) fn transaction_id(&self) -> &str {
+        &self.envelope.transaction
+    }
+
+    /// Keeps the recipients that `keep` says.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Recipient) -> bool) {
+        self.recipients.retain(keep);
     }
 
     /// The recipient that decides which others may share the copy.
@@ -259,25 +328,57 @@ impl Transaction {
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
     pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
+        let spool = match self.close(story.end)? {
+            Ok(spool) => spool,
+            Err(refusal) => {
+                story.is_refused(refusal);
+                return Ok(Verdict::Refuse(refusal));
+            }
+        };
+        let outcome = self.judge(&spool, context).await?;
+        self.settle(outcome, spool, story, context).await
+    }
+
+    /// The message as it came, if its form lets it go on; else the refusal.
+    ///
+    /// # Errors
+    /// It could not be kept.
+    pub(super) fn close(&mut self, end: DataEnd) -> Result<Result<Arc<Spool>, Answer>, Failure> {
         if let Some(failure) = self.fault.take() {
             return Err(failure);
         }
         if self.too_large {
-            story.ends(MessageResult::TooLarge);
-            return Ok(Verdict::Refuse(Answer::TOO_LARGE));
+            return Ok(Err(Answer::TOO_LARGE));
         }
-        if story.end.refuse {
-            story.ends(MessageResult::BareLineEnd);
-            return Ok(Verdict::Refuse(Answer::BARE_LINE_END));
+        if end.refuse {
+            return Ok(Err(Answer::BARE_LINE_END));
         }
-        let spool = Arc::new(std::mem::replace(
-            &mut self.spool,
-            self.envelope.settings.limits.no_spool(),
-        ));
-        let mut outcome = match self.judge(&spool, context).await {
-            Ok(outcome) => outcome,
-            Err(failure) => self.pass_or(failure, context)?,
-        };
+        let spool = std::mem::replace(&mut self.spool, self.envelope.settings.limits.no_spool());
+        Ok(Ok(Arc::new(spool)))
+    }
+
+    /// Has the message rewritten for the recipients of this transaction, if they want that.
+    ///
+    /// # Errors
+    /// A fault of ours, unless the listener passes messages on then.
+    pub(super) async fn judge(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
+        match self.rewrite(spool, context).await {
+            Ok(outcome) => Ok(outcome),
+            Err(failure) => self.pass_or(failure, context),
+        }
+    }
+
+    /// Turns what was judged into what is done. What it refers to is in the store when this returns.
+    ///
+    /// # Errors
+    /// A fault of ours, unless the listener passes messages on then.
+    pub(super) async fn settle(
+        &self,
+        mut outcome: Outcome,
+        spool: Arc<Spool>,
+        story: &mut Story,
+        context: &Context,
+    ) -> Result<Verdict, Failure> {
         if let Action::Refuse(reason) = outcome.action {
             story.refused_because = Some(reason);
             story.report = outcome.report;
@@ -300,8 +401,7 @@ impl Transaction {
         })
     }
 
-    /// Has the message rewritten, if any of its recipients wants that.
-    async fn judge(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
+    async fn rewrite(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
         if self.first().is_none_or(|first| first.policy.is_none()) {
             return Ok(Outcome::default());
         }
@@ -366,11 +466,12 @@ impl Transaction {
         info!(
             target: "linkgate::mail",
             id = self.id(),
+            transaction = %self.envelope.transaction,
             client = %origin.client,
             helo = %Printable(origin.helo),
             xforward = %Printable(origin.xforward),
             from = %Printable(self.envelope.sender.as_bytes()),
-            to = %Printable(self.first().map_or(&b""[..], |r| r.address.as_bytes())),
+            to = %Printable(self.addressees().as_bytes()),
             recipients = self.recipients.len(),
             message_id = %Printable(report.message_id.as_deref().unwrap_or_default().as_bytes()),
             octets_in = story.octets_in,
@@ -386,6 +487,24 @@ impl Transaction {
             reply = %Printable(reply.trim_ascii_end()),
             "message"
         );
+    }
+
+    /// The recipients, by name as far as a line of the log has room.
+    fn addressees(&self) -> String {
+        let mut named = String::new();
+        for recipient in &self.recipients {
+            if !named.is_empty() && named.len() + recipient.address.len() > MAX_ADDRESSEES {
+                named.push_str(",...");
+                break;
+            }
+            let _ = write!(
+                named,
+                "{}{}",
+                if named.is_empty() { "" } else { "," },
+                recipient.address
+            );
+        }
+        named
     }
 
     /// Queues the row of a message that was taken.

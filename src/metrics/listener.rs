@@ -34,6 +34,8 @@ pub struct ListenerCounts {
     pub limits: Counters<Limit>,
     /// TLS handshakes.
     pub tls: Counters<Handshake>,
+    /// Recipients that may get a message twice: the next hop has taken it, or may have, and the client was not told so.
+    pub possible_duplicates: Counter,
     /// Chunks taken by BDAT (RFC 3030).
     pub bdat_chunks: Counter,
     /// Sessions that XCLIENT gave another client.
@@ -72,6 +74,7 @@ impl Default for ListenerCounts {
             ended: Counters::default(),
             limits: Counters::default(),
             tls: Counters::default(),
+            possible_duplicates: Counter::default(),
             bdat_chunks: Counter::default(),
             xclient: Counter::default(),
             proxy_refused: Counter::default(),
@@ -136,10 +139,14 @@ impl ListenerCounts {
         self.max_connections.set(i64::try_from(n).unwrap_or(i64::MAX));
     }
 
-    /// A message ended like this; `took` from its final dot to our reply, `sent` as far as the next hop was given it.
-    pub fn message(&self, result: MessageResult, received: u64, sent: u64, took: Duration) {
+    /// A message of that many octets came in.
+    pub fn received(&self, octets: u64) {
+        self.received.inc_by(octets);
+    }
+
+    /// A message, or a copy of one, ended like this; `took` from its final dot to our reply, `sent` as far as the next hop was given it.
+    pub fn message(&self, result: MessageResult, sent: u64, took: Duration) {
         self.messages.inc(result);
-        self.received.inc_by(received);
         self.sent.inc_by(sent);
         self.reply_seconds.observe(took);
         if result == MessageResult::TooLarge {

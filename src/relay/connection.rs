@@ -10,7 +10,7 @@ use wire::{Capabilities, NextHop, Reply, Sent};
 use super::Inbox;
 use crate::failure::{Cause, Failure, Phase};
 use crate::net::Stream;
-use crate::settings;
+use crate::settings::{self, Dialect};
 
 /// Octets read at a time: replies are short.
 const BLOCK: usize = 4096;
@@ -29,12 +29,12 @@ pub(super) struct Connection {
     /// Octets and code of the reply that was read last.
     read: usize,
     code: u16,
-    /// The keywords of its EHLO reply; none after HELO.
+    /// The keywords of its EHLO or LHLO reply; none after HELO.
     pub(super) offers: Capabilities,
 }
 
 impl Connection {
-    /// Connects, reads the greeting, and says EHLO, or HELO to a server that does not know it.
+    /// Connects, reads the greeting, and says EHLO, or HELO to a server that does not know it; LHLO to a LMTP server.
     pub(super) async fn open(to: &settings::NextHop, hostname: &str, wait: Duration) -> Result<Self, Failure> {
         let connected = timeout(wait, Stream::connect(&to.to)).await;
         let stream = match connected {
@@ -52,13 +52,17 @@ impl Connection {
             offers: Capabilities::default(),
         };
         connection.accepted(Phase::Connect, wait).await?;
-        connection.queue(Sent::Ehlo, format!("EHLO {hostname}\r\n").as_bytes());
+        let (hello, verb) = match to.dialect {
+            Dialect::Smtp => (Sent::Ehlo, "EHLO"),
+            Dialect::Lmtp => (Sent::Lhlo, "LHLO"),
+        };
+        connection.queue(hello, format!("{verb} {hostname}\r\n").as_bytes());
         connection.reply(Phase::Hello, wait).await?;
         let reply = connection.last();
         match reply.code {
             200..=299 => connection.offers = Capabilities::read(&reply),
             // RFC 5321 3.2: a server that does not know EHLO.
-            500..=504 => {
+            500..=504 if hello == Sent::Ehlo => {
                 connection.queue(Sent::Helo, format!("HELO {hostname}\r\n").as_bytes());
                 connection.accepted(Phase::Hello, wait).await?;
             }
@@ -145,11 +149,13 @@ impl Connection {
         self.write(block, Phase::Transfer, wait).await
     }
 
-    /// Writes the last block of message data, which ends with the final dot.
-    pub(super) async fn finish(&mut self, block: &[u8], wait: Duration) -> Result<(), Failure> {
+    /// Writes the last block of message data, which ends with the final dot. So many replies are awaited then.
+    pub(super) async fn finish(&mut self, block: &[u8], replies: usize, wait: Duration) -> Result<(), Failure> {
         // A reply that is there before the dot is no reply to the dot, whatever it says.
         self.no_early_reply()?;
-        self.dialogue.sent(Sent::Dot);
+        for _ in 0..replies {
+            self.dialogue.sent(Sent::Dot);
+        }
         self.write(block, Phase::FinalReply, wait).await
     }
 

@@ -17,11 +17,13 @@ pub(super) struct Program {
 }
 
 impl Program {
-    pub(super) fn start(smtp: u16) -> Self {
+    pub(super) fn start(smtp: u16, lmtp: u16) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let at = dir.path().display().to_string();
-        let ports: Vec<u16> = free_ports(3);
-        let [click, admin, a] = ports[..] else { unreachable!() };
+        let ports: Vec<u16> = free_ports(5);
+        let [click, admin, a, b, c] = ports[..] else {
+            unreachable!()
+        };
         let text = format!(
             r#"[click]
 public_url = "https://click.example.com"
@@ -45,12 +47,24 @@ spool_dir = "{at}"
 protocol = "smtp"
 listen = "127.0.0.1:{a}"
 next_hop = "smtp://127.0.0.1:{smtp}"
+[[listener]]
+protocol = "lmtp"
+listen = "127.0.0.1:{b}"
+next_hop = "lmtp://127.0.0.1:{lmtp}"
+[[listener]]
+protocol = "lmtp"
+listen = "127.0.0.1:{c}"
+next_hop = "smtp://127.0.0.1:{smtp}"
 "#
         );
         fs::write(dir.path().join("linkgate.toml"), text).unwrap();
         let log = Arc::new(Mutex::new(Vec::new()));
         let listener = |dialect, port: u16| (dialect, SocketAddr::from(([127, 0, 0, 1], port)));
-        let listeners = vec![listener(Dialect::Smtp, a)];
+        let listeners = vec![
+            listener(Dialect::Smtp, a),
+            listener(Dialect::Lmtp, b),
+            listener(Dialect::Lmtp, c),
+        ];
         let child = spawn(&dir, &log);
         Self {
             dir,
