@@ -107,6 +107,34 @@ fn metrics_count_what_happened() {
 }
 
 #[test]
+fn each_copy_of_a_message_is_counted_and_its_octets_once() {
+    let home = Home::with_next_hop(&next_hop().to_string());
+    home.edit("protocol = \"smtp\"", "protocol = \"lmtp\"");
+    let mut server = Server::start(&home);
+    let mail = server.address("mail");
+    let admin = server.address("admin");
+    let mut client = connect(mail);
+    assert!(reply(&mut client).starts_with("220 "));
+    assert!(say(&mut client, "LHLO client.test").starts_with("250 "));
+    assert!(say(&mut client, "MAIL FROM:<s@x.test>").starts_with("250 "));
+    for name in ["a@on.test", "b@on.test", "c@elsewhere.test"] {
+        assert!(say(&mut client, &format!("RCPT TO:<{name}>")).starts_with("250 "));
+    }
+    assert!(say(&mut client, "DATA").starts_with("354 "));
+    assert!(say(&mut client, &format!("{WITH_LINK}\r\n.")).starts_with("250 "));
+    assert!(reply(&mut client).starts_with("250 ") && reply(&mut client).starts_with("250 "));
+    assert!(say(&mut client, "QUIT").starts_with("221 "));
+    metric_becomes(admin, "linkgate_messages_total", &["result=\"rewritten\""], 2.0);
+    metric_becomes(admin, "linkgate_messages_total", &["result=\"unchanged\""], 1.0);
+    assert_eq!(metric(admin, "linkgate_links_total", &["decision=\"wrapped\""]), 2.0);
+    let octets = WITH_LINK.len() as f64 + 2.0;
+    assert_eq!(metric(admin, "linkgate_received_bytes_total", &[]), octets);
+    assert!(metric(admin, "linkgate_sent_bytes_total", &[]) > 3.0 * octets);
+    assert_eq!(metric(admin, "linkgate_possible_duplicates_total", &[]), 0.0);
+    metric_becomes(admin, "linkgate_transactions", &[], 0.0);
+}
+
+#[test]
 fn a_message_on_its_way_is_counted_as_open() {
     let home = Home::with_next_hop(&next_hop().to_string());
     let mut server = Server::start(&home);
@@ -179,6 +207,7 @@ fn a_final_reply_that_never_came_is_counted() {
     let admin = server.address("admin");
     assert!(message(mail, "u@on.test", WITH_LINK).starts_with("451 "));
     assert_eq!(metric(admin, "linkgate_lost_final_replies_total", &[]), 1.0);
+    assert_eq!(metric(admin, "linkgate_possible_duplicates_total", &[]), 1.0);
     assert_eq!(
         metric(admin, "linkgate_next_hop_failures_total", &["phase=\"final-reply\""]),
         1.0
