@@ -318,7 +318,7 @@ impl Families {
             ),
             delivery_seconds: book.histograms(
                 "next_hop_delivery_seconds",
-                "From DATA to the reply to the final dot",
+                "From the moment that a message may go on to the reply to its final dot",
                 wait,
             ),
         }

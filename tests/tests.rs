@@ -6,6 +6,7 @@ mod click;
 mod config;
 mod dialogs;
 mod faults;
+mod flow;
 mod laws;
 mod load;
 mod mail;

@@ -35,6 +35,10 @@ pub(super) struct Transaction {
     /// The next hop was lost: nothing can come of this transaction.
     pub(super) lost: bool,
     spool: Spool,
+    /// Octets of message content so far.
+    octets: u64,
+    /// The content is not kept: it goes to the next hop as it comes.
+    flows: bool,
     too_large: bool,
     fault: Option<Failure>,
     started: Instant,
@@ -84,7 +88,7 @@ impl Story {
     pub(super) fn new(transaction: &Transaction, end: DataEnd) -> Self {
         Self {
             end,
-            octets_in: transaction.spool.len(),
+            octets_in: transaction.octets,
             report: Report::default(),
             octets_out: 0,
             refused_because: None,
@@ -228,6 +232,8 @@ impl Transaction {
             recipients: Vec::new(),
             lost: false,
             spool,
+            octets: 0,
+            flows: false,
             too_large: false,
             fault: None,
             started: Instant::now(),
@@ -257,6 +263,8 @@ impl Transaction {
             recipients,
             lost: false,
             spool: self.envelope.settings.limits.no_spool(),
+            octets: self.octets,
+            flows: self.flows,
             too_large: false,
             fault: None,
             started: self.started,
@@ -303,7 +311,8 @@ impl Transaction {
             return;
         }
         let limits = &self.envelope.settings.limits;
-        if self.spool.len() + bytes.len() as u64 > max_message {
+        self.octets += bytes.len() as u64;
+        if self.octets > max_message {
             self.too_large = true;
             self.spool = limits.no_spool();
             return;
@@ -321,6 +330,41 @@ impl Transaction {
             };
         }
         self.fault = kept.err().map(|e| Failure::ours(Phase::Receive, e));
+    }
+
+    /// Whether the message may go to the next hop while it comes in: nobody wants it changed, and it is more than is kept
+    /// in memory anyway.
+    ///
+    /// From then on it is not kept here: see [`take_out`](Self::take_out).
+    pub(super) fn may_flow(&self) -> bool {
+        const FLOW_FROM: usize = 16 << 10;
+        !self.too_large
+            && self.fault.is_none()
+            && self.recipients.iter().all(|r| !r.has_policy())
+            && self.spool.as_slice().is_some_and(|bytes| bytes.len() >= FLOW_FROM)
+    }
+
+    /// What was taken in so far; the rest of the message flows past.
+    pub(super) fn take_out(&mut self) -> Spool {
+        self.flows = true;
+        std::mem::replace(&mut self.spool, self.envelope.settings.limits.no_spool())
+    }
+
+    /// Whether the message goes to the next hop as it comes in.
+    pub(super) fn flows(&self) -> bool {
+        self.flows
+    }
+
+    /// Counts content that goes past; `false` if it must not go on.
+    pub(super) fn let_pass(&mut self, octets: u64, max_message: u64) -> bool {
+        self.octets += octets;
+        self.too_large |= self.octets > max_message;
+        !self.too_large && self.fault.is_none()
+    }
+
+    /// The message comes to nothing for this reason.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.fault.get_or_insert(failure);
     }
 
     /// The message is there: works out what becomes of it. What it refers to is in the store when this returns.
@@ -393,7 +437,11 @@ impl Transaction {
             }
         }
         story.report = outcome.report;
-        story.octets_out = outcome.patch.patched_len(spool.len());
+        story.octets_out = if self.flows {
+            self.octets
+        } else {
+            outcome.patch.patched_len(spool.len())
+        };
         story.changed = !outcome.patch.is_empty();
         Ok(Verdict::Forward {
             spool,

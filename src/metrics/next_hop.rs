@@ -85,7 +85,7 @@ impl NextHopCounts {
         }
     }
 
-    /// It replied to the final dot, that long after DATA.
+    /// It replied to the final dot, that long after the message could go on.
     pub fn delivered(&self, took: Duration) {
         self.delivery_seconds.observe(took);
     }

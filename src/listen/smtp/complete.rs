@@ -37,11 +37,9 @@ impl Conversation {
                 copies.parts.push(part);
             }
             Err(failure) => {
-                self.complain(&failure, transaction.id());
-                let mut part = Part::whole(transaction, story, slots);
-                part.story.fails(&failure);
-                part.tell_all_with_id(failure.answer(), &mut copies.replies);
-                copies.parts.push(part);
+                copies.parts.push(Part::whole(transaction, story, slots));
+                let all = copies.addressees(&[0]);
+                self.fail_for(&mut copies, &all, &failure);
             }
         }
         self.conclude(copies).await
@@ -86,6 +84,7 @@ impl Conversation {
             let n = u64::try_from(duplicates).unwrap_or(u64::MAX);
             self.context.counts.possible_duplicates.inc_by(n);
         }
+        self.relay.abandon();
         self.end_of_transaction();
         for part in copies.parts {
             part.record(&self.context);
