@@ -8,6 +8,7 @@ mod dialogs;
 mod faults;
 mod flow;
 mod laws;
+mod lmtp;
 mod load;
 mod mail;
 mod metrics;

@@ -151,6 +151,7 @@ pub(super) struct Origin<'a> {
 }
 
 /// What becomes of a message.
+#[allow(dead_code, reason = "for dialects whose answer is for a message as a whole")]
 pub(super) enum Verdict {
     /// It is refused for its form.
     Refuse(Answer),
@@ -200,8 +201,13 @@ impl Recipient {
         }
     }
 
-    /// Whether the domain has opted in.
-    pub(super) fn has_policy(&self) -> bool {
+    /// Whether links are to be looked at in mail to this recipient.
+    pub(super) fn wants_rewriting(&self) -> bool {
+        self.policy.is_some()
+    }
+
+    /// Whether the domain has opted in: the message may have to change for this recipient.
+    pub(super) fn wants_links_wrapped(&self) -> bool {
         self.policy.is_some()
     }
 
@@ -340,7 +346,7 @@ impl Transaction {
         const FLOW_FROM: usize = 16 << 10;
         !self.too_large
             && self.fault.is_none()
-            && self.recipients.iter().all(|r| !r.has_policy())
+            && self.recipients.iter().all(|r| !r.wants_links_wrapped())
             && self.spool.as_slice().is_some_and(|bytes| bytes.len() >= FLOW_FROM)
     }
 
@@ -371,6 +377,7 @@ impl Transaction {
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
+    #[allow(dead_code, reason = "for dialects whose answer is for a message as a whole")]
     pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
         let spool = match self.close(story.end)? {
             Ok(spool) => spool,

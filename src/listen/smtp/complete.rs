@@ -6,7 +6,7 @@ use wire::{Answer, DataEnd, FinalReplies, Form};
 
 use super::copies::{Clock, Copies, Part};
 use super::{Conversation, Flow};
-use crate::listen::transaction::{Origin, Story, Transaction};
+use crate::listen::transaction::{Story, Transaction};
 use crate::metrics::SessionEnd;
 
 impl Conversation {
@@ -32,7 +32,7 @@ impl Conversation {
             }
             Ok(Err(refusal)) => {
                 let mut part = Part::whole(transaction, story, slots);
-                part.story.is_refused(refusal);
+                part.ends(|story| story.is_refused(refusal));
                 part.tell_all(refusal, &mut copies.replies);
                 copies.parts.push(part);
             }
@@ -59,15 +59,7 @@ impl Conversation {
         if copies.client_gone {
             duplicates += copies.parts.iter().map(Part::taken).sum::<usize>();
         }
-        let origin = Origin {
-            client: self.peer,
-            helo: &self.name,
-            xforward: self.xforward.trim_ascii(),
-        };
-        for part in &copies.parts {
-            part.count(&self.context);
-            part.transaction.log(&part.story, &origin, &part.summary());
-        }
+        self.write_down(&mut copies);
         if duplicates > 0 {
             let id = copies
                 .parts
@@ -86,9 +78,6 @@ impl Conversation {
         }
         self.relay.abandon();
         self.end_of_transaction();
-        for part in copies.parts {
-            part.record(&self.context);
-        }
         if copies.client_gone {
             self.end = SessionEnd::Broken;
             return Flow::Close;

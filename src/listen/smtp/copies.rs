@@ -14,7 +14,7 @@ use wire::{Answer, Command, FinalReplies, Form, Reply, classify};
 use super::Conversation;
 use crate::failure::{Cause, Failure, Phase};
 use crate::listen::Context;
-use crate::listen::transaction::{Recipient, Story, Transaction, Verdict};
+use crate::listen::transaction::{Origin, Recipient, Story, Transaction, Verdict};
 use crate::metrics::MessageResult;
 use crate::relay::{Begun, Sending};
 use crate::rewrite::{Action, Outcome};
@@ -41,7 +41,8 @@ pub(super) struct Copies {
 /// Recipients for whom a message is judged as one, with an id, a line in the log and a row of their own.
 pub(super) struct Part {
     pub(super) transaction: Transaction,
-    pub(super) story: Story,
+    /// What is known of it, until it is written down.
+    story: Option<Story>,
     /// For each recipient the place among the replies, and the reply once it is known.
     slots: Vec<(usize, Option<Vec<u8>>)>,
     plan: Plan,
@@ -103,7 +104,7 @@ impl Part {
         Self {
             slots: slots.collect(),
             transaction,
-            story,
+            story: Some(story),
             plan: Plan::Own(None),
         }
     }
@@ -112,7 +113,7 @@ impl Part {
     fn of(all: &Transaction, story: &Story, who: &[usize], plan: Plan) -> Self {
         Self {
             transaction: all.part(chosen(all, who)),
-            story: story.clone(),
+            story: Some(story.clone()),
             slots: who.iter().map(|at| (*at, None)).collect(),
             plan,
         }
@@ -154,13 +155,20 @@ impl Part {
         }
     }
 
+    /// What became of it is known by another cause than a reply.
+    pub(super) fn ends(&mut self, tell: impl FnOnce(&mut Story)) {
+        if let Some(story) = &mut self.story {
+            tell(story);
+        }
+    }
+
     /// How many recipients the next hop has taken the message for.
     pub(super) fn taken(&self) -> usize {
         self.slots.iter().filter(|(_, reply)| is_success(reply)).count()
     }
 
     /// What the log says of the replies: one for all, or each.
-    pub(super) fn summary(&self) -> Vec<u8> {
+    fn summary(&self) -> Vec<u8> {
         let mut told: Vec<&[u8]> = self
             .slots
             .iter()
@@ -171,20 +179,24 @@ impl Part {
         told.join(&b" | "[..])
     }
 
-    /// Counts the copy, when all that will be known of it is known.
-    pub(super) fn count(&self, context: &Context) {
-        let replies = self.slots.iter().filter_map(|(_, reply)| reply.as_deref());
-        let class = replies.filter_map(|reply| reply.first()).min().copied();
-        self.story.count(context, class.unwrap_or(b'4'));
+    /// Whether all of its recipients have a reply, and nothing is written down yet.
+    fn is_through(&self) -> bool {
+        self.story.is_some() && self.slots.iter().all(|(_, reply)| reply.is_some())
     }
 
-    /// Queues the row for those recipients who get the message.
-    pub(super) fn record(mut self, context: &Context) {
-        let slots = std::mem::take(&mut self.slots);
-        let mut taken = slots.iter().map(|(_, reply)| is_success(reply));
-        self.transaction.retain(|_| taken.next().unwrap_or_default());
-        if self.transaction.first().is_some() {
-            self.transaction.record(self.story, context);
+    /// Writes down what became of it: the line of the log, and the row for those recipients who get the message.
+    fn write_down(&mut self, origin: &Origin<'_>, context: &Context) {
+        let Some(story) = self.story.take() else { return };
+        let replies = self.slots.iter().filter_map(|(_, reply)| reply.as_deref());
+        let best = replies.filter_map(|reply| reply.first()).min().copied();
+        story.count(context, best.unwrap_or(b'4'));
+        self.transaction.log(&story, origin, &self.summary());
+        let empty = self.transaction.part(Vec::new());
+        let mut done = std::mem::replace(&mut self.transaction, empty);
+        let mut taken = self.slots.iter().map(|(_, reply)| is_success(reply));
+        done.retain(|_| taken.next().unwrap_or_default());
+        if done.first().is_some() {
+            done.record(story, context);
         }
     }
 }
@@ -206,7 +218,11 @@ impl Conversation {
                 continue;
             };
             let mut part = Part::of(&all, story, std::slice::from_ref(first), Plan::Nothing);
-            if part.transaction.first().is_none_or(|recipient| !recipient.has_policy()) {
+            if part
+                .transaction
+                .first()
+                .is_none_or(|recipient| !recipient.wants_rewriting())
+            {
                 parts.push(Part::of(&all, story, &group, Plan::Original(Outcome::default())));
                 continue;
             }
@@ -268,6 +284,19 @@ impl Conversation {
                 self.hand_on_one(copies, round, spool, &patch).await;
             }
             self.say(copies).await;
+            self.write_down(copies);
+        }
+    }
+
+    /// Writes down what became of the parts that are through: what was found in a copy is not kept until the last one is.
+    pub(super) fn write_down(&self, copies: &mut Copies) {
+        let origin = Origin {
+            client: self.peer,
+            helo: &self.name,
+            xforward: self.xforward.trim_ascii(),
+        };
+        for part in copies.parts.iter_mut().filter(|part| part.is_through()) {
+            part.write_down(&origin, &self.context);
         }
     }
 
@@ -280,18 +309,20 @@ impl Conversation {
                 Plan::Original(outcome) | Plan::Own(Some(outcome)) => Ok(outcome),
                 Plan::Own(None) => part.transaction.judge(spool, &self.context).await,
                 Plan::Failed(answer) => {
-                    part.story.ends(MessageResult::Deferred);
+                    part.ends(|story| story.ends(MessageResult::Deferred));
                     part.tell_all_with_id(answer, &mut copies.replies);
                     continue;
                 }
                 Plan::Nothing => continue,
             };
-            let verdict = match judged {
-                Ok(outcome) => {
-                    let (spool, story) = (Arc::clone(spool), &mut part.story);
+            let verdict = match (judged, &mut part.story) {
+                (Ok(outcome), Some(story)) => {
+                    let spool = Arc::clone(spool);
                     part.transaction.settle(outcome, spool, story, &self.context).await
                 }
-                Err(failure) => Err(failure),
+                (Err(failure), _) => Err(failure),
+                // It is written down already.
+                (_, None) => continue,
             };
             match verdict {
                 // The parts of the original have no patch, the others are alone.
@@ -299,7 +330,7 @@ impl Conversation {
                 Ok(Verdict::Refuse(answer)) => part.tell_all(answer, &mut copies.replies),
                 Ok(Verdict::RefuseContent(answer)) => part.tell_all_with_id(answer, &mut copies.replies),
                 Err(failure) => {
-                    part.story.fails(&failure);
+                    part.ends(|story| story.fails(&failure));
                     part.tell_all_with_id(failure.answer(), &mut copies.replies);
                     let id = part.transaction.id().to_owned();
                     self.complain(&failure, &id);
@@ -426,7 +457,7 @@ impl Copies {
 
     fn fails(&mut self, who: Addressee, failure: &Failure) {
         if let Some(part) = self.parts.get_mut(who.part).filter(|part| part.taken() == 0) {
-            part.story.fails(failure);
+            part.ends(|story| story.fails(failure));
         }
     }
 
