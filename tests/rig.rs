@@ -4,7 +4,6 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -227,7 +226,7 @@ impl Rig {
 
     /// Recipients so far who may get a message twice.
     pub(crate) fn possible_duplicates(&self) -> u64 {
-        self.context.possible_duplicates.load(Ordering::Relaxed)
+        self.context.counts.possible_duplicates.get()
     }
 
     /// Message rows so far.
