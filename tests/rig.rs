@@ -339,21 +339,16 @@ impl Rewriter for Obedient {
             };
             Patch::new(vec![change]).unwrap()
         };
+        let for_other = job.recipients.iter().any(|r| r.ends_with("@other.test"));
         let mut outcome = Outcome::default();
         match word {
             "insert" => outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(","))),
             "insert-id" => outcome.patch = insert(format!("X-Id: {}\r\n", job.mail_id)),
             // Only one domain's policy wants the change.
-            "insert-other" => {
-                if job.recipients.iter().any(|r| r.ends_with("@other.test")) {
-                    outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(",")));
-                }
+            "insert-other" if for_other => {
+                outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(",")));
             }
-            "refuse-other" => {
-                if job.recipients.iter().any(|r| r.ends_with("@other.test")) {
-                    outcome.action = Action::Refuse("told to".into());
-                }
-            }
+            "refuse-other" if for_other => outcome.action = Action::Refuse("told to".into()),
             "dot" => outcome.patch = insert(".leading\r\n".into()),
             "stray" => outcome.patch = insert("a\nb\r\n".into()),
             "refuse" => outcome.action = Action::Refuse("told to".into()),
