@@ -8,9 +8,9 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use link::{ClickBase, KeyRing, Policy, Rewrite, SenderRules, Style, UrlRules};
+use link::{ClickBase, KeyRing, MessageClaims, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::failure::{Failure, Phase};
-use linkgate::job::{Recorder, Rewriter, Stored};
+use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
 use linkgate::net::Socket;
 use linkgate::rewrite::{Action, Job, Outcome};
@@ -45,6 +45,8 @@ pub(crate) struct Options {
     /// For the reply to the final dot, if another.
     pub(crate) final_timeout: Option<Duration>,
     pub(crate) store_fails: bool,
+    /// The product's own rewriter, instead of one that does what a message says.
+    pub(crate) real_rewriter: bool,
 }
 
 impl Default for Options {
@@ -62,6 +64,7 @@ impl Default for Options {
             timeout: PATIENCE,
             final_timeout: None,
             store_fails: false,
+            real_rewriter: false,
         }
     }
 }
@@ -130,7 +133,12 @@ impl Rig {
             .unwrap();
         let address = socket.local_address().unwrap();
         let recorder: Arc<dyn Recorder> = records.clone();
-        let context = Arc::new(Context::new(listener, current, Arc::new(Obedient), recorder));
+        let rewriter: Arc<dyn Rewriter> = if options.real_rewriter {
+            Arc::new(Pipeline)
+        } else {
+            Arc::new(Obedient)
+        };
+        let context = Arc::new(Context::new(listener, current, rewriter, recorder));
         runtime.spawn(serve(socket, Arc::clone(&context), stopped));
         Self {
             runtime,
@@ -204,6 +212,13 @@ impl Rig {
     /// Recipients so far who may get a message twice.
     pub(crate) fn possible_duplicates(&self) -> u64 {
         self.context.possible_duplicates.load(Ordering::Relaxed)
+    }
+
+    /// What the click link says that `text` begins with.
+    pub(crate) fn claims(&self, text: &str) -> Option<MessageClaims> {
+        let settings = self.settings.borrow();
+        let opener = Opener::new(&settings.keys, &settings.click.base);
+        Some(opener.recognise(text)?.message().clone())
     }
 
     /// Message rows so far.
