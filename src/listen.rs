@@ -28,9 +28,6 @@ pub struct Context {
     pub rewriter: Arc<dyn Rewriter>,
     /// Keeps references and message rows.
     pub recorder: Arc<dyn Recorder>,
-    /// Messages that may be rewritten at a time on the blocking pool: more than there are processors would only hold more
-    /// memory.
-    rewriting: Semaphore,
     /// Recipients that may get a message twice: the next hop has taken it, or may have, and the client was not told so.
     pub possible_duplicates: AtomicU64,
 }
@@ -44,13 +41,11 @@ impl Context {
         rewriter: Arc<dyn Rewriter>,
         recorder: Arc<dyn Recorder>,
     ) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             listener,
             settings,
             rewriter,
             recorder,
-            rewriting: Semaphore::new(processors + 1),
             possible_duplicates: AtomicU64::new(0),
         }
     }

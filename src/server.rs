@@ -30,6 +30,8 @@ use crate::telemetry::Telemetry;
 const MAX_WORKERS: usize = 4;
 /// A thread of the blocking pool that has nothing to do goes away, and its memory with it.
 const KEEP_THREAD: Duration = Duration::from_secs(2);
+/// Threads for files, beside those for rewriting, of which there is one for each processor. Each busy one costs memory.
+const FILE_THREADS: usize = 8;
 /// Trees of hostile HTML are deep; what is not used of it costs nothing.
 const STACK: usize = 8 * 1024 * 1024;
 /// What the last rows of the store may take after the last session.
@@ -64,6 +66,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(workers.min(MAX_WORKERS))
         .thread_name("linkgate")
+        .max_blocking_threads(workers + 1 + FILE_THREADS)
         .thread_keep_alive(KEEP_THREAD)
         .thread_stack_size(STACK)
         .enable_all()

@@ -304,6 +304,8 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
         },
         limits: Limits {
             spool_memory: options.spool_memory,
+            spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
+            rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
             spool_dir,
             command_timeout: options.timeout,
             next_hop_timeout: options.timeout,

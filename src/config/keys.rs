@@ -160,6 +160,8 @@ pub const KEYS: &[Key] = &[
     ),
     key("log", "format", Choice(&["text", "json"]), Word("text")),
     key("limits", "spool_memory_kib", range(0, 1_048_576, "KiB"), Number(256)),
+    key("limits", "spool_memory_total_mib", range(0, 65_536, "MiB"), Number(16)),
+    key("limits", "rewrite_memory_mib", range(16, 65_536, "MiB"), Number(512)),
     key(
         "limits",
         "spool_dir",

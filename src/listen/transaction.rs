@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +34,10 @@ pub(super) struct Transaction {
     /// The next hop was lost: nothing can come of this transaction.
     pub(super) lost: bool,
     spool: Spool,
+    /// Octets of message content so far.
+    octets: u64,
+    /// The content is not kept: it goes to the next hop as it comes.
+    flows: bool,
     too_large: bool,
     fault: Option<Failure>,
     started: Instant,
@@ -78,7 +81,7 @@ impl Story {
     pub(super) fn new(transaction: &Transaction, end: DataEnd) -> Self {
         Self {
             end,
-            octets_in: transaction.spool.len(),
+            octets_in: transaction.octets,
             report: Report::default(),
             octets_out: 0,
             refused_because: None,
@@ -152,6 +155,11 @@ impl Recipient {
         self.policy.is_some()
     }
 
+    /// Whether the domain has opted in: the message may have to change for this recipient.
+    pub(super) fn wants_links_wrapped(&self) -> bool {
+        self.policy.is_some()
+    }
+
     /// Whether one copy of a message is right for both.
     pub(super) fn shares_copy_with(&self, other: &Self) -> bool {
         match (&self.policy, &other.policy) {
@@ -164,7 +172,7 @@ impl Recipient {
 
 impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
-        let spool = Spool::new(settings.limits.spool_memory, &settings.limits.spool_dir);
+        let spool = settings.limits.spool();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = mail_id::next();
         Self {
@@ -179,6 +187,8 @@ impl Transaction {
             recipients: Vec::new(),
             lost: false,
             spool,
+            octets: 0,
+            flows: false,
             too_large: false,
             fault: None,
             started: Instant::now(),
@@ -200,7 +210,9 @@ impl Transaction {
             }),
             recipients,
             lost: false,
-            spool: Spool::new(0, Path::new("")),
+            spool: self.envelope.settings.limits.no_spool(),
+            octets: self.octets,
+            flows: self.flows,
             too_large: false,
             fault: None,
             started: self.started,
@@ -246,14 +258,15 @@ impl Transaction {
             return;
         }
         let limits = &self.envelope.settings.limits;
-        if self.spool.len() + bytes.len() as u64 > max_message {
+        self.octets += bytes.len() as u64;
+        if self.octets > max_message {
             self.too_large = true;
-            self.spool = Spool::new(0, &limits.spool_dir);
+            self.spool = limits.no_spool();
             return;
         }
         let mut kept = self.spool.append(bytes);
         if kept.is_ok() && self.spool.wants_flush() {
-            let mut spool = std::mem::replace(&mut self.spool, Spool::new(0, &limits.spool_dir));
+            let mut spool = std::mem::replace(&mut self.spool, limits.no_spool());
             let flushed = tokio::task::spawn_blocking(move || (spool.flush(), spool));
             kept = match flushed.await {
                 Ok((kept, spool)) => {
@@ -264,6 +277,41 @@ impl Transaction {
             };
         }
         self.fault = kept.err().map(|e| Failure::ours(Phase::Receive, e));
+    }
+
+    /// Whether the message may go to the next hop while it comes in: nobody wants it changed, and it is more than is kept
+    /// in memory anyway.
+    ///
+    /// From then on it is not kept here: see [`take_out`](Self::take_out).
+    pub(super) fn may_flow(&self) -> bool {
+        const FLOW_FROM: usize = 16 << 10;
+        !self.too_large
+            && self.fault.is_none()
+            && self.recipients.iter().all(|r| !r.wants_links_wrapped())
+            && self.spool.as_slice().is_some_and(|bytes| bytes.len() >= FLOW_FROM)
+    }
+
+    /// What was taken in so far; the rest of the message flows past.
+    pub(super) fn take_out(&mut self) -> Spool {
+        self.flows = true;
+        std::mem::replace(&mut self.spool, self.envelope.settings.limits.no_spool())
+    }
+
+    /// Whether the message goes to the next hop as it comes in.
+    pub(super) fn flows(&self) -> bool {
+        self.flows
+    }
+
+    /// Counts content that goes past; `false` if it must not go on.
+    pub(super) fn let_pass(&mut self, octets: u64, max_message: u64) -> bool {
+        self.octets += octets;
+        self.too_large |= self.octets > max_message;
+        !self.too_large && self.fault.is_none()
+    }
+
+    /// The message comes to nothing for this reason.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.fault.get_or_insert(failure);
     }
 
     /// The message is there: works out what becomes of it. What it refers to is in the store when this returns.
@@ -294,7 +342,7 @@ impl Transaction {
         if end.refuse {
             return Ok(Err(Answer::BARE_LINE_END));
         }
-        let spool = std::mem::replace(&mut self.spool, Spool::new(0, Path::new("")));
+        let spool = std::mem::replace(&mut self.spool, self.envelope.settings.limits.no_spool());
         Ok(Ok(Arc::new(spool)))
     }
 
@@ -333,7 +381,11 @@ impl Transaction {
             }
         }
         story.report = outcome.report;
-        story.octets_out = outcome.patch.patched_len(spool.len());
+        story.octets_out = if self.flows {
+            self.octets
+        } else {
+            outcome.patch.patched_len(spool.len())
+        };
         Ok(Verdict::Forward {
             spool,
             patch: outcome.patch,
@@ -349,7 +401,8 @@ impl Transaction {
             return rewrite(&*context.rewriter, spool, &self.envelope, &recipients);
         }
         let closed = |e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e)));
-        let permit = context.rewriting.acquire().await.map_err(closed)?;
+        let budget = &self.envelope.settings.limits.rewrite_budget;
+        let permit = budget.acquire(spool.len()).await.map_err(closed)?;
         let (rewriter, spool) = (Arc::clone(&context.rewriter), Arc::clone(spool));
         let envelope = Arc::clone(&self.envelope);
         let judged = tokio::task::spawn_blocking(move || rewrite(&*rewriter, &spool, &envelope, &recipients)).await;

@@ -35,10 +35,9 @@ impl Conversation {
                 copies.parts.push(part);
             }
             Err(failure) => {
-                self.complain(&failure, transaction.id());
-                let mut part = Part::whole(transaction, story, slots);
-                part.tell_all_with_id(failure.answer(), &mut copies.replies);
-                copies.parts.push(part);
+                copies.parts.push(Part::whole(transaction, story, slots));
+                let all = copies.addressees(&[0]);
+                self.fail_for(&mut copies, &all, &failure);
             }
         }
         self.conclude(copies).await
@@ -75,6 +74,7 @@ impl Conversation {
             let n = u64::try_from(duplicates).unwrap_or(u64::MAX);
             self.context.possible_duplicates.fetch_add(n, Ordering::Relaxed);
         }
+        self.relay.abandon();
         self.end_of_transaction();
         if copies.replies.closing() || copies.client_gone {
             Flow::Close

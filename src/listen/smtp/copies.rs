@@ -352,7 +352,7 @@ impl Conversation {
                     });
                 }
                 Ok(Begun::Refused(reply)) => return to.iter().for_each(|who| copies.tell(*who, &reply)),
-                Err(failure) => return self.fail(copies, &to, &failure),
+                Err(failure) => return self.fail_for(copies, &to, &failure),
             }
             if to.is_empty() {
                 return;
@@ -361,7 +361,7 @@ impl Conversation {
         let replies = match self.relay.send(spool, patch, to.len(), limits).await {
             Ok(Sending::Sent(replies)) => replies,
             Ok(Sending::Refused(reply)) => return to.iter().for_each(|who| copies.tell(*who, &reply)),
-            Err(failure) => return self.fail(copies, &to, &failure),
+            Err(failure) => return self.fail_for(copies, &to, &failure),
         };
         // One reply for all of them, or one for each.
         let each = to.len().div_ceil(replies.max(1));
@@ -374,7 +374,7 @@ impl Conversation {
                 }
                 Err(failure) => {
                     let rest = to.get(n * each..).unwrap_or_default();
-                    return self.fail(copies, rest, &failure);
+                    return self.fail_for(copies, rest, &failure);
                 }
             }
             self.say(copies).await;
@@ -382,7 +382,7 @@ impl Conversation {
     }
 
     /// The next hop failed with a copy: its recipients are told, in its words if it said any.
-    fn fail(&self, copies: &mut Copies, to: &[Addressee], failure: &Failure) {
+    pub(super) fn fail_for(&self, copies: &mut Copies, to: &[Addressee], failure: &Failure) {
         if failure.phase == Phase::FinalReply {
             copies.uncertain += to.len();
         }
@@ -402,7 +402,7 @@ impl Conversation {
 
 /// One recipient of one part.
 #[derive(Clone, Copy)]
-struct Addressee {
+pub(super) struct Addressee {
     slot: usize,
     part: usize,
     /// The place within the part.
@@ -411,7 +411,7 @@ struct Addressee {
 
 impl Copies {
     /// Recipients of these parts who have no reply yet, in the order of their RCPTs.
-    fn addressees(&self, round: &[usize]) -> Vec<Addressee> {
+    pub(super) fn addressees(&self, round: &[usize]) -> Vec<Addressee> {
         let mut found = Vec::new();
         for part in round {
             let slots = self.parts.get(*part).map_or(&[][..], |p| &p.slots);
