@@ -510,6 +510,18 @@ impl Peer {
 
     /// The next line without its end; `None` when the connection has ended.
     pub(crate) fn line(&mut self) -> Option<String> {
+        let line = self.whole_line();
+        assert!(
+            line.is_some() || self.unread.is_empty(),
+            "{} left half a line: {:?}",
+            self.name,
+            self.unread.escape_ascii().to_string()
+        );
+        line
+    }
+
+    /// The same of a peer that may break off anywhere.
+    pub(crate) fn whole_line(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.unread.windows(2).position(|w| w == b"\r\n") {
                 let line: Vec<u8> = self.unread.drain(..at + 2).collect();
@@ -518,17 +530,12 @@ impl Peer {
             }
             let mut block = [0; 4096];
             match self.stream.read(&mut block) {
-                Ok(0) => {
-                    assert!(
-                        self.unread.is_empty(),
-                        "{} left half a line: {:?}",
-                        self.name,
-                        self.unread.escape_ascii().to_string()
-                    );
+                Ok(0) => return None,
+                Ok(n) => self.unread.extend_from_slice(&block[..n]),
+                Err(e) if e.kind() == ErrorKind::ConnectionReset => {
+                    self.unread.clear();
                     return None;
                 }
-                Ok(n) => self.unread.extend_from_slice(&block[..n]),
-                Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
                 Err(e) => panic!(
                     "reading as {}: {e}; so far {:?}",
                     self.name,

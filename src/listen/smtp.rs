@@ -368,7 +368,7 @@ impl Conversation {
         self.session.data(policy).write(&mut self.out);
         // A message that nobody wants changed is refused for its form at most: the next hop makes ready for it meanwhile.
         if self.session.in_data()
-            && transaction.recipients().iter().all(|r| !r.wants_links_wrapped())
+            && transaction.recipients().iter().all(|r| !r.wants_rewriting())
             && let Err(failure) = self.relay.announce(&self.settings.limits).await
         {
             self.fail(failure);

@@ -155,11 +155,6 @@ impl Recipient {
         self.policy.is_some()
     }
 
-    /// Whether the domain has opted in: the message may have to change for this recipient.
-    pub(super) fn wants_links_wrapped(&self) -> bool {
-        self.policy.is_some()
-    }
-
     /// Whether one copy of a message is right for both.
     pub(super) fn shares_copy_with(&self, other: &Self) -> bool {
         match (&self.policy, &other.policy) {
@@ -287,7 +282,7 @@ impl Transaction {
         const FLOW_FROM: usize = 16 << 10;
         !self.too_large
             && self.fault.is_none()
-            && self.recipients.iter().all(|r| !r.wants_links_wrapped())
+            && self.recipients.iter().all(|r| !r.wants_rewriting())
             && self.spool.as_slice().is_some_and(|bytes| bytes.len() >= FLOW_FROM)
     }
 
