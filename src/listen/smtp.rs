@@ -389,7 +389,7 @@ impl Conversation {
             return Answer::NEXT_HOP_LOST.write_with_id(transaction.id(), &mut self.out);
         }
         // A message that nobody wants changed is refused for its form at most: the next hop makes ready for it meanwhile.
-        let unchanged = transaction.recipients().iter().all(|r| !r.wants_links_wrapped());
+        let unchanged = transaction.recipients().iter().all(|r| !r.wants_rewriting());
         self.session.data(self.bare_line_ends()).write(&mut self.out);
         self.message_may_begin();
         if self.session.in_data()

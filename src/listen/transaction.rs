@@ -216,11 +216,6 @@ impl Recipient {
         self.policy.is_some()
     }
 
-    /// Whether the domain has opted in: the message may have to change for this recipient.
-    pub(super) fn wants_links_wrapped(&self) -> bool {
-        self.policy.is_some()
-    }
-
     /// Whether one copy of a message is right for both.
     pub(super) fn shares_copy_with(&self, other: &Self) -> bool {
         match (&self.policy, &other.policy) {
