@@ -17,6 +17,8 @@ impl Answer {
     pub const CANNOT_VERIFY: Self = Self::new("252 2.5.2 Cannot verify, will take mail and attempt delivery");
     /// HELP.
     pub const HELP: Self = Self::new("214 2.0.0 See RFC 5321");
+    /// STARTTLS: the next octets are those of the handshake (RFC 3207 4).
+    pub const READY_FOR_TLS: Self = Self::new("220 2.0.0 Ready to start TLS");
     /// DATA, when a recipient was accepted.
     pub const SEND_DATA: Self = Self::new("354 End data with <CR><LF>.<CR><LF>");
 

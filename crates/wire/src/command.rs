@@ -27,6 +27,8 @@ pub enum Command<'a> {
     Help,
     /// XFORWARD: the whole line.
     Xforward(&'a [u8]),
+    /// STARTTLS (RFC 3207)
+    StartTls,
     /// A command of SMTP or its extensions that is not offered.
     NotImplemented,
     /// BDAT, whose payload would follow at once, or the first line of another protocol: nothing behind it may be read as a
@@ -81,12 +83,14 @@ pub fn classify(whole: &[u8]) -> Command<'_> {
         Command::Vrfy
     } else if is("HELP") {
         Command::Help
+    } else if is("STARTTLS") {
+        bare(Command::StartTls)
     } else if is("XFORWARD") {
         Command::Xforward(whole)
     } else if is("BDAT") || ["GET", "POST", "CONNECT", "PUT", "OPTIONS"].iter().any(|v| is(v)) {
         Command::Foreign
     } else if [
-        "AUTH", "STARTTLS", "ETRN", "EXPN", "TURN", "ATRN", "BURL", "SEND", "SOML", "SAML", "XCLIENT", "LHLO",
+        "AUTH", "ETRN", "EXPN", "TURN", "ATRN", "BURL", "SEND", "SOML", "SAML", "XCLIENT", "LHLO",
     ]
     .iter()
     .any(|v| is(v))
@@ -132,7 +136,8 @@ mod tests {
             ("MAIL <a@b.example>", Command::BadSyntax),
             ("MAIL FROM:", Command::BadSyntax),
             ("MAILFROM:<a>", Command::Unknown),
-            ("STARTTLS", Command::NotImplemented),
+            ("starttls ", Command::StartTls),
+            ("STARTTLS now", Command::BadSyntax),
             ("BDAT 10 LAST", Command::Foreign),
             ("GET / HTTP/1.1", Command::Foreign),
             ("", Command::Unknown),
