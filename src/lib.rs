@@ -32,3 +32,4 @@ pub mod server;
 pub mod settings;
 pub mod spool;
 pub mod telemetry;
+pub mod tls;

@@ -1,5 +1,6 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
+mod arrival;
 pub mod smtp;
 
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use tracing::{error, info, warn};
 
 use crate::job::{Recorder, Rewriter};
 use crate::net::{Peer, Socket, Stream};
+use crate::relay::Hops;
 use crate::settings::{Listener, Protocol, Settings};
+use crate::tls::Identity;
 
 /// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -26,6 +29,8 @@ pub struct Context {
     pub rewriter: Arc<dyn Rewriter>,
     /// Keeps references and message rows.
     pub recorder: Arc<dyn Recorder>,
+    /// Which next hops work.
+    pub hops: Arc<Hops>,
     /// Messages that may be rewritten at a time on the blocking pool: more than there are processors would only hold more
     /// memory.
     rewriting: Semaphore,
@@ -46,8 +51,19 @@ impl Context {
             settings,
             rewriter,
             recorder,
+            hops: Arc::default(),
             rewriting: Semaphore::new(processors + 1),
         }
+    }
+
+    /// The certificate to show in a handshake that begins now: that of the settings of the moment, so that a renewed one
+    /// needs no restart.
+    fn identity(&self) -> Option<Identity> {
+        let settings = self.settings.borrow();
+        let now = settings.listeners.iter().find(|l| l.listen == self.listener.listen);
+        now.and_then(|listener| listener.tls.identity())
+            .or_else(|| self.listener.tls.identity())
+            .cloned()
     }
 }
 
@@ -113,12 +129,20 @@ async fn accept(listener: &Socket, permits: &Arc<Semaphore>) -> std::io::Result<
 }
 
 async fn session(
-    stream: Stream,
+    mut stream: Stream,
     peer: Peer,
     permit: OwnedSemaphorePermit,
     context: Arc<Context>,
-    shutdown: watch::Receiver<bool>,
+    mut shutdown: watch::Receiver<bool>,
 ) {
+    let received = tokio::select! {
+        biased;
+        () = stopped(&mut shutdown) => None,
+        received = arrival::receive(&mut stream, peer, &context) => received,
+    };
+    let Some(peer) = received else {
+        return;
+    };
     match context.listener.protocol {
         Protocol::Smtp | Protocol::Lmtp => smtp::session(stream, peer, context, shutdown).await,
     }

@@ -5,6 +5,7 @@
 //! the next hop never holds half a message for a whole one.
 
 mod connection;
+mod hops;
 mod inbox;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use message::{Patch, Segment, Source};
 use wire::{Capabilities, PathLine, Reply, Sent, Stuffer};
 
 use self::connection::Connection;
+pub use self::hops::Hops;
 pub use self::inbox::Inbox;
 use crate::failure::{Cause, Failure, Phase};
 use crate::settings::{Limits, NextHops};
@@ -31,7 +33,10 @@ const MAX_XFORWARD_LINES: usize = 8;
 #[derive(Debug)]
 pub struct Relay {
     to: NextHops,
+    hops: Arc<Hops>,
     hostname: String,
+    /// What the next hop offered when the client was told.
+    told: Option<Capabilities>,
     connection: Option<Connection>,
     /// The next hop has heard MAIL, and no end of that transaction.
     open: bool,
@@ -40,12 +45,14 @@ pub struct Relay {
 }
 
 impl Relay {
-    /// A relay that is not connected yet; `hostname` is our name in EHLO.
+    /// A relay that is not connected yet; `hops` know which of the next hops work, `hostname` is our name in EHLO.
     #[must_use]
-    pub fn new(to: NextHops, hostname: String) -> Self {
+    pub fn new(to: NextHops, hops: Arc<Hops>, hostname: String) -> Self {
         Self {
             to,
+            hops,
             hostname,
+            told: None,
             connection: None,
             open: false,
             xforward: Vec::new(),
@@ -66,7 +73,7 @@ impl Relay {
             Some(old) => old,
             None => {
                 self.open = false;
-                let mut new = Connection::open(self.to.all.first().ok_or_else(lost)?, &self.hostname, wait).await?;
+                let mut new = self.hops.connect(&self.to, &self.hostname, limits).await?;
                 if new.offers.xforward.is_some() {
                     for line in &self.xforward {
                         new.queue(Sent::Xforward, line);
@@ -77,6 +84,22 @@ impl Relay {
             }
         };
         Ok(&self.connection.insert(live).offers)
+    }
+
+    /// As [`connect`](Self::connect), for the answer to EHLO: the client will go by what it is told now.
+    ///
+    /// # Errors
+    /// The next hop cannot be reached, or does not want us.
+    pub async fn hello(&mut self, limits: &Limits) -> Result<&Capabilities, Failure> {
+        let told = self.connect(limits).await?.clone();
+        Ok(self.told.insert(told))
+    }
+
+    /// What a MAIL or RCPT line relies on because the client was told so, and the next hop that is connected now does not
+    /// offer: the keyword. Next hops that stand in for each other need not offer the same.
+    #[must_use]
+    pub fn lost_keyword(&self, path: &PathLine<'_>) -> Option<&'static str> {
+        self.told.as_ref()?.lost(&self.connection.as_ref()?.offers, path)
     }
 
     /// Whether several commands may be on their way to the next hop at a time.
@@ -109,9 +132,13 @@ impl Relay {
     /// it is fits; a next hop that does not know SIZE is not told. All else goes on as it came.
     ///
     /// # Errors
-    /// The next hop cannot be reached, or is lost.
+    /// The next hop cannot be reached, or is lost, or is another one than before and cannot take this MAIL.
     pub async fn mail(&mut self, path: &PathLine<'_>, limits: &Limits) -> Result<(), Failure> {
         let limit = self.connect(limits).await?.size;
+        if let Some(keyword) = self.lost_keyword(path) {
+            let cause = format!("{keyword} was offered by the next hop of before, and is not by this one");
+            return Err(Failure::next_hop(Phase::Hello, Cause::Other(cause.into())));
+        }
         self.end_transaction(limits).await?;
         let size = path.size().zip(limit).map(|(size, limit)| grown(size, limit));
         let mut line = Vec::with_capacity(path.line.len() + 16);

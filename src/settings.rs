@@ -14,7 +14,8 @@ use ipnet::IpNet;
 use link::{ClickBase, KeyRing, Policy, Target};
 
 pub use self::mail::{
-    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, NextHop, NextHopOrder, NextHops, OnError, Protocol,
+    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
+    NextHops, OnError, Protocol,
 };
 
 /// Everything a running linkgate goes by.
@@ -95,6 +96,9 @@ pub struct Limits {
     pub spool_dir: PathBuf,
     /// `command_timeout_s`: how long a client may take for a command or a block of data.
     pub command_timeout: Duration,
+    /// `next_hop_connect_timeout_s`: how long a next hop may take to become ready when another could be tried instead, and
+    /// any one to accept a connection.
+    pub next_hop_connect_timeout: Duration,
     /// `next_hop_timeout_s`: how long the next hop may take for a reply (other than the one to the final dot).
     pub next_hop_timeout: Duration,
     /// `final_reply_timeout_s`: how long the next hop may take for the reply to the final dot.

@@ -13,8 +13,8 @@ use linkgate::listen::{Context, serve};
 use linkgate::net::Socket;
 use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::settings::{
-    Address, BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Endpoint, Limits, Listener, Log, LogFormat,
-    NextHop, NextHopOrder, NextHops, OnError, Protocol, Settings,
+    Address, BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Endpoint, Limits, Listener, ListenerTls, Log,
+    LogFormat, NextHop, NextHopOrder, NextHops, OnError, Protocol, Settings,
 };
 use linkgate::spool::Spool;
 use message::{Change, Patch, Source};
@@ -77,15 +77,18 @@ impl Rig {
             listen: Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()),
             socket_mode: 0o600,
             next_hops: NextHops {
-                all: vec![NextHop {
-                    dialect: Dialect::Smtp,
-                    to: Endpoint::Tcp {
+                all: vec![NextHop::plain(
+                    Dialect::Smtp,
+                    Endpoint::Tcp {
                         host: "127.0.0.1".into(),
                         port: next_hop.local_addr().unwrap().port(),
                     },
-                }],
+                )],
+                trust: None,
                 order: NextHopOrder::InOrder,
             },
+            tls: ListenerTls::Off,
+            proxy_from: vec![],
             direction: Direction::Inbound,
             bare_line_ends: options.bare_line_ends,
             on_error: options.on_error,
@@ -256,6 +259,7 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
             spool_memory: options.spool_memory,
             spool_dir,
             command_timeout: options.timeout,
+            next_hop_connect_timeout: options.timeout,
             next_hop_timeout: options.timeout,
             final_reply_timeout: options.timeout,
             drain: options.timeout,

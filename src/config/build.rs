@@ -238,6 +238,7 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
     let s = w.section(root, "limits", false);
     let seconds = |name| w.integer(&s, name).map(Duration::from_secs);
     let command_timeout = seconds("command_timeout_s");
+    let next_hop_connect_timeout = seconds("next_hop_connect_timeout_s");
     let next_hop_timeout = seconds("next_hop_timeout_s");
     let final_reply_timeout = seconds("final_reply_timeout_s");
     let drain = seconds("drain_s");
@@ -252,6 +253,7 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
         spool_memory: usize::try_from(spool_memory?).unwrap_or(usize::MAX),
         spool_dir: spool_dir?,
         command_timeout: command_timeout?,
+        next_hop_connect_timeout: next_hop_connect_timeout?,
         next_hop_timeout: next_hop_timeout?,
         final_reply_timeout: final_reply_timeout?,
         drain: drain?,

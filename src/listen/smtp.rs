@@ -13,11 +13,11 @@ use tracing::{debug, error, info, warn};
 use wire::{Answer, BareLineEnds, Event, PathLine, Printable, Session};
 
 use self::transaction::{Recipient, Transaction};
-use super::{Context, stopped};
+use super::{Context, arrival, stopped};
 use crate::failure::Failure;
 use crate::net::{Peer, Stream};
 use crate::relay::{Inbox, Relay};
-use crate::settings::{self, Settings};
+use crate::settings::{self, ListenerTls, Settings};
 
 /// Octets read at a time while commands are expected.
 const COMMAND_BLOCK: usize = 16 << 10;
@@ -38,14 +38,22 @@ const MAX_SHOWN: usize = 512;
 pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let listener = &context.listener;
     let settings = context.settings.borrow().clone();
+    let mut session = Session::default();
+    if let ListenerTls::StartTls(_) = listener.tls {
+        session.offer_tls();
+    }
     let mut conversation = Conversation {
         client,
         peer,
         trusted: peer.is_in(&listener.xforward_from),
-        relay: Relay::new(listener.next_hops.clone(), listener.hostname.clone()),
+        relay: Relay::new(
+            listener.next_hops.clone(),
+            Arc::clone(&context.hops),
+            listener.hostname.clone(),
+        ),
         settings,
         shutdown,
-        session: Session::default(),
+        session,
         out: Vec::new(),
         name: Vec::new(),
         xforward: Vec::new(),
@@ -58,7 +66,7 @@ pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, s
     conversation.take_leave(ended.err());
     let Conversation { client, relay, .. } = conversation;
     // The client need not wait until the next hop has said goodbye.
-    drop(client);
+    client.close().await;
     relay.quit().await;
 }
 
@@ -95,6 +103,8 @@ enum Asked {
 enum Flow {
     Continue,
     Close,
+    /// STARTTLS was answered: nothing may be read before the handshake.
+    Encrypt,
 }
 
 impl Conversation {
@@ -115,6 +125,12 @@ impl Conversation {
         loop {
             let flow = self.turn(&mut inbox, reachable, &mut deadline).await;
             self.flush().await?;
+            if flow == Flow::Encrypt {
+                if !self.encrypt(&mut inbox).await {
+                    return Ok(());
+                }
+                deadline = Instant::now() + self.settings.limits.command_timeout;
+            }
             if flow == Flow::Close || !self.fill(&mut inbox, deadline).await? {
                 return Ok(());
             }
@@ -147,7 +163,7 @@ impl Conversation {
                     return Flow::Close;
                 }
             }
-            if flow == Flow::Close {
+            if flow != Flow::Continue {
                 return flow;
             }
             if done {
@@ -185,6 +201,10 @@ impl Conversation {
         match event {
             Event::Hello { name, extended } => return self.hello(name, extended).await,
             Event::Xforward(line) => return self.xforward(line).await,
+            Event::StartTls => {
+                Answer::READY_FOR_TLS.write(&mut self.out);
+                return Flow::Encrypt;
+            }
             Event::Data => self.data(),
             Event::Reset => {
                 self.end_of_transaction();
@@ -208,10 +228,12 @@ impl Conversation {
         self.end_of_transaction();
         self.name = name.get(..MAX_SHOWN).unwrap_or(name).to_vec();
         let listener = &self.context.listener;
-        match self.relay.connect(&self.settings.limits).await {
-            Ok(offers) if extended => offers
-                .offered(listener.max_message, self.trusted)
-                .write(&listener.hostname, &mut self.out),
+        match self.relay.hello(&self.settings.limits).await {
+            Ok(offers) if extended => {
+                let mut offered = offers.offered(listener.max_message, self.trusted);
+                offered.starttls = self.session.offers_tls();
+                offered.write(&listener.hostname, &mut self.out);
+            }
             Ok(_) => self
                 .out
                 .extend_from_slice(format!("250 {}\r\n", listener.hostname).as_bytes()),
@@ -223,6 +245,33 @@ impl Conversation {
         }
         self.session.hello();
         Flow::Continue
+    }
+
+    /// The handshake after STARTTLS; false if it came to nothing. Nothing that was said in plain text outlives it: neither
+    /// what the session knows, nor commands that somebody slipped in behind STARTTLS (RFC 3207 4.2, CVE-2011-0411).
+    async fn encrypt(&mut self, inbox: &mut Inbox) -> bool {
+        let dropped = inbox.clear();
+        if dropped > 0 {
+            warn!(
+                target: "linkgate::mail",
+                listener = %self.context.listener.listen, client = %self.peer, helo = %Printable(&self.name), octets = dropped,
+                "dropped what came in plain text behind STARTTLS"
+            );
+        }
+        let deadline = Instant::now() + self.settings.limits.command_timeout;
+        let shaken = tokio::select! {
+            biased;
+            () = stopped(&mut self.shutdown) => false,
+            shaken = arrival::shake_hands(&mut self.client, self.peer, &self.context, deadline) => shaken,
+        };
+        if !self.xforward.is_empty() {
+            // The next hop has heard it too.
+            self.relay.close();
+        }
+        self.end_of_transaction();
+        self.name.clear();
+        self.session.encrypted();
+        shaken
     }
 
     async fn xforward(&mut self, line: &[u8]) -> Flow {
@@ -284,6 +333,7 @@ impl Conversation {
         let (answer, accepted_or_asked) = match &self.transaction {
             None => (Some(Answer::NEED_MAIL), 0),
             Some(t) if t.lost => (Some(Answer::NEXT_HOP_LOST), 0),
+            Some(_) if self.relay.lost_keyword(path).is_some() => (Some(Answer::NEXT_HOP_UNREACHABLE), 0),
             Some(_) if !fits => (Some(Answer::TOO_MANY_RECIPIENTS), 0),
             Some(t) => (None, t.recipients().len() + self.asked.len()),
         };
@@ -420,7 +470,12 @@ impl Conversation {
         if self.out.is_empty() {
             return Ok(());
         }
-        timeout(self.settings.limits.command_timeout, self.client.write_all(&self.out)).await??;
+        let written = async {
+            self.client.write_all(&self.out).await?;
+            // TLS keeps what the socket would not take.
+            self.client.flush().await
+        };
+        timeout(self.settings.limits.command_timeout, written).await??;
         if self.out.capacity() > OUT_KEPT {
             self.out = Vec::new();
         } else {

@@ -84,6 +84,7 @@ impl Setup {
                 spool_memory: 0,
                 spool_dir: PathBuf::new(),
                 command_timeout: Duration::ZERO,
+                next_hop_connect_timeout: Duration::ZERO,
                 next_hop_timeout: Duration::ZERO,
                 final_reply_timeout: Duration::ZERO,
                 drain: Duration::ZERO,

@@ -151,6 +151,7 @@ fn settings() -> Settings {
             spool_memory: 1 << 20,
             spool_dir: PathBuf::new(),
             command_timeout: Duration::from_secs(1),
+            next_hop_connect_timeout: Duration::from_secs(1),
             next_hop_timeout: Duration::from_secs(1),
             final_reply_timeout: Duration::from_secs(1),
             drain: Duration::from_secs(1),

@@ -1,0 +1,89 @@
+//! What stands before a session of any protocol: the header of a proxy, and TLS from the first octet.
+
+use std::io;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::time::{Instant, timeout_at};
+use tracing::{debug, info};
+use wire::{MAX_PROXY_HEADER, ProxyHeader};
+
+use super::Context;
+use crate::net::{Peer, Stream};
+use crate::settings::ListenerTls;
+
+/// How long a proxy may take for its header: it writes it at once.
+const HEADER_WAIT: Duration = Duration::from_secs(10);
+
+/// Readies an accepted connection for its session; says who made it. `None` when it came to nothing.
+pub(super) async fn receive(stream: &mut Stream, peer: Peer, context: &Context) -> Option<Peer> {
+    let listen = &context.listener.listen;
+    let wait = context.settings.borrow().limits.command_timeout;
+    let now = Instant::now();
+    let mut client = peer;
+    if peer.ip().is_some() && peer.is_in(&context.listener.proxy_from) {
+        match timeout_at(now + wait.min(HEADER_WAIT), proxy_header(stream)).await {
+            Ok(Ok(ProxyHeader::Client(address))) => client = Peer::Tcp(address),
+            Ok(Ok(ProxyHeader::Nobody)) => {}
+            Ok(Err(cause)) => {
+                info!(target: "linkgate::mail", listener = %listen, proxy = %peer, %cause, "a proxy did not say who it brings");
+                return None;
+            }
+            Err(_) => {
+                info!(target: "linkgate::mail", listener = %listen, proxy = %peer, cause = "timeout", "a proxy did not say who it brings");
+                return None;
+            }
+        }
+    }
+    if let ListenerTls::Implicit(_) = context.listener.tls
+        && !shake_hands(stream, client, context, now + wait).await
+    {
+        return None;
+    }
+    Some(client)
+}
+
+/// The TLS handshake with a client, with the certificate of the moment; whether it came about.
+pub(super) async fn shake_hands(stream: &mut Stream, client: Peer, context: &Context, deadline: Instant) -> bool {
+    let listen = &context.listener.listen;
+    let Some(config) = context.identity().map(|i| i.config()) else {
+        return false;
+    };
+    let outcome = timeout_at(deadline, stream.accept_tls(config)).await;
+    match outcome.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())) {
+        Ok(()) => {
+            let cipher = stream.cipher().unwrap_or_default();
+            debug!(target: "linkgate::mail", listener = %listen, %client, cipher, "encrypted");
+            true
+        }
+        Err(cause) => {
+            info!(target: "linkgate::mail", listener = %listen, %client, %cause, "the TLS handshake failed");
+            false
+        }
+    }
+}
+
+/// Takes the header from the front of the connection, and not an octet more: what stands behind it is for the session, or
+/// for TLS.
+async fn proxy_header(stream: &mut Stream) -> io::Result<ProxyHeader> {
+    let mut header = Vec::new();
+    let mut block = [0; 512];
+    loop {
+        let n = stream.peek(&mut block).await?;
+        if n == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let taken = header.len();
+        header.extend_from_slice(block.get(..n).unwrap_or_default());
+        let read = ProxyHeader::read(&header).map_err(io::Error::other)?;
+        // A header that is not complete yet is all that is there.
+        let used = read.map_or(header.len(), |(used, _)| used);
+        let belongs = block.get_mut(..used - taken).unwrap_or_default();
+        stream.read_exact(belongs).await?;
+        match read {
+            Some((_, header)) => return Ok(header),
+            None if header.len() >= MAX_PROXY_HEADER => return Err(io::Error::other("an endless PROXY header")),
+            None => {}
+        }
+    }
+}
