@@ -3,13 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::build::{MIB, Root, network, path};
-use super::keys::{CERTIFICATE, PRIVATE_KEY, ROOTS};
+use super::tls::{listener_tls, next_hop_tls};
 use super::walk::{Item, Section, Walk};
 use crate::settings::{
-    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
-    NextHops, OnError, Protocol, ascii_domain,
+    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, NextHop, NextHopOrder, NextHops, OnError, Protocol,
+    ascii_domain,
 };
-use crate::tls::{BadIdentity, Identity, Trust};
 
 /// Addresses from all sections, for the checks that look across them: one section's fault must not hide another's.
 #[derive(Default)]
@@ -50,7 +49,7 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
         "on_error",
         &[("tempfail", OnError::Tempfail), ("pass", OnError::Pass)],
     );
-    let tls = tls(w, s);
+    let tls = listener_tls(w, s);
     let proxy_from = w.parsed_list(s, "proxy_from", network);
     if let (Some(Address::Unix(_)), false) = (listen.as_ref().map(|l| &l.value), proxy_from.is_empty()) {
         let what =
@@ -110,134 +109,6 @@ fn next_hops<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Op
         trust,
         order: order?,
     })
-}
-
-/// Settles how each next hop is encrypted, and reads what their certificates are judged by.
-fn next_hop_tls<'t>(w: &Walk<'t>, s: &Section<'t>, hops: &mut [Item<NextHop>]) -> Option<Option<Trust>> {
-    let words = [
-        ("off", NextHopTls::Off),
-        ("opportunistic", NextHopTls::Opportunistic),
-        ("verify", NextHopTls::Verify),
-    ];
-    let said = if w.says(s, "next_hop_tls") {
-        Some(w.choice(s, "next_hop_tls", &words)?)
-    } else {
-        None
-    };
-    let mut sound = true;
-    for item in &mut *hops {
-        let hop = &mut item.value;
-        hop.tls = match (&hop.to, said) {
-            (Endpoint::Unix(_), Some(NextHopTls::Verify)) => {
-                let what = format!(
-                    "found \"{hop}\" with next_hop_tls = \"verify\", allowed: next hops with a host, for a socket has no \
-                     certificate"
-                );
-                w.fault(item.at, &*item.key, what);
-                sound = false;
-                continue;
-            }
-            (Endpoint::Tcp { .. }, Some(NextHopTls::Off)) if hop.implicit_tls => {
-                let what = format!(
-                    "found \"{hop}\" with next_hop_tls = \"off\", allowed: \"opportunistic\", \"verify\" with smtps://"
-                );
-                w.fault(item.at, &*item.key, what);
-                sound = false;
-                continue;
-            }
-            (Endpoint::Unix(_), _) => NextHopTls::Off,
-            (_, Some(said)) => said,
-            _ if hop.implicit_tls => NextHopTls::Verify,
-            (Endpoint::Tcp { host, .. }, None) if is_loopback(host) => NextHopTls::Off,
-            // Whoever listens on the way learns nothing, and a next hop that has no TLS, or a certificate of its own making,
-            // goes on working as before.
-            _ => NextHopTls::Opportunistic,
-        };
-    }
-    let ca = if w.says(s, "next_hop_ca") {
-        Some(w.parsed(s, "next_hop_ca", path)?)
-    } else {
-        None
-    };
-    if !sound {
-        return None;
-    }
-    let verified = hops.iter().any(|h| h.value.tls == NextHopTls::Verify);
-    let key = || format!("{}.next_hop_ca", s.shown);
-    let trust = match &ca {
-        Some(item) if !verified => {
-            let what = format!(
-                "found {:?} although no next hop is verified, allowed: nothing, or next_hop_tls = \"verify\"",
-                item.value
-            );
-            w.fault(item.at, key(), what);
-            return None;
-        }
-        _ if verified => Trust::load(ca.as_ref().map(|item| &*item.value)),
-        _ if hops.iter().any(|h| h.value.may_encrypt()) => Trust::none(),
-        _ => return Some(None),
-    };
-    let fault = |why: String| match &ca {
-        Some(item) => w.fault(
-            item.at,
-            key(),
-            format!("found {:?} ({why}), allowed: {ROOTS}", item.value),
-        ),
-        None => w.fault(s.at, key(), format!("found nothing ({why}), allowed: {ROOTS}")),
-    };
-    trust.map_err(fault).ok().map(Some)
-}
-
-fn is_loopback(host: &str) -> bool {
-    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.to_canonical().is_loopback())
-}
-
-/// `tls`, `tls_certificate`, `tls_key`: off, or an identity that works.
-fn tls<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<ListenerTls> {
-    let modes: [(&str, Option<fn(Identity) -> ListenerTls>); 3] = [
-        ("off", None),
-        ("starttls", Some(ListenerTls::StartTls)),
-        ("implicit", Some(ListenerTls::Implicit)),
-    ];
-    let mode = w.choice(s, "tls", &modes)?;
-    let file = |name, allowed| {
-        let given = w.says(s, name);
-        let file = if given { w.parsed(s, name, path) } else { None };
-        match (&file, mode) {
-            (None, Some(_)) if !given => {
-                w.fault(
-                    s.at,
-                    format!("{}.{name}", s.shown),
-                    format!("found nothing, allowed: {allowed}"),
-                );
-            }
-            (Some(file), None) => {
-                let what = format!(
-                    "found {:?} although tls is \"off\", allowed: nothing, or tls = \"starttls\" or \"implicit\"",
-                    file.value
-                );
-                w.fault(file.at, &*file.key, what);
-            }
-            _ => {}
-        }
-        file
-    };
-    let (certificate, key) = (file("tls_certificate", CERTIFICATE), file("tls_key", PRIVATE_KEY));
-    let Some(mode) = mode else {
-        return Some(ListenerTls::Off);
-    };
-    let (certificate, key) = (certificate?, key?);
-    let (item, why, allowed) = match Identity::load(&certificate.value, &key.value) {
-        Ok(identity) => return Some(mode(identity)),
-        Err(BadIdentity::Certificate(why)) => (certificate, why, CERTIFICATE),
-        Err(BadIdentity::Key(why)) => (key, why, PRIVATE_KEY),
-    };
-    w.fault(
-        item.at,
-        &*item.key,
-        format!("found {:?} ({why}), allowed: {allowed}", item.value),
-    );
-    None
 }
 
 impl Addresses {
