@@ -1,11 +1,14 @@
 //! The real mail path on loopback, with a client and a next hop that the test plays itself.
 
+pub(crate) mod tls;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use link::{ClickBase, KeyRing, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Recorder, Rewriter, Stored};
@@ -14,13 +17,16 @@ use linkgate::net::Socket;
 use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::settings::{
     Address, BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Endpoint, Limits, Listener, ListenerTls, Log,
-    LogFormat, NextHop, NextHopOrder, NextHops, OnError, Protocol, Settings,
+    LogFormat, NextHop, NextHopOrder, NextHopTls, NextHops, OnError, Protocol, Settings,
 };
 use linkgate::spool::Spool;
+use linkgate::tls::Trust;
 use message::{Change, Patch, Source};
 use store::{MessageRow, ReferenceRow};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+
+use self::tls::Encrypted;
 
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -36,6 +42,15 @@ pub(crate) struct Options {
     pub(crate) trusted: bool,
     pub(crate) timeout: Duration,
     pub(crate) store_fails: bool,
+    pub(crate) tls: ListenerTls,
+    /// Instead of the one that the rig plays.
+    pub(crate) next_hops: Option<NextHops>,
+    pub(crate) next_hop_tls: NextHopTls,
+    pub(crate) implicit_tls: bool,
+    pub(crate) trust: Option<Trust>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) proxy_from: Vec<IpNet>,
+    pub(crate) xforward_from: Vec<IpNet>,
 }
 
 impl Default for Options {
@@ -49,6 +64,14 @@ impl Default for Options {
             trusted: true,
             timeout: PATIENCE,
             store_fails: false,
+            tls: ListenerTls::Off,
+            next_hops: None,
+            next_hop_tls: NextHopTls::Off,
+            implicit_tls: false,
+            trust: None,
+            connect_timeout: None,
+            proxy_from: vec![],
+            xforward_from: vec![],
         }
     }
 }
@@ -72,36 +95,8 @@ impl Rig {
             fails: options.store_fails,
             ..Records::default()
         });
-        let listener = Listener {
-            protocol: Protocol::Smtp,
-            listen: Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()),
-            socket_mode: 0o600,
-            next_hops: NextHops {
-                all: vec![NextHop::plain(
-                    Dialect::Smtp,
-                    Endpoint::Tcp {
-                        host: "127.0.0.1".into(),
-                        port: next_hop.local_addr().unwrap().port(),
-                    },
-                )],
-                trust: None,
-                order: NextHopOrder::InOrder,
-            },
-            tls: ListenerTls::Off,
-            proxy_from: vec![],
-            direction: Direction::Inbound,
-            bare_line_ends: options.bare_line_ends,
-            on_error: options.on_error,
-            xforward_from: if options.trusted {
-                vec!["127.0.0.0/8".parse().unwrap()]
-            } else {
-                vec![]
-            },
-            max_connections: options.max_connections,
-            max_message: options.max_message,
-            hostname: "us.test".into(),
-        };
-        let (settings, current) = watch::channel(Arc::new(settings(options, spool_dir.path().into())));
+        let listener = listener(options, &next_hop);
+        let (settings, current) = watch::channel(Arc::new(settings(options, &listener, spool_dir.path().into())));
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -135,14 +130,12 @@ impl Rig {
 
     /// The connection that the relay makes to its next hop.
     pub(crate) fn next_hop(&self) -> Peer {
-        self.next_hop.set_nonblocking(true).unwrap();
-        let stream = eventually("a connection to the next hop", || match self.next_hop.accept() {
-            Ok((stream, _)) => Some(stream),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => None,
-            Err(e) => panic!("{e}"),
-        });
-        stream.set_nonblocking(false).unwrap();
-        Peer::new(stream, "next hop")
+        accept(&self.next_hop)
+    }
+
+    /// Where the listener is.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Nobody listens where mail should go.
@@ -165,8 +158,9 @@ impl Rig {
 
     /// Puts other settings in place, as a reload does.
     pub(crate) fn reload(&self, options: &Options) {
-        self.settings
-            .send_replace(Arc::new(settings(options, self.spool_dir.path().into())));
+        let listener = listener(options, &self.next_hop);
+        let settings = settings(options, &listener, self.spool_dir.path().into());
+        self.settings.send_replace(Arc::new(settings));
     }
 
     /// Takes the folder of the spool away.
@@ -211,6 +205,18 @@ impl Rig {
     }
 }
 
+/// A connection to a next hop that a test plays.
+pub(crate) fn accept(next_hop: &TcpListener) -> Peer {
+    next_hop.set_nonblocking(true).unwrap();
+    let stream = eventually("a connection to the next hop", || match next_hop.accept() {
+        Ok((stream, _)) => Some(stream),
+        Err(e) if e.kind() == ErrorKind::WouldBlock => None,
+        Err(e) => panic!("{e}"),
+    });
+    stream.set_nonblocking(false).unwrap();
+    Peer::new(stream, "next hop")
+}
+
 /// Waits for something to become true.
 pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
     let start = Instant::now();
@@ -223,7 +229,49 @@ pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) ->
     }
 }
 
-fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
+fn listener(options: &Options, next_hop: &TcpListener) -> Listener {
+    let mut xforward_from = options.xforward_from.clone();
+    if options.trusted {
+        xforward_from.push("127.0.0.0/8".parse().unwrap());
+    }
+    let played = NextHop {
+        tls: options.next_hop_tls,
+        implicit_tls: options.implicit_tls,
+        ..hop_at(next_hop)
+    };
+    Listener {
+        protocol: Protocol::Smtp,
+        listen: Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()),
+        socket_mode: 0o600,
+        next_hops: options.next_hops.clone().unwrap_or_else(|| NextHops {
+            all: vec![played],
+            trust: options.trust.clone(),
+            order: NextHopOrder::InOrder,
+        }),
+        tls: options.tls.clone(),
+        proxy_from: options.proxy_from.clone(),
+        direction: Direction::Inbound,
+        bare_line_ends: options.bare_line_ends,
+        on_error: options.on_error,
+        xforward_from,
+        max_connections: options.max_connections,
+        max_message: options.max_message,
+        hostname: "us.test".into(),
+    }
+}
+
+/// A next hop in plain text that listens there.
+pub(crate) fn hop_at(socket: &TcpListener) -> NextHop {
+    NextHop::plain(
+        Dialect::Smtp,
+        Endpoint::Tcp {
+            host: "127.0.0.1".into(),
+            port: socket.local_addr().unwrap().port(),
+        },
+    )
+}
+
+fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Settings {
     let policy = |domain: &str, rewrite| {
         let policy = Policy {
             domain: domain.into(),
@@ -249,7 +297,7 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
         rewriting: message::Options::default(),
         keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([7; 32], 0)),
-        listeners: vec![],
+        listeners: vec![listener.clone()],
         domains: Domains::new(domains.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
         log: Log {
             level: "info".into(),
@@ -259,7 +307,7 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
             spool_memory: options.spool_memory,
             spool_dir,
             command_timeout: options.timeout,
-            next_hop_connect_timeout: options.timeout,
+            next_hop_connect_timeout: options.connect_timeout.unwrap_or(options.timeout),
             next_hop_timeout: options.timeout,
             final_reply_timeout: options.timeout,
             drain: options.timeout,
@@ -335,29 +383,42 @@ impl Rewriter for Obedient {
 /// One end of a connection, played by a test.
 pub(crate) struct Peer {
     stream: TcpStream,
+    /// What speaks over the stream, once it is encrypted.
+    encrypted: Option<Box<dyn Encrypted>>,
     unread: Vec<u8>,
     name: &'static str,
 }
 
 impl Peer {
-    fn new(stream: TcpStream, name: &'static str) -> Self {
+    pub(crate) fn new(stream: TcpStream, name: &'static str) -> Self {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
         Self {
             stream,
+            encrypted: None,
             unread: Vec::new(),
             name,
         }
     }
 
     pub(crate) fn send(&mut self, text: impl AsRef<[u8]>) {
-        self.stream.write_all(text.as_ref()).unwrap();
+        self.try_send(text).unwrap();
     }
 
     /// Like [`send`](Self::send), to a peer that may have gone.
     pub(crate) fn try_send(&mut self, text: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(text.as_ref())
+        match &mut self.encrypted {
+            Some(encrypted) => encrypted.write_all(text.as_ref()).and_then(|()| encrypted.flush()),
+            None => self.stream.write_all(text.as_ref()),
+        }
+    }
+
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        match &mut self.encrypted {
+            Some(encrypted) => encrypted.read(block),
+            None => self.stream.read(block),
+        }
     }
 
     /// The next line without its end; `None` when the connection has ended.
@@ -369,7 +430,7 @@ impl Peer {
                 return Some(String::from_utf8(line.to_vec()).unwrap_or_else(|_| line.escape_ascii().to_string()));
             }
             let mut block = [0; 4096];
-            match self.stream.read(&mut block) {
+            match self.read(&mut block) {
                 Ok(0) => {
                     assert!(
                         self.unread.is_empty(),
@@ -426,7 +487,7 @@ impl Peer {
     pub(crate) fn overhears(&mut self) -> Vec<u8> {
         self.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
         let mut block = [0; 4096];
-        if let Ok(n) = self.stream.read(&mut block) {
+        if let Ok(n) = self.read(&mut block) {
             self.unread.extend_from_slice(&block[..n]);
         }
         self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
