@@ -60,7 +60,11 @@ impl Context {
     /// needs no restart.
     fn identity(&self) -> Option<Identity> {
         let settings = self.settings.borrow();
-        let now = settings.listeners.iter().find(|l| l.listen == self.listener.listen);
+        let mut all = settings.listeners.iter();
+        let now = all
+            .clone()
+            .find(|l| **l == self.listener)
+            .or_else(|| all.find(|l| l.listen == self.listener.listen));
         now.and_then(|listener| listener.tls.identity())
             .or_else(|| self.listener.tls.identity())
             .cloned()

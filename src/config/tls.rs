@@ -8,9 +8,12 @@ use super::walk::{Item, Section, Walk};
 use crate::settings::{Endpoint, ListenerTls, NextHop, NextHopTls};
 use crate::tls::{BadIdentity, Identity, Trust};
 
+/// What an identity is used for.
+type Mode = fn(Identity) -> ListenerTls;
+
 /// `tls`, `tls_certificate`, `tls_key`: off, or an identity that works.
 pub(super) fn listener_tls<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<ListenerTls> {
-    let modes: [(&str, Option<fn(Identity) -> ListenerTls>); 3] = [
+    let modes: [(&str, Option<Mode>); 3] = [
         ("off", None),
         ("starttls", Some(ListenerTls::StartTls)),
         ("implicit", Some(ListenerTls::Implicit)),
