@@ -385,6 +385,8 @@ pub(crate) struct Peer {
     stream: TcpStream,
     /// What speaks over the stream, once it is encrypted.
     encrypted: Option<Box<dyn Encrypted>>,
+    /// The encrypted connection has ended, and nobody has said so.
+    cut: bool,
     unread: Vec<u8>,
     name: &'static str,
 }
@@ -397,6 +399,7 @@ impl Peer {
         Self {
             stream,
             encrypted: None,
+            cut: false,
             unread: Vec::new(),
             name,
         }
@@ -442,6 +445,10 @@ impl Peer {
                 }
                 Ok(n) => self.unread.extend_from_slice(&block[..n]),
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
+                    self.cut = true;
+                    return None;
+                }
                 Err(e) => panic!(
                     "reading as {}: {e}; so far {:?}",
                     self.name,
@@ -471,14 +478,19 @@ impl Peer {
     pub(crate) fn expect_end(&mut self) {
         let line = self.line();
         assert_eq!(line, None, "the {} should see the end of the connection", self.name);
+        assert!(!self.cut, "the {} cannot tell the end from a cut", self.name);
     }
 
     /// Everything up to the end of the connection.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.unread);
-        match self.stream.read_to_end(&mut rest) {
+        let read = match &mut self.encrypted {
+            Some(encrypted) => encrypted.read_to_end(&mut rest),
+            None => self.stream.read_to_end(&mut rest),
+        };
+        match read {
             Ok(_) => rest,
-            Err(e) if e.kind() == ErrorKind::ConnectionReset => rest,
+            Err(e) if matches!(e.kind(), ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof) => rest,
             Err(e) => panic!("reading as {}: {e}", self.name),
         }
     }
@@ -497,6 +509,10 @@ impl Peer {
     /// Says that nothing more will be said; still listens.
     pub(crate) fn half_close(&mut self) {
         // A connection that the other side has ended already cannot be ended again.
+        if let Some(encrypted) = &mut self.encrypted {
+            encrypted.notify();
+            let _ = encrypted.flush();
+        }
         let _ = self.stream.shutdown(Shutdown::Write);
     }
 
