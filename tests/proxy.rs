@@ -1,5 +1,6 @@
 //! Connections by way of a load balancer: the header of the PROXY protocol says who the client is.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use linkgate::settings::ListenerTls;
@@ -66,6 +67,52 @@ fn the_client_is_whom_the_header_names() {
             let may = offered.iter().any(|line| line.contains("XFORWARD"));
             assert_eq!(may, wanted, "{how}: {}", header.escape_ascii());
         }
+    }
+}
+
+#[test]
+fn swaks_speaks_both_versions() {
+    for (version, family) in [("1", "TCP4"), ("2", "AF_INET")] {
+        let rig = Rig::start(&behind_proxy());
+        let mut swaks = Command::new("swaks");
+        swaks.args([
+            "--proxy-version",
+            version,
+            "--proxy-family",
+            family,
+            "--proxy-source",
+            "192.0.2.7",
+        ]);
+        swaks.args([
+            "--proxy-source-port",
+            "56324",
+            "--proxy-dest",
+            "198.51.100.1",
+            "--proxy-dest-port",
+            "25",
+        ]);
+        if version == "2" {
+            swaks.args(["--proxy-command", "PROXY", "--proxy-protocol", "STREAM"]);
+        }
+        swaks.args(["--quit-after", "EHLO", "--server", &rig.address().to_string()]);
+        let child = swaks
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn();
+        let Ok(child) = child else {
+            println!("swaks is not here");
+            return;
+        };
+        let mut next_hop = rig.next_hop();
+        next_hop.greet(&["XFORWARD ADDR"]);
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            said.contains("XFORWARD ADDR"),
+            "{said}{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
     }
 }
 

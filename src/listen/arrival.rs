@@ -25,6 +25,11 @@ pub(super) async fn receive(stream: &mut Stream, peer: Peer, context: &Context) 
         match timeout_at(now + wait.min(HEADER_WAIT), proxy_header(stream)).await {
             Ok(Ok(ProxyHeader::Client(address))) => client = Peer::Tcp(address),
             Ok(Ok(ProxyHeader::Nobody)) => {}
+            // Load balancers see like this whether we are there.
+            Ok(Err(cause)) if cause.kind() == io::ErrorKind::NotConnected => {
+                debug!(target: "linkgate::mail", listener = %listen, proxy = %peer, "a proxy came without a client");
+                return None;
+            }
             Ok(Err(cause)) => {
                 info!(target: "linkgate::mail", listener = %listen, proxy = %peer, %cause, "a proxy did not say who it brings");
                 return None;
@@ -64,12 +69,15 @@ pub(super) async fn shake_hands(stream: &mut Stream, client: Peer, context: &Con
 }
 
 /// Takes the header from the front of the connection, and not an octet more: what stands behind it is for the session, or
-/// for TLS.
+/// for TLS. Fails with `NotConnected` if the connection ends without an octet.
 async fn proxy_header(stream: &mut Stream) -> io::Result<ProxyHeader> {
     let mut header = Vec::new();
     let mut block = [0; 512];
     loop {
         let n = stream.peek(&mut block).await?;
+        if n == 0 && header.is_empty() {
+            return Err(io::ErrorKind::NotConnected.into());
+        }
         if n == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }

@@ -77,14 +77,7 @@ impl Connection {
         deadline: Instant,
     ) -> Result<Self, Failure> {
         let in_plain = call.to.tls == NextHopTls::Opportunistic && !call.to.implicit_tls;
-        let now = Instant::now();
-        // Some time must be left for the second call.
-        let first = if in_plain {
-            now + deadline.saturating_duration_since(now) * 2 / 3
-        } else {
-            deadline
-        };
-        match Self::dial(target, call, connect, first, call.to.tls).await {
+        match Self::dial(target, call, connect, deadline, call.to.tls).await {
             Err(failure) if in_plain && failure.phase == Phase::Tls && !matches!(failure.cause, Cause::Broken(_)) => {
                 let mut connection = Self::dial(target, call, connect, deadline, NextHopTls::Off).await?;
                 connection.plain_because = Some(failure.cause.to_string());
@@ -126,11 +119,17 @@ impl Connection {
             return Ok(connection);
         }
         if connection.offers.starttls {
+            // Where it can do without, some time must be left for the second call.
+            let left = if tls == NextHopTls::Opportunistic {
+                wait() / 2
+            } else {
+                wait()
+            };
             connection.queue(Sent::StartTls, b"STARTTLS\r\n");
-            connection.reply(Phase::Tls, wait()).await?;
+            connection.reply(Phase::Tls, left).await?;
             if connection.last().class() == 2 {
                 connection.nothing_behind_reply()?;
-                connection.shake_hands(call, tls, wait()).await?;
+                connection.shake_hands(call, tls, left.min(wait())).await?;
                 // What was offered in plain text may have been said by anybody (RFC 3207 4.2).
                 connection.offers = Capabilities::default();
                 connection.hello(call.hostname, wait()).await?;
