@@ -1,10 +1,12 @@
 //! TLS with clients and with next hops: a message passes, what was said in plain text does not outlive the handshake, and
 //! what goes wrong ends a connection and nothing else.
 
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use linkgate::settings::{ListenerTls, NextHopTls};
+use linkgate::keyfile::Absent;
+use linkgate::settings::{ListenerTls, NextHopTls, Settings};
 
 use crate::rig::tls::Certificate;
 use crate::rig::{Options, Peer, Rig};
@@ -434,6 +436,45 @@ fn smtps_next_hops_are_encrypted_from_the_first_octet() {
     next_hop.expect("MAIL FROM:<c@x.test>");
     next_hop.send("250 ok\r\n");
     client.expect("250 ok");
+}
+
+#[test]
+fn next_hops_are_encrypted_unless_they_are_on_this_machine() {
+    let certificate = Certificate::new("authority.test");
+    let sample = include_str!("../fixtures/config/good/least.toml");
+    let (before, rest) = sample.split_once("\nnext_hop ").unwrap();
+    let (_, behind) = rest.split_once('\n').unwrap();
+    let ca = format!("next_hop_ca = {:?}", certificate.certificate());
+    for (hop, more, wanted) in [
+        ("smtp://127.0.0.1:26", "", NextHopTls::Off),
+        ("smtp://[::1]:26", "", NextHopTls::Off),
+        ("lmtp://localhost:24", "", NextHopTls::Off),
+        ("unix:/run/lmtp", "", NextHopTls::Off),
+        ("unix:/run/lmtp", "next_hop_tls = \"opportunistic\"", NextHopTls::Off),
+        ("smtp://192.0.2.1:25", "", NextHopTls::Opportunistic),
+        ("lmtp://mail.example.com:24", "", NextHopTls::Opportunistic),
+        (
+            "smtp://127.0.0.1:26",
+            "next_hop_tls = \"opportunistic\"",
+            NextHopTls::Opportunistic,
+        ),
+        ("smtp://mail.example.com:25", "next_hop_tls = \"off\"", NextHopTls::Off),
+        ("smtps://127.0.0.1:465", &ca, NextHopTls::Verify),
+        (
+            "smtps://mail.example.com:465",
+            "next_hop_tls = \"opportunistic\"",
+            NextHopTls::Opportunistic,
+        ),
+    ] {
+        let text = format!("{before}\nnext_hop = {hop:?}\n{more}\n{behind}");
+        let settings =
+            Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap_or_else(|e| panic!("{hop}: {e:?}"));
+        let hops = &settings.listeners[0].next_hops;
+        assert_eq!(hops.all[0].tls, wanted, "{hop} {more}");
+        assert_eq!(hops.all[0].implicit_tls, hop.starts_with("smtps:"), "{hop}");
+        assert_eq!(hops.trust.is_some(), wanted != NextHopTls::Off, "{hop}");
+        assert_eq!(hops.to_string(), hop.replacen("unix:", "lmtp+unix:", 1));
+    }
 }
 
 #[test]
