@@ -1,23 +1,35 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
 mod arrival;
+mod clients;
+mod in_flight;
 pub mod smtp;
+mod trace;
+mod transaction;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use self::clients::{Admission, Clients};
+pub use self::in_flight::InFlight;
+use self::trace::Instance;
 use crate::job::{Recorder, Rewriter};
 use crate::net::{Peer, Socket, Stream};
 use crate::relay::Hops;
-use crate::settings::{Listener, Protocol, Settings};
+use crate::settings::{Listener, ListenerTls, Protocol, Settings};
 use crate::tls::Identity;
 
 /// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the refusal of a connection may take.
+const TURN_AWAY: Duration = Duration::from_secs(1);
 
 /// What the sessions of one listener share.
 pub struct Context {
@@ -31,9 +43,14 @@ pub struct Context {
     pub recorder: Arc<dyn Recorder>,
     /// Which next hops work.
     pub hops: Arc<Hops>,
-    /// Messages that may be rewritten at a time on the blocking pool: more than there are processors would only hold more
-    /// memory.
-    rewriting: Semaphore,
+    /// Recipients that may get a message twice: the next hop has taken it, or may have, and the client was not told so.
+    pub possible_duplicates: AtomicU64,
+    /// The messages on their way through all listeners.
+    in_flight: Arc<InFlight>,
+    /// The sessions of this listener, by client.
+    clients: Arc<Clients>,
+    /// By this name a message is known again that comes back.
+    instance: Instance,
 }
 
 impl Context {
@@ -45,14 +62,27 @@ impl Context {
         rewriter: Arc<dyn Rewriter>,
         recorder: Arc<dyn Recorder>,
     ) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let instance = Instance::of(&listener, 0);
         Self {
             listener,
             settings,
             rewriter,
             recorder,
             hops: Arc::default(),
-            rewriting: Semaphore::new(processors + 1),
+            possible_duplicates: AtomicU64::new(0),
+            in_flight: Arc::default(),
+            clients: Arc::default(),
+            instance,
+        }
+    }
+
+    /// The context of the `index`th of several listeners, which share the limit of messages on their way.
+    #[must_use]
+    pub fn among(self, in_flight: Arc<InFlight>, index: usize) -> Self {
+        Self {
+            in_flight,
+            instance: Instance::of(&self.listener, index),
+            ..self
         }
     }
 
@@ -142,15 +172,41 @@ async fn session(
     let received = tokio::select! {
         biased;
         () = stopped(&mut shutdown) => None,
-        received = arrival::receive(&mut stream, peer, &context) => received,
+        received = receive(&mut stream, peer, &context) => received,
     };
-    let Some(peer) = received else {
+    let Some((peer, admission)) = received else {
         return;
     };
     match context.listener.protocol {
         Protocol::Smtp | Protocol::Lmtp => smtp::session(stream, peer, context, shutdown).await,
     }
-    drop(permit);
+    drop((admission, permit));
+}
+
+/// Readies an accepted connection for its session: who made it, and its right to be there. `None` when it came to nothing.
+async fn receive(stream: &mut Stream, peer: Peer, context: &Context) -> Option<(Peer, Admission)> {
+    let peer = arrival::introduce(stream, peer, context).await?;
+    let limit = context.listener.max_connections_per_client;
+    let Some(admission) = context.clients.admit(peer, limit) else {
+        turn_away(stream, peer, context).await;
+        return None;
+    };
+    arrival::encrypt(stream, peer, context)
+        .await
+        .then_some((peer, admission))
+}
+
+/// Tells a client that it has as many sessions as one may have.
+async fn turn_away(stream: &mut Stream, peer: Peer, context: &Context) {
+    info!(target: "linkgate::mail", listener = %context.listener.listen, client = %peer, "too many connections of one client");
+    if let ListenerTls::Implicit(_) = context.listener.tls {
+        // A client that waits for a handshake would not understand it, and a handshake is what costs.
+        return;
+    }
+    let mut reply = Vec::new();
+    wire::Answer::TOO_MANY_CONNECTIONS.write(&mut reply);
+    // A client that does not read this will see the end of the connection.
+    let _ = tokio::time::timeout(TURN_AWAY, stream.write_all(&reply)).await;
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

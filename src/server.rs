@@ -20,7 +20,7 @@ use crate::cli::Failure;
 use crate::click::ClickPages;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::job::{Pipeline, Recorder, Rewriter};
-use crate::listen::{self, Context};
+use crate::listen::{self, Context, InFlight};
 use crate::net::Socket;
 use crate::record::Ledger;
 use crate::settings::{Address, Settings};
@@ -30,6 +30,8 @@ use crate::telemetry::Telemetry;
 const MAX_WORKERS: usize = 4;
 /// A thread of the blocking pool that has nothing to do goes away, and its memory with it.
 const KEEP_THREAD: Duration = Duration::from_secs(2);
+/// Threads for files, beside those for rewriting, of which there is one for each processor. Each busy one costs memory.
+const FILE_THREADS: usize = 8;
 /// Trees of hostile HTML are deep; what is not used of it costs nothing.
 const STACK: usize = 8 * 1024 * 1024;
 /// What the last rows of the store may take after the last session.
@@ -64,6 +66,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(workers.min(MAX_WORKERS))
         .thread_name("linkgate")
+        .max_blocking_threads(workers + 1 + FILE_THREADS)
         .thread_keep_alive(KEEP_THREAD)
         .thread_stack_size(STACK)
         .enable_all()
@@ -235,8 +238,10 @@ impl Server {
         tasks.spawn(serve_admin(sockets.admin, ledger.clone(), http, stopping.clone()));
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline);
-        for (socket, listener) in sockets.mail.into_iter().zip(listeners) {
-            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder));
+        let in_flight = Arc::new(InFlight::default());
+        for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
+            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
+                .among(Arc::clone(&in_flight), index);
             tasks.spawn(listen::serve(socket, Arc::new(context), stopping.clone()));
         }
         Ok(Self {

@@ -23,7 +23,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use linkgate::settings::{BareLineEnds, ListenerTls, NextHopTls, OnError};
+use linkgate::settings::{BareLineEnds, Dialect, ListenerTls, NextHopTls, OnError, Protocol};
 
 use crate::rig::tls::Certificate;
 use crate::rig::{Options, Peer, Rig, eventually};
@@ -81,16 +81,19 @@ enum Way {
 
 fn play(text: &str, way: Way) -> Result<(), String> {
     let mut options = Options::default();
-    let certificate = (way == Way::Encrypted).then(|| Certificate::new("us.test"));
-    if let Some(certificate) = &certificate {
-        options.tls = ListenerTls::Implicit(certificate.identity());
-        options.implicit_tls = true;
-        options.next_hop_tls = NextHopTls::Opportunistic;
-        options.trust = Some(certificate.trust());
-    }
     for line in text.lines() {
         if let Some((key, value)) = line.strip_prefix("set ").and_then(|rest| rest.split_once(' ')) {
             option(&mut options, key, value)?;
+        }
+    }
+    let certificate = (way == Way::Encrypted).then(|| Certificate::new("us.test"));
+    if let Some(certificate) = &certificate {
+        options.tls = ListenerTls::Implicit(certificate.identity());
+        // A next hop that is reached by a unix socket has no name that could stand in a certificate.
+        if !options.unix {
+            options.implicit_tls = true;
+            options.next_hop_tls = NextHopTls::Opportunistic;
+            options.trust = Some(certificate.trust());
         }
     }
     let rig = if text.lines().any(|line| line == "set next_hop down") {
@@ -104,6 +107,7 @@ fn play(text: &str, way: Way) -> Result<(), String> {
         pending: Vec::new(),
         octet_by_octet: way == Way::OctetByOctet,
         certificate,
+        hop_encrypted: options.implicit_tls,
         rig,
     };
     if let (Some(certificate), Some(client)) = (&stage.certificate, &mut stage.client) {
@@ -151,8 +155,16 @@ fn option(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
         ("spool_memory", n) => options.spool_memory = n.parse().map_err(|e| format!("{key}: {e}"))?,
         ("timeout_ms", n) => options.timeout = Duration::from_millis(n.parse().map_err(|e| format!("{key}: {e}"))?),
         ("trusted", "no") => options.trusted = false,
+        ("xclient", "yes") => options.xclient = true,
+        ("max_recipients", n) => options.max_recipients = n.parse().map_err(|e| format!("{key}: {e}"))?,
+        ("max_passes", n) => options.max_passes = n.parse().map_err(|e| format!("{key}: {e}"))?,
+        ("command_line", n) => options.command_line = n.parse().map_err(|e| format!("{key}: {e}"))?,
+        ("text_line", n) => options.text_line = n.parse().map_err(|e| format!("{key}: {e}"))?,
         ("store", "fails") => options.store_fails = true,
         ("next_hop", "down") => {}
+        ("protocol", "lmtp") => options.protocol = Protocol::Lmtp,
+        ("next_hop", "lmtp") => options.dialect = Dialect::Lmtp,
+        ("sockets", "unix") => options.unix = true,
         _ => return Err(format!("no option {key} {value}")),
     }
     Ok(())
@@ -165,8 +177,9 @@ struct Stage {
     /// What the client says next, in one write.
     pending: Vec<u8>,
     octet_by_octet: bool,
-    /// For both sides, when they are encrypted.
+    /// For the sides that are encrypted.
     certificate: Option<Certificate>,
+    hop_encrypted: bool,
 }
 
 impl Stage {
@@ -240,7 +253,7 @@ impl Stage {
     /// The connection that the next hop gets.
     fn call(&self) -> Result<Peer, String> {
         let mut next_hop = self.rig.next_hop();
-        if let Some(certificate) = &self.certificate {
+        if let Some(certificate) = self.certificate.as_ref().filter(|_| self.hop_encrypted) {
             next_hop.accept_tls(certificate).map_err(|e| e.to_string())?;
         }
         Ok(next_hop)

@@ -71,6 +71,27 @@ fn the_client_is_whom_the_header_names() {
 }
 
 #[test]
+fn the_limit_of_a_client_counts_those_behind_the_proxy() {
+    let rig = Rig::start(&Options {
+        max_connections_per_client: 1,
+        ..behind_proxy()
+    });
+    let begin = |address: &str| {
+        let mut client = rig.client();
+        client.send(format!("PROXY TCP4 {address} 198.51.100.1 1 2\r\n"));
+        let next_hop = rig.next_hop();
+        client.expect("220 us.test *");
+        (client, next_hop)
+    };
+    let _first = begin("192.0.2.7");
+    let _second = begin("192.0.2.8");
+    let mut third = rig.client();
+    third.send("PROXY TCP4 192.0.2.7 198.51.100.1 1 2\r\n");
+    third.expect("421 *");
+    third.expect_end();
+}
+
+#[test]
 fn swaks_speaks_both_versions() {
     for (version, family) in [("1", "TCP4"), ("2", "AF_INET")] {
         let rig = Rig::start(&behind_proxy());

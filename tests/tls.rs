@@ -150,6 +150,29 @@ fn xforward_from_before_the_handshake_is_forgotten() {
 }
 
 #[test]
+fn xclient_from_before_the_handshake_is_forgotten() {
+    let ours = Certificate::new("us.test");
+    let rig = Rig::start(&Options {
+        xclient: true,
+        trusted: false,
+        xforward_from: vec!["192.0.2.0/24".parse().unwrap()],
+        ..starttls(&ours)
+    });
+    let mut client = rig.client();
+    let mut next_hop = rig.next_hop();
+    next_hop.greet(&[]);
+    client.hello();
+    client.send("XCLIENT ADDR=192.0.2.7\r\n");
+    client.expect("220 us.test *");
+    let may = |lines: Vec<String>| lines.iter().any(|line| line.contains("XFORWARD"));
+    assert!(may(client.ehlo()));
+    client.send("STARTTLS\r\n");
+    client.expect("220 2.0.0 *");
+    client.encrypt(&ours, "us.test").unwrap();
+    assert!(!may(client.ehlo()));
+}
+
+#[test]
 fn starttls_in_a_transaction_or_a_second_time_is_refused() {
     let ours = Certificate::new("us.test");
     let rig = Rig::start(&starttls(&ours));

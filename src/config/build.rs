@@ -14,6 +14,7 @@ use toml::de::DeTable;
 
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
+use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::keyfile::{self, Absent};
 use crate::settings::{Address, Click, ClientIp, Domains, Limits, Log, LogFormat, Settings, ascii_domain};
 
@@ -239,10 +240,21 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
     let seconds = |name| w.integer(&s, name).map(Duration::from_secs);
     let command_timeout = seconds("command_timeout_s");
     let next_hop_connect_timeout = seconds("next_hop_connect_timeout_s");
+    let data_timeout = seconds("data_timeout_s");
+    let message_timeout = seconds("message_timeout_s");
     let next_hop_timeout = seconds("next_hop_timeout_s");
     let final_reply_timeout = seconds("final_reply_timeout_s");
     let drain = seconds("drain_s");
-    let spool_memory = w.integer(&s, "spool_memory_kib").map(|n| n * KIB);
+    let count = |name| w.integer(&s, name).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let max_transactions = count("max_transactions");
+    let command_line = count("command_line_octets");
+    let text_line = w
+        .integer(&s, "text_line_kib")
+        .map(|n| if n == 0 { u64::MAX } else { n * KIB });
+    let octets = |n| usize::try_from(n).unwrap_or(usize::MAX);
+    let spool_memory = w.integer(&s, "spool_memory_kib").map(|n| octets(n * KIB));
+    let rewrite_memory = w.integer(&s, "rewrite_memory_mib");
+    let spool_total = w.integer(&s, "spool_memory_total_mib").map(|n| octets(n * MIB));
     let spool_dir = if w.says(&s, "spool_dir") {
         w.parsed(&s, "spool_dir", |dir| path(dir).filter(|d| d.is_dir()))
             .map(|i| i.value)
@@ -250,10 +262,17 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
         Some(std::env::temp_dir())
     };
     Some(Limits {
-        spool_memory: usize::try_from(spool_memory?).unwrap_or(usize::MAX),
+        spool_memory: spool_memory?,
+        spool_budget: Arc::new(SpoolBudget::new(spool_total?)),
+        rewrite_budget: Arc::new(RewriteBudget::new(u32::try_from(rewrite_memory?).unwrap_or(u32::MAX))),
         spool_dir: spool_dir?,
+        max_transactions: max_transactions?,
+        command_line: command_line?,
+        text_line: text_line?,
         command_timeout: command_timeout?,
         next_hop_connect_timeout: next_hop_connect_timeout?,
+        data_timeout: data_timeout?,
+        message_timeout: message_timeout?,
         next_hop_timeout: next_hop_timeout?,
         final_reply_timeout: final_reply_timeout?,
         drain: drain?,

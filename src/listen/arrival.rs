@@ -15,14 +15,13 @@ use crate::settings::ListenerTls;
 /// How long a proxy may take for its header: it writes it at once.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 
-/// Readies an accepted connection for its session; says who made it. `None` when it came to nothing.
-pub(super) async fn receive(stream: &mut Stream, peer: Peer, context: &Context) -> Option<Peer> {
+/// Who made a connection: who is there, or whom a load balancer names. `None` when it does not.
+pub(super) async fn introduce(stream: &mut Stream, peer: Peer, context: &Context) -> Option<Peer> {
     let listen = &context.listener.listen;
     let wait = context.settings.borrow().limits.command_timeout;
-    let now = Instant::now();
     let mut client = peer;
     if peer.ip().is_some() && peer.is_in(&context.listener.proxy_from) {
-        match timeout_at(now + wait.min(HEADER_WAIT), proxy_header(stream)).await {
+        match timeout_at(Instant::now() + wait.min(HEADER_WAIT), proxy_header(stream)).await {
             Ok(Ok(ProxyHeader::Client(address))) => client = Peer::Tcp(address),
             Ok(Ok(ProxyHeader::Nobody)) => {}
             // Load balancers see like this whether we are there.
@@ -40,12 +39,16 @@ pub(super) async fn receive(stream: &mut Stream, peer: Peer, context: &Context) 
             }
         }
     }
-    if let ListenerTls::Implicit(_) = context.listener.tls
-        && !shake_hands(stream, client, context, now + wait).await
-    {
-        return None;
-    }
     Some(client)
+}
+
+/// TLS from the first octet, where the listener wants it; whether the connection can go on.
+pub(super) async fn encrypt(stream: &mut Stream, client: Peer, context: &Context) -> bool {
+    let ListenerTls::Implicit(_) = context.listener.tls else {
+        return true;
+    };
+    let wait = context.settings.borrow().limits.command_timeout;
+    shake_hands(stream, client, context, Instant::now() + wait).await
 }
 
 /// The TLS handshake with a client, with the certificate of the moment; whether it came about.

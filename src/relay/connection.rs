@@ -11,7 +11,7 @@ use wire::{Capabilities, NextHop, Reply, Sent};
 use super::Inbox;
 use crate::failure::{Cause, Failure, Phase};
 use crate::net::{Stream, Target};
-use crate::settings::{self, Endpoint, NextHopTls};
+use crate::settings::{self, Dialect, Endpoint, NextHopTls};
 use crate::tls::Trust;
 
 /// Octets read at a time: replies are short.
@@ -31,7 +31,7 @@ pub(super) struct Connection {
     /// Octets and code of the reply that was read last.
     read: usize,
     code: u16,
-    /// The keywords of its EHLO reply; none after HELO.
+    /// The keywords of its EHLO or LHLO reply; none after HELO.
     pub(super) offers: Capabilities,
     /// Why it is not encrypted, although it might be.
     pub(super) plain_because: Option<String>,
@@ -114,7 +114,7 @@ impl Connection {
             connection.shake_hands(call, tls, wait()).await?;
         }
         connection.accepted(Phase::Connect, wait()).await?;
-        connection.hello(call.hostname, wait()).await?;
+        connection.hello(call, wait()).await?;
         if tls == NextHopTls::Off || call.to.implicit_tls {
             return Ok(connection);
         }
@@ -132,7 +132,7 @@ impl Connection {
                 connection.shake_hands(call, tls, left.min(wait())).await?;
                 // What was offered in plain text may have been said by anybody (RFC 3207 4.2).
                 connection.offers = Capabilities::default();
-                connection.hello(call.hostname, wait()).await?;
+                connection.hello(call, wait()).await?;
                 return Ok(connection);
             }
         }
@@ -148,15 +148,20 @@ impl Connection {
         Ok(connection)
     }
 
-    /// EHLO, or HELO to a server that does not know it; what is offered.
-    async fn hello(&mut self, hostname: &str, wait: Duration) -> Result<(), Failure> {
-        self.queue(Sent::Ehlo, format!("EHLO {hostname}\r\n").as_bytes());
+    /// EHLO, or HELO to a server that does not know it; LHLO to a LMTP server. Takes note of what is offered.
+    async fn hello(&mut self, call: &Call<'_>, wait: Duration) -> Result<(), Failure> {
+        let (hello, verb) = match call.to.dialect {
+            Dialect::Smtp => (Sent::Ehlo, "EHLO"),
+            Dialect::Lmtp => (Sent::Lhlo, "LHLO"),
+        };
+        let hostname = call.hostname;
+        self.queue(hello, format!("{verb} {hostname}\r\n").as_bytes());
         self.reply(Phase::Hello, wait).await?;
         let reply = self.last();
         match reply.code {
             200..=299 => self.offers = Capabilities::read(&reply),
             // RFC 5321 3.2: a server that does not know EHLO.
-            500..=504 => {
+            500..=504 if hello == Sent::Ehlo => {
                 self.queue(Sent::Helo, format!("HELO {hostname}\r\n").as_bytes());
                 self.accepted(Phase::Hello, wait).await?;
             }
@@ -231,8 +236,8 @@ impl Connection {
             )
     }
 
-    /// Writes what is queued, then waits for the next reply: [`last`](Self::last).
-    pub(super) async fn reply(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
+    /// Writes what is queued.
+    pub(super) async fn flush(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
         if !self.out.is_empty() {
             let mut out = std::mem::take(&mut self.out);
             self.write(&out, phase, wait).await?;
@@ -240,6 +245,12 @@ impl Connection {
             out.clear();
             self.out = out;
         }
+        Ok(())
+    }
+
+    /// Writes what is queued, then waits for the next reply: [`last`](Self::last).
+    pub(super) async fn reply(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
+        self.flush(phase, wait).await?;
         self.settle_inbox();
         loop {
             match self.dialogue.reply(self.inbox.filled()) {
@@ -274,11 +285,13 @@ impl Connection {
         self.write(block, Phase::Transfer, wait).await
     }
 
-    /// Writes the last block of message data, which ends with the final dot.
-    pub(super) async fn finish(&mut self, block: &[u8], wait: Duration) -> Result<(), Failure> {
+    /// Writes the last block of message data, which ends with the final dot. So many replies are awaited then.
+    pub(super) async fn finish(&mut self, block: &[u8], replies: usize, wait: Duration) -> Result<(), Failure> {
         // A reply that is there before the dot is no reply to the dot, whatever it says.
         self.no_early_reply()?;
-        self.dialogue.sent(Sent::Dot);
+        for _ in 0..replies {
+            self.dialogue.sent(Sent::Dot);
+        }
         self.write(block, Phase::FinalReply, wait).await
     }
 

@@ -247,7 +247,7 @@ fn a_reload_takes_a_renewed_certificate_up_but_not_half_of_it() {
     let mail = server.address("mail");
     server.logged("what=admin");
     let session = |name: &str| {
-        let mut client = Peer::new(TcpStream::connect(mail).unwrap(), "client");
+        let mut client = Peer::over(TcpStream::connect(mail).unwrap(), "client");
         client.encrypt(&ours, name).unwrap();
         assert!(client.line().unwrap().starts_with("220 "));
         client
@@ -487,10 +487,10 @@ fn a_store_that_cannot_be_opened_is_one_clear_message() {
 #[test]
 fn a_bad_configuration_stops_it_before_anything_is_made() {
     let home = Home::new();
-    home.edit("protocol = \"smtp\"", "protocol = \"imap\"");
+    home.edit("sqlite:", "postgres:");
     let (code, message) = refused(&home);
     assert_eq!((code, message.lines().count()), (78, 1), "{message}");
-    assert!(message.contains("not yet supported, allowed: \"smtp\""), "{message}");
+    assert!(message.contains("not yet supported, allowed: \"sqlite:\""), "{message}");
     assert_eq!(fs::read_dir(home.dir.path()).unwrap().count(), 1);
 }
 

@@ -10,7 +10,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection, StreamOwned};
 
-use super::Peer;
+use super::{Peer, Wire};
 
 /// An encrypted connection.
 pub(crate) trait Encrypted: Read + Write + Send {
@@ -18,13 +18,13 @@ pub(crate) trait Encrypted: Read + Write + Send {
     fn notify(&mut self);
 }
 
-impl Encrypted for StreamOwned<ClientConnection, std::net::TcpStream> {
+impl Encrypted for StreamOwned<ClientConnection, Wire> {
     fn notify(&mut self) {
         self.conn.send_close_notify();
     }
 }
 
-impl Encrypted for StreamOwned<ServerConnection, std::net::TcpStream> {
+impl Encrypted for StreamOwned<ServerConnection, Wire> {
     fn notify(&mut self) {
         self.conn.send_close_notify();
     }
