@@ -4,6 +4,7 @@ mod build;
 mod fault;
 mod keys;
 mod mail;
+mod tls;
 mod walk;
 
 use std::path::Path;

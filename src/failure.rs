@@ -35,6 +35,8 @@ pub enum Side {
 pub enum Phase {
     /// Connecting, up to and with the greeting.
     Connect,
+    /// STARTTLS and the handshake behind it.
+    Tls,
     /// EHLO or HELO.
     Hello,
     /// XFORWARD, MAIL, RCPT, RSET.
@@ -102,7 +104,7 @@ impl Failure {
     pub fn answer(&self) -> Answer {
         match (self.side, self.phase, &self.cause) {
             (Side::NextHop, _, Cause::Broken(_)) => Answer::NEXT_HOP_GARBLED,
-            (Side::NextHop, Phase::Connect | Phase::Hello, _) => Answer::NEXT_HOP_UNREACHABLE,
+            (Side::NextHop, Phase::Connect | Phase::Tls | Phase::Hello, _) => Answer::NEXT_HOP_UNREACHABLE,
             (Side::NextHop, ..) => Answer::NEXT_HOP_LOST,
             (Side::Client, ..) => Answer::TIMEOUT,
             (Side::Ours, ..) => Answer::INTERNAL,
@@ -124,6 +126,7 @@ impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Connect => "connect",
+            Self::Tls => "the TLS handshake",
             Self::Hello => "EHLO",
             Self::Envelope => "MAIL/RCPT",
             Self::Receive => "receiving the message",

@@ -35,3 +35,4 @@ pub mod server;
 pub mod settings;
 pub mod spool;
 pub mod telemetry;
+pub mod tls;

@@ -1,5 +1,6 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
+mod arrival;
 mod clients;
 mod in_flight;
 pub mod smtp;
@@ -20,8 +21,10 @@ use self::trace::Instance;
 use crate::job::{Recorder, Rewriter};
 use crate::metrics::{Limit, ListenerCounts, Metrics};
 use crate::net::{Peer, Socket, Stream};
-use crate::settings::{Listener, Protocol, Settings};
+use crate::relay::Hops;
+use crate::settings::{Listener, ListenerTls, Protocol, Settings};
 use crate::telemetry::Limiter;
+use crate::tls::Identity;
 
 /// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -43,6 +46,8 @@ pub struct Context {
     pub rewriter: Arc<dyn Rewriter>,
     /// Keeps references and message rows.
     pub recorder: Arc<dyn Recorder>,
+    /// Which next hops work.
+    pub hops: Arc<Hops>,
     /// The messages on their way through all listeners.
     in_flight: Arc<InFlight>,
     /// The sessions of this listener, by client.
@@ -71,6 +76,7 @@ impl Context {
             settings,
             rewriter,
             recorder,
+            hops: Arc::default(),
             in_flight: Arc::default(),
             clients: Arc::default(),
             instance,
@@ -118,6 +124,20 @@ impl Context {
             ..self.clone()
         })
     }
+
+    /// The certificate to show in a handshake that begins now: that of the settings of the moment, so that a renewed one
+    /// needs no restart.
+    fn identity(&self) -> Option<Identity> {
+        let settings = self.settings.borrow();
+        let mut all = settings.listeners.iter();
+        let now = match self.index {
+            Some(index) => settings.listeners.get(index),
+            None => all.find(|l| l.listen == self.listener.listen),
+        };
+        now.and_then(|listener| listener.tls.identity())
+            .or_else(|| self.listener.tls.identity())
+            .cloned()
+    }
 }
 
 impl std::fmt::Debug for Context {
@@ -156,15 +176,7 @@ pub async fn serve(listener: Socket, mut context: Arc<Context>, mut shutdown: wa
             accepted = listener.accept(), if sessions.len() < context.listener.max_connections => match accepted {
                 Ok((stream, peer)) => {
                     context.counts.set_accepting(true);
-                    match context.clients.admit(peer, context.listener.max_connections_per_client) {
-                        Some(admission) => {
-                            sessions.spawn(session(stream, peer, admission, Arc::clone(&context), for_sessions.clone()));
-                        }
-                        None => {
-                            context.counts.limits.inc(Limit::ConnectionsPerClient);
-                            sessions.spawn(turn_away(stream, peer, Arc::clone(&context)));
-                        }
-                    }
+                    sessions.spawn(session(stream, peer, Arc::clone(&context), for_sessions.clone()));
                     if sessions.len() == context.listener.max_connections {
                         context.counts.limits.inc(Limit::Connections);
                     }
@@ -199,23 +211,43 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-async fn session(
-    stream: Stream,
-    peer: Peer,
-    admission: Admission,
-    context: Arc<Context>,
-    shutdown: watch::Receiver<bool>,
-) {
+async fn session(mut stream: Stream, peer: Peer, context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
     let _open = context.counts.session();
+    let received = tokio::select! {
+        biased;
+        () = stopped(&mut shutdown) => None,
+        received = receive(&mut stream, peer, &context) => received,
+    };
+    let Some((peer, admission)) = received else {
+        return;
+    };
     match context.listener.protocol {
         Protocol::Smtp | Protocol::Lmtp => smtp::session(stream, peer, context, shutdown).await,
     }
     drop(admission);
 }
 
+/// Readies an accepted connection for its session: who made it, and its right to be there. `None` when it came to nothing.
+async fn receive(stream: &mut Stream, peer: Peer, context: &Context) -> Option<(Peer, Admission)> {
+    let peer = arrival::introduce(stream, peer, context).await?;
+    let limit = context.listener.max_connections_per_client;
+    let Some(admission) = context.clients.admit(peer, limit) else {
+        context.counts.limits.inc(Limit::ConnectionsPerClient);
+        turn_away(stream, peer, context).await;
+        return None;
+    };
+    arrival::encrypt(stream, peer, context)
+        .await
+        .then_some((peer, admission))
+}
+
 /// Tells a client that it has as many sessions as one may have.
-async fn turn_away(mut stream: Stream, peer: Peer, context: Arc<Context>) {
+async fn turn_away(stream: &mut Stream, peer: Peer, context: &Context) {
     info!(target: "linkgate::mail", listener = %context.listener.listen, client = %peer, "too many connections of one client");
+    if let ListenerTls::Implicit(_) = context.listener.tls {
+        // A client that waits for a handshake would not understand it, and a handshake is what costs.
+        return;
+    }
     let mut reply = Vec::new();
     wire::Answer::TOO_MANY_CONNECTIONS.write(&mut reply);
     // A client that does not read this will see the end of the connection.

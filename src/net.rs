@@ -1,17 +1,27 @@
-//! Streams and sockets of the mail path: TCP and unix sockets behind one face.
+//! Streams and sockets of the mail path: TCP, unix sockets, and TLS over either, behind one face.
 
 use std::fmt;
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, ServerConfig};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::task::unconstrained;
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::settings::{Address, Endpoint};
+
+/// How long the end of a TLS connection may take to be written.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
 
 /// One connection.
 #[derive(Debug)]
@@ -20,6 +30,19 @@ pub enum Stream {
     Tcp(TcpStream),
     /// Over a unix socket.
     Unix(UnixStream),
+    /// Encrypted.
+    Tls(Box<TlsStream<Stream>>),
+    /// Broken in a handshake: reads as ended.
+    Gone,
+}
+
+/// Where exactly a next hop is reached: one address.
+#[derive(Debug, Clone)]
+pub enum Target<'a> {
+    /// An address, of perhaps several that a name has.
+    Tcp(SocketAddr),
+    /// The path of a unix socket.
+    Unix(&'a Path),
 }
 
 /// Who is at the other end of a connection that we accepted.
@@ -52,14 +75,67 @@ impl Stream {
     ///
     /// # Errors
     /// What the system says.
-    pub async fn connect(to: &Endpoint) -> io::Result<Self> {
+    pub async fn connect(to: &Target<'_>) -> io::Result<Self> {
         match to {
-            Endpoint::Tcp { host, port } => {
-                let stream = TcpStream::connect((host.as_str(), *port)).await?;
+            Target::Tcp(address) => {
+                let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-            Endpoint::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            Target::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+        }
+    }
+
+    /// Encrypts the connection, as the server.
+    ///
+    /// # Errors
+    /// What is wrong with the handshake; the connection is of no more use.
+    pub async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
+        let plain = std::mem::replace(self, Self::Gone);
+        let stream = TlsAcceptor::from(config).accept(plain).await?;
+        *self = Self::Tls(Box::new(stream.into()));
+        Ok(())
+    }
+
+    /// Encrypts the connection, as the client of `server`.
+    ///
+    /// # Errors
+    /// What is wrong with the handshake or the certificate; the connection is of no more use.
+    pub async fn connect_tls(&mut self, config: Arc<ClientConfig>, server: ServerName<'static>) -> io::Result<()> {
+        let plain = std::mem::replace(self, Self::Gone);
+        let stream = TlsConnector::from(config).connect(server, plain).await?;
+        *self = Self::Tls(Box::new(stream.into()));
+        Ok(())
+    }
+
+    /// Version and cipher suite, if the connection is encrypted.
+    #[must_use]
+    pub fn cipher(&self) -> Option<String> {
+        let Self::Tls(stream) = self else {
+            return None;
+        };
+        let (_, state) = stream.get_ref();
+        let version = state.protocol_version()?.as_str()?;
+        let suite = state.negotiated_cipher_suite()?.suite();
+        Some(format!("{version} {}", suite.as_str()?))
+    }
+
+    /// Copies what has arrived, without taking it; 0 at the end of the stream.
+    ///
+    /// # Errors
+    /// What the connection says. Only TCP has this.
+    pub async fn peek(&self, to: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(s) => s.peek(to).await,
+            _ => Err(io::ErrorKind::Unsupported.into()),
+        }
+    }
+
+    /// Ends the connection; of an encrypted one the peer is told so, that it can tell the end from a cut.
+    pub async fn close(mut self) {
+        if let Self::Tls(stream) = &mut self {
+            // Whoever does not listen any more has missed nothing.
+            let _ = tokio::time::timeout(CLOSE_WAIT, stream.shutdown()).await;
         }
     }
 
@@ -67,10 +143,13 @@ impl Stream {
     ///
     /// # Errors
     /// What the connection says.
-    pub async fn readable(&self) -> io::Result<()> {
+    pub async fn readable(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(s) => s.readable().await,
             Self::Unix(s) => s.readable().await,
+            // What was decrypted waits within, and needs no buffer of ours.
+            Self::Tls(s) => poll_fn(|cx| Pin::new(&mut **s).poll_fill_buf(cx).map_ok(|_| ())).await,
+            Self::Gone => Ok(()),
         }
     }
 
@@ -82,7 +161,37 @@ impl Stream {
         match self {
             Self::Tcp(s) => s.try_read_buf(to),
             Self::Unix(s) => s.try_read_buf(to),
+            Self::Tls(s) => {
+                // Whoever waits does so in `readable`, which asks again. Without the scheduler's budget, "nothing there" is
+                // said only when it is true.
+                let read = pin!(unconstrained(s.read_buf(to)));
+                match read.poll(&mut Context::from_waker(Waker::noop())) {
+                    Poll::Ready(done) => done,
+                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+                }
+            }
+            Self::Gone => Ok(0),
         }
+    }
+}
+
+impl Endpoint {
+    /// All addresses of the endpoint: those that its name has at this moment.
+    ///
+    /// # Errors
+    /// The name cannot be looked up, or has no address.
+    pub async fn targets(&self) -> io::Result<Vec<Target<'_>>> {
+        let found: Vec<_> = match self {
+            Self::Tcp { host, port } => tokio::net::lookup_host((host.as_str(), *port))
+                .await?
+                .map(Target::Tcp)
+                .collect(),
+            Self::Unix(path) => vec![Target::Unix(path)],
+        };
+        if found.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
+        }
+        Ok(found)
     }
 }
 
@@ -91,6 +200,8 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_read(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Tls(s) => Pin::new(&mut **s).poll_read(cx, buf),
+            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 }
@@ -100,6 +211,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_write(cx, buf),
             Self::Unix(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Tls(s) => Pin::new(&mut **s).poll_write(cx, buf),
+            Self::Gone => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
     }
 
@@ -107,6 +220,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_flush(cx),
             Self::Unix(s) => Pin::new(s).poll_flush(cx),
+            Self::Tls(s) => Pin::new(&mut **s).poll_flush(cx),
+            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 
@@ -114,6 +229,8 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Tcp(s) => Pin::new(s).poll_shutdown(cx),
             Self::Unix(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Tls(s) => Pin::new(&mut **s).poll_shutdown(cx),
+            Self::Gone => Poll::Ready(Ok(())),
         }
     }
 }

@@ -5,6 +5,7 @@
 //! the next hop never holds half a message for a whole one.
 
 mod connection;
+mod hops;
 mod inbox;
 
 use std::borrow::Cow;
@@ -13,10 +14,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use message::{Patch, Segment, Source};
-use tracing::info;
 use wire::{Capabilities, PathLine, Reply, Sent, Stuffer};
 
 use self::connection::Connection;
+pub use self::hops::Hops;
 pub use self::inbox::Inbox;
 use crate::failure::{Cause, Failure, Phase, Side};
 use crate::metrics::{Metrics, NextHopCounts};
@@ -37,7 +38,10 @@ const RCPTS_AT_A_TIME: usize = 100;
 #[derive(Debug)]
 pub struct Relay {
     to: NextHops,
+    hops: Arc<Hops>,
     hostname: String,
+    /// What the next hop offered when the client was told.
+    told: Option<Capabilities>,
     connection: Option<Connection>,
     /// The next hop has heard MAIL, and no end of that transaction.
     open: bool,
@@ -94,12 +98,14 @@ pub enum Sending {
 }
 
 impl Relay {
-    /// A relay that is not connected yet; `hostname` is our name in EHLO.
+    /// A relay that is not connected yet; `hops` know which of the next hops work, `hostname` is our name in EHLO.
     #[must_use]
-    pub fn new(to: NextHops, hostname: String) -> Self {
+    pub fn new(to: NextHops, hops: Arc<Hops>, hostname: String) -> Self {
         Self {
             to,
+            hops,
             hostname,
+            told: None,
             connection: None,
             open: false,
             xforward: Vec::new(),
@@ -148,7 +154,11 @@ impl Relay {
             Some(old) => old,
             None => {
                 self.open = false;
-                let mut new = self.open(wait).await?;
+                let (chosen, mut new) = self
+                    .hops
+                    .connect(&self.to, &self.counts, &self.hostname, limits)
+                    .await?;
+                self.chosen = chosen;
                 if new.offers.xforward.is_some() {
                     for line in &self.xforward {
                         new.queue(Sent::Xforward, line);
@@ -162,6 +172,22 @@ impl Relay {
             }
         };
         Ok(&self.connection.insert(live).offers)
+    }
+
+    /// As [`connect`](Self::connect), for the answer to EHLO: the client will go by what it is told now.
+    ///
+    /// # Errors
+    /// The next hop cannot be reached, or does not want us.
+    pub async fn hello(&mut self, limits: &Limits) -> Result<&Capabilities, Failure> {
+        let told = self.connect(limits).await?.clone();
+        Ok(self.told.insert(told))
+    }
+
+    /// What a MAIL or RCPT line relies on because the client was told so, and the next hop that is connected now does not
+    /// offer: the keyword. Next hops that stand in for each other need not offer the same.
+    #[must_use]
+    pub fn lost_keyword(&self, path: &PathLine<'_>) -> Option<&'static str> {
+        self.told.as_ref()?.lost(&self.connection.as_ref()?.offers, path)
     }
 
     /// Whether several commands may be on their way to the next hop at a time.
@@ -201,9 +227,13 @@ impl Relay {
     /// it is fits; a next hop that does not know SIZE is not told. All else goes on as it came.
     ///
     /// # Errors
-    /// The next hop cannot be reached, or is lost.
+    /// The next hop cannot be reached, or is lost, or is another one than before and cannot take this MAIL.
     pub async fn mail(&mut self, path: &PathLine<'_>, limits: &Limits) -> Result<(), Failure> {
         self.connect(limits).await?;
+        if let Some(keyword) = self.lost_keyword(path) {
+            let cause = format!("{keyword} was offered by the next hop of before, and is not by this one");
+            return Err(Failure::next_hop(Phase::Hello, Cause::Other(cause.into())));
+        }
         self.end_transaction(limits).await?;
         self.queue_mail(path)
     }
@@ -436,22 +466,6 @@ impl Relay {
         {
             connection.quit().await;
         }
-    }
-
-    async fn open(&self, wait: Duration) -> Result<Connection, Failure> {
-        let began = Instant::now();
-        let to = self.to.all.get(self.chosen).ok_or_else(lost)?;
-        let opened = Connection::open(to, &self.hostname, wait).await;
-        let Some(counts) = self.counts() else { return opened };
-        match &opened {
-            Ok(_) if counts.connected(began.elapsed()) => {
-                let left_out = counts.log.take_left_out();
-                info!(target: "linkgate::mail", next_hop = %to, left_out, "the next hop answers again");
-            }
-            Ok(_) => {}
-            Err(failure) => counts.failed(failure),
-        }
-        opened
     }
 
     /// Gives the connection up because of a failure.

@@ -17,7 +17,8 @@ use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::spool::Spool;
 
 pub use self::mail::{
-    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, NextHop, NextHopOrder, NextHops, OnError, Protocol,
+    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
+    NextHops, OnError, Protocol,
 };
 
 /// Everything a running linkgate goes by.
@@ -108,6 +109,9 @@ pub struct Limits {
     pub text_line: u64,
     /// `command_timeout_s`: how long a client may take for a command.
     pub command_timeout: Duration,
+    /// `next_hop_connect_timeout_s`: how long a next hop may take to become ready when another could be tried instead, and
+    /// any one to accept a connection.
+    pub next_hop_connect_timeout: Duration,
     /// `data_timeout_s`: how long a client may take for a block of message data.
     pub data_timeout: Duration,
     /// `message_timeout_s`: how long a client may take for all the data of a message.
@@ -143,6 +147,7 @@ impl PartialEq for Limits {
             rewrite_budget,
             spool_dir,
             command_timeout,
+            next_hop_connect_timeout,
             next_hop_timeout,
             final_reply_timeout,
             drain,
@@ -157,6 +162,7 @@ impl PartialEq for Limits {
             && rewrite_budget.mib() == other.rewrite_budget.mib()
             && *spool_dir == other.spool_dir
             && *command_timeout == other.command_timeout
+            && *next_hop_connect_timeout == other.next_hop_connect_timeout
             && *next_hop_timeout == other.next_hop_timeout
             && *final_reply_timeout == other.final_reply_timeout
             && *drain == other.drain

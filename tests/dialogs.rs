@@ -16,15 +16,16 @@
 //! | `S!`, `>!` | the client, the next hop sees the end of the connection, after QUIT at most |
 //! | `record N` | so many message rows were recorded so far |
 //!
-//! At the end neither side may have heard anything more, and nothing of the session may be left. Each script runs twice: the
-//! second time the client sends octet by octet.
+//! At the end neither side may have heard anything more, and nothing of the session may be left. Each script runs three
+//! times: the second time the client sends octet by octet, the third time both sides are encrypted.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use linkgate::settings::{BareLineEnds, Dialect, OnError, Protocol};
+use linkgate::settings::{BareLineEnds, Dialect, ListenerTls, NextHopTls, OnError, Protocol};
 
+use crate::rig::tls::Certificate;
 use crate::rig::{Options, Peer, Rig, eventually};
 
 #[test]
@@ -40,7 +41,7 @@ fn every_dialog_goes_as_written() {
     let faults: Vec<String> = std::thread::scope(|scope| {
         let runs: Vec<_> = scripts
             .iter()
-            .map(|script| scope.spawn(|| play_twice(script)))
+            .map(|script| scope.spawn(|| play_thrice(script)))
             .collect();
         runs.into_iter().flat_map(|run| run.join().unwrap()).collect()
     });
@@ -51,12 +52,16 @@ fn every_dialog_goes_as_written() {
 type Line<'t> = (usize, &'t str);
 
 /// What went wrong with a script.
-fn play_twice(script: &Path) -> Vec<String> {
+fn play_thrice(script: &Path) -> Vec<String> {
     let text = fs::read_to_string(script).unwrap();
     let name = script.file_name().unwrap().to_string_lossy();
     let mut faults = Vec::new();
-    for (octet_by_octet, how) in [(false, ""), (true, " (octet by octet)")] {
-        let run = std::panic::catch_unwind(|| play(&text, octet_by_octet));
+    for (way, how) in [
+        (Way::Plain, ""),
+        (Way::OctetByOctet, " (octet by octet)"),
+        (Way::Encrypted, " (encrypted)"),
+    ] {
+        let run = std::panic::catch_unwind(|| play(&text, way));
         let fault = run.unwrap_or_else(|panic| {
             let text = panic.downcast_ref::<String>().cloned();
             Err(text.unwrap_or_else(|| panic.downcast_ref::<&str>().unwrap_or(&"panic").to_string()))
@@ -66,11 +71,29 @@ fn play_twice(script: &Path) -> Vec<String> {
     faults
 }
 
-fn play(text: &str, octet_by_octet: bool) -> Result<(), String> {
+/// How the same is said.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Plain,
+    OctetByOctet,
+    Encrypted,
+}
+
+fn play(text: &str, way: Way) -> Result<(), String> {
     let mut options = Options::default();
     for line in text.lines() {
         if let Some((key, value)) = line.strip_prefix("set ").and_then(|rest| rest.split_once(' ')) {
             option(&mut options, key, value)?;
+        }
+    }
+    let certificate = (way == Way::Encrypted).then(|| Certificate::new("us.test"));
+    if let Some(certificate) = &certificate {
+        options.tls = ListenerTls::Implicit(certificate.identity());
+        // A next hop that is reached by a unix socket has no name that could stand in a certificate.
+        if !options.unix {
+            options.implicit_tls = true;
+            options.next_hop_tls = NextHopTls::Opportunistic;
+            options.trust = Some(certificate.trust());
         }
     }
     let rig = if text.lines().any(|line| line == "set next_hop down") {
@@ -82,11 +105,16 @@ fn play(text: &str, octet_by_octet: bool) -> Result<(), String> {
         client: Some(rig.client()),
         next_hop: None,
         pending: Vec::new(),
-        octet_by_octet,
+        octet_by_octet: way == Way::OctetByOctet,
+        certificate,
+        hop_encrypted: options.implicit_tls,
         rig,
     };
+    if let (Some(certificate), Some(client)) = (&stage.certificate, &mut stage.client) {
+        client.encrypt(certificate, "us.test").map_err(|e| e.to_string())?;
+    }
     let mut lines: Vec<Line<'_>> = text.lines().enumerate().collect();
-    if octet_by_octet {
+    if way == Way::OctetByOctet {
         take_turns(&mut lines);
     }
     for (at, line) in lines {
@@ -149,6 +177,9 @@ struct Stage {
     /// What the client says next, in one write.
     pending: Vec<u8>,
     octet_by_octet: bool,
+    /// For the sides that are encrypted.
+    certificate: Option<Certificate>,
+    hop_encrypted: bool,
 }
 
 impl Stage {
@@ -166,7 +197,7 @@ impl Stage {
         match line {
             "" => Ok(()),
             "connect" => {
-                self.next_hop = Some(self.rig.next_hop());
+                self.next_hop = Some(self.call()?);
                 Ok(())
             }
             "C!" => {
@@ -210,13 +241,22 @@ impl Stage {
         }
         if let Some(keywords) = line.strip_prefix("hello") {
             let keywords: Vec<&str> = keywords.split(',').map(str::trim).filter(|k| !k.is_empty()).collect();
-            let mut next_hop = self.rig.next_hop();
+            let mut next_hop = self.call()?;
             next_hop.greet(&keywords);
             self.next_hop = Some(next_hop);
             self.client()?.hello();
             return Ok(());
         }
         Err("no such step".into())
+    }
+
+    /// The connection that the next hop gets.
+    fn call(&self) -> Result<Peer, String> {
+        let mut next_hop = self.rig.next_hop();
+        if let Some(certificate) = self.certificate.as_ref().filter(|_| self.hop_encrypted) {
+            next_hop.accept_tls(certificate).map_err(|e| e.to_string())?;
+        }
+        Ok(next_hop)
     }
 
     fn speak(&mut self) -> Result<(), String> {

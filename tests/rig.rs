@@ -1,5 +1,7 @@
 //! The real mail path on loopback, with a client and a next hop that the test plays itself.
 
+pub(crate) mod tls;
+
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
@@ -7,6 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use link::{ClickBase, KeyRing, MessageClaims, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
@@ -14,14 +17,17 @@ use linkgate::listen::{Context, serve};
 use linkgate::net::Socket;
 use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::settings::{
-    Address, BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Endpoint, Limits, Listener, Log, LogFormat,
-    NextHop, NextHopOrder, NextHops, OnError, Protocol, Settings,
+    Address, BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Endpoint, Limits, Listener, ListenerTls, Log,
+    LogFormat, NextHop, NextHopOrder, NextHopTls, NextHops, OnError, Protocol, Settings,
 };
 use linkgate::spool::Spool;
+use linkgate::tls::Trust;
 use message::{Change, Patch, Source};
 use store::{MessageRow, ReferenceRow};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
+
+use self::tls::Encrypted;
 
 /// How long a test waits for what must happen.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -54,6 +60,15 @@ pub(crate) struct Options {
     pub(crate) store_fails: bool,
     /// The product's own rewriter, instead of one that does what a message says.
     pub(crate) real_rewriter: bool,
+    pub(crate) tls: ListenerTls,
+    /// Instead of the one that the rig plays.
+    pub(crate) next_hops: Option<NextHops>,
+    pub(crate) next_hop_tls: NextHopTls,
+    pub(crate) implicit_tls: bool,
+    pub(crate) trust: Option<Trust>,
+    pub(crate) connect_timeout: Option<Duration>,
+    pub(crate) proxy_from: Vec<IpNet>,
+    pub(crate) xforward_from: Vec<IpNet>,
 }
 
 impl Default for Options {
@@ -80,6 +95,14 @@ impl Default for Options {
             final_timeout: None,
             store_fails: false,
             real_rewriter: false,
+            tls: ListenerTls::Off,
+            next_hops: None,
+            next_hop_tls: NextHopTls::Off,
+            implicit_tls: false,
+            trust: None,
+            connect_timeout: None,
+            proxy_from: vec![],
+            xforward_from: vec![],
         }
     }
 }
@@ -113,38 +136,8 @@ impl Rig {
             fails: options.store_fails,
             ..Records::default()
         });
-        let listener = Listener {
-            protocol: options.protocol,
-            listen,
-            socket_mode: 0o600,
-            next_hops: NextHops {
-                all: vec![NextHop {
-                    dialect: options.dialect,
-                    to,
-                }],
-                order: NextHopOrder::InOrder,
-            },
-            direction: Direction::Inbound,
-            bare_line_ends: options.bare_line_ends,
-            on_error: options.on_error,
-            xforward_from: if options.trusted {
-                vec!["127.0.0.0/8".parse().unwrap()]
-            } else {
-                vec![]
-            },
-            xclient_from: if options.xclient {
-                vec!["127.0.0.0/8".parse().unwrap()]
-            } else {
-                vec![]
-            },
-            max_connections: options.max_connections,
-            max_connections_per_client: options.max_connections_per_client,
-            max_recipients: options.max_recipients,
-            max_message: options.max_message,
-            max_passes: options.max_passes,
-            hostname: "us.test".into(),
-        };
-        let (settings, current) = watch::channel(Arc::new(settings(options, spool_dir.path().into())));
+        let listener = listener(options, listen, to);
+        let (settings, current) = watch::channel(Arc::new(settings(options, &listener, spool_dir.path().into())));
         let (stop, stopped) = watch::channel(false);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -204,6 +197,11 @@ impl Rig {
         }
     }
 
+    /// Where the listener is.
+    pub(crate) fn address(&self) -> &Address {
+        &self.address
+    }
+
     /// Nobody listens where mail should go.
     pub(crate) fn without_next_hop(mut self) -> Self {
         // Another port, which is bound but not listened on by anyone who answers: the relay keeps the old, closed one.
@@ -223,8 +221,12 @@ impl Rig {
 
     /// Puts other settings in place, as a reload does.
     pub(crate) fn reload(&self, options: &Options) {
-        self.settings
-            .send_replace(Arc::new(settings(options, self.spool_dir.path().into())));
+        let listener = Listener {
+            tls: options.tls.clone(),
+            ..self.context.listener.clone()
+        };
+        let settings = settings(options, &listener, self.spool_dir.path().into());
+        self.settings.send_replace(Arc::new(settings));
     }
 
     /// Takes the folder of the spool away.
@@ -293,7 +295,64 @@ pub(crate) fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) ->
     }
 }
 
-fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
+fn listener(options: &Options, listen: Address, to: Endpoint) -> Listener {
+    let here: IpNet = "127.0.0.0/8".parse().unwrap();
+    let mut xforward_from = options.xforward_from.clone();
+    xforward_from.extend(options.trusted.then_some(here));
+    let played = NextHop {
+        tls: options.next_hop_tls,
+        implicit_tls: options.implicit_tls,
+        ..NextHop::plain(options.dialect, to)
+    };
+    Listener {
+        protocol: options.protocol,
+        listen,
+        socket_mode: 0o600,
+        next_hops: options.next_hops.clone().unwrap_or_else(|| NextHops {
+            all: vec![played],
+            trust: options.trust.clone(),
+            order: NextHopOrder::InOrder,
+        }),
+        tls: options.tls.clone(),
+        proxy_from: options.proxy_from.clone(),
+        direction: Direction::Inbound,
+        bare_line_ends: options.bare_line_ends,
+        on_error: options.on_error,
+        xforward_from,
+        xclient_from: options.xclient.then_some(here).into_iter().collect(),
+        max_connections: options.max_connections,
+        max_connections_per_client: options.max_connections_per_client,
+        max_recipients: options.max_recipients,
+        max_message: options.max_message,
+        max_passes: options.max_passes,
+        hostname: "us.test".into(),
+    }
+}
+
+/// A next hop in plain text that listens there.
+pub(crate) fn hop_at(socket: &TcpListener) -> NextHop {
+    NextHop::plain(
+        Dialect::Smtp,
+        Endpoint::Tcp {
+            host: "127.0.0.1".into(),
+            port: socket.local_addr().unwrap().port(),
+        },
+    )
+}
+
+/// A connection to a next hop that a test plays.
+pub(crate) fn accept(next_hop: &TcpListener) -> Peer {
+    next_hop.set_nonblocking(true).unwrap();
+    let stream = eventually("a connection to the next hop", || match next_hop.accept() {
+        Ok((stream, _)) => Some(stream),
+        Err(e) if e.kind() == ErrorKind::WouldBlock => None,
+        Err(e) => panic!("{e}"),
+    });
+    stream.set_nonblocking(false).unwrap();
+    Peer::over(stream, "next hop")
+}
+
+fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Settings {
     let policy = |domain: &str, rewrite| {
         let policy = Policy {
             domain: domain.into(),
@@ -319,7 +378,7 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
         rewriting: message::Options::default(),
         keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([7; 32], 0)),
-        listeners: vec![],
+        listeners: vec![listener.clone()],
         domains: Domains::new(domains.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
         log: Log {
             level: "info".into(),
@@ -336,6 +395,7 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
             command_timeout: options.timeout,
             data_timeout: options.timeout,
             message_timeout: options.message_timeout,
+            next_hop_connect_timeout: options.connect_timeout.unwrap_or(options.timeout),
             next_hop_timeout: options.timeout,
             final_reply_timeout: options.final_timeout.unwrap_or(options.timeout),
             drain: options.timeout,
@@ -456,7 +516,7 @@ impl Ear {
     }
 }
 
-enum Wire {
+pub(crate) enum Wire {
     Tcp(TcpStream),
     Unix(UnixStream),
 }
@@ -466,6 +526,13 @@ impl Wire {
         match self {
             Self::Tcp(s) => s.set_read_timeout(Some(wait)).unwrap(),
             Self::Unix(s) => s.set_read_timeout(Some(wait)).unwrap(),
+        }
+    }
+
+    fn try_clone(&self) -> io::Result<Self> {
+        match self {
+            Self::Tcp(s) => s.try_clone().map(Self::Tcp),
+            Self::Unix(s) => s.try_clone().map(Self::Unix),
         }
     }
 
@@ -502,6 +569,10 @@ impl Write for Wire {
 /// One end of a connection, played by a test.
 pub(crate) struct Peer {
     stream: Wire,
+    /// What speaks over the stream, once it is encrypted.
+    encrypted: Option<Box<dyn Encrypted>>,
+    /// The encrypted connection has ended, and nobody has said so.
+    cut: bool,
     unread: Vec<u8>,
     name: &'static str,
     protocol: Protocol,
@@ -509,6 +580,11 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
+    /// A peer that speaks SMTP over a connection of the test's own.
+    pub(crate) fn over(stream: TcpStream, name: &'static str) -> Self {
+        Self::new(Wire::Tcp(stream), name, &Options::default())
+    }
+
     fn new(stream: Wire, name: &'static str, options: &Options) -> Self {
         match &stream {
             Wire::Tcp(s) => {
@@ -520,6 +596,8 @@ impl Peer {
         stream.set_read_timeout(PATIENCE);
         Self {
             stream,
+            encrypted: None,
+            cut: false,
             unread: Vec::new(),
             name,
             protocol: options.protocol,
@@ -528,12 +606,22 @@ impl Peer {
     }
 
     pub(crate) fn send(&mut self, text: impl AsRef<[u8]>) {
-        self.stream.write_all(text.as_ref()).unwrap();
+        self.try_send(text).unwrap();
     }
 
     /// Like [`send`](Self::send), to a peer that may have gone.
     pub(crate) fn try_send(&mut self, text: impl AsRef<[u8]>) -> io::Result<()> {
-        self.stream.write_all(text.as_ref())
+        match &mut self.encrypted {
+            Some(encrypted) => encrypted.write_all(text.as_ref()).and_then(|()| encrypted.flush()),
+            None => self.stream.write_all(text.as_ref()),
+        }
+    }
+
+    fn read(&mut self, block: &mut [u8]) -> io::Result<usize> {
+        match &mut self.encrypted {
+            Some(encrypted) => encrypted.read(block),
+            None => self.stream.read(block),
+        }
     }
 
     /// The next line without its end; `None` when the connection has ended.
@@ -557,11 +645,15 @@ impl Peer {
                 return Some(String::from_utf8(line.to_vec()).unwrap_or_else(|_| line.escape_ascii().to_string()));
             }
             let mut block = [0; 4096];
-            match self.stream.read(&mut block) {
+            match self.read(&mut block) {
                 Ok(0) => return None,
                 Ok(n) => self.unread.extend_from_slice(&block[..n]),
                 Err(e) if e.kind() == ErrorKind::ConnectionReset => {
                     self.unread.clear();
+                    return None;
+                }
+                Err(e) if e.kind() == ErrorKind::UnexpectedEof => {
+                    self.cut = true;
                     return None;
                 }
                 Err(e) => panic!(
@@ -593,14 +685,27 @@ impl Peer {
     pub(crate) fn expect_end(&mut self) {
         let line = self.line();
         assert_eq!(line, None, "the {} should see the end of the connection", self.name);
+        assert!(!self.cut, "the {} cannot tell the end from a cut", self.name);
     }
 
     /// Everything up to the end of the connection.
     pub(crate) fn rest(&mut self) -> Vec<u8> {
         let mut rest = std::mem::take(&mut self.unread);
-        match self.stream.read_to_end(&mut rest) {
+        let read = match &mut self.encrypted {
+            Some(encrypted) => encrypted.read_to_end(&mut rest),
+            None => self.stream.read_to_end(&mut rest),
+        };
+        match read {
             Ok(_) => rest,
-            Err(e) if e.kind() == ErrorKind::ConnectionReset => rest,
+            // What is left to be written of an encrypted connection fails where it is read.
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    ErrorKind::ConnectionReset | ErrorKind::UnexpectedEof | ErrorKind::BrokenPipe
+                ) =>
+            {
+                rest
+            }
             Err(e) => panic!("reading as {}: {e}", self.name),
         }
     }
@@ -609,7 +714,7 @@ impl Peer {
     pub(crate) fn overhears(&mut self) -> Vec<u8> {
         self.stream.set_read_timeout(Duration::from_millis(50));
         let mut block = [0; 4096];
-        if let Ok(n) = self.stream.read(&mut block) {
+        if let Ok(n) = self.read(&mut block) {
             self.unread.extend_from_slice(&block[..n]);
         }
         self.stream.set_read_timeout(PATIENCE);
@@ -619,6 +724,10 @@ impl Peer {
     /// Says that nothing more will be said; still listens.
     pub(crate) fn half_close(&mut self) {
         // A connection that the other side has ended already cannot be ended again.
+        if let Some(encrypted) = &mut self.encrypted {
+            encrypted.notify();
+            let _ = encrypted.flush();
+        }
         let _ = self.stream.half_close();
     }
 

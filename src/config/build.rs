@@ -239,6 +239,7 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
     let s = w.section(root, "limits", false);
     let seconds = |name| w.integer(&s, name).map(Duration::from_secs);
     let command_timeout = seconds("command_timeout_s");
+    let next_hop_connect_timeout = seconds("next_hop_connect_timeout_s");
     let data_timeout = seconds("data_timeout_s");
     let message_timeout = seconds("message_timeout_s");
     let next_hop_timeout = seconds("next_hop_timeout_s");
@@ -269,6 +270,7 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
         command_line: command_line?,
         text_line: text_line?,
         command_timeout: command_timeout?,
+        next_hop_connect_timeout: next_hop_connect_timeout?,
         data_timeout: data_timeout?,
         message_timeout: message_timeout?,
         next_hop_timeout: next_hop_timeout?,

@@ -72,8 +72,10 @@ const fn key(section: &'static str, name: &'static str, kind: Kind, fallback: Fa
 const PUBLIC_URL: &str = "an http or https address without query and fragment, such as \"https://click.example.com\"";
 const ADDRESS: &str = "an address and port such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
 const SOCKET: &str = "an address and port such as \"127.0.0.1:10025\", or \"unix:\" and the path of a socket such as \"unix:/run/linkgate/lmtp.sock\"";
-const NEXT_HOP: &str =
-    "\"smtp://HOST:PORT\", \"lmtp://HOST:PORT\", or \"unix:\" and the path of a LMTP server's socket";
+const NEXT_HOP: &str = "\"smtp://HOST:PORT\", \"smtps://HOST:PORT\", \"lmtp://HOST:PORT\", or \"unix:\" and the path of a LMTP server's socket";
+pub(super) const CERTIFICATE: &str = "the path of a PEM file with the certificate, and behind it those of its issuers";
+pub(super) const PRIVATE_KEY: &str = "the path of a PEM file with the private key of tls_certificate, not encrypted";
+pub(super) const ROOTS: &str = "the path of a PEM file with the certificates of authorities";
 const STORE: &str = "\"sqlite:\" and the path of a file, such as \"sqlite:/var/lib/linkgate/linkgate.db\"";
 const NETWORK: &str = "an address or network such as \"10.0.0.0/8\" or \"::1\"";
 const SENDERS: &str = "an address, \"@domain\" or \"*.domain\"";
@@ -111,6 +113,20 @@ pub const KEYS: &[Key] = &[
         Choice(&["in-order", "round-robin"]),
         Word("in-order"),
     ),
+    key(
+        "listener",
+        "next_hop_tls",
+        Choice(&["off", "opportunistic", "verify"]),
+        Machine(
+            "`\"off\"` for loopback and unix sockets, `\"verify\"` for `smtps://`, `\"opportunistic\"` for all others",
+        ),
+    ),
+    key(
+        "listener",
+        "next_hop_ca",
+        Text(ROOTS),
+        Machine("those that the system trusts"),
+    ),
     key("listener", "direction", Choice(&["inbound"]), Word("inbound")),
     key(
         "listener",
@@ -119,6 +135,10 @@ pub const KEYS: &[Key] = &[
         Word("refuse"),
     ),
     key("listener", "on_error", Choice(&["tempfail", "pass"]), Word("tempfail")),
+    key("listener", "tls", Choice(&["off", "starttls", "implicit"]), Word("off")),
+    key("listener", "tls_certificate", Text(CERTIFICATE), Machine("none")),
+    key("listener", "tls_key", Text(PRIVATE_KEY), Machine("none")),
+    key("listener", "proxy_from", List(NETWORK), Items(&[])),
     key(
         "listener",
         "xforward_from",
@@ -200,6 +220,13 @@ pub const KEYS: &[Key] = &[
     key("limits", "text_line_kib", range(0, 4_194_304, "KiB"), Number(16_384)),
     // RFC 5321, 4.5.3.2: a server waits five minutes for a command.
     key("limits", "command_timeout_s", range(1, 3_600, SECONDS), Number(300)),
+    // Three of them find time within `next_hop_timeout_s`.
+    key(
+        "limits",
+        "next_hop_connect_timeout_s",
+        range(1, 3_600, SECONDS),
+        Number(10),
+    ),
     // RFC 5321, 4.5.3.2.5.
     key("limits", "data_timeout_s", range(1, 3_600, SECONDS), Number(180)),
     key("limits", "message_timeout_s", range(1, 86_400, SECONDS), Number(1_800)),

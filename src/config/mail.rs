@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::build::{MIB, Root, network, path};
+use super::tls::{listener_tls, next_hop_tls};
 use super::walk::{Item, Section, Walk};
 use crate::settings::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, NextHop, NextHopOrder, NextHops, OnError, Protocol,
@@ -48,6 +49,13 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
         "on_error",
         &[("tempfail", OnError::Tempfail), ("pass", OnError::Pass)],
     );
+    let tls = listener_tls(w, s);
+    let proxy_from = w.parsed_list(s, "proxy_from", network);
+    if let (Some(Address::Unix(_)), false) = (listen.as_ref().map(|l| &l.value), proxy_from.is_empty()) {
+        let what =
+            "found it beside a unix socket, allowed: where listen is an address; peers of a unix socket have none";
+        w.fault(s.at, format!("{}.proxy_from", s.shown), what);
+    }
     let xforward_from = w.parsed_list(s, "xforward_from", network);
     let xclient_from = w.parsed_list(s, "xclient_from", network);
     let count = |name| w.integer(s, name).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
@@ -69,6 +77,8 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
         direction: direction?,
         bare_line_ends: bare_line_ends?,
         on_error: on_error?,
+        tls: tls?,
+        proxy_from,
         xforward_from,
         xclient_from,
         max_connections: max_connections?,
@@ -89,7 +99,7 @@ fn next_hops<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Op
             ("round-robin", NextHopOrder::RoundRobin),
         ],
     );
-    let hops = w.parsed_one_or_more(s, "next_hop", next_hop)?;
+    let mut hops = w.parsed_one_or_more(s, "next_hop", next_hop)?;
     addresses.next_hops.extend(hops.iter().cloned());
     if let Some((first, other)) = hops
         .first()
@@ -102,8 +112,10 @@ fn next_hops<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Op
         w.fault(other.at, &*other.key, what);
         return None;
     }
+    let trust = next_hop_tls(w, s, &mut hops)?;
     Some(NextHops {
         all: hops.into_iter().map(|h| h.value).collect(),
+        trust,
         order: order?,
     })
 }
@@ -213,7 +225,7 @@ fn mode(s: &str) -> Option<u32> {
 fn next_hop(s: &str) -> Option<NextHop> {
     let unix = |dialect, socket| {
         let to = Endpoint::Unix(socket_path(socket)?);
-        Some(NextHop { dialect, to })
+        Some(NextHop::plain(dialect, to))
     };
     // What listens on a unix socket is nearly always a LMTP server.
     if let Some(socket) = s.strip_prefix("unix:").or_else(|| s.strip_prefix("lmtp+unix:")) {
@@ -222,12 +234,19 @@ fn next_hop(s: &str) -> Option<NextHop> {
     if let Some(socket) = s.strip_prefix("smtp+unix:") {
         return unix(Dialect::Smtp, socket);
     }
+    if let Some(rest) = s.strip_prefix("smtps://") {
+        let to = host_and_port(rest.trim_end_matches('/'))?;
+        return Some(NextHop {
+            implicit_tls: true,
+            ..NextHop::plain(Dialect::Smtp, to)
+        });
+    }
     let (dialect, rest) = match s.strip_prefix("lmtp://") {
         Some(rest) => (Dialect::Lmtp, rest),
         None => (Dialect::Smtp, s.strip_prefix("smtp://")?),
     };
     let to = host_and_port(rest.trim_end_matches('/'))?;
-    Some(NextHop { dialect, to })
+    Some(NextHop::plain(dialect, to))
 }
 
 fn host_and_port(s: &str) -> Option<Endpoint> {
@@ -274,11 +293,11 @@ mod tests {
         let hop = |dialect, host: &str, port| {
             let host = host.to_owned();
             let to = Endpoint::Tcp { host, port };
-            Some(NextHop { dialect, to })
+            Some(NextHop::plain(dialect, to))
         };
         let unix = |dialect, path: &str| {
             let to = Endpoint::Unix(path.into());
-            Some(NextHop { dialect, to })
+            Some(NextHop::plain(dialect, to))
         };
         use Dialect::{Lmtp, Smtp};
         for (text, wanted) in [

@@ -16,12 +16,12 @@ use tracing::{debug, error, info, warn};
 use wire::{Answer, BareLineEnds, ClientInfo, Command, DataEnd, Event, Form, PathLine, Printable, Session, classify};
 
 use super::transaction::{Recipient, Transaction};
-use super::{Context, stopped};
+use super::{Context, arrival, stopped};
 use crate::failure::{Failure, Phase, Side};
 use crate::metrics::{Limit, SessionEnd, Silence};
 use crate::net::{Peer, Stream};
 use crate::relay::{Inbox, Relay};
-use crate::settings::{self, Protocol, Settings};
+use crate::settings::{self, ListenerTls, Protocol, Settings};
 use crate::telemetry::Limiter;
 
 /// Octets read at a time while commands are expected.
@@ -46,18 +46,28 @@ const MAX_SHOWN: usize = 512;
 pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let listener = &context.listener;
     let settings = context.settings.borrow().clone();
+    let mut session = match listener.protocol {
+        Protocol::Lmtp => Session::lmtp(),
+        _ => Session::default(),
+    }
+    .with_command_line(settings.limits.command_line);
+    if let ListenerTls::StartTls(_) = listener.tls {
+        session.offer_tls();
+    }
     let mut conversation = Conversation {
         client,
         peer,
+        connected: peer,
         may_xclient: identity::may_speak_for_others(peer, listener),
         behind: ClientInfo::default(),
         trusted: peer.is_in(&listener.xforward_from),
-        relay: Relay::new(listener.next_hops.clone(), listener.hostname.clone()).counting(&context.metrics),
-        session: match listener.protocol {
-            Protocol::Lmtp => Session::lmtp(),
-            _ => Session::default(),
-        }
-        .with_command_line(settings.limits.command_line),
+        relay: Relay::new(
+            listener.next_hops.clone(),
+            Arc::clone(&context.hops),
+            listener.hostname.clone(),
+        )
+        .counting(&context.metrics),
+        session,
         settings,
         shutdown,
         form: Form::default(),
@@ -77,7 +87,7 @@ pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, s
     conversation.take_leave(ended.err());
     let Conversation { client, relay, .. } = conversation;
     // The client need not wait until the next hop has said goodbye.
-    drop(client);
+    client.close().await;
     relay.quit().await;
 }
 
@@ -85,6 +95,8 @@ struct Conversation {
     client: Stream,
     /// Who the client is: at the other end of the connection, or behind who is there.
     peer: Peer,
+    /// Who is at the other end of the connection.
+    connected: Peer,
     context: Arc<Context>,
     /// The snapshot of the transaction, or of the last one.
     settings: Arc<Settings>,
@@ -127,6 +139,8 @@ enum Asked {
 enum Flow {
     Continue,
     Close,
+    /// STARTTLS was answered: nothing may be read before the handshake.
+    Encrypt,
 }
 
 impl Conversation {
@@ -146,6 +160,12 @@ impl Conversation {
         loop {
             let flow = self.turn(&mut inbox, reachable, &mut deadline).await;
             self.flush().await?;
+            if flow == Flow::Encrypt {
+                if !self.encrypt(&mut inbox).await {
+                    return Ok(());
+                }
+                deadline = Instant::now() + self.settings.limits.command_timeout;
+            }
             if flow == Flow::Close || !self.fill(&mut inbox, deadline).await? {
                 return Ok(());
             }
@@ -186,7 +206,7 @@ impl Conversation {
                     return Flow::Close;
                 }
             }
-            if flow == Flow::Close {
+            if flow != Flow::Continue {
                 return flow;
             }
             if done {
@@ -233,6 +253,10 @@ impl Conversation {
         match event {
             Event::Hello { name, extended } => return self.hello(name, extended).await,
             Event::Xforward(line) => return self.xforward(line).await,
+            Event::StartTls => {
+                Answer::READY_FOR_TLS.write(&mut self.out);
+                return Flow::Encrypt;
+            }
             Event::Xclient(line) => self.xclient(line),
             Event::Data => self.data().await,
             Event::Chunk => self.chunk(),
@@ -259,6 +283,37 @@ impl Conversation {
             Event::Mail(_) | Event::Rcpt(_) | Event::Content(_) | Event::EndOfData(_) => {}
         }
         Flow::Continue
+    }
+
+    /// The handshake after STARTTLS; false if it came to nothing. Nothing that was said in plain text outlives it: neither
+    /// what the session knows, nor commands that somebody slipped in behind STARTTLS (RFC 3207 4.2, CVE-2011-0411).
+    async fn encrypt(&mut self, inbox: &mut Inbox) -> bool {
+        let dropped = inbox.clear();
+        if dropped > 0 {
+            warn!(
+                target: "linkgate::mail",
+                listener = %self.context.listener.listen, client = %self.peer, helo = %Printable(&self.name), octets = dropped,
+                "dropped what came in plain text behind STARTTLS"
+            );
+        }
+        let deadline = Instant::now() + self.settings.limits.command_timeout;
+        let shaken = tokio::select! {
+            biased;
+            () = stopped(&mut self.shutdown) => false,
+            shaken = arrival::shake_hands(&mut self.client, self.peer, &self.context, deadline) => shaken,
+        };
+        if self.relay.has_xforward() {
+            // The next hop has heard it too.
+            self.relay.close();
+        }
+        // Whoever spoke for another does so again, encrypted.
+        self.peer = self.connected;
+        self.behind = ClientInfo::default();
+        self.trusted = self.peer.is_in(&self.context.listener.xforward_from);
+        self.end_of_transaction();
+        self.name.clear();
+        self.session.encrypted();
+        shaken
     }
 
     async fn mail(&mut self, path: &PathLine<'_>) -> Flow {
@@ -335,6 +390,7 @@ impl Conversation {
         let answer = match &self.transaction {
             None => Some(Answer::NEED_MAIL),
             Some(t) if t.lost => Some(Answer::NEXT_HOP_LOST),
+            Some(_) if self.relay.lost_keyword(path).is_some() => Some(Answer::NEXT_HOP_UNREACHABLE),
             Some(_) if !fits || self.is_full() => Some(Answer::TOO_MANY_RECIPIENTS),
             Some(_) => None,
         };
@@ -594,7 +650,12 @@ impl Conversation {
         if self.out.is_empty() {
             return Ok(());
         }
-        timeout(self.settings.limits.command_timeout, self.client.write_all(&self.out)).await??;
+        let written = async {
+            self.client.write_all(&self.out).await?;
+            // TLS keeps what the socket would not take.
+            self.client.flush().await
+        };
+        timeout(self.settings.limits.command_timeout, written).await??;
         if self.out.capacity() > OUT_KEPT {
             self.out = Vec::new();
         } else {

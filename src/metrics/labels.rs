@@ -154,6 +154,8 @@ label! {
         Reply = "reply",
         /// The next hop, up to its greeting.
         Connect = "next-hop-connect",
+        /// The next hop, in a TLS handshake.
+        Tls = "next-hop-tls",
         /// The next hop, after EHLO.
         Hello = "next-hop-hello",
         /// The next hop, in the envelope.
@@ -227,6 +229,7 @@ impl Label for Phase {
     const NAME: &'static str = "phase";
     const ALL: &'static [Self] = &[
         Self::Connect,
+        Self::Tls,
         Self::Hello,
         Self::Envelope,
         Self::Receive,
@@ -239,6 +242,7 @@ impl Label for Phase {
     fn as_str(self) -> &'static str {
         match self {
             Self::Connect => "connect",
+            Self::Tls => "tls",
             Self::Hello => "hello",
             Self::Envelope => "envelope",
             Self::Receive => "receive",

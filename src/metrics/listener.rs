@@ -189,6 +189,7 @@ impl ListenerCounts {
             (Cause::Broken(_), Side::NextHop) => self.protocol_errors.inc(Speaker::NextHop),
             (Cause::Timeout(_), _) => self.timeouts.inc(match failure.phase {
                 Phase::Connect => Silence::Connect,
+                Phase::Tls => Silence::Tls,
                 Phase::Hello => Silence::Hello,
                 Phase::Envelope => Silence::Envelope,
                 Phase::Transfer => Silence::Transfer,

@@ -3,14 +3,16 @@
 use std::io;
 use std::time::Duration;
 
+use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 use wire::{Capabilities, NextHop, Reply, Sent};
 
 use super::Inbox;
 use crate::failure::{Cause, Failure, Phase};
-use crate::net::Stream;
-use crate::settings::{self, Dialect};
+use crate::net::{Stream, Target};
+use crate::settings::{self, Dialect, Endpoint, NextHopTls};
+use crate::tls::Trust;
 
 /// Octets read at a time: replies are short.
 const BLOCK: usize = 4096;
@@ -31,16 +33,72 @@ pub(super) struct Connection {
     code: u16,
     /// The keywords of its EHLO or LHLO reply; none after HELO.
     pub(super) offers: Capabilities,
+    /// Why it is not encrypted, although it might be.
+    pub(super) plain_because: Option<String>,
+}
+
+/// Whom to call, and as whom.
+#[derive(Debug)]
+pub(super) struct Call<'a> {
+    pub(super) to: &'a settings::NextHop,
+    pub(super) trust: Option<&'a Trust>,
+    /// Our name in EHLO.
+    pub(super) hostname: &'a str,
 }
 
 impl Connection {
-    /// Connects, reads the greeting, and says EHLO, or HELO to a server that does not know it; LHLO to a LMTP server.
-    pub(super) async fn open(to: &settings::NextHop, hostname: &str, wait: Duration) -> Result<Self, Failure> {
-        let connected = timeout(wait, Stream::connect(&to.to)).await;
-        let stream = match connected {
+    /// Connects to one of the next hop's addresses, reads the greeting, encrypts as `tls` says, and says EHLO, or HELO to a
+    /// server that does not know it. Every address gets its share of the time up to `deadline`, and none more than `connect`
+    /// to accept the connection.
+    pub(super) async fn open(call: &Call<'_>, connect: Duration, deadline: Instant) -> Result<Self, Failure> {
+        let failed = |e| Failure::next_hop(Phase::Connect, e);
+        let targets = timeout_at(deadline, call.to.to.targets()).await;
+        let targets = targets
+            .map_err(|_| Failure::next_hop(Phase::Connect, Cause::Timeout(connect)))?
+            .map_err(failed)?;
+        let mut outcome = Err(super::lost());
+        for (left, target) in (1..=targets.len()).rev().zip(&targets) {
+            let now = Instant::now();
+            let share = deadline.saturating_duration_since(now) / u32::try_from(left).unwrap_or(u32::MAX);
+            outcome = Self::open_at(target, call, connect.min(share), now + share).await;
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    }
+
+    /// As [`open`](Self::open), with one address. A next hop that need not be encrypted and cannot shake hands is called
+    /// again in plain text.
+    async fn open_at(
+        target: &Target<'_>,
+        call: &Call<'_>,
+        connect: Duration,
+        deadline: Instant,
+    ) -> Result<Self, Failure> {
+        let in_plain = call.to.tls == NextHopTls::Opportunistic && !call.to.implicit_tls;
+        match Self::dial(target, call, connect, deadline, call.to.tls).await {
+            Err(failure) if in_plain && failure.phase == Phase::Tls && !matches!(failure.cause, Cause::Broken(_)) => {
+                let mut connection = Self::dial(target, call, connect, deadline, NextHopTls::Off).await?;
+                connection.plain_because = Some(failure.cause.to_string());
+                Ok(connection)
+            }
+            outcome => outcome,
+        }
+    }
+
+    async fn dial(
+        target: &Target<'_>,
+        call: &Call<'_>,
+        connect: Duration,
+        deadline: Instant,
+        tls: NextHopTls,
+    ) -> Result<Self, Failure> {
+        let wait = || deadline.saturating_duration_since(Instant::now());
+        let stream = match timeout(connect.min(wait()), Stream::connect(target)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(e)) => return Err(Failure::next_hop(Phase::Connect, e)),
-            Err(_) => return Err(Failure::next_hop(Phase::Connect, Cause::Timeout(wait))),
+            Err(_) => return Err(Failure::next_hop(Phase::Connect, Cause::Timeout(connect))),
         };
         let mut connection = Self {
             stream,
@@ -50,25 +108,97 @@ impl Connection {
             read: 0,
             code: 0,
             offers: Capabilities::default(),
+            plain_because: None,
         };
-        connection.accepted(Phase::Connect, wait).await?;
-        let (hello, verb) = match to.dialect {
+        if call.to.implicit_tls {
+            connection.shake_hands(call, tls, wait()).await?;
+        }
+        connection.accepted(Phase::Connect, wait()).await?;
+        connection.hello(call, wait()).await?;
+        if tls == NextHopTls::Off || call.to.implicit_tls {
+            return Ok(connection);
+        }
+        if connection.offers.starttls {
+            // Where it can do without, some time must be left for the second call.
+            let left = if tls == NextHopTls::Opportunistic {
+                wait() / 2
+            } else {
+                wait()
+            };
+            connection.queue(Sent::StartTls, b"STARTTLS\r\n");
+            connection.reply(Phase::Tls, left).await?;
+            if connection.last().class() == 2 {
+                connection.nothing_behind_reply()?;
+                connection.shake_hands(call, tls, left.min(wait())).await?;
+                // What was offered in plain text may have been said by anybody (RFC 3207 4.2).
+                connection.offers = Capabilities::default();
+                connection.hello(call, wait()).await?;
+                return Ok(connection);
+            }
+        }
+        let why = if connection.offers.starttls {
+            refused(Phase::Tls, &connection.last())
+        } else {
+            Failure::next_hop(Phase::Tls, Cause::Other("STARTTLS is not offered".into()))
+        };
+        if tls == NextHopTls::Verify {
+            return Err(why);
+        }
+        connection.plain_because = Some(why.cause.to_string());
+        Ok(connection)
+    }
+
+    /// EHLO, or HELO to a server that does not know it; LHLO to a LMTP server. Takes note of what is offered.
+    async fn hello(&mut self, call: &Call<'_>, wait: Duration) -> Result<(), Failure> {
+        let (hello, verb) = match call.to.dialect {
             Dialect::Smtp => (Sent::Ehlo, "EHLO"),
             Dialect::Lmtp => (Sent::Lhlo, "LHLO"),
         };
-        connection.queue(hello, format!("{verb} {hostname}\r\n").as_bytes());
-        connection.reply(Phase::Hello, wait).await?;
-        let reply = connection.last();
+        let hostname = call.hostname;
+        self.queue(hello, format!("{verb} {hostname}\r\n").as_bytes());
+        self.reply(Phase::Hello, wait).await?;
+        let reply = self.last();
         match reply.code {
-            200..=299 => connection.offers = Capabilities::read(&reply),
+            200..=299 => self.offers = Capabilities::read(&reply),
             // RFC 5321 3.2: a server that does not know EHLO.
             500..=504 if hello == Sent::Ehlo => {
-                connection.queue(Sent::Helo, format!("HELO {hostname}\r\n").as_bytes());
-                connection.accepted(Phase::Hello, wait).await?;
+                self.queue(Sent::Helo, format!("HELO {hostname}\r\n").as_bytes());
+                self.accepted(Phase::Hello, wait).await?;
             }
             _ => return Err(refused(Phase::Hello, &reply)),
         }
-        Ok(connection)
+        Ok(())
+    }
+
+    /// The TLS handshake.
+    async fn shake_hands(&mut self, call: &Call<'_>, tls: NextHopTls, wait: Duration) -> Result<(), Failure> {
+        let fault = |text: &str| Failure::next_hop(Phase::Tls, Cause::Other(text.into()));
+        let name = match &call.to.to {
+            Endpoint::Tcp { host, .. } => ServerName::try_from(host.clone()).ok(),
+            Endpoint::Unix(_) => None,
+        };
+        let name = name.ok_or_else(|| fault("the next hop has no name that could stand in a certificate"))?;
+        let config = call.trust.and_then(|trust| trust.config(tls));
+        let config = config.ok_or_else(|| fault("there are no root certificates"))?;
+        match timeout(wait, self.stream.connect_tls(config, name)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(e)) => Err(Failure::next_hop(Phase::Tls, e)),
+            Err(_) => Err(Failure::next_hop(Phase::Tls, Cause::Timeout(wait))),
+        }
+    }
+
+    /// Fails if anything stands behind the reply that was read last.
+    fn nothing_behind_reply(&mut self) -> Result<(), Failure> {
+        self.settle_inbox();
+        match self.inbox.filled().len() {
+            0 => Ok(()),
+            n => Err(Failure::next_hop(Phase::Tls, wire::Broken::Injected(n))),
+        }
+    }
+
+    /// Version and cipher suite, if the connection is encrypted.
+    pub(super) fn cipher(&self) -> Option<String> {
+        self.stream.cipher()
     }
 
     /// Whether the connection is of no more use: the next hop has closed it, or said goodbye on it, or was left with a
@@ -170,6 +300,7 @@ impl Connection {
         self.out.clear();
         self.queue(Sent::Quit, b"QUIT\r\n");
         while self.awaiting().is_some() && self.reply(Phase::Envelope, QUIT_WAIT).await.is_ok() {}
+        self.stream.close().await;
     }
 
     /// Reads a reply that must be a positive one.
@@ -184,7 +315,12 @@ impl Connection {
     }
 
     async fn write(&mut self, bytes: &[u8], phase: Phase, wait: Duration) -> Result<(), Failure> {
-        match timeout(wait, self.stream.write_all(bytes)).await {
+        let written = async {
+            self.stream.write_all(bytes).await?;
+            // TLS keeps what the socket would not take.
+            self.stream.flush().await
+        };
+        match timeout(wait, written).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(e)) => {
                 // A next hop that closes often says why first.

@@ -53,6 +53,13 @@ impl Inbox {
         stream.try_read_buf(&mut self.bytes)
     }
 
+    /// Drops everything; says how many octets that were.
+    pub fn clear(&mut self) -> usize {
+        let dropped = self.filled().len();
+        *self = Self::default();
+        dropped
+    }
+
     fn release(&mut self) {
         if self.used == self.bytes.len() {
             *self = Self::default();

@@ -108,6 +108,13 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     if old.limits != new.limits {
         changed.push("limits".to_owned());
     }
+    for (i, (old, new)) in old.listeners.iter().zip(&new.listeners).enumerate() {
+        if let (Some(old), Some(new)) = (old.tls.identity(), new.tls.identity())
+            && !old.shows_same(new)
+        {
+            changed.push(format!("listener[{}].tls_certificate", i + 1));
+        }
+    }
     if old.rewriting != new.rewriting {
         changed.push("rewriting".to_owned());
     }

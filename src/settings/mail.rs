@@ -6,6 +6,8 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
+use crate::tls::{Identity, Trust};
+
 /// `[[listener]]`: where mail comes in, and where it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listener {
@@ -25,6 +27,10 @@ pub struct Listener {
     pub on_error: OnError,
     /// `xforward_from`: peers that are offered XFORWARD (loopback by default; unix sockets always).
     pub xforward_from: Vec<IpNet>,
+    /// `tls`, `tls_certificate`, `tls_key`
+    pub tls: ListenerTls,
+    /// `proxy_from`: peers that begin with a header of the PROXY protocol.
+    pub proxy_from: Vec<IpNet>,
     /// `xclient_from`: peers that may speak for other clients with XCLIENT (nobody by default).
     pub xclient_from: Vec<IpNet>,
     /// `max_connections`: sessions at a time; more wait to be accepted.
@@ -39,6 +45,29 @@ pub struct Listener {
     pub max_passes: usize,
     /// `hostname`: the name in our greeting and in our EHLO.
     pub hostname: String,
+}
+
+/// `tls`: whether clients can, or must, encrypt.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum ListenerTls {
+    /// They cannot.
+    #[default]
+    Off,
+    /// STARTTLS is offered (RFC 3207).
+    StartTls(Identity),
+    /// The connection begins with the handshake (RFC 8314).
+    Implicit(Identity),
+}
+
+impl ListenerTls {
+    /// What the listener proves itself with.
+    #[must_use]
+    pub fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Off => None,
+            Self::StartTls(identity) | Self::Implicit(identity) => Some(identity),
+        }
+    }
 }
 
 /// The dialect of a listener.
@@ -80,6 +109,8 @@ impl fmt::Display for Address {
 pub struct NextHops {
     /// At least one, in file order. All speak one dialect.
     pub all: Vec<NextHop>,
+    /// `next_hop_ca`; `None` when nothing is encrypted.
+    pub trust: Option<Trust>,
     /// `next_hop_order`
     pub order: NextHopOrder,
 }
@@ -118,6 +149,41 @@ pub struct NextHop {
     pub dialect: Dialect,
     /// Where it is.
     pub to: Endpoint,
+    /// `next_hop_tls`
+    pub tls: NextHopTls,
+    /// `smtps://`: the connection begins with the handshake.
+    pub implicit_tls: bool,
+}
+
+impl NextHop {
+    /// A next hop that is spoken to in plain text.
+    #[must_use]
+    pub fn plain(dialect: Dialect, to: Endpoint) -> Self {
+        Self {
+            dialect,
+            to,
+            tls: NextHopTls::Off,
+            implicit_tls: false,
+        }
+    }
+
+    /// Whether it is ever spoken to over TLS.
+    #[must_use]
+    pub fn may_encrypt(&self) -> bool {
+        self.implicit_tls || self.tls != NextHopTls::Off
+    }
+}
+
+/// `next_hop_tls`: how the way to a next hop is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NextHopTls {
+    /// Not at all.
+    #[default]
+    Off,
+    /// If it offers that, whatever certificate it shows; else it goes without.
+    Opportunistic,
+    /// With a certificate that is good and made out to its name or address, or nothing is sent.
+    Verify,
 }
 
 /// What a next hop speaks.
@@ -146,6 +212,7 @@ pub enum Endpoint {
 impl fmt::Display for NextHop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dialect = match self.dialect {
+            Dialect::Smtp if self.implicit_tls => "smtps",
             Dialect::Smtp => "smtp",
             Dialect::Lmtp => "lmtp",
         };

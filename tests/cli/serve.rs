@@ -6,6 +6,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::rig::Peer;
+use crate::rig::tls::Certificate;
 
 /// What takes longer will not happen any more.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -227,6 +229,51 @@ fn a_reload_takes_new_settings_whole_or_keeps_the_old_and_says_why() {
     signal(&server.child, "HUP");
     let line = server.logged("reloaded");
     assert!(line.contains("keys"), "{line}");
+    signal(&server.child, "TERM");
+    assert_eq!(server.exit(), 0);
+}
+
+#[test]
+fn a_reload_takes_a_renewed_certificate_up_but_not_half_of_it() {
+    let home = Home::with_next_hop(&next_hop().to_string());
+    let (ours, other) = (Certificate::new("old.test"), Certificate::new("new.test"));
+    let files = format!(
+        "tls = \"implicit\"\ntls_certificate = {:?}\ntls_key = {:?}\n[domain.\"on.test\"]",
+        ours.certificate(),
+        ours.key()
+    );
+    home.edit("[domain.\"on.test\"]", &files);
+    let mut server = Server::start(&home);
+    let mail = server.address("mail");
+    server.logged("what=admin");
+    let session = |name: &str| {
+        let mut client = Peer::over(TcpStream::connect(mail).unwrap(), "client");
+        client.encrypt(&ours, name).unwrap();
+        assert!(client.line().unwrap().starts_with("220 "));
+        client
+    };
+    let mut open = session("old.test");
+
+    let old = fs::read(ours.certificate()).unwrap();
+    fs::copy(other.certificate(), ours.certificate()).unwrap();
+    signal(&server.child, "HUP");
+    let line = server.logged("bad configuration");
+    assert!(
+        line.contains("listener[1].tls_key") && line.contains("not the key of the certificate"),
+        "{line}"
+    );
+    server.logged("not reloaded");
+    let new = fs::read(ours.certificate()).unwrap();
+    fs::write(ours.certificate(), old).unwrap();
+    session("old.test");
+
+    fs::write(ours.certificate(), new).unwrap();
+    fs::copy(other.key(), ours.key()).unwrap();
+    signal(&server.child, "HUP");
+    let line = server.logged("reloaded");
+    assert!(line.contains("changed=listener[1].tls_certificate"), "{line}");
+    session("new.test");
+    assert!(open.ehlo().len() > 1, "a session that was open lives on");
     signal(&server.child, "TERM");
     assert_eq!(server.exit(), 0);
 }

@@ -91,6 +91,7 @@ impl Setup {
                 command_line: 4096,
                 text_line: u64::MAX,
                 command_timeout: Duration::ZERO,
+                next_hop_connect_timeout: Duration::ZERO,
                 data_timeout: Duration::ZERO,
                 message_timeout: Duration::ZERO,
                 next_hop_timeout: Duration::ZERO,

@@ -156,6 +156,7 @@ fn settings() -> Settings {
             command_line: 4096,
             text_line: u64::MAX,
             command_timeout: Duration::from_secs(1),
+            next_hop_connect_timeout: Duration::from_secs(1),
             data_timeout: Duration::from_secs(1),
             message_timeout: Duration::from_secs(1),
             next_hop_timeout: Duration::from_secs(1),

@@ -17,6 +17,8 @@ impl Answer {
     pub const CANNOT_VERIFY: Self = Self::new("252 2.5.2 Cannot verify, will take mail and attempt delivery");
     /// HELP.
     pub const HELP: Self = Self::new("214 2.0.0 See RFC 5321");
+    /// STARTTLS: the next octets are those of the handshake (RFC 3207 4).
+    pub const READY_FOR_TLS: Self = Self::new("220 2.0.0 Ready to start TLS");
     /// A message with PRDR is complete: a reply for each recipient follows, then one for all (draft-hall-prdr, 4).
     pub const EACH_RECIPIENT: Self = Self::new("353 Replies for each recipient follow");
     /// The reply for all after those for each: somebody gets the message.

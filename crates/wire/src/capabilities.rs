@@ -1,6 +1,6 @@
 //! What a server offers in its reply to EHLO.
 
-use crate::Reply;
+use crate::{PathLine, Reply};
 
 /// The keywords of an EHLO reply that matter here. The default is a server that offers nothing (HELO).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub enhanced_status_codes: bool,
     /// SIZE (RFC 1870): offered, and the fixed limit in octets if there is one.
     pub size: Option<Option<u64>>,
+    /// STARTTLS (RFC 3207)
+    pub starttls: bool,
     /// PRDR (draft-hall-prdr): ours to offer, never read; a next hop is not asked for it.
     pub prdr: bool,
     /// CHUNKING (RFC 3030). Whether the next hop has it does not matter: it is given messages with DATA.
@@ -46,6 +48,7 @@ impl Capabilities {
                 "8BITMIME" => found.eight_bit_mime = true,
                 "SMTPUTF8" => found.smtp_utf8 = true,
                 "DSN" => found.dsn = true,
+                "STARTTLS" => found.starttls = true,
                 "ENHANCEDSTATUSCODES" => found.enhanced_status_codes = true,
                 // SIZE 0 and SIZE alone: no fixed limit.
                 "SIZE" => found.size = Some(words.next().and_then(|n| n.parse().ok()).filter(|n| *n > 0)),
@@ -63,19 +66,38 @@ impl Capabilities {
 
     /// What is offered to a client in front of a next hop that offers `self`: what both can do.
     ///
-    /// PIPELINING and CHUNKING are ours to offer. SIZE is the smaller of the two limits, `max_message` being ours in octets. XFORWARD is
-    /// for trusted peers only.
+    /// PIPELINING and CHUNKING are ours to offer, and so is STARTTLS: what the next hop says of it holds for the way to the
+    /// next hop. SIZE is the smaller of the two limits, `max_message` being ours in octets. XFORWARD is for trusted peers
+    /// only.
     #[must_use]
     pub fn offered(&self, max_message: u64, trusted: bool) -> Self {
         let limit = self.size.flatten().unwrap_or(u64::MAX).min(max_message);
         Self {
             pipelining: true,
+            starttls: false,
             chunking: true,
             xclient: false,
             size: Some(Some(limit)),
             xforward: trusted.then(|| self.xforward.clone().unwrap_or_else(|| XFORWARD_ATTRIBUTES.to_owned())),
             ..*self
         }
+    }
+
+    /// What a MAIL or RCPT line relies on, that `self` was told to offer and `now` does not: the keyword. Parameters that were
+    /// never offered are for the next hop to judge.
+    #[must_use]
+    pub fn lost(&self, now: &Self, path: &PathLine<'_>) -> Option<&'static str> {
+        let uses = |names: &[&str]| names.iter().any(|name| path.has_parameter(name));
+        let limit = |of: &Self| of.size.flatten().unwrap_or(u64::MAX);
+        let fits = |of: &Self| path.size().is_none_or(|size| size <= limit(of));
+        [
+            (self.eight_bit_mime && !now.eight_bit_mime, &["BODY"][..], "8BITMIME"),
+            (self.smtp_utf8 && !now.smtp_utf8, &["SMTPUTF8"], "SMTPUTF8"),
+            (self.dsn && !now.dsn, &["RET", "ENVID", "NOTIFY", "ORCPT"], "DSN"),
+        ]
+        .into_iter()
+        .find_map(|(gone, names, keyword)| (gone && uses(names)).then_some(keyword))
+        .or((fits(self) && !fits(now)).then_some("SIZE"))
     }
 
     /// Appends the reply to EHLO that offers `self` in the name of `hostname`.
@@ -87,6 +109,7 @@ impl Capabilities {
             (self.smtp_utf8, "SMTPUTF8"),
             (self.dsn, "DSN"),
             (self.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
+            (self.starttls, "STARTTLS"),
             (self.prdr, "PRDR"),
             (self.chunking, "CHUNKING"),
         ] {
@@ -151,6 +174,32 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "250-us.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-SIZE 7\r\n250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\r\n"
         );
+    }
+
+    #[test]
+    fn only_what_was_offered_and_is_used_can_be_lost() {
+        let told = read("250-a\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n250 SIZE 1000\r\n");
+        let less = read("250-a\r\n250 SIZE 500\r\n");
+        let lost = |line: &str, told: &Capabilities, now: &Capabilities| match crate::classify(line.as_bytes()) {
+            crate::Command::Mail(path) | crate::Command::Rcpt(path) => told.lost(now, &path),
+            other => panic!("{other:?}"),
+        };
+        for (line, wanted) in [
+            ("MAIL FROM:<a@b.example>", None),
+            ("MAIL FROM:<a@b.example> BODY=8BITMIME", Some("8BITMIME")),
+            ("MAIL FROM:<a@b.example> smtputf8", Some("SMTPUTF8")),
+            ("MAIL FROM:<a@b.example> ENVID=x", Some("DSN")),
+            ("RCPT TO:<a@b.example> NOTIFY=NEVER", Some("DSN")),
+            ("MAIL FROM:<a@b.example> SIZE=500", None),
+            ("MAIL FROM:<a@b.example> SIZE=501", Some("SIZE")),
+            // Too large for either: a refusal for good is right.
+            ("MAIL FROM:<a@b.example> SIZE=1001", None),
+            ("MAIL FROM:<a@b.example> HOLDFOR=9", None),
+        ] {
+            assert_eq!(lost(line, &told, &less), wanted, "{line}");
+            assert_eq!(lost(line, &told, &told), None, "{line}");
+            assert_eq!(lost(line, &less, &told), None, "{line}");
+        }
     }
 
     #[test]

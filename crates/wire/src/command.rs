@@ -29,6 +29,8 @@ pub enum Command<'a> {
     Help,
     /// XFORWARD: the whole line.
     Xforward(&'a [u8]),
+    /// STARTTLS (RFC 3207)
+    StartTls,
     /// XCLIENT: the whole line.
     Xclient(&'a [u8]),
     /// BDAT (RFC 3030): a chunk of message data follows at once.
@@ -93,6 +95,8 @@ pub fn classify(whole: &[u8]) -> Command<'_> {
         Command::Vrfy
     } else if is("HELP") {
         Command::Help
+    } else if is("STARTTLS") {
+        bare(Command::StartTls)
     } else if is("XFORWARD") {
         Command::Xforward(whole)
     } else if is("XCLIENT") {
@@ -101,11 +105,9 @@ pub fn classify(whole: &[u8]) -> Command<'_> {
         chunk(argument).unwrap_or(Command::Foreign)
     } else if ["GET", "POST", "CONNECT", "PUT", "OPTIONS"].iter().any(|v| is(v)) {
         Command::Foreign
-    } else if [
-        "AUTH", "STARTTLS", "ETRN", "EXPN", "TURN", "ATRN", "BURL", "SEND", "SOML", "SAML",
-    ]
-    .iter()
-    .any(|v| is(v))
+    } else if ["AUTH", "ETRN", "EXPN", "TURN", "ATRN", "BURL", "SEND", "SOML", "SAML"]
+        .iter()
+        .any(|v| is(v))
     {
         Command::NotImplemented
     } else {
@@ -164,7 +166,8 @@ mod tests {
             ("MAIL <a@b.example>", Command::BadSyntax),
             ("MAIL FROM:", Command::BadSyntax),
             ("MAILFROM:<a>", Command::Unknown),
-            ("STARTTLS", Command::NotImplemented),
+            ("starttls ", Command::StartTls),
+            ("STARTTLS now", Command::BadSyntax),
             ("BDAT 10", Command::Bdat { size: 10, last: false }),
             ("bdat  0 last ", Command::Bdat { size: 0, last: true }),
             ("BDAT", Command::Foreign),

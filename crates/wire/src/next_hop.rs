@@ -16,6 +16,8 @@ pub enum Sent {
     Ehlo,
     /// HELO
     Helo,
+    /// STARTTLS
+    StartTls,
     /// LHLO
     Lhlo,
     /// XFORWARD
@@ -51,6 +53,9 @@ pub enum Broken {
         /// What came back.
         code: u16,
     },
+    /// Plain text behind the reply to STARTTLS: somebody on the way wants it taken for what the encrypted side says.
+    #[error("the next hop sent {0} octets in plain text behind its reply to STARTTLS")]
+    Injected(usize),
 }
 
 /// Keeps replies in step with commands, pipelined or not.

@@ -40,6 +40,9 @@ pub enum Event<'a> {
     Rcpt(PathLine<'a>),
     /// XFORWARD outside of a transaction: the whole line.
     Xforward(&'a [u8]),
+    /// STARTTLS, where it was offered and may come: answer it, drop what came behind it, shake hands, and say
+    /// [`Session::encrypted`].
+    StartTls,
     /// XCLIENT outside of a transaction: the whole line. If it is taken up, go on with [`Session::greet_again`].
     Xclient(&'a [u8]),
     /// DATA. Whether it may come now depends on outcomes that may not be known yet: ask [`Session::data`].
@@ -80,6 +83,7 @@ pub struct Session {
     /// RFC 2033 instead of RFC 5321.
     lmtp: bool,
     greeted: bool,
+    offers_tls: bool,
     mail: Mail,
     recipients_asked: u32,
     recipients: u32,
@@ -105,6 +109,7 @@ impl Default for Session {
         Self {
             lmtp: false,
             greeted: false,
+            offers_tls: false,
             mail: Mail::None,
             recipients_asked: 0,
             recipients: 0,
@@ -193,6 +198,29 @@ impl Session {
     pub fn hello(&mut self) {
         self.greeted = true;
         self.reset();
+    }
+
+    /// STARTTLS is offered from now on.
+    pub fn offer_tls(&mut self) {
+        self.offers_tls = true;
+    }
+
+    /// Whether STARTTLS is to be offered: not on a connection that is encrypted.
+    #[must_use]
+    pub fn offers_tls(&self) -> bool {
+        self.offers_tls
+    }
+
+    /// The handshake is done: all that was said before it is forgotten (RFC 3207 4.2), but for the errors.
+    pub fn encrypted(&mut self) {
+        *self = Self {
+            lmtp: self.lmtp,
+            command_line: self.command_line,
+            errors: self.errors,
+            idle_commands: self.idle_commands,
+            refused_recipients: self.refused_recipients,
+            ..Self::default()
+        };
     }
 
     /// XCLIENT was taken up and answered with a greeting: the session begins anew.
@@ -305,6 +333,10 @@ impl Session {
             Command::Mail(_) | Command::Xforward(_) if !self.greeted && self.lmtp => self.error(Answer::LHLO_FIRST),
             Command::Mail(_) | Command::Xforward(_) if !self.greeted => self.error(Answer::HELLO_FIRST),
             Command::Mail(_) | Command::Xforward(_) if self.mail != Mail::None => self.error(Answer::BAD_SEQUENCE),
+            Command::StartTls if !self.offers_tls => self.error(Answer::NOT_IMPLEMENTED),
+            Command::StartTls if !self.greeted => self.error(Answer::HELLO_FIRST),
+            Command::StartTls if self.mail != Mail::None => self.error(Answer::BAD_SEQUENCE),
+            Command::StartTls => self.idle(Event::StartTls),
             Command::Xforward(line) => self.idle(Event::Xforward(line)),
             Command::Xclient(_) if self.mail != Mail::None => self.error(Answer::BAD_SEQUENCE),
             Command::Xclient(line) => self.idle(Event::Xclient(line)),
@@ -589,6 +621,32 @@ mod tests {
         assert!(says(&b"what\r\n".repeat(19)).iter().all(|l| l.starts_with("Say")));
         assert!(says(&b"what\r\n".repeat(20)).last().unwrap().starts_with("Close"));
         assert!(says(&b"NOOP\r\n".repeat(1001)).last().unwrap().starts_with("Close"));
+    }
+
+    #[test]
+    fn starttls_comes_once_where_it_is_offered_and_between_transactions() {
+        let mut session = Session::default();
+        let next = |session: &mut Session, line: &[u8]| match session.next(line).1 {
+            Some(Event::Say(answer)) => answer.as_str(),
+            Some(Event::StartTls) => "tls",
+            Some(Event::Mail(_)) => "mail",
+            _ => "other",
+        };
+        session.hello();
+        assert_eq!(next(&mut session, b"STARTTLS\r\n"), Answer::NOT_IMPLEMENTED.as_str());
+        let mut session = Session::default();
+        session.offer_tls();
+        assert_eq!(next(&mut session, b"STARTTLS\r\n"), Answer::HELLO_FIRST.as_str());
+        session.hello();
+        assert_eq!(next(&mut session, b"STARTTLS x\r\n"), Answer::BAD_SYNTAX.as_str());
+        assert_eq!(next(&mut session, b"MAIL FROM:<a>\r\n"), "mail");
+        assert_eq!(next(&mut session, b"STARTTLS\r\n"), Answer::BAD_SEQUENCE.as_str());
+        session.mail(false);
+        assert_eq!(next(&mut session, b"starttls\r\n"), "tls");
+        session.encrypted();
+        assert_eq!(next(&mut session, b"MAIL FROM:<a>\r\n"), Answer::HELLO_FIRST.as_str());
+        session.hello();
+        assert_eq!(next(&mut session, b"STARTTLS\r\n"), Answer::NOT_IMPLEMENTED.as_str());
     }
 
     #[test]

@@ -35,9 +35,10 @@ impl Conversation {
             self.name = name.get(..MAX_SHOWN).unwrap_or(name).to_vec();
         }
         let listener = &self.context.listener;
-        match self.relay.connect(&self.settings.limits).await {
+        match self.relay.hello(&self.settings.limits).await {
             Ok(offers) if extended => {
                 let mut offered = offers.offered(listener.max_message, self.trusted);
+                offered.starttls = self.session.offers_tls();
                 offered.xclient = self.may_xclient;
                 // In LMTP every recipient has a reply anyway.
                 offered.prdr = listener.protocol == Protocol::Smtp;
