@@ -1,0 +1,141 @@
+//! linkgate beside a real Exim, set up from the recipes in `contrib/exim`.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use super::exim::{Exim, Sections, missing};
+use super::place::{Linkgate, Place, eventually, skip};
+use super::session::Session;
+use super::{
+    ALICE, BOB, DAVE, HTML_TARGETS, SENDER, assert_untouched, assert_wrapped, message, newsletter,
+    odd_but_without_links,
+};
+
+/// Where the outside reaches Exim.
+const PUBLIC_PORT: u16 = 2525;
+/// Where linkgate hands mail back.
+const RETURN_PORT: u16 = 10026;
+
+/// One Exim on both sides of linkgate.
+struct Chain {
+    linkgate: Linkgate,
+    exim: Exim,
+    place: Place,
+}
+
+impl Chain {
+    /// `contrib/exim/smtp`. `None`, with a line that says why, where that cannot be; a failure where `CI` is set.
+    fn smtp() -> Option<Self> {
+        if let Some(why) = missing() {
+            skip(why);
+            return None;
+        }
+        let place = Place::new("exim/smtp");
+        let public = ["0.0.0.0.25 ; ::0.25", &format!("{}.{PUBLIC_PORT}", place.address)];
+        let main = place.recipe_file("main");
+        assert!(main.contains(public[0]), "the recipe's public listener is gone");
+        let sections = Sections {
+            main: main.replace(public[0], public[1]),
+            acl: place.recipe_file("acl"),
+            router: place.recipe_file("router"),
+            transport: place.recipe_file("transport"),
+            mailboxes: None,
+        };
+        let exim = Exim::start(&place, &sections);
+        let linkgate = Linkgate::start(&place, &place.recipe_file("linkgate.toml"));
+        place.wait_for(PUBLIC_PORT);
+        place.wait_for(RETURN_PORT);
+        Some(Self { linkgate, exim, place })
+    }
+
+    fn client(&self) -> Session {
+        Session::connect(Ipv4Addr::LOCALHOST, self.place.at(PUBLIC_PORT))
+    }
+
+    fn send(&self, recipients: &[&str], message: &[u8]) {
+        let reply = self.client().send(SENDER, recipients, message);
+        assert!(reply.starts_with("250 "), "{reply}");
+    }
+
+    /// Waits until `address` has `count` messages in its mailbox, and no more than that; gives them back.
+    fn mailbox(&self, address: &str, count: usize) -> Vec<Vec<u8>> {
+        eventually(&format!("{count} message(s) for {address}"), || {
+            let messages = self.exim.mailbox(address);
+            assert!(messages.len() <= count, "{} messages for {address}", messages.len());
+            (messages.len() == count).then_some(messages)
+        })
+    }
+
+    fn nothing_waits(&self) {
+        eventually("an empty queue", || (self.exim.waiting() == 0).then_some(()));
+    }
+}
+
+#[test]
+fn exim_by_smtp_each_recipient_gets_links_of_their_own() {
+    let Some(chain) = Chain::smtp() else { return };
+    chain.send(&[ALICE, BOB, DAVE], &newsletter());
+    let mut links = BTreeSet::new();
+    for recipient in [ALICE, BOB] {
+        links.extend(assert_wrapped(&chain.place, &chain.mailbox(recipient, 1)[0]));
+    }
+    assert_eq!(links.len(), 2 * (HTML_TARGETS.len() + 1), "{links:?}");
+    assert_untouched(&chain.mailbox(DAVE, 1)[0], &newsletter());
+    chain.nothing_waits();
+    // The checks of the data ran once, in front.
+    let delivered = String::from_utf8_lossy(&chain.mailbox(ALICE, 1)[0]).into_owned();
+    assert_eq!(delivered.matches("X-Checked: once\r\n").count(), 1, "{delivered}");
+}
+
+#[test]
+fn exim_by_smtp_mail_that_needs_no_change_is_byte_identical() {
+    let Some(chain) = Chain::smtp() else { return };
+    chain.send(&[ALICE], &odd_but_without_links());
+    assert_untouched(&chain.mailbox(ALICE, 1)[0], &odd_but_without_links());
+    let empty = message("text/plain; charset=utf-8", "");
+    chain.send(&[BOB], &empty);
+    assert_untouched(&chain.mailbox(BOB, 1)[0], &empty);
+
+    // The null sender: bounces pass.
+    let reply = chain.client().send("", &[DAVE], &newsletter());
+    assert!(reply.starts_with("250 "), "{reply}");
+    assert_untouched(&chain.mailbox(DAVE, 1)[0], &newsletter());
+}
+
+#[test]
+fn exim_by_smtp_aliases_are_expanded_behind_linkgate_once() {
+    let Some(chain) = Chain::smtp() else { return };
+    chain.send(&["sales@example.com"], &newsletter());
+    let copies = [ALICE, BOB].map(|recipient| assert_wrapped(&chain.place, &chain.mailbox(recipient, 1)[0]));
+    // One copy, made for the address that came in.
+    assert_eq!(copies[0], copies[1]);
+    chain.nothing_waits();
+}
+
+#[test]
+fn exim_by_smtp_unknown_recipients_are_refused_at_the_door() {
+    let Some(chain) = Chain::smtp() else { return };
+    let mut client = chain.client();
+    client.envelope(&format!("MAIL FROM:<{SENDER}>"), []);
+    let reply = client.command("RCPT TO:<nobody-here@example.com>");
+    assert!(reply.starts_with("550 "), "{reply}");
+}
+
+#[test]
+fn exim_by_smtp_mail_waits_while_linkgate_is_down() {
+    let Some(mut chain) = Chain::smtp() else { return };
+    chain.linkgate.stop();
+    chain.send(&[ALICE, BOB], &newsletter());
+    eventually("both are deferred", || {
+        let log = chain.exim.log();
+        assert!(!log.contains(" ** "), "mail was bounced:\n{log}");
+        (log.contains(&format!(" == {ALICE} ")) && log.contains(&format!(" == {BOB} "))).then_some(())
+    });
+    assert_eq!(chain.exim.waiting(), 1);
+    chain.linkgate.start_again();
+    chain.exim.flush();
+    for recipient in [ALICE, BOB] {
+        assert_wrapped(&chain.place, &chain.mailbox(recipient, 1)[0]);
+    }
+    chain.nothing_waits();
+}
