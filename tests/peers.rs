@@ -404,7 +404,10 @@ fn assert_untouched(delivered: &[u8], sent: &[u8]) {
     let added = std::str::from_utf8(added).expect("header fields");
     for field in added.lines().filter(|line| !line.starts_with([' ', '\t'])) {
         let name = field.split(':').next().unwrap_or_default();
-        assert!(ADDED_ON_THE_WAY.iter().any(|added| added.eq_ignore_ascii_case(name)), "added: {field}");
+        assert!(
+            ADDED_ON_THE_WAY.iter().any(|added| added.eq_ignore_ascii_case(name)),
+            "added: {field}"
+        );
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use super::place::{Place, is_root, maildir};
 
@@ -31,6 +31,8 @@ pub(crate) struct Sections {
     pub(crate) acl: String,
     pub(crate) router: String,
     pub(crate) transport: String,
+    /// Options of the transport that delivers into mailboxes.
+    pub(crate) mailbox_options: String,
     /// The transport that the router `mailboxes` uses, when it is not `mailbox`.
     pub(crate) mailboxes: Option<&'static str>,
 }
@@ -85,10 +87,46 @@ impl Exim {
             .replace("@acl@\n", &sections.acl)
             .replace("@router@", &sections.router)
             .replace("@transport@", &sections.transport)
+            .replace("@mailbox-options@", &sections.mailbox_options)
             .replace("@mailboxes@", sections.mailboxes.unwrap_or("mailbox"));
         instance.write("etc/exim4/exim4.conf", &configuration);
         instance.start_again();
         instance
+    }
+
+    /// Puts linkgate's `program` with its libraries, and its configuration, where an administrator puts them. The user
+    /// who delivers gets its folder.
+    pub(crate) fn install(&self, program: &Path, configuration: &str) {
+        let libraries = Command::new("ldd").arg(program).output().expect("ldd runs");
+        let libraries = text(&libraries.stdout);
+        let wanted = libraries
+            .split_whitespace()
+            .filter(|word| word.starts_with('/'))
+            .map(|library| (Path::new(library), self.root.join(&library[1..])));
+        for (from, to) in wanted.chain([(program, self.program())]) {
+            if !to.exists() {
+                fs::create_dir_all(to.parent().expect("a folder")).expect("own root");
+                fs::copy(from, to).expect("readable");
+            }
+        }
+        fs::create_dir_all(self.root.join("etc/linkgate")).expect("own root");
+        self.write("etc/linkgate/linkgate.toml", configuration);
+        fs::create_dir_all(self.state()).expect("own root");
+        chown(self.state(), Some(MAIL), Some(MAIL)).expect("root may give folders away");
+    }
+
+    /// Takes linkgate's program away again.
+    pub(crate) fn uninstall(&self) {
+        fs::remove_file(self.program()).expect("own root");
+    }
+
+    /// linkgate's folder, as seen from outside the root.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.root.join("var/lib/linkgate")
+    }
+
+    fn program(&self) -> PathBuf {
+        self.root.join("usr/local/bin/linkgate")
     }
 
     /// Starts it after [`Exim::stop`].
@@ -122,24 +160,6 @@ impl Exim {
     pub(crate) fn waiting(&self) -> usize {
         let output = self.exim().arg("-bpc").output().expect("Exim runs");
         text(&output.stdout).trim().parse().expect("a number")
-    }
-
-    /// The configuration as Exim reads it.
-    pub(crate) fn setting(&self, arguments: &[&str]) -> String {
-        text(
-            &self
-                .exim()
-                .arg("-bP")
-                .args(arguments)
-                .output()
-                .expect("Exim runs")
-                .stdout,
-        )
-    }
-
-    /// How it would route an address of a message that came in on a port other than linkgate's.
-    pub(crate) fn routes(&self, address: &str) -> Output {
-        self.exim().args(["-bt", address]).output().expect("Exim runs")
     }
 
     /// Its main log so far.

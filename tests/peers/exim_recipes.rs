@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use super::exim::{Exim, Sections, missing};
-use super::place::{Linkgate, Place, eventually, skip};
+use super::place::{Linkgate, Place, eventually, linkgate_program, skip};
 use super::session::Session;
 use super::{
     ALICE, BOB, DAVE, HTML_TARGETS, SENDER, assert_untouched, assert_wrapped, message, newsletter,
@@ -39,7 +39,7 @@ impl Chain {
             acl: place.recipe_file("acl"),
             router: place.recipe_file("router"),
             transport: place.recipe_file("transport"),
-            mailboxes: None,
+            ..Sections::default()
         };
         let exim = Exim::start(&place, &sections);
         let linkgate = Linkgate::start(&place, &place.recipe_file("linkgate.toml"));
@@ -138,4 +138,47 @@ fn exim_by_smtp_mail_waits_while_linkgate_is_down() {
         assert_wrapped(&chain.place, &chain.mailbox(recipient, 1)[0]);
     }
     chain.nothing_waits();
+}
+
+/// `contrib/exim/transport-filter`: an Exim that runs linkgate for each delivery, and linkgate's click pages beside it.
+#[test]
+fn exim_by_transport_filter_each_recipient_gets_links_of_their_own() {
+    if let Some(why) = missing() {
+        skip(why);
+        return;
+    }
+    let place = Place::new("exim/transport-filter");
+    let sections = Sections {
+        main: format!("local_interfaces = {}.{PUBLIC_PORT}", place.address),
+        mailbox_options: place.recipe_file("transport"),
+        ..Sections::default()
+    };
+    let exim = Exim::start(&place, &sections);
+    place.wait_for(PUBLIC_PORT);
+    // As the README says: the user who delivers has linkgate's folder.
+    exim.install(&linkgate_program(), &place.recipe_file_as_written("linkgate.toml"));
+    std::os::unix::fs::symlink(exim.state(), place.path("state")).expect("own folder");
+    let _linkgate = Linkgate::start(&place, &place.recipe_file("linkgate.toml"));
+
+    let send = |recipients: &[&str], message: &[u8]| {
+        let reply = Session::connect(Ipv4Addr::LOCALHOST, place.at(PUBLIC_PORT)).send(SENDER, recipients, message);
+        assert!(reply.starts_with("250 "), "{reply}");
+    };
+    let delivered = |recipient: &str| eventually(&format!("mail for {recipient}"), || exim.mailbox(recipient).pop());
+    send(&[ALICE, BOB, DAVE], &newsletter());
+    let mut links = BTreeSet::new();
+    for recipient in [ALICE, BOB] {
+        links.extend(assert_wrapped(&place, &delivered(recipient)));
+    }
+    assert_eq!(links.len(), 2 * (HTML_TARGETS.len() + 1), "{links:?}");
+    assert_untouched(&delivered(DAVE), &newsletter());
+
+    // Without linkgate's program the mail waits.
+    exim.uninstall();
+    send(&["eve@example.com"], &newsletter());
+    eventually("the mail is deferred", || {
+        let log = exim.log();
+        assert!(!log.contains(" ** "), "mail was bounced:\n{log}");
+        log.contains(" == eve@example.com ").then_some(())
+    });
 }

@@ -75,15 +75,15 @@ impl Place {
 
     /// The text of a file of another recipe, for this place.
     pub(crate) fn file_of(&self, recipe: &str, name: &str) -> String {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("contrib")
-            .join(recipe)
-            .join(name);
-        let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let text = text.replace("127.0.0.1", &self.address.to_string());
+        let text = as_written(recipe, name).replace("127.0.0.1", &self.address.to_string());
         STATE.iter().fold(text, |text, (there, here)| {
             text.replace(there, self.path(here).to_str().expect("a plain name"))
         })
+    }
+
+    /// The text of one of the recipe's files, for a server in a root of its own.
+    pub(crate) fn recipe_file_as_written(&self, name: &str) -> String {
+        as_written(self.recipe, name)
     }
 
     /// Follows a click link as a browser would, but for the network: status and `Location:`.
@@ -175,6 +175,14 @@ pub(crate) fn linkgate_program() -> PathBuf {
     std::env::var_os("LINKGATE_BINARY")
         .unwrap_or_else(|| env!("CARGO_BIN_EXE_linkgate").into())
         .into()
+}
+
+fn as_written(recipe: &str, name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("contrib")
+        .join(recipe)
+        .join(name);
+    fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
 /// Says that a test cannot run, or fails where `CI` is set.
