@@ -5,6 +5,8 @@
 
 mod chain;
 mod dkim;
+mod dovecot;
+mod dovecot_recipes;
 mod exim;
 mod exim_recipes;
 mod place;
