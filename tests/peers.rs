@@ -4,6 +4,7 @@
 //! where `CI` is set: there they fail.
 
 mod chain;
+mod corpus;
 mod dkim;
 mod dovecot;
 mod dovecot_recipes;
@@ -11,6 +12,8 @@ mod exim;
 mod exim_recipes;
 mod place;
 mod postfix;
+mod replies;
+mod scripted;
 mod session;
 
 use std::collections::BTreeSet;

@@ -30,7 +30,7 @@ impl Recipe {
     }
 
     /// A place for it; `None`, with a line that says why, where no Postfix can run; a failure where `CI` is set.
-    fn place(self) -> Option<Place> {
+    pub(crate) fn place(self) -> Option<Place> {
         if let Some(why) = super::postfix::missing() {
             skip(why);
             return None;
@@ -53,7 +53,7 @@ impl Chain {
     /// that cannot be; a failure where `CI` is set.
     pub(crate) fn two(recipe: Recipe) -> Option<Self> {
         let place = recipe.place()?;
-        let (main, master) = before(&place);
+        let (main, master) = before(&place, recipe);
         let main = format!(
             "relay_domains = example.com example.net sender.example\nrelayhost = [{}]:{RETURN_PORT}\n{main}",
             place.address
@@ -77,7 +77,7 @@ impl Chain {
     /// One instance on both sides, as on most hosts.
     pub(crate) fn one(recipe: Recipe) -> Option<Self> {
         let place = recipe.place()?;
-        let (main, master) = before(&place);
+        let (main, master) = before(&place, recipe);
         let main = format!("{DELIVERS}{main}");
         let both = Postfix::start(
             &place.path("both"),
@@ -159,10 +159,10 @@ impl Chain {
 const DELIVERS: &str = "virtual_mailbox_domains = example.com example.net sender.example\n";
 
 /// What the recipe adds to `main.cf` and `master.cf` of the Postfix before linkgate, and its public listener.
-fn before(place: &Place) -> (String, String) {
+pub(crate) fn before(place: &Place, recipe: Recipe) -> (String, String) {
     let feed = place.recipe_file("master-feed.cf");
     let public = format!("{}:{PUBLIC_PORT} inet", place.address);
-    if place.recipe() == Recipe::AfterQueue.folder() {
+    if recipe == Recipe::AfterQueue {
         (
             place.recipe_file("main.cf"),
             format!("{public} n - n - - smtpd\n{feed}"),

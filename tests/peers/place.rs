@@ -44,11 +44,6 @@ impl Place {
         }
     }
 
-    /// The recipe's name.
-    pub(crate) fn recipe(&self) -> &'static str {
-        self.recipe
-    }
-
     /// A file or folder in the place's folder.
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
