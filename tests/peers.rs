@@ -15,6 +15,7 @@ mod postfix;
 mod replies;
 mod scripted;
 mod session;
+mod swaks;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
