@@ -27,7 +27,7 @@ impl Chain {
     /// `contrib/exim/smtp`. `None`, with a line that says why, where that cannot be; a failure where `CI` is set.
     fn smtp() -> Option<Self> {
         if let Some(why) = missing() {
-            skip(why);
+            skip(&why);
             return None;
         }
         let place = Place::new("exim/smtp");
@@ -144,7 +144,7 @@ fn exim_by_smtp_mail_waits_while_linkgate_is_down() {
 #[test]
 fn exim_by_transport_filter_each_recipient_gets_links_of_their_own() {
     if let Some(why) = missing() {
-        skip(why);
+        skip(&why);
         return;
     }
     let place = Place::new("exim/transport-filter");
