@@ -66,7 +66,6 @@ impl Dovecot {
 state_dir = {root}/state
 log_path = {root}/log
 ssl = no
-listen = 127.0.0.1
 hostname = store.example.org
 first_valid_uid = 1
 last_valid_uid = 0
@@ -85,8 +84,6 @@ userdb {{
 }}
 {extra}"
         );
-        // The user that linkgate runs as here.
-        let configuration = configuration.replace("user = linkgate", "user = root");
         fs::write(folder.join("dovecot.conf"), configuration).expect("own folder");
         let mut instance = Self { folder, master: None };
         instance.start_again();

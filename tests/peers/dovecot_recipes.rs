@@ -1,13 +1,15 @@
 //! Postfix, linkgate and Dovecot in a row, set up from `contrib/postfix/lmtp` and `contrib/dovecot`.
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
 
 use super::dovecot::{Dovecot, FULL, missing};
 use super::place::{Place, skip};
 use super::{ALICE, BOB, SENDER, assert_untouched, odd_but_without_links};
 
-/// The recipe's socket, before anybody else uses it: Dovecot answers each recipient by itself.
+/// The listener of `99-linkgate.conf`.
+const DOVECOT_PORT: u16 = 10026;
+
+/// The recipe's listener, before anybody else uses it: Dovecot answers each recipient by itself.
 #[test]
 fn dovecot_answers_each_recipient_by_itself() {
     if let Some(why) = missing() {
@@ -16,7 +18,7 @@ fn dovecot_answers_each_recipient_by_itself() {
     }
     let place = Place::new("dovecot");
     let dovecot = Dovecot::start(&place, &place.recipe_file("99-linkgate.conf"));
-    let mut session = BufReader::new(UnixStream::connect(place.path("dovecot/run/linkgate")).expect("the socket"));
+    let mut session = BufReader::new(place.connect(DOVECOT_PORT).expect("the listener"));
     let mut say = |line: &str, replies: usize| -> Vec<String> {
         session
             .get_mut()

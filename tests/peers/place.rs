@@ -1,7 +1,7 @@
 //! Where a test sets its servers up: a recipe of `contrib`, a loopback address and a temporary folder, all its own.
 //!
 //! The recipes name 127.0.0.1 and fixed ports. Every place has a loopback address of its own instead, so that the ports
-//! stay as they are written and tests do not meet; that address and the state folders are all that is substituted.
+//! stay as they are written and tests do not meet; that address and the state folder are all that is substituted.
 
 use std::fs;
 use std::io;
@@ -18,8 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// `[click] listen` of the recipes.
 const CLICK_PORT: u16 = 8080;
 
-/// Where mail systems keep their state, and the folder of a place that stands for it.
-const STATE: [(&str, &str); 2] = [("/var/lib/linkgate", "state"), ("/run/dovecot", "dovecot/run")];
+/// Where the recipes keep linkgate's state.
+const STATE: &str = "/var/lib/linkgate";
 
 /// A recipe, an address and a folder.
 pub(crate) struct Place {
@@ -70,10 +70,10 @@ impl Place {
 
     /// The text of a file of another recipe, for this place.
     pub(crate) fn file_of(&self, recipe: &str, name: &str) -> String {
-        let text = as_written(recipe, name).replace("127.0.0.1", &self.address.to_string());
-        STATE.iter().fold(text, |text, (there, here)| {
-            text.replace(there, self.path(here).to_str().expect("a plain name"))
-        })
+        let state = self.path("state");
+        as_written(recipe, name)
+            .replace("127.0.0.1", &self.address.to_string())
+            .replace(STATE, state.to_str().expect("a plain name"))
     }
 
     /// The text of one of the recipe's files, for a server in a root of its own.
