@@ -311,23 +311,39 @@ fn before_queue_recipients_under_another_policy_are_asked_for_again() {
 fn recipes_keep_the_clocks_in_order() {
     // At the final dot linkgate may wait for the next hop twice, for 354 and for 250, before it answers. A client that
     // gives up earlier tries again, and the message arrives twice.
-    for (recipe, clients_clock) in [
-        ("after-queue", "smtp_data_done_timeout"),
-        ("before-queue", "smtpd_proxy_timeout"),
+    let in_postfix = |name: &str| format!(r"-o {name}=(\d+)(s)");
+    for (recipe, file, clock) in [
+        (
+            "postfix/after-queue",
+            "master-feed.cf",
+            in_postfix("smtp_data_done_timeout"),
+        ),
+        (
+            "postfix/before-queue",
+            "master-feed.cf",
+            in_postfix("smtpd_proxy_timeout"),
+        ),
+        ("postfix/lmtp", "master.cf", in_postfix("lmtp_data_done_timeout")),
+        ("exim/smtp", "transport", r"final_timeout = (\d+)(m)".to_owned()),
+        ("exim/lmtp", "transport", r"final_timeout = (\d+)(m)".to_owned()),
+        // OpenSMTPD's clock cannot be set; the recipe says what it is.
+        (
+            "opensmtpd",
+            "linkgate.toml",
+            r"shorter than the (\d+) (m)inutes".to_owned(),
+        ),
     ] {
-        let read =
-            |name| std::fs::read_to_string(format!("contrib/postfix/{recipe}/{name}")).expect("recipe is readable");
+        let read = |name| std::fs::read_to_string(format!("contrib/{recipe}/{name}")).expect("recipe is readable");
         let settings: toml::Table = read("linkgate.toml").parse().expect("TOML");
         let wait = |key: &str| settings["limits"][key].as_integer().expect("seconds");
-        let clock = regex::Regex::new(&format!(r"-o {clients_clock}=(\d+)s")).expect("a pattern");
-        let feed = read("master-feed.cf");
-        let client: i64 = clock.captures(&feed).expect("the recipe sets the clock")[1]
-            .parse()
-            .expect("seconds");
+        let text = read(file);
+        let found = regex::Regex::new(&clock).expect("a pattern").captures(&text);
+        let found = found.unwrap_or_else(|| panic!("{recipe} does not set the clock"));
+        let client = found[1].parse::<i64>().expect("a number") * if &found[2] == "m" { 60 } else { 1 };
         let linkgate = wait("next_hop_timeout_s") + wait("final_reply_timeout_s");
         assert!(
             linkgate + 10 < client,
-            "{recipe}: linkgate may take {linkgate} s, Postfix waits {client} s"
+            "{recipe}: linkgate may take {linkgate} s, its client waits {client} s"
         );
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Recipe {
     AfterQueue,
     /// `smtpd_proxy_filter`
     BeforeQueue,
+    /// `virtual_transport`
+    Lmtp,
 }
 
 impl Recipe {
@@ -26,6 +28,7 @@ impl Recipe {
         match self {
             Self::AfterQueue => "postfix/after-queue",
             Self::BeforeQueue => "postfix/before-queue",
+            Self::Lmtp => "postfix/lmtp",
         }
     }
 
@@ -160,19 +163,22 @@ const DELIVERS: &str = "virtual_mailbox_domains = example.com example.net sender
 
 /// What the recipe adds to `main.cf` and `master.cf` of the Postfix before linkgate, and its public listener.
 pub(crate) fn before(place: &Place, recipe: Recipe) -> (String, String) {
-    let feed = place.recipe_file("master-feed.cf");
     let public = format!("{}:{PUBLIC_PORT} inet", place.address);
-    if recipe == Recipe::AfterQueue {
-        (
+    let listener = format!("{public} n - n - - smtpd\n");
+    match recipe {
+        Recipe::AfterQueue => (
             place.recipe_file("main.cf"),
-            format!("{public} n - n - - smtpd\n{feed}"),
-        )
-    } else {
-        // This recipe brings the public listener, which here has another address.
-        assert!(
-            feed.contains("\nsmtp      inet"),
-            "the recipe's public listener is gone"
-        );
-        (String::new(), feed.replace("\nsmtp      inet", &format!("\n{public}")))
+            listener + &place.recipe_file("master-feed.cf"),
+        ),
+        Recipe::BeforeQueue => {
+            // This recipe brings the public listener, which here has another address.
+            let feed = place.recipe_file("master-feed.cf");
+            assert!(
+                feed.contains("\nsmtp      inet"),
+                "the recipe's public listener is gone"
+            );
+            (String::new(), feed.replace("\nsmtp      inet", &format!("\n{public}")))
+        }
+        Recipe::Lmtp => (place.recipe_file("main.cf"), listener + &place.recipe_file("master.cf")),
     }
 }

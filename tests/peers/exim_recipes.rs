@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use super::dovecot::{self, Dovecot, FULL};
 use super::exim::{Exim, Sections, missing};
 use super::place::{Linkgate, Place, eventually, linkgate_program, skip};
 use super::session::Session;
@@ -181,4 +182,46 @@ fn exim_by_transport_filter_each_recipient_gets_links_of_their_own() {
         assert!(!log.contains(" ** "), "mail was bounced:\n{log}");
         log.contains(" == eve@example.com ").then_some(())
     });
+}
+
+/// `contrib/exim/lmtp` with Dovecot behind linkgate.
+#[test]
+fn exim_by_lmtp_each_recipient_gets_links_and_an_answer_of_their_own() {
+    if let Some(why) = missing().or(dovecot::missing().map(str::to_owned)) {
+        skip(&why);
+        return;
+    }
+    let place = Place::new("exim/lmtp");
+    let sections = Sections {
+        main: format!("local_interfaces = {}.{PUBLIC_PORT}", place.address),
+        transport: place.recipe_file("transport"),
+        mailboxes: Some("linkgate_lmtp"),
+        ..Sections::default()
+    };
+    let dovecot = Dovecot::start(&place, &place.file_of("dovecot", "99-linkgate.conf"));
+    let exim = Exim::start(&place, &sections);
+    let _linkgate = Linkgate::start(&place, &place.recipe_file("linkgate.toml"));
+    place.wait_for(PUBLIC_PORT);
+    // The alias is followed before linkgate: alice and bob.
+    let reply = Session::connect(Ipv4Addr::LOCALHOST, place.at(PUBLIC_PORT)).send(
+        "",
+        &["sales@example.com", FULL, DAVE],
+        &newsletter(),
+    );
+    assert!(reply.starts_with("250 "), "{reply}");
+    let delivered = |recipient: &str| eventually(&format!("mail for {recipient}"), || dovecot.mailbox(recipient).pop());
+    let mut links = BTreeSet::new();
+    for recipient in [ALICE, BOB] {
+        links.extend(assert_wrapped(&place, &delivered(recipient)));
+    }
+    assert_eq!(links.len(), 2 * (HTML_TARGETS.len() + 1), "{links:?}");
+    assert_untouched(&delivered(DAVE), &newsletter());
+    // The full mailbox refuses its own copy, and nothing is sent twice.
+    eventually("the full mailbox's answer in the log", || {
+        exim.log().contains(&format!(" ** {FULL} ")).then_some(())
+    });
+    assert!(dovecot.mailbox(FULL).is_empty());
+    for recipient in [ALICE, BOB, DAVE] {
+        assert_eq!(dovecot.mailbox(recipient).len(), 1, "{recipient}");
+    }
 }

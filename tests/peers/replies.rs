@@ -186,6 +186,33 @@ fn after_queue_replies_of_the_next_hop_decide_over_a_shared_transaction() {
 }
 
 #[test]
+fn lmtp_replies_of_the_next_hop_decide_over_each_recipient_of_a_shared_transaction() {
+    let virtual_domain =
+        "relay_domains =\nvirtual_mailbox_domains = example.com\nvirtual_mailbox_maps = static:known\n";
+    let Some(line) = Line::start(Recipe::Lmtp, &format!("{PATIENT}{virtual_domain}")) else {
+        return;
+    };
+    check(
+        &line,
+        &[
+            case("rcpt-452", Sent, Deferred, Sent),
+            case("rcpt-552", Sent, Bounced, Sent),
+            case("data-452", Sent, Deferred, Sent),
+            case("dot-452", Sent, Deferred, Sent),
+            case("dot-552", Sent, Bounced, Sent),
+            case("dot-554", Sent, Bounced, Sent),
+            case("dot-421", Sent, Deferred, Sent),
+            case("dot-lost", Sent, Deferred, Sent),
+        ],
+    );
+    // Mixed replies: each recipient's own, in the order in which they were named.
+    let recipients = ["dot-452-m", "m1", "dot-554-m", "m2", "rcpt-550-m"].map(|name| format!("{name}@example.com"));
+    let outcomes = line.outcomes(&recipients);
+    let statuses = recipients.each_ref().map(|recipient| outcomes[recipient].0.as_str());
+    assert_eq!(statuses, ["deferred", "sent", "bounced", "sent", "bounced"]);
+}
+
+#[test]
 fn before_queue_replies_of_the_next_hop_reach_the_sender() {
     let Some(line) = Line::start(Recipe::BeforeQueue, "") else {
         return;
