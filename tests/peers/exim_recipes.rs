@@ -27,6 +27,11 @@ struct Chain {
 impl Chain {
     /// `contrib/exim/smtp`. `None`, with a line that says why, where that cannot be; a failure where `CI` is set.
     fn smtp() -> Option<Self> {
+        Self::smtp_with(|transport| transport)
+    }
+
+    /// The same, with another transport.
+    fn smtp_with(change: impl Fn(String) -> String) -> Option<Self> {
         if let Some(why) = missing() {
             skip(&why);
             return None;
@@ -39,7 +44,7 @@ impl Chain {
             main: main.replace(public[0], public[1]),
             acl: place.recipe_file("acl"),
             router: place.recipe_file("router"),
-            transport: place.recipe_file("transport"),
+            transport: change(place.recipe_file("transport")),
             ..Sections::default()
         };
         let exim = Exim::start(&place, &sections);
@@ -86,6 +91,27 @@ fn exim_by_smtp_each_recipient_gets_links_of_their_own() {
     // The checks of the data ran once, in front.
     let delivered = String::from_utf8_lossy(&chain.mailbox(ALICE, 1)[0]).into_owned();
     assert_eq!(delivered.matches("X-Checked: once\r\n").count(), 1, "{delivered}");
+}
+
+/// What the README says for `max_rcpt`: Exim asks for PRDR by itself.
+#[test]
+fn exim_by_smtp_with_prdr_each_recipient_gets_links_of_their_own() {
+    let Some(chain) = Chain::smtp_with(|transport| {
+        assert!(transport.contains("max_rcpt = 1\n"), "{transport}");
+        transport.replace("max_rcpt = 1\n", "max_rcpt = 20\n")
+    }) else {
+        return;
+    };
+    chain.send(&[ALICE, BOB, DAVE], &newsletter());
+    let mut links = BTreeSet::new();
+    for recipient in [ALICE, BOB] {
+        links.extend(assert_wrapped(&chain.place, &chain.mailbox(recipient, 1)[0]));
+    }
+    assert_eq!(links.len(), 2 * (HTML_TARGETS.len() + 1), "{links:?}");
+    assert_untouched(&chain.mailbox(DAVE, 1)[0], &newsletter());
+    chain.nothing_waits();
+    // One transaction: the log of Exim has the mark of PRDR.
+    assert!(chain.exim.log().contains(" PRDR"), "{}", chain.exim.log());
 }
 
 #[test]

@@ -7,7 +7,11 @@ use std::process::Command;
 use super::place::{Linkgate, Place, eventually, skip};
 use super::scripted::{Scripted, TEXT};
 
-const LINKGATE_PORT: u16 = 10025;
+/// A recipe with an SMTP listener, and its port.
+const SMTP: (&str, u16) = ("postfix/after-queue", 10025);
+/// A recipe with an LMTP listener, and its port.
+const LMTP: (&str, u16) = ("postfix/lmtp", 10024);
+/// Where both hand mail on.
 const NEXT_HOP_PORT: u16 = 10026;
 
 /// linkgate with everything in spool files, and whom it hands mail to.
@@ -15,29 +19,29 @@ struct Bench {
     linkgate: Linkgate,
     next_hop: Scripted,
     place: Place,
+    port: u16,
 }
 
 impl Bench {
-    /// `listener` is added to the listener's section. `None`, with a line that says why, where there is no swaks.
-    fn start(listener: &str) -> Option<Self> {
+    /// With the configuration of a recipe, whose listener has the given port. `None`, with a line that says why, where there
+    /// is no swaks.
+    fn start((recipe, port): (&'static str, u16)) -> Option<Self> {
         if !Path::new("/usr/bin/swaks").exists() {
             skip("swaks is not installed (package swaks)");
             return None;
         }
-        let place = Place::new("postfix/after-queue");
+        let place = Place::new(recipe);
         fs::create_dir(place.path("spool")).expect("own folder");
         let spool = place.path("spool");
         let config = place.recipe_file("linkgate.toml").replace(
             "[limits]",
-            &format!(
-                "{listener}\n[limits]\nspool_memory_kib = 0\nspool_dir = \"{}\"",
-                spool.display()
-            ),
+            &format!("[limits]\nspool_memory_kib = 0\nspool_dir = \"{}\"", spool.display()),
         );
         Some(Self {
             next_hop: Scripted::listen(place.at(NEXT_HOP_PORT)),
             linkgate: Linkgate::start(&place, &config),
             place,
+            port,
         })
     }
 
@@ -45,7 +49,7 @@ impl Bench {
     fn swaks(&self, options: &[&str]) -> (bool, String) {
         let output = Command::new("swaks")
             .args(["--server", &self.place.address.to_string()])
-            .args(["--port", &LINKGATE_PORT.to_string()])
+            .args(["--port", &self.port.to_string()])
             .args(["--ehlo", "client.test", "--from", "carol@sender.example"])
             .args(["--timeout", "15"])
             .args(options)
@@ -72,7 +76,7 @@ const BODY: &str = "look: https://www.example.org/path?x=1\n.\n..two dots\nGruss
 
 #[test]
 fn swaks_hands_mail_over_with_and_without_pipelining() {
-    let Some(bench) = Bench::start("") else { return };
+    let Some(bench) = Bench::start(SMTP) else { return };
     for (number, options) in [&["--pipeline"][..], &[]].iter().enumerate() {
         let to = format!("a{number}@example.com,b{number}@example.com");
         let (fine, dialog) = bench.swaks(&[&["--to", to.as_str(), "--body", BODY], *options].concat());
@@ -98,7 +102,7 @@ fn swaks_hands_mail_over_with_and_without_pipelining() {
 
 #[test]
 fn swaks_hears_the_next_hops_refusals_in_a_pipelined_dialog() {
-    let Some(bench) = Bench::start("") else { return };
+    let Some(bench) = Bench::start(SMTP) else { return };
     let (fine, dialog) = bench.swaks(&["--pipeline", "--to", "rcpt-552-x@example.com,fine@example.com"]);
     assert!(fine, "{dialog}");
     assert!(dialog.contains(&format!("552 5.3.0 {TEXT}")), "{dialog}");
@@ -111,12 +115,67 @@ fn swaks_hears_the_next_hops_refusals_in_a_pipelined_dialog() {
     assert_eq!(bench.next_hop.recipients(), ["fine@example.com"]);
 }
 
-/// The client is gone, without a QUIT, before or after each reply: nothing is delivered that was not ended by a dot, and
-/// no session, connection or spool file is left.
+#[test]
+fn swaks_by_lmtp_hears_a_reply_for_each_recipient() {
+    let Some(bench) = Bench::start(LMTP) else { return };
+    let to = "a@example.com,dot-552-x@example.com,rcpt-550-x@example.com,b@example.com";
+    for options in [&["--pipeline"][..], &[]] {
+        let (_, dialog) = bench.swaks(&[&["--protocol", "LMTP", "--to", to, "--body", BODY], options].concat());
+        // In the order of the recipients that were taken.
+        let (_, replies) = dialog
+            .split_once(" -> .\n")
+            .unwrap_or_else(|| panic!("no dot:\n{dialog}"));
+        let mut replies = replies.lines().filter(|line| line.starts_with('<'));
+        for wanted in ["250 2.0.0 taken", "552 5.3.0 ", "250 2.0.0 taken"] {
+            let reply = replies.next().unwrap_or_default();
+            assert!(reply.contains(wanted), "{reply}, not {wanted}:\n{dialog}");
+        }
+    }
+    let taken = bench.next_hop.taken();
+    let recipients: Vec<&str> = taken.iter().map(|taken| taken.recipient.as_str()).collect();
+    assert_eq!(
+        recipients,
+        ["a@example.com", "b@example.com", "a@example.com", "b@example.com"]
+    );
+    assert!(taken[0].message != taken[1].message, "the copies are the same");
+}
+
+#[test]
+fn swaks_with_prdr_hears_a_reply_for_each_recipient() {
+    let Some(bench) = Bench::start(SMTP) else { return };
+    let to = "a@example.com,dot-552-x@example.com,b@example.com";
+    let (_, dialog) = bench.swaks(&["--prdr", "--to", to, "--body", BODY]);
+    for line in [
+        "MAIL FROM:<carol@sender.example> PRDR",
+        "353",
+        "250 2.0.0 taken",
+        "552 5.3.0 ",
+    ] {
+        assert!(dialog.contains(line), "no {line:?}:\n{dialog}");
+    }
+    let taken = bench.next_hop.taken();
+    let recipients: Vec<&str> = taken.iter().map(|taken| taken.recipient.as_str()).collect();
+    assert_eq!(recipients, ["a@example.com", "b@example.com"], "{dialog}");
+    assert!(taken[0].message != taken[1].message, "the copies are the same");
+}
+
 #[test]
 fn swaks_drops_the_connection_at_each_step_and_nothing_is_left() {
-    let Some(bench) = Bench::start("") else { return };
-    let (fine, dialog) = bench.swaks(&["--to", "first@example.com", "--body", BODY]);
+    let Some(bench) = Bench::start(SMTP) else { return };
+    drops_leave_nothing(&bench, &[]);
+}
+
+#[test]
+fn swaks_by_lmtp_drops_the_connection_at_each_step_and_nothing_is_left() {
+    let Some(bench) = Bench::start(LMTP) else { return };
+    drops_leave_nothing(&bench, &["--protocol", "LMTP"]);
+}
+
+/// The client is gone, without a QUIT, before or after each reply: nothing is delivered that was not ended by a dot, and
+/// no session, connection or spool file is left.
+fn drops_leave_nothing(bench: &Bench, protocol: &[&str]) {
+    let swaks = |options: &[&str]| bench.swaks(&[protocol, options].concat());
+    let (fine, dialog) = swaks(&["--to", "first@example.com", "--body", BODY]);
     assert!(fine, "{dialog}");
     let idle = eventually("an idle linkgate", || {
         let open = bench.open();
@@ -133,7 +192,7 @@ fn swaks_drops_the_connection_at_each_step_and_nothing_is_left() {
                 "{}-{step}@example.com",
                 option.trim_start_matches('-').replace('-', ".")
             );
-            bench.swaks(&[option, step, "--to", &to, "--body", BODY]);
+            swaks(&[option, step, "--to", &to, "--body", BODY]);
             eventually(&format!("the end of the session, {option} {step}"), || {
                 (bench.open().len() <= idle).then_some(())
             });
@@ -148,7 +207,7 @@ fn swaks_drops_the_connection_at_each_step_and_nothing_is_left() {
         }
     }
     assert_eq!(fs::read_dir(bench.place.path("spool")).expect("own folder").count(), 0);
-    let (fine, dialog) = bench.swaks(&["--to", "last@example.com", "--body", BODY]);
+    let (fine, dialog) = swaks(&["--to", "last@example.com", "--body", BODY]);
     assert!(fine, "{dialog}");
     assert!(!bench.linkgate.log().contains("panic"), "{}", bench.linkgate.log());
 }
