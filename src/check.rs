@@ -17,7 +17,7 @@ pub(crate) fn run(config: &Path, out: &mut impl Write) -> Result<(), Failure> {
         writeln!(
             out,
             "listener  {} takes mail and hands it on to {}",
-            l.listen, l.next_hop
+            l.listen, l.next_hops
         )?;
     }
     let click = &settings.click;

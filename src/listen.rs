@@ -1,17 +1,18 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
 pub mod smtp;
+mod transaction;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::job::{Recorder, Rewriter};
+use crate::net::{Peer, Socket, Stream};
 use crate::settings::{Listener, Protocol, Settings};
 
 /// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
@@ -27,9 +28,8 @@ pub struct Context {
     pub rewriter: Arc<dyn Rewriter>,
     /// Keeps references and message rows.
     pub recorder: Arc<dyn Recorder>,
-    /// Messages that may be rewritten at a time on the blocking pool: more than there are processors would only hold more
-    /// memory.
-    rewriting: Semaphore,
+    /// Recipients that may get a message twice: the next hop has taken it, or may have, and the client was not told so.
+    pub possible_duplicates: AtomicU64,
 }
 
 impl Context {
@@ -41,13 +41,12 @@ impl Context {
         rewriter: Arc<dyn Rewriter>,
         recorder: Arc<dyn Recorder>,
     ) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
         Self {
             listener,
             settings,
             rewriter,
             recorder,
-            rewriting: Semaphore::new(processors + 1),
+            possible_duplicates: AtomicU64::new(0),
         }
     }
 }
@@ -64,7 +63,7 @@ impl std::fmt::Debug for Context {
 ///
 /// Draining: nothing more is accepted, sessions without an open transaction are told 421 at once, the others may finish
 /// theirs for as long as `drain_s` says. What is left then is cut off; a client that got no reply tries again.
-pub async fn serve(listener: TcpListener, context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
+pub async fn serve(listener: Socket, context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(context.listener.max_connections));
     let for_sessions = shutdown.clone();
     let mut sessions = JoinSet::new();
@@ -104,28 +103,24 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
 }
 
 /// A connection with the permit it needs: who has to wait, waits in the system's queue.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn accept(listener: &Socket, permits: &Arc<Semaphore>) -> std::io::Result<(Stream, Peer, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
     Ok((stream, peer, permit))
 }
 
 async fn session(
-    stream: TcpStream,
-    peer: SocketAddr,
+    stream: Stream,
+    peer: Peer,
     permit: OwnedSemaphorePermit,
     context: Arc<Context>,
     shutdown: watch::Receiver<bool>,
 ) {
     match context.listener.protocol {
-        Protocol::Smtp => smtp::session(stream, peer, context, shutdown).await,
+        Protocol::Smtp | Protocol::Lmtp => smtp::session(stream, peer, context, shutdown).await,
     }
     drop(permit);
 }

@@ -18,7 +18,7 @@ use wire::{Capabilities, PathLine, Reply, Sent, Stuffer};
 use self::connection::Connection;
 pub use self::inbox::Inbox;
 use crate::failure::{Cause, Failure, Phase};
-use crate::settings::{Limits, NextHop};
+use crate::settings::{Dialect, Limits, NextHops};
 use crate::spool::Spool;
 
 /// Octets of message data that are written at a time.
@@ -27,29 +27,60 @@ const BLOCK: usize = 64 << 10;
 /// XFORWARD lines kept for a transaction; Postfix sends two.
 const MAX_XFORWARD_LINES: usize = 8;
 
+/// Recipients of a copy that are asked for at a time: the replies to more could fill the way back while nobody reads it
+/// (RFC 2920 3.1).
+const RCPTS_AT_A_TIME: usize = 100;
+
 /// The next-hop side of one client session.
 #[derive(Debug)]
 pub struct Relay {
-    to: NextHop,
+    to: NextHops,
     hostname: String,
     connection: Option<Connection>,
     /// The next hop has heard MAIL, and no end of that transaction.
     open: bool,
     /// XFORWARD lines since the last transaction, to be said again on a new connection.
     xforward: Vec<Vec<u8>>,
+    /// The next hop knows these lines, for the transaction that is open or comes next.
+    xforward_said: bool,
+}
+
+/// What the next hop says to a transaction that was begun for some of the recipients.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Begun {
+    /// MAIL was refused, with this reply.
+    Refused(Vec<u8>),
+    /// MAIL was accepted; the replies to recipients that were refused.
+    Recipients(Vec<Option<Vec<u8>>>),
+}
+
+/// How far a message came on its way to the next hop.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Sending {
+    /// DATA was refused, with this reply; nothing was sent.
+    Refused(Vec<u8>),
+    /// The final dot went out. So many replies are to be had from [`Relay::final_reply`]: one, or one for each recipient.
+    Sent(usize),
 }
 
 impl Relay {
     /// A relay that is not connected yet; `hostname` is our name in EHLO.
     #[must_use]
-    pub fn new(to: NextHop, hostname: String) -> Self {
+    pub fn new(to: NextHops, hostname: String) -> Self {
         Self {
             to,
             hostname,
             connection: None,
             open: false,
             xforward: Vec::new(),
+            xforward_said: false,
         }
+    }
+
+    /// Whether the next hop answers the final dot for each recipient.
+    #[must_use]
+    pub fn replies_for_each(&self) -> bool {
+        self.to.dialect() == Dialect::Lmtp
     }
 
     /// Makes sure of a connection; tells what the next hop offers on it.
@@ -58,17 +89,22 @@ impl Relay {
     /// The next hop cannot be reached, or does not want us.
     pub async fn connect(&mut self, limits: &Limits) -> Result<&Capabilities, Failure> {
         let wait = limits.next_hop_timeout;
-        let live = match self.connection.take().filter(|old| !old.is_stale()) {
+        let live = match self
+            .connection
+            .take()
+            .and_then(|mut old| (!old.is_stale()).then_some(old))
+        {
             Some(old) => old,
             None => {
                 self.open = false;
-                let mut new = Connection::open(&self.to, &self.hostname, wait).await?;
+                let mut new = Connection::open(self.to.all.first().ok_or_else(lost)?, &self.hostname, wait).await?;
                 if new.offers.xforward.is_some() {
                     for line in &self.xforward {
                         new.queue(Sent::Xforward, line);
                         new.reply(Phase::Envelope, wait).await?;
                     }
                 }
+                self.xforward_said = true;
                 new
             }
         };
@@ -93,6 +129,7 @@ impl Relay {
         self.end_transaction(limits).await?;
         let line = [line, b"\r\n"].concat();
         self.queue(Sent::Xforward, &line)?;
+        self.xforward_said = true;
         if self.xforward.len() < MAX_XFORWARD_LINES {
             self.xforward.push(line);
         }
@@ -107,13 +144,9 @@ impl Relay {
     /// # Errors
     /// The next hop cannot be reached, or is lost.
     pub async fn mail(&mut self, path: &PathLine<'_>, limits: &Limits) -> Result<(), Failure> {
-        let limit = self.connect(limits).await?.size;
+        self.connect(limits).await?;
         self.end_transaction(limits).await?;
-        let size = path.size().zip(limit).map(|(size, limit)| grown(size, limit));
-        let mut line = Vec::with_capacity(path.line.len() + 16);
-        path.write_with_size(size, &mut line);
-        self.open = true;
-        self.queue(Sent::Mail, &line)
+        self.queue_mail(path)
     }
 
     /// Queues RCPT for the next write. Its reply comes from [`reply`](Self::reply).
@@ -151,14 +184,91 @@ impl Relay {
         self.last()
     }
 
-    /// Gives the message to the next hop: DATA, the patched message, the final dot. What comes back is the reply to the dot,
-    /// or to DATA if the next hop would not hear more.
+    /// Ends the transaction that is open, if one is, and begins one for some recipients: XFORWARD as it was said for the
+    /// message, MAIL, RCPT.
+    ///
+    /// `recipients` are RCPT lines without their ends. Each goes on as it came, and MAIL as with [`mail`](Self::mail).
     ///
     /// # Errors
-    /// The message was not taken, or nobody can tell whether it was; the connection is closed. A next hop that refuses
-    /// while the message is on its way ([`Cause::Refused`]) has said so in a reply.
-    pub async fn deliver(&mut self, spool: &Arc<Spool>, patch: &Patch, limits: &Limits) -> Result<Reply<'_>, Failure> {
-        let outcome = self.transfer(spool, patch, limits).await;
+    /// The next hop cannot be reached, or is lost.
+    pub async fn begin(
+        &mut self,
+        mail: &PathLine<'_>,
+        recipients: &[&[u8]],
+        limits: &Limits,
+    ) -> Result<Begun, Failure> {
+        let offers = self.connect(limits).await?;
+        let (pipelining, xforward) = (offers.pipelining, offers.xforward.is_some());
+        self.end_transaction(limits).await?;
+        let again = if xforward && !self.xforward_said {
+            self.xforward.clone()
+        } else {
+            Vec::new()
+        };
+        self.xforward_said = true;
+        for line in &again {
+            self.queue(Sent::Xforward, line)?;
+            if !pipelining {
+                self.reply(limits).await?;
+            }
+        }
+        self.queue_mail(mail)?;
+        let at_a_time = if pipelining { RCPTS_AT_A_TIME } else { 1 };
+        let mut asked = 0;
+        if pipelining {
+            // All in one go. What is said of XFORWARD the client has heard when it said the line.
+            asked = self.queue_rcpts(recipients, 0..at_a_time)?;
+            for _ in &again {
+                self.reply(limits).await?;
+            }
+        }
+        let refused = self.refusal(limits).await?;
+        let mut replies = Vec::with_capacity(recipients.len());
+        loop {
+            while replies.len() < asked {
+                replies.push(self.refusal(limits).await?);
+            }
+            if let Some(reply) = refused {
+                return Ok(Begun::Refused(reply));
+            }
+            if asked == recipients.len() {
+                return Ok(Begun::Recipients(replies));
+            }
+            asked = self.queue_rcpts(recipients, asked..asked + at_a_time)?;
+        }
+    }
+
+    /// Gives the message to the next hop, for so many accepted recipients: DATA, the patched message, the final dot.
+    ///
+    /// # Errors
+    /// The message was not taken, or nobody can tell whether it was ([`Phase::FinalReply`]); the connection is closed. A
+    /// next hop that refuses while the message is on its way ([`Cause::Refused`]) has said so in a reply.
+    pub async fn send(
+        &mut self,
+        spool: &Arc<Spool>,
+        patch: &Patch,
+        recipients: usize,
+        limits: &Limits,
+    ) -> Result<Sending, Failure> {
+        let replies = if self.replies_for_each() { recipients } else { 1 };
+        let outcome = self.transfer(spool, patch, replies, limits).await;
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome
+    }
+
+    /// The next of the replies to the final dot, for which the next hop may take `wait`.
+    ///
+    /// # Errors
+    /// The next hop is lost: nobody can tell whether it has taken the message for those whose replies are missing.
+    pub async fn final_reply(&mut self, wait: Duration) -> Result<Reply<'_>, Failure> {
+        let connection = self.connection.as_mut().ok_or_else(lost)?;
+        let outcome = connection.reply(Phase::FinalReply, wait).await;
+        if connection.awaiting().is_none() {
+            self.open = false;
+            self.xforward_said = false;
+        }
         if outcome.is_err() {
             self.close();
         }
@@ -179,12 +289,44 @@ impl Relay {
 
     /// Takes leave of the next hop.
     pub async fn quit(mut self) {
-        if let Some(connection) = self.connection.take().filter(|c| !c.is_stale()) {
+        if let Some(mut connection) = self.connection.take()
+            && !connection.is_stale()
+        {
             connection.quit().await;
         }
     }
 
-    async fn transfer(&mut self, spool: &Arc<Spool>, patch: &Patch, limits: &Limits) -> Result<(), Failure> {
+    /// Waits for the reply to the oldest command; gives it if it is no success.
+    async fn refusal(&mut self, limits: &Limits) -> Result<Option<Vec<u8>>, Failure> {
+        let reply = self.reply(limits).await?;
+        Ok((reply.class() != 2).then(|| reply.bytes.to_vec()))
+    }
+
+    fn queue_mail(&mut self, path: &PathLine<'_>) -> Result<(), Failure> {
+        let limit = self.connection.as_ref().ok_or_else(lost)?.offers.size;
+        let size = path.size().zip(limit).map(|(size, limit)| grown(size, limit));
+        let mut line = Vec::with_capacity(path.line.len() + 16);
+        path.write_with_size(size, &mut line);
+        self.open = true;
+        self.queue(Sent::Mail, &line)
+    }
+
+    /// Queues some of these RCPT lines; gives how many of all are asked for then.
+    fn queue_rcpts(&mut self, lines: &[&[u8]], some: Range<usize>) -> Result<usize, Failure> {
+        let end = some.end.min(lines.len());
+        for line in lines.get(some.start..end).unwrap_or_default() {
+            self.queue(Sent::Rcpt, &[line, &b"\r\n"[..]].concat())?;
+        }
+        Ok(end)
+    }
+
+    async fn transfer(
+        &mut self,
+        spool: &Arc<Spool>,
+        patch: &Patch,
+        replies: usize,
+        limits: &Limits,
+    ) -> Result<Sending, Failure> {
         if patch.changes().iter().any(|c| wire::stray_line_end(&c.with)) {
             let cause = "the patch holds a lone CR or LF".into();
             return Err(Failure::ours(Phase::Rewrite, Cause::Other(cause)));
@@ -194,7 +336,7 @@ impl Relay {
         connection.queue(Sent::Data, b"DATA\r\n");
         connection.reply(Phase::Transfer, wait).await?;
         if connection.last().class() != 3 {
-            return Ok(());
+            return Ok(Sending::Refused(connection.last().bytes.to_vec()));
         }
         let length = patch.patched_len(spool.len());
         let mut stuffer = Stuffer::default();
@@ -225,11 +367,8 @@ impl Relay {
             }
         }
         stuffer.finish(&mut out);
-        connection.finish(&out, wait).await?;
-        drop(out);
-        connection.reply(Phase::FinalReply, limits.final_reply_timeout).await?;
-        self.open = false;
-        Ok(())
+        connection.finish(&out, replies, wait).await?;
+        Ok(Sending::Sent(replies))
     }
 
     /// Makes the next hop forget a transaction that came to nothing; RSET goes out with what follows if it may.
@@ -241,6 +380,7 @@ impl Relay {
             return Ok(());
         }
         connection.queue(Sent::Rset, b"RSET\r\n");
+        self.xforward_said = false;
         if !connection.offers.pipelining {
             let outcome = connection.accepted(Phase::Envelope, limits.next_hop_timeout).await;
             if outcome.is_err() {

@@ -10,10 +10,11 @@ use link::{ClickBase, KeyRing, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
+use linkgate::net::Socket;
 use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::settings::{
-    BareLineEnds, Click, ClientIp, Direction, Domains, Limits, Listener, Log, LogFormat, NextHop, OnError, Protocol,
-    Settings,
+    Address, BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Endpoint, Limits, Listener, Log, LogFormat,
+    NextHop, NextHopOrder, NextHops, OnError, Protocol, Settings,
 };
 use linkgate::spool::Spool;
 use message::{Change, Patch, Source};
@@ -73,10 +74,17 @@ impl Rig {
         });
         let listener = Listener {
             protocol: Protocol::Smtp,
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            next_hop: NextHop::Smtp {
-                host: "127.0.0.1".into(),
-                port: next_hop.local_addr().unwrap().port(),
+            listen: Address::Tcp((Ipv4Addr::LOCALHOST, 0).into()),
+            socket_mode: 0o600,
+            next_hops: NextHops {
+                all: vec![NextHop {
+                    dialect: Dialect::Smtp,
+                    to: Endpoint::Tcp {
+                        host: "127.0.0.1".into(),
+                        port: next_hop.local_addr().unwrap().port(),
+                    },
+                }],
+                order: NextHopOrder::InOrder,
             },
             direction: Direction::Inbound,
             bare_line_ends: options.bare_line_ends,
@@ -98,9 +106,11 @@ impl Rig {
             .build()
             .unwrap();
         let socket = runtime
-            .block_on(tokio::net::TcpListener::bind(listener.listen))
+            .block_on(Socket::bind(&listener.listen, listener.socket_mode))
             .unwrap();
-        let address = socket.local_addr().unwrap();
+        let Address::Tcp(address) = socket.local_address().unwrap() else {
+            panic!("not TCP")
+        };
         let recorder: Arc<dyn Recorder> = records.clone();
         let context = Arc::new(Context::new(listener, current, Arc::new(Obedient), recorder));
         runtime.spawn(serve(socket, context, stopped));
@@ -244,6 +254,8 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
         },
         limits: Limits {
             spool_memory: options.spool_memory,
+            spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
+            rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
             spool_dir,
             command_timeout: options.timeout,
             next_hop_timeout: options.timeout,

@@ -7,6 +7,7 @@ mod config;
 mod dialogs;
 mod faults;
 mod laws;
+mod load;
 mod mail;
 mod peers;
 mod restore;

@@ -1,24 +1,24 @@
-//! One SMTP session with a client.
+//! One SMTP or LMTP session with a client.
 
-mod transaction;
+mod complete;
+mod copies;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
-use wire::{Answer, BareLineEnds, Event, PathLine, Printable, Session};
+use wire::{Answer, BareLineEnds, Capabilities, Command, Event, Form, PathLine, Printable, Session, classify};
 
-use self::transaction::{Recipient, Transaction};
+use super::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
 use crate::failure::Failure;
+use crate::net::{Peer, Stream};
 use crate::relay::{Inbox, Relay};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Protocol, Settings};
 
 /// Octets read at a time while commands are expected.
 const COMMAND_BLOCK: usize = 16 << 10;
@@ -32,27 +32,29 @@ const OUT_KEPT: usize = 4096;
 /// Recipients of one transaction. RFC 5321 4.5.3.1.8 asks for at least 100; Postfix takes 1000.
 const MAX_RECIPIENTS: usize = 1000;
 
+/// Octets of RCPT lines of one transaction: they are kept, because each copy of a message says its own again.
+const MAX_RCPT_OCTETS: usize = 256 << 10;
+
 /// Octets of the client's name and of XFORWARD lines that are kept for the log.
 const MAX_SHOWN: usize = 512;
 
 /// Serves one client to the end of its session.
-pub(super) async fn session(
-    client: TcpStream,
-    peer: SocketAddr,
-    context: Arc<Context>,
-    shutdown: watch::Receiver<bool>,
-) {
+pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let listener = &context.listener;
-    let address = peer.ip().to_canonical();
     let settings = context.settings.borrow().clone();
     let mut conversation = Conversation {
         client,
         peer,
-        trusted: listener.xforward_from.iter().any(|net| net.contains(&address)),
-        relay: Relay::new(listener.next_hop.clone(), listener.hostname.clone()),
+        trusted: peer.is_in(&listener.xforward_from),
+        relay: Relay::new(listener.next_hops.clone(), listener.hostname.clone()),
         settings,
         shutdown,
-        session: Session::default(),
+        session: match listener.protocol {
+            Protocol::Lmtp => Session::lmtp(),
+            _ => Session::default(),
+        },
+        form: Form::default(),
+        rcpt_octets: 0,
         out: Vec::new(),
         name: Vec::new(),
         xforward: Vec::new(),
@@ -70,8 +72,8 @@ pub(super) async fn session(
 }
 
 struct Conversation {
-    client: TcpStream,
-    peer: SocketAddr,
+    client: Stream,
+    peer: Peer,
     context: Arc<Context>,
     /// The snapshot of the transaction, or of the last one.
     settings: Arc<Settings>,
@@ -87,6 +89,10 @@ struct Conversation {
     /// XFORWARD lines of this transaction, for the log.
     xforward: Vec<u8>,
     transaction: Option<Transaction>,
+    /// How the final dot of this transaction is answered.
+    form: Form,
+    /// Octets of its RCPT lines so far.
+    rcpt_octets: usize,
     /// What the next hop was asked on the client's behalf, without a reply so far.
     asked: VecDeque<Asked>,
     /// Octets between DATA and the final dot, whatever became of them.
@@ -106,7 +112,11 @@ enum Flow {
 
 impl Conversation {
     async fn run(&mut self) -> io::Result<()> {
-        let greeting = format!("220 {} ESMTP linkgate\r\n", self.context.listener.hostname);
+        let dialect = match self.context.listener.protocol {
+            Protocol::Lmtp => "LMTP",
+            _ => "ESMTP",
+        };
+        let greeting = format!("220 {} {dialect} linkgate\r\n", self.context.listener.hostname);
         self.out.extend_from_slice(greeting.as_bytes());
         self.flush().await?;
         // While the client reads the greeting and answers it, the next hop is called: its keywords decide on ours.
@@ -216,9 +226,12 @@ impl Conversation {
         self.name = name.get(..MAX_SHOWN).unwrap_or(name).to_vec();
         let listener = &self.context.listener;
         match self.relay.connect(&self.settings.limits).await {
-            Ok(offers) if extended => offers
-                .offered(listener.max_message, self.trusted)
-                .write(&listener.hostname, &mut self.out),
+            Ok(offers) if extended => Capabilities {
+                // In LMTP every recipient has a reply anyway.
+                prdr: listener.protocol == Protocol::Smtp,
+                ..offers.offered(listener.max_message, self.trusted)
+            }
+            .write(&listener.hostname, &mut self.out),
             Ok(_) => self
                 .out
                 .extend_from_slice(format!("250 {}\r\n", listener.hostname).as_bytes()),
@@ -266,6 +279,21 @@ impl Conversation {
             self.session.mail(false);
             return Flow::Continue;
         }
+        // PRDR is between the client and us: the next hop need not know it.
+        let without_prdr = match self.context.listener.protocol {
+            Protocol::Smtp => path.line_without("PRDR"),
+            _ => None,
+        };
+        let path = match without_prdr.as_deref().map(classify) {
+            Some(Command::Mail(rest)) => &{ rest },
+            _ => path,
+        };
+        self.form = match self.context.listener.protocol {
+            Protocol::Lmtp => Form::Each,
+            _ if without_prdr.is_some() => Form::Prdr,
+            _ => Form::One,
+        };
+        self.rcpt_octets = 0;
         let transaction = Transaction::new(path, Arc::clone(&self.settings));
         match self.relay.mail(path, &self.settings.limits).await {
             Ok(()) => {
@@ -294,7 +322,8 @@ impl Conversation {
             Some(_) if !fits => (Some(Answer::TOO_MANY_RECIPIENTS), 0),
             Some(t) => (None, t.recipients().len() + self.asked.len()),
         };
-        if answer.is_some() || accepted_or_asked >= MAX_RECIPIENTS {
+        self.rcpt_octets += path.line.len();
+        if answer.is_some() || accepted_or_asked >= MAX_RECIPIENTS || self.rcpt_octets > MAX_RCPT_OCTETS {
             if self.settle().await == Flow::Close {
                 return Flow::Close;
             }
@@ -308,14 +337,22 @@ impl Conversation {
         self.settle_unless_pipelining().await
     }
 
-    /// Whether the recipient may share a copy with the first one that was accepted, or may yet be.
+    /// Whether this transaction has room for the recipient beside the first one that was accepted, or may yet be.
+    ///
+    /// With a reply for each recipient there may be a copy for each. With one reply for all there can only be one copy, and
+    /// of a next hop that answers for each of them only one recipient.
     fn fits(&self, recipient: &Recipient) -> bool {
+        if self.form != Form::One {
+            return true;
+        }
         let accepted = self.transaction.as_ref().and_then(Transaction::first);
         let asked = self.asked.iter().find_map(|asked| match asked {
             Asked::Rcpt(recipient) => Some(recipient),
             Asked::Mail => None,
         });
-        accepted.or(asked).is_none_or(|first| first.shares_copy_with(recipient))
+        accepted
+            .or(asked)
+            .is_none_or(|first| !self.relay.replies_for_each() && first.shares_copy_with(recipient))
     }
 
     fn data(&mut self) {
@@ -407,7 +444,7 @@ impl Conversation {
             listener = %self.context.listener.listen,
             client = %self.peer,
             helo = %Printable(&self.name),
-            next_hop = %self.context.listener.next_hop,
+            next_hop = %self.context.listener.next_hops,
             "{failure}"
         );
     }
@@ -447,7 +484,7 @@ impl Conversation {
         let answer = tokio::select! {
             biased;
             () = stopped(&mut self.shutdown), if idle => Answer::SHUTTING_DOWN,
-            filled = timeout_at(deadline, inbox.fill(&self.client, block)) => match filled {
+            filled = timeout_at(deadline, inbox.fill(&mut self.client, block)) => match filled {
                 Ok(n) => return Ok(n? > 0),
                 Err(_) => Answer::TIMEOUT,
             },

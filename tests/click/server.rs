@@ -82,6 +82,8 @@ impl Setup {
             },
             limits: Limits {
                 spool_memory: 0,
+                spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
+                rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
                 spool_dir: PathBuf::new(),
                 command_timeout: Duration::ZERO,
                 next_hop_timeout: Duration::ZERO,

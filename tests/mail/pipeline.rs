@@ -149,6 +149,8 @@ fn settings() -> Settings {
         },
         limits: Limits {
             spool_memory: 1 << 20,
+            spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
+            rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
             spool_dir: PathBuf::new(),
             command_timeout: Duration::from_secs(1),
             next_hop_timeout: Duration::from_secs(1),

@@ -17,6 +17,14 @@ impl Answer {
     pub const CANNOT_VERIFY: Self = Self::new("252 2.5.2 Cannot verify, will take mail and attempt delivery");
     /// HELP.
     pub const HELP: Self = Self::new("214 2.0.0 See RFC 5321");
+    /// A message with PRDR is complete: a reply for each recipient follows, then one for all (draft-hall-prdr, 4).
+    pub const EACH_RECIPIENT: Self = Self::new("353 Replies for each recipient follow");
+    /// The reply for all after those for each: somebody gets the message.
+    pub const TAKEN_FOR_SOME: Self = Self::new("250 2.0.0 See the replies for each recipient");
+    /// The reply for all after those for each: nobody gets the message now, somebody may later.
+    pub const TAKEN_FOR_NOBODY_YET: Self = Self::new("450 4.0.0 See the replies for each recipient");
+    /// The reply for all after those for each: nobody gets the message.
+    pub const TAKEN_FOR_NOBODY: Self = Self::new("550 5.0.0 See the replies for each recipient");
     /// DATA, when a recipient was accepted.
     pub const SEND_DATA: Self = Self::new("354 End data with <CR><LF>.<CR><LF>");
 
@@ -56,12 +64,16 @@ impl Answer {
     pub const BAD_SEQUENCE: Self = Self::new("503 5.5.1 Bad sequence of commands");
     /// MAIL or XFORWARD without EHLO or HELO.
     pub const HELLO_FIRST: Self = Self::new("503 5.5.1 Send EHLO or HELO first");
+    /// The same where LMTP is spoken.
+    pub const LHLO_FIRST: Self = Self::new("503 5.5.1 Send LHLO first");
     /// RCPT or DATA without MAIL.
     pub const NEED_MAIL: Self = Self::new("503 5.5.1 Need MAIL command");
     /// DATA without any RCPT.
     pub const NEED_RCPT: Self = Self::new("503 5.5.1 Need RCPT command");
     /// DATA when every RCPT was refused.
     pub const NO_VALID_RECIPIENTS: Self = Self::new("554 5.5.1 No valid recipients");
+    /// The same where LMTP is spoken (RFC 2033 4.2).
+    pub const NO_VALID_RECIPIENTS_LMTP: Self = Self::new("503 5.5.1 No valid recipients");
     /// XFORWARD from a peer that is not configured for it.
     pub const XFORWARD_DENIED: Self = Self::new("550 5.7.0 Insufficient authorization");
     /// Message data with a CR or LF that stands alone.

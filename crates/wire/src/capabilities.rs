@@ -17,6 +17,8 @@ pub struct Capabilities {
     pub enhanced_status_codes: bool,
     /// SIZE (RFC 1870): offered, and the fixed limit in octets if there is one.
     pub size: Option<Option<u64>>,
+    /// PRDR (draft-hall-prdr): ours to offer, never read; a next hop is not asked for it.
+    pub prdr: bool,
     /// XFORWARD (Postfix): the attribute names, as listed.
     pub xforward: Option<String>,
 }
@@ -76,6 +78,7 @@ impl Capabilities {
             (self.smtp_utf8, "SMTPUTF8"),
             (self.dsn, "DSN"),
             (self.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
+            (self.prdr, "PRDR"),
         ] {
             if offered {
                 keywords.push(keyword.to_owned());

@@ -9,6 +9,8 @@ pub enum Command<'a> {
     Ehlo(&'a [u8]),
     /// HELO with the name the client gives itself.
     Helo(&'a [u8]),
+    /// LHLO (RFC 2033) with the name the client gives itself.
+    Lhlo(&'a [u8]),
     /// MAIL FROM:
     Mail(PathLine<'a>),
     /// RCPT TO:
@@ -65,10 +67,11 @@ pub fn classify(whole: &[u8]) -> Command<'_> {
         path_after(whole, end, b"TO").map_or(Command::BadSyntax, Command::Rcpt)
     } else if is("DATA") {
         bare(Command::Data)
-    } else if is("EHLO") || is("HELO") {
+    } else if is("EHLO") || is("HELO") || is("LHLO") {
         match argument {
             [] => Command::BadSyntax,
             name if is("EHLO") => Command::Ehlo(name),
+            name if is("LHLO") => Command::Lhlo(name),
             name => Command::Helo(name),
         }
     } else if is("RSET") {
@@ -86,7 +89,7 @@ pub fn classify(whole: &[u8]) -> Command<'_> {
     } else if is("BDAT") || ["GET", "POST", "CONNECT", "PUT", "OPTIONS"].iter().any(|v| is(v)) {
         Command::Foreign
     } else if [
-        "AUTH", "STARTTLS", "ETRN", "EXPN", "TURN", "ATRN", "BURL", "SEND", "SOML", "SAML", "XCLIENT", "LHLO",
+        "AUTH", "STARTTLS", "ETRN", "EXPN", "TURN", "ATRN", "BURL", "SEND", "SOML", "SAML", "XCLIENT",
     ]
     .iter()
     .any(|v| is(v))
@@ -123,6 +126,7 @@ mod tests {
         for (line, wanted) in [
             ("ehlo [127.0.0.1]", Command::Ehlo(b"[127.0.0.1]")),
             ("HELO under_score", Command::Helo(b"under_score")),
+            ("lhlo c.example", Command::Lhlo(b"c.example")),
             ("EHLO", Command::BadSyntax),
             ("data ", Command::Data),
             ("DATA now", Command::BadSyntax),

@@ -6,13 +6,14 @@
 //! and asks again. Any chunking of the input gives the same events.
 //!
 //! Whatever is handed on to the other side is kept as the octets that came; parsed forms serve policy and logs only.
-//! The protocol is RFC 5321 with PIPELINING (RFC 2920).
+//! The protocol is RFC 5321 with PIPELINING (RFC 2920), or RFC 2033 (LMTP).
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod answer;
 mod capabilities;
 mod command;
 mod data;
+mod final_replies;
 mod next_hop;
 mod path;
 mod printable;
@@ -24,6 +25,7 @@ pub use answer::Answer;
 pub use capabilities::Capabilities;
 pub use command::{Command, classify};
 pub use data::{BareLineEnds, DataDecoder, DataEnd, Piece};
+pub use final_replies::{FinalReplies, Form};
 pub use next_hop::{Broken, NextHop, Sent};
 pub use path::PathLine;
 pub use printable::Printable;

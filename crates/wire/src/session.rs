@@ -19,11 +19,11 @@ const MAX_IDLE_COMMANDS: u32 = 1000;
 /// What a client did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// EHLO or HELO. Any open transaction is over.
+    /// EHLO or HELO, or LHLO where LMTP is spoken. Any open transaction is over.
     Hello {
         /// The name the client gives itself.
         name: &'a [u8],
-        /// EHLO: extensions may be offered.
+        /// EHLO or LHLO: extensions may be offered.
         extended: bool,
     },
     /// MAIL, at a time when it may come. Tell the outcome with [`Session::mail`].
@@ -56,13 +56,15 @@ enum Mail {
     Open,
 }
 
-/// One SMTP session with a client.
+/// One SMTP or LMTP session with a client.
 ///
 /// [`next`](Self::next) turns octets into events; outcomes come back through [`mail`](Self::mail), [`rcpt`](Self::rcpt) and
 /// [`data`](Self::data). MAIL and RCPT may be handed out before earlier outcomes are told, so that a pipelining client is
 /// answered in one turn; before any other event is acted on, all outcomes must have been told.
 #[derive(Debug)]
 pub struct Session {
+    /// RFC 2033 instead of RFC 5321.
+    lmtp: bool,
     greeted: bool,
     mail: Mail,
     recipients_asked: u32,
@@ -77,6 +79,7 @@ pub struct Session {
 impl Default for Session {
     fn default() -> Self {
         Self {
+            lmtp: false,
             greeted: false,
             mail: Mail::None,
             recipients_asked: 0,
@@ -90,6 +93,15 @@ impl Default for Session {
 }
 
 impl Session {
+    /// A session in LMTP (RFC 2033); the default one is in SMTP.
+    #[must_use]
+    pub fn lmtp() -> Self {
+        Self {
+            lmtp: true,
+            ..Self::default()
+        }
+    }
+
     /// Looks at the front of `input`; says how many octets are done with, and what they mean. Without an event, more octets
     /// are needed behind those that are left.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
@@ -161,6 +173,7 @@ impl Session {
                 return Answer::SEND_DATA;
             }
             (Mail::Open, 0, _) => Answer::NEED_RCPT,
+            (Mail::Open, ..) if self.lmtp => Answer::NO_VALID_RECIPIENTS_LMTP,
             (Mail::Open, ..) => Answer::NO_VALID_RECIPIENTS,
             _ => Answer::NEED_MAIL,
         };
@@ -210,8 +223,12 @@ impl Session {
             return self.error(Answer::BAD_LINE_END);
         }
         match classify(line) {
-            Command::Ehlo(name) => self.greeting(name, true),
+            // RFC 2033 4.1: a client that is wrong about the dialect must hear it, or it would count the replies wrongly.
+            Command::Ehlo(_) | Command::Helo(_) if self.lmtp => self.error(Answer::UNKNOWN_COMMAND),
+            Command::Lhlo(_) if !self.lmtp => self.error(Answer::UNKNOWN_COMMAND),
+            Command::Ehlo(name) | Command::Lhlo(name) => self.greeting(name, true),
             Command::Helo(name) => self.greeting(name, false),
+            Command::Mail(_) | Command::Xforward(_) if !self.greeted && self.lmtp => self.error(Answer::LHLO_FIRST),
             Command::Mail(_) | Command::Xforward(_) if !self.greeted => self.error(Answer::HELLO_FIRST),
             Command::Mail(_) | Command::Xforward(_) if self.mail != Mail::None => self.error(Answer::BAD_SEQUENCE),
             Command::Xforward(line) => self.idle(Event::Xforward(line)),
@@ -393,6 +410,34 @@ mod tests {
     }
 
     #[test]
+    fn each_dialect_has_its_own_greeting() {
+        for (lmtp, hello, refused) in [
+            (true, "LHLO", ["EHLO", "HELO"]),
+            (false, "EHLO", ["LHLO", "lhlo"]),
+            (false, "HELO", ["LHLO", "lhlo"]),
+        ] {
+            for verb in refused {
+                let mut session = if lmtp { Session::lmtp() } else { Session::default() };
+                let line = format!("{verb} c.example\r\n");
+                assert_eq!(
+                    session.next(line.as_bytes()).1,
+                    Some(Event::Say(Answer::UNKNOWN_COMMAND)),
+                    "{verb}"
+                );
+                let early = session.next(b"MAIL FROM:<a>\r\n").1;
+                let wanted = if lmtp { Answer::LHLO_FIRST } else { Answer::HELLO_FIRST };
+                assert_eq!(early, Some(Event::Say(wanted)));
+                let line = format!("{hello} c.example\r\n");
+                let greeting = session.next(line.as_bytes()).1;
+                assert!(
+                    matches!(greeting, Some(Event::Hello { extended, .. }) if extended == (hello != "HELO")),
+                    "{greeting:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn data_without_a_valid_recipient_is_refused() {
         let mut session = Session::default();
         session.hello();
@@ -401,6 +446,8 @@ mod tests {
         session.next(b"RCPT TO:<b>\r\n");
         session.rcpt(false);
         assert_eq!(session.data(BareLineEnds::Refuse), Answer::NO_VALID_RECIPIENTS);
+        session.lmtp = true;
+        assert_eq!(session.data(BareLineEnds::Refuse).code(), 503, "RFC 2033 4.2");
     }
 
     #[test]

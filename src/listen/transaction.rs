@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use link::{Policy, Rewrite};
-use message::Source;
+use message::{Patch, Source};
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
-use wire::{Answer, DataEnd, PathLine, Printable, Reply};
+use wire::{Answer, DataEnd, PathLine, Printable};
 
-use super::{Conversation, Flow};
+use super::Context;
 use crate::failure::{Cause, Failure, Phase};
 use crate::job::Rewriter;
 use crate::mail_id;
+use crate::net::Peer;
 use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
@@ -23,7 +24,10 @@ use crate::spool::Spool;
 /// Up to this size, in octets, a message is rewritten where it is: moving it to another thread would cost more.
 const INLINE: u64 = 16 << 10;
 
-/// A transaction from MAIL on.
+/// Octets of recipients' addresses in a line of the log.
+const MAX_ADDRESSEES: usize = 1000;
+
+/// A transaction from MAIL on, or the part of one that concerns some of its recipients.
 pub(super) struct Transaction {
     envelope: Arc<Envelope>,
     recipients: Vec<Recipient>,
@@ -36,23 +40,80 @@ pub(super) struct Transaction {
 }
 
 /// What does not change after MAIL.
+#[derive(Clone)]
 struct Envelope {
     id: String,
     settings: Arc<Settings>,
     sender: String,
+    /// The MAIL line as it came.
+    mail_line: Vec<u8>,
+    /// The id of the transaction that brought the message: another than `id` for a part of it.
+    transaction: String,
     received_us: i64,
 }
 
 /// A recipient, and the policy for mail to it.
+#[derive(Clone)]
 pub(super) struct Recipient {
     address: String,
+    /// The RCPT line as it came.
+    pub(super) line: Vec<u8>,
     /// `None` when its domain is off.
     policy: Option<Arc<Policy>>,
+}
+
+/// What is known of a message when its log line is written.
+#[derive(Clone)]
+pub(super) struct Story {
+    end: DataEnd,
+    octets_in: u64,
+    report: Report,
+    octets_out: u64,
+    refused_because: Option<String>,
+}
+
+impl Story {
+    /// The story of a message whose data has ended.
+    pub(super) fn new(transaction: &Transaction, end: DataEnd) -> Self {
+        Self {
+            end,
+            octets_in: transaction.spool.len(),
+            report: Report::default(),
+            octets_out: 0,
+            refused_because: None,
+        }
+    }
+}
+
+/// Where a message came from, for its log line.
+pub(super) struct Origin<'a> {
+    /// Who is connected to us.
+    pub(super) client: Peer,
+    /// What it calls itself.
+    pub(super) helo: &'a [u8],
+    /// What it says about its own client, as XFORWARD attributes.
+    pub(super) xforward: &'a [u8],
+}
+
+/// What becomes of a message.
+pub(super) enum Verdict {
+    /// It is refused for its form.
+    Refuse(Answer),
+    /// It is refused for what is in it; the answer goes out with the id.
+    RefuseContent(Answer),
+    /// It goes on, with the patch.
+    Forward {
+        /// The message as it came.
+        spool: Arc<Spool>,
+        /// What changes in it.
+        patch: Patch,
+    },
 }
 
 impl Recipient {
     pub(super) fn new(path: &PathLine<'_>, settings: &Settings) -> Self {
         let address = path.address().into_owned();
+        let line = path.line.to_vec();
         let on = |address: &str| {
             settings
                 .domains
@@ -68,14 +129,25 @@ impl Recipient {
             // Named in a way that leads to the same policy for whoever asks again.
             Some((policy, domain)) if on(&address).is_none() => Self {
                 address: format!("{address}@{domain}"),
+                line,
                 policy: Some(policy),
             },
             Some((policy, _)) => Self {
                 address,
+                line,
                 policy: Some(policy),
             },
-            None => Self { address, policy: None },
+            None => Self {
+                address,
+                line,
+                policy: None,
+            },
         }
+    }
+
+    /// Whether the domain has opted in.
+    pub(super) fn has_policy(&self) -> bool {
+        self.policy.is_some()
     }
 
     /// Whether one copy of a message is right for both.
@@ -90,13 +162,16 @@ impl Recipient {
 
 impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
-        let spool = Spool::new(settings.limits.spool_memory, &settings.limits.spool_dir);
+        let spool = settings.limits.spool();
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let id = mail_id::next();
         Self {
             envelope: Arc::new(Envelope {
-                id: mail_id::next(),
+                id: id.clone(),
                 settings,
                 sender: path.address().into_owned(),
+                mail_line: path.line.to_vec(),
+                transaction: id,
                 received_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
             }),
             recipients: Vec::new(),
@@ -108,8 +183,45 @@ impl Transaction {
         }
     }
 
+    /// The snapshot of settings that this transaction goes by.
+    pub(super) fn settings(&self) -> &Settings {
+        &self.envelope.settings
+    }
+
+    /// The part of this transaction that concerns these of its recipients, under an id of its own. The message itself stays
+    /// behind: see [`close`](Self::close).
+    pub(super) fn part(&self, recipients: Vec<Recipient>) -> Self {
+        Self {
+            envelope: Arc::new(Envelope {
+                id: mail_id::next(),
+                ..Envelope::clone(&self.envelope)
+            }),
+            recipients,
+            lost: false,
+            spool: self.envelope.settings.limits.no_spool(),
+            too_large: false,
+            fault: None,
+            started: self.started,
+        }
+    }
+
+    /// The MAIL line as it came, without its end.
+    pub(super) fn mail_line(&self) -> &[u8] {
+        &self.envelope.mail_line
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.envelope.id
+    }
+
+    /// The id of the transaction that brought the message.
+    pub(super) fn transaction_id(&self) -> &str {
+        &self.envelope.transaction
+    }
+
+    /// Keeps the recipients that `keep` says.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Recipient) -> bool) {
+        self.recipients.retain(keep);
     }
 
     /// The recipient that decides which others may share the copy.
@@ -134,12 +246,12 @@ impl Transaction {
         let limits = &self.envelope.settings.limits;
         if self.spool.len() + bytes.len() as u64 > max_message {
             self.too_large = true;
-            self.spool = Spool::new(0, &limits.spool_dir);
+            self.spool = limits.no_spool();
             return;
         }
         let mut kept = self.spool.append(bytes);
         if kept.is_ok() && self.spool.wants_flush() {
-            let mut spool = std::mem::replace(&mut self.spool, Spool::new(0, &limits.spool_dir));
+            let mut spool = std::mem::replace(&mut self.spool, limits.no_spool());
             let flushed = tokio::task::spawn_blocking(move || (spool.flush(), spool));
             kept = match flushed.await {
                 Ok((kept, spool)) => {
@@ -151,120 +263,111 @@ impl Transaction {
         }
         self.fault = kept.err().map(|e| Failure::ours(Phase::Receive, e));
     }
-}
 
-/// What is known of a message when its log line is written.
-#[derive(Default)]
-struct Story {
-    report: Report,
-    octets_out: u64,
-    refused_because: Option<String>,
-}
-
-impl Conversation {
-    /// The message is there: decides about it, gives it to the next hop, answers the client.
-    pub(super) async fn complete(&mut self, mut transaction: Transaction, end: DataEnd) -> Flow {
-        let spool = std::mem::replace(&mut transaction.spool, Spool::new(0, std::path::Path::new("")));
-        let octets_in = spool.len();
-        let mut story = Story::default();
-        let said_from = self.out.len();
-        if let Err(failure) = self.pass_on(&mut transaction, spool, end, &mut story).await {
-            self.complain(&failure, transaction.id());
-            match &failure.cause {
-                Cause::Refused(bytes) if failure.phase == Phase::Transfer => match Reply::read(bytes) {
-                    Ok(Some((_, reply))) => reply.write(&mut self.out),
-                    _ => failure.answer().write_with_id(transaction.id(), &mut self.out),
-                },
-                _ => failure.answer().write_with_id(transaction.id(), &mut self.out),
-            }
-        }
-        let reply = self.out.get(said_from..).unwrap_or_default();
-        let code = Reply::read(reply).ok().flatten().map_or(451, |(_, reply)| reply.code);
-        self.log(&transaction, &story, end, octets_in, reply);
-        self.end_of_transaction();
-        if code / 100 == 2 {
-            self.record(transaction, story);
-        }
-        if code == 421 { Flow::Close } else { Flow::Continue }
+    /// The message is there: works out what becomes of it. What it refers to is in the store when this returns.
+    ///
+    /// # Errors
+    /// A fault of ours, unless the listener passes messages on then.
+    pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
+        let spool = match self.close(story.end)? {
+            Ok(spool) => spool,
+            Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+        };
+        let outcome = self.judge(&spool, context).await?;
+        self.settle(outcome, spool, story, context).await
     }
 
-    /// Appends the reply to the final dot.
-    async fn pass_on(
-        &mut self,
-        transaction: &mut Transaction,
-        spool: Spool,
-        end: DataEnd,
-        story: &mut Story,
-    ) -> Result<(), Failure> {
-        if let Some(failure) = transaction.fault.take() {
+    /// The message as it came, if its form lets it go on; else the refusal.
+    ///
+    /// # Errors
+    /// It could not be kept.
+    pub(super) fn close(&mut self, end: DataEnd) -> Result<Result<Arc<Spool>, Answer>, Failure> {
+        if let Some(failure) = self.fault.take() {
             return Err(failure);
         }
-        if transaction.too_large {
-            Answer::TOO_LARGE.write(&mut self.out);
-            return Ok(());
+        if self.too_large {
+            return Ok(Err(Answer::TOO_LARGE));
         }
         if end.refuse {
-            Answer::BARE_LINE_END.write(&mut self.out);
-            return Ok(());
+            return Ok(Err(Answer::BARE_LINE_END));
         }
-        let spool = Arc::new(spool);
-        let mut outcome = match self.judge(transaction, &spool).await {
-            Ok(outcome) => outcome,
-            Err(failure) => self.pass_or(failure, transaction.id())?,
-        };
+        let spool = std::mem::replace(&mut self.spool, self.envelope.settings.limits.no_spool());
+        Ok(Ok(Arc::new(spool)))
+    }
+
+    /// Has the message rewritten for the recipients of this transaction, if they want that.
+    ///
+    /// # Errors
+    /// A fault of ours, unless the listener passes messages on then.
+    pub(super) async fn judge(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
+        match self.rewrite(spool, context).await {
+            Ok(outcome) => Ok(outcome),
+            Err(failure) => self.pass_or(failure, context),
+        }
+    }
+
+    /// Turns what was judged into what is done. What it refers to is in the store when this returns.
+    ///
+    /// # Errors
+    /// A fault of ours, unless the listener passes messages on then.
+    pub(super) async fn settle(
+        &self,
+        mut outcome: Outcome,
+        spool: Arc<Spool>,
+        story: &mut Story,
+        context: &Context,
+    ) -> Result<Verdict, Failure> {
         if let Action::Refuse(reason) = outcome.action {
             story.refused_because = Some(reason);
             story.report = outcome.report;
-            Answer::CONTENT_REFUSED.write_with_id(transaction.id(), &mut self.out);
-            return Ok(());
+            return Ok(Verdict::RefuseContent(Answer::CONTENT_REFUSED));
         }
         if !outcome.references.is_empty() {
             let rows = std::mem::take(&mut outcome.references);
             // A link that points to a row must never be read before the row is there.
-            if let Err(failure) = self.context.recorder.store_references(rows).await {
-                outcome = self.pass_or(failure, transaction.id())?;
+            if let Err(failure) = context.recorder.store_references(rows).await {
+                outcome = self.pass_or(failure, context)?;
             }
         }
         story.report = outcome.report;
         story.octets_out = outcome.patch.patched_len(spool.len());
-        let limits = &transaction.envelope.settings.limits;
-        self.relay
-            .deliver(&spool, &outcome.patch, limits)
-            .await?
-            .write(&mut self.out);
-        Ok(())
+        Ok(Verdict::Forward {
+            spool,
+            patch: outcome.patch,
+        })
     }
 
-    /// Has the message rewritten, if any of its recipients wants that.
-    async fn judge(&self, transaction: &Transaction, spool: &Arc<Spool>) -> Result<Outcome, Failure> {
-        if transaction.first().is_none_or(|first| first.policy.is_none()) {
+    async fn rewrite(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
+        if self.first().is_none_or(|first| first.policy.is_none()) {
             return Ok(Outcome::default());
         }
-        let recipients: Vec<String> = transaction.recipients.iter().map(|r| r.address.clone()).collect();
+        let recipients: Vec<String> = self.recipients.iter().map(|r| r.address.clone()).collect();
         if spool.len() <= INLINE {
-            return rewrite(&*self.context.rewriter, spool, &transaction.envelope, &recipients);
+            return rewrite(&*context.rewriter, spool, &self.envelope, &recipients);
         }
         let closed = |e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e)));
-        let permit = self.context.rewriting.acquire().await.map_err(closed)?;
-        let (rewriter, spool) = (Arc::clone(&self.context.rewriter), Arc::clone(spool));
-        let envelope = Arc::clone(&transaction.envelope);
+        let budget = &self.envelope.settings.limits.rewrite_budget;
+        let permit = budget.acquire(spool.len()).await.map_err(closed)?;
+        let (rewriter, spool) = (Arc::clone(&context.rewriter), Arc::clone(spool));
+        let envelope = Arc::clone(&self.envelope);
         let judged = tokio::task::spawn_blocking(move || rewrite(&*rewriter, &spool, &envelope, &recipients)).await;
         drop(permit);
         judged.map_err(|e| Failure::ours(Phase::Rewrite, Cause::Panic(e.to_string())))?
     }
 
     /// Our own failure: the message as it came if the listener says so, else the failure.
-    fn pass_or(&self, failure: Failure, id: &str) -> Result<Outcome, Failure> {
-        match self.context.listener.on_error {
+    fn pass_or(&self, failure: Failure, context: &Context) -> Result<Outcome, Failure> {
+        match context.listener.on_error {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {
-                warn!(target: "linkgate::mail", id, "passing the message on unchanged: {failure}");
+                warn!(target: "linkgate::mail", id = self.id(), "passing the message on unchanged: {failure}");
                 Ok(Outcome::default())
             }
         }
     }
 
-    fn log(&self, transaction: &Transaction, story: &Story, end: DataEnd, octets_in: u64, reply: &[u8]) {
+    /// The one line of the message in the log; `reply` is what the client is told.
+    pub(super) fn log(&self, story: &Story, origin: &Origin<'_>, reply: &[u8]) {
         let report = &story.report;
         let (mut wrapped, mut disarmed) = (0u32, 0u32);
         let mut kept = BTreeMap::<&str, u32>::new();
@@ -284,22 +387,23 @@ impl Conversation {
             );
         }
         let mut quirks = report.quirks.join(",");
-        for (seen, name) in [(end.bare_cr, "bare-cr"), (end.bare_lf, "bare-lf")] {
+        for (seen, name) in [(story.end.bare_cr, "bare-cr"), (story.end.bare_lf, "bare-lf")] {
             if seen {
                 let _ = write!(quirks, "{}{name}", if quirks.is_empty() { "" } else { "," });
             }
         }
         info!(
             target: "linkgate::mail",
-            id = transaction.id(),
-            client = %self.peer,
-            helo = %Printable(&self.name),
-            xforward = %Printable(self.xforward.trim_ascii()),
-            from = %Printable(transaction.envelope.sender.as_bytes()),
-            to = %Printable(transaction.first().map_or(&b""[..], |r| r.address.as_bytes())),
-            recipients = transaction.recipients.len(),
+            id = self.id(),
+            transaction = %self.envelope.transaction,
+            client = %origin.client,
+            helo = %Printable(origin.helo),
+            xforward = %Printable(origin.xforward),
+            from = %Printable(self.envelope.sender.as_bytes()),
+            to = %Printable(self.addressees().as_bytes()),
+            recipients = self.recipients.len(),
             message_id = %Printable(report.message_id.as_deref().unwrap_or_default().as_bytes()),
-            octets_in,
+            octets_in = story.octets_in,
             octets_out = story.octets_out,
             parts = report.parts,
             links = report.links.len(),
@@ -308,15 +412,34 @@ impl Conversation {
             kept = %kept_by_reason,
             quirks = %Printable(quirks.as_bytes()),
             refused_because = %Printable(story.refused_because.as_deref().unwrap_or_default().as_bytes()),
-            ms = transaction.started.elapsed().as_millis() as u64,
+            ms = self.started.elapsed().as_millis() as u64,
             reply = %Printable(reply.trim_ascii_end()),
             "message"
         );
     }
 
-    fn record(&self, transaction: Transaction, story: Story) {
+    /// The recipients, by name as far as a line of the log has room.
+    fn addressees(&self) -> String {
+        let mut named = String::new();
+        for recipient in &self.recipients {
+            if !named.is_empty() && named.len() + recipient.address.len() > MAX_ADDRESSEES {
+                named.push_str(",...");
+                break;
+            }
+            let _ = write!(
+                named,
+                "{}{}",
+                if named.is_empty() { "" } else { "," },
+                recipient.address
+            );
+        }
+        named
+    }
+
+    /// Queues the row of a message that was taken.
+    pub(super) fn record(self, story: Story, context: &Context) {
         // Domains that did not opt in leave no trace in the store.
-        let Some(policy) = transaction.first().and_then(|first| first.policy.clone()) else {
+        let Some(policy) = self.first().and_then(|first| first.policy.clone()) else {
             return;
         };
         let count = |decision| {
@@ -329,13 +452,13 @@ impl Conversation {
             u32::try_from(n).unwrap_or(u32::MAX)
         };
         let (links_wrapped, links_kept) = (count("wrapped"), count("kept"));
-        self.context.recorder.message(MessageRow {
-            mail_id: transaction.envelope.id.clone(),
+        context.recorder.message(MessageRow {
+            mail_id: self.envelope.id.clone(),
             message_id: story.report.message_id,
-            sender: transaction.envelope.sender.clone(),
-            recipients: transaction.recipients.into_iter().map(|r| r.address).collect(),
-            received_at_us: transaction.envelope.received_us,
-            listener: self.context.listener.listen.to_string(),
+            sender: self.envelope.sender.clone(),
+            recipients: self.recipients.into_iter().map(|r| r.address).collect(),
+            received_at_us: self.envelope.received_us,
+            listener: context.listener.listen.to_string(),
             policy_domain: Some(policy.domain.clone()),
             links_found: u32::try_from(story.report.links.len()).unwrap_or(u32::MAX),
             links_wrapped,
