@@ -197,6 +197,7 @@ fn lmtp_replies_of_the_next_hop_decide_over_each_recipient_of_a_shared_transacti
         &[
             case("rcpt-452", Sent, Deferred, Sent),
             case("rcpt-552", Sent, Bounced, Sent),
+            case("rcpt-421", Deferred, Deferred, Deferred),
             case("data-452", Sent, Deferred, Sent),
             case("dot-452", Sent, Deferred, Sent),
             case("dot-552", Sent, Bounced, Sent),

@@ -25,7 +25,12 @@ struct Bench {
 impl Bench {
     /// With the configuration of a recipe, whose listener has the given port. `None`, with a line that says why, where there
     /// is no swaks.
-    fn start((recipe, port): (&'static str, u16)) -> Option<Self> {
+    fn start(recipe: (&'static str, u16)) -> Option<Self> {
+        Self::start_with(recipe, |config| config)
+    }
+
+    /// The same, with another configuration.
+    fn start_with((recipe, port): (&'static str, u16), change: impl Fn(String) -> String) -> Option<Self> {
         if !Path::new("/usr/bin/swaks").exists() {
             skip("swaks is not installed (package swaks)");
             return None;
@@ -39,7 +44,7 @@ impl Bench {
         );
         Some(Self {
             next_hop: Scripted::listen(place.at(NEXT_HOP_PORT)),
-            linkgate: Linkgate::start(&place, &config),
+            linkgate: Linkgate::start(&place, &change(config)),
             place,
             port,
         })
@@ -157,6 +162,30 @@ fn swaks_with_prdr_hears_a_reply_for_each_recipient() {
     let recipients: Vec<&str> = taken.iter().map(|taken| taken.recipient.as_str()).collect();
     assert_eq!(recipients, ["a@example.com", "b@example.com"], "{dialog}");
     assert!(taken[0].message != taken[1].message, "the copies are the same");
+}
+
+/// LMTP answers each recipient by itself, SMTP all at once: one recipient at a time, unless the client knows PRDR.
+#[test]
+fn swaks_by_smtp_is_asked_for_one_recipient_at_a_time_where_the_next_hop_speaks_lmtp() {
+    let to_lmtp = |config: String| {
+        assert!(config.contains("\"smtp://"), "{config}");
+        config.replace("\"smtp://", "\"lmtp://")
+    };
+    let Some(bench) = Bench::start_with(SMTP, to_lmtp) else {
+        return;
+    };
+    let (fine, dialog) = bench.swaks(&["--to", "a@example.com,b@example.com", "--body", BODY]);
+    assert!(fine && dialog.contains("452 4.5.3 "), "{dialog}");
+    assert_eq!(bench.next_hop.recipients(), ["a@example.com"], "{dialog}");
+
+    let to = "c@example.com,dot-552-x@example.com,d@example.com";
+    let (_, dialog) = bench.swaks(&["--prdr", "--to", to, "--body", BODY]);
+    assert!(dialog.contains("552 5.3.0 ") && !dialog.contains("452 "), "{dialog}");
+    assert_eq!(
+        bench.next_hop.recipients(),
+        ["a@example.com", "c@example.com", "d@example.com"],
+        "{dialog}"
+    );
 }
 
 #[test]
