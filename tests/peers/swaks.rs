@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use super::place::{Linkgate, Place, eventually, skip};
 use super::scripted::{Scripted, TEXT};
@@ -26,11 +27,11 @@ impl Bench {
     /// With the configuration of a recipe, whose listener has the given port. `None`, with a line that says why, where there
     /// is no swaks.
     fn start(recipe: (&'static str, u16)) -> Option<Self> {
-        Self::start_with(recipe, |config| config)
+        Self::start_with(recipe, |_, config| config)
     }
 
     /// The same, with another configuration.
-    fn start_with((recipe, port): (&'static str, u16), change: impl Fn(String) -> String) -> Option<Self> {
+    fn start_with((recipe, port): (&'static str, u16), change: impl Fn(&Place, String) -> String) -> Option<Self> {
         if !Path::new("/usr/bin/swaks").exists() {
             skip("swaks is not installed (package swaks)");
             return None;
@@ -44,7 +45,7 @@ impl Bench {
         );
         Some(Self {
             next_hop: Scripted::listen(place.at(NEXT_HOP_PORT)),
-            linkgate: Linkgate::start(&place, &change(config)),
+            linkgate: Linkgate::start(&place, &change(&place, config)),
             place,
             port,
         })
@@ -74,6 +75,22 @@ impl Bench {
             .collect();
         open.sort();
         open
+    }
+
+    /// How much linkgate has open when nobody speaks with it.
+    fn idle(&self) -> usize {
+        eventually("an idle linkgate", || {
+            let open = self.open();
+            std::thread::sleep(Duration::from_millis(200));
+            (open == self.open()).then_some(open.len())
+        })
+    }
+
+    /// Waits until a session has ended that `what` tells of.
+    fn wait_until_idle(&self, idle: usize, what: &str) {
+        eventually(&format!("the end of the session, {what}"), || {
+            (self.open().len() <= idle).then_some(())
+        });
     }
 }
 
@@ -167,7 +184,7 @@ fn swaks_with_prdr_hears_a_reply_for_each_recipient() {
 /// LMTP answers each recipient by itself, SMTP all at once: one recipient at a time, unless the client knows PRDR.
 #[test]
 fn swaks_by_smtp_is_asked_for_one_recipient_at_a_time_where_the_next_hop_speaks_lmtp() {
-    let to_lmtp = |config: String| {
+    let to_lmtp = |_: &Place, config: String| {
         assert!(config.contains("\"smtp://"), "{config}");
         config.replace("\"smtp://", "\"lmtp://")
     };
@@ -206,11 +223,7 @@ fn drops_leave_nothing(bench: &Bench, protocol: &[&str]) {
     let swaks = |options: &[&str]| bench.swaks(&[protocol, options].concat());
     let (fine, dialog) = swaks(&["--to", "first@example.com", "--body", BODY]);
     assert!(fine, "{dialog}");
-    let idle = eventually("an idle linkgate", || {
-        let open = bench.open();
-        std::thread::sleep(std::time::Duration::from_millis(200));
-        (open == bench.open()).then_some(open.len())
-    });
+    let idle = bench.idle();
     for (option, steps) in [
         ("--drop-after", &["CONNECT", "HELO", "MAIL", "RCPT", "DATA", "DOT"][..]),
         ("--drop-after-send", &["HELO", "MAIL", "RCPT", "DATA", "DOT"]),
@@ -222,9 +235,7 @@ fn drops_leave_nothing(bench: &Bench, protocol: &[&str]) {
                 option.trim_start_matches('-').replace('-', ".")
             );
             swaks(&[option, step, "--to", &to, "--body", BODY]);
-            eventually(&format!("the end of the session, {option} {step}"), || {
-                (bench.open().len() <= idle).then_some(())
-            });
+            bench.wait_until_idle(idle, &format!("{option} {step}"));
             let copies = bench.next_hop.recipients().iter().filter(|taken| **taken == to).count();
             match (option, *step) {
                 // The reply was there, so the message is.
