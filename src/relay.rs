@@ -22,7 +22,7 @@ use crate::settings::{Dialect, Limits, NextHops};
 use crate::spool::Spool;
 
 /// Octets of message data that are written at a time.
-const BLOCK: usize = 64 << 10;
+const BLOCK: usize = 32 << 10;
 
 /// XFORWARD lines kept for a transaction; Postfix sends two.
 const MAX_XFORWARD_LINES: usize = 8;
@@ -43,6 +43,28 @@ pub struct Relay {
     xforward: Vec<Vec<u8>>,
     /// The next hop knows these lines, for the transaction that is open or comes next.
     xforward_said: bool,
+    data: Data,
+}
+
+/// How far the message of the open transaction is.
+#[derive(Debug)]
+enum Data {
+    /// DATA has not been said.
+    None,
+    /// DATA has been said; the reply has not been read.
+    Said,
+    /// DATA was refused, with this reply.
+    Refused(Vec<u8>),
+    /// The next hop is hearing the message.
+    Open(Box<Outgoing>),
+}
+
+/// Message data in its form for the wire.
+#[derive(Debug, Default)]
+struct Outgoing {
+    stuffer: Stuffer,
+    /// What is not written yet.
+    out: Vec<u8>,
 }
 
 /// What the next hop says to a transaction that was begun for some of the recipients.
@@ -74,6 +96,7 @@ impl Relay {
             open: false,
             xforward: Vec::new(),
             xforward_said: false,
+            data: Data::None,
         }
     }
 
@@ -89,6 +112,7 @@ impl Relay {
     /// The next hop cannot be reached, or does not want us.
     pub async fn connect(&mut self, limits: &Limits) -> Result<&Capabilities, Failure> {
         let wait = limits.next_hop_timeout;
+        self.abandon();
         let live = match self
             .connection
             .take()
@@ -238,7 +262,70 @@ impl Relay {
         }
     }
 
-    /// Gives the message to the next hop, for so many accepted recipients: DATA, the patched message, the final dot.
+    /// Says DATA ahead of the message, so that its reply is there when the message is.
+    ///
+    /// A transaction that comes to nothing after this costs the connection.
+    ///
+    /// # Errors
+    /// The next hop is lost; so is the transaction.
+    pub async fn announce(&mut self, limits: &Limits) -> Result<(), Failure> {
+        if !matches!(self.data, Data::None) {
+            return Ok(());
+        }
+        let connection = self.connection.as_mut().ok_or_else(lost)?;
+        connection.queue(Sent::Data, b"DATA\r\n");
+        let outcome = connection.flush(Phase::Transfer, limits.next_hop_timeout).await;
+        match outcome {
+            Ok(()) => self.data = Data::Said,
+            Err(_) => self.close(),
+        }
+        outcome
+    }
+
+    /// Passes message content on as it comes. What the next hop refuses it is not given; [`send`](Self::send) tells.
+    ///
+    /// # Errors
+    /// The next hop is lost, or refuses while the message is on its way; the connection is closed.
+    pub async fn pass(&mut self, content: &[u8], limits: &Limits) -> Result<(), Failure> {
+        let outcome = self.pass_block(content, limits.next_hop_timeout).await;
+        if outcome.is_err() {
+            self.close();
+        }
+        outcome
+    }
+
+    async fn pass_block(&mut self, content: &[u8], wait: Duration) -> Result<(), Failure> {
+        self.open_data(wait).await?;
+        let connection = self.connection.as_mut().ok_or_else(lost)?;
+        let Data::Open(data) = &mut self.data else {
+            return Ok(());
+        };
+        for block in content.chunks(BLOCK) {
+            data.stuffer.encode(block, &mut data.out);
+            send_full(connection, &mut data.out, wait).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the next hop ready for message data, unless it refuses.
+    async fn open_data(&mut self, wait: Duration) -> Result<(), Failure> {
+        let connection = self.connection.as_mut().ok_or_else(lost)?;
+        match self.data {
+            Data::None => connection.queue(Sent::Data, b"DATA\r\n"),
+            Data::Said => {}
+            Data::Refused(_) | Data::Open(_) => return Ok(()),
+        }
+        connection.reply(Phase::Transfer, wait).await?;
+        let reply = connection.last();
+        self.data = match reply.class() {
+            3 => Data::Open(Box::default()),
+            _ => Data::Refused(reply.bytes.to_vec()),
+        };
+        Ok(())
+    }
+
+    /// Gives the message, or what is left of it, to the next hop, for so many accepted recipients: DATA unless that has been
+    /// said, the patched message, the final dot.
     ///
     /// # Errors
     /// The message was not taken, or nobody can tell whether it was ([`Phase::FinalReply`]); the connection is closed. A
@@ -285,10 +372,22 @@ impl Relay {
     pub fn close(&mut self) {
         self.connection = None;
         self.open = false;
+        self.data = Data::None;
+    }
+
+    /// Gives the connection up if the next hop is in the middle of a message: without the final dot it forgets it.
+    pub fn abandon(&mut self) {
+        match self.data {
+            Data::None => {}
+            // Nothing was begun.
+            Data::Refused(_) => self.data = Data::None,
+            Data::Said | Data::Open(_) => self.close(),
+        }
     }
 
     /// Takes leave of the next hop.
     pub async fn quit(mut self) {
+        self.abandon();
         if let Some(mut connection) = self.connection.take()
             && !connection.is_stale()
         {
@@ -332,15 +431,15 @@ impl Relay {
             return Err(Failure::ours(Phase::Rewrite, Cause::Other(cause)));
         }
         let wait = limits.next_hop_timeout;
+        self.open_data(wait).await?;
         let connection = self.connection.as_mut().ok_or_else(lost)?;
-        connection.queue(Sent::Data, b"DATA\r\n");
-        connection.reply(Phase::Transfer, wait).await?;
-        if connection.last().class() != 3 {
-            return Ok(Sending::Refused(connection.last().bytes.to_vec()));
-        }
+        let Outgoing { mut stuffer, mut out } = match std::mem::replace(&mut self.data, Data::None) {
+            Data::Refused(reply) => return Ok(Sending::Refused(reply)),
+            Data::Open(data) => *data,
+            Data::None | Data::Said => return Err(lost()),
+        };
         let length = patch.patched_len(spool.len());
-        let mut stuffer = Stuffer::default();
-        let mut out = Vec::with_capacity(usize::try_from(length).unwrap_or(BLOCK).min(BLOCK) + 1024);
+        out.reserve(usize::try_from(length).unwrap_or(BLOCK).min(BLOCK) + 1024);
         for segment in patch.segments(spool.len()) {
             match segment {
                 Segment::New(bytes) => {

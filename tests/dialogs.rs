@@ -23,7 +23,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use linkgate::settings::{BareLineEnds, OnError};
+use linkgate::settings::{BareLineEnds, Dialect, OnError, Protocol};
 
 use crate::rig::{Options, Peer, Rig, eventually};
 
@@ -129,6 +129,9 @@ fn option(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
         ("trusted", "no") => options.trusted = false,
         ("store", "fails") => options.store_fails = true,
         ("next_hop", "down") => {}
+        ("protocol", "lmtp") => options.protocol = Protocol::Lmtp,
+        ("next_hop", "lmtp") => options.dialect = Dialect::Lmtp,
+        ("sockets", "unix") => options.unix = true,
         _ => return Err(format!("no option {key} {value}")),
     }
     Ok(())

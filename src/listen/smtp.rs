@@ -180,9 +180,7 @@ impl Conversation {
             Event::Mail(path) => return self.mail(&path).await,
             Event::Rcpt(path) => return self.rcpt(&path).await,
             Event::Content(bytes) => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.take_in(bytes, self.context.listener.max_message).await;
-                }
+                self.content(bytes).await;
                 return Flow::Continue;
             }
             Event::EndOfData(end) => {
@@ -202,7 +200,7 @@ impl Conversation {
         match event {
             Event::Hello { name, extended } => return self.hello(name, extended).await,
             Event::Xforward(line) => return self.xforward(line).await,
-            Event::Data => self.data(),
+            Event::Data => self.data().await,
             Event::Reset => {
                 self.end_of_transaction();
                 Answer::OK.write(&mut self.out);
@@ -355,7 +353,7 @@ impl Conversation {
             .is_none_or(|first| !self.relay.replies_for_each() && first.shares_copy_with(recipient))
     }
 
-    fn data(&mut self) {
+    async fn data(&mut self) {
         let Some(transaction) = &self.transaction else {
             return self.session.data(BareLineEnds::Refuse).write(&mut self.out);
         };
@@ -368,6 +366,45 @@ impl Conversation {
             settings::BareLineEnds::Normalise => BareLineEnds::Normalise,
         };
         self.session.data(policy).write(&mut self.out);
+        // A message that nobody wants changed is refused for its form at most: the next hop makes ready for it meanwhile.
+        if self.session.in_data()
+            && transaction.recipients().iter().all(|r| !r.wants_links_wrapped())
+            && let Err(failure) = self.relay.announce(&self.settings.limits).await
+        {
+            self.fail(failure);
+        }
+    }
+
+    /// Keeps message content, or passes it on if nobody wants it changed.
+    async fn content(&mut self, bytes: &[u8]) {
+        let max_message = self.context.listener.max_message;
+        let Some(transaction) = &mut self.transaction else {
+            return;
+        };
+        let limits = &self.settings.limits;
+        let passed = if transaction.flows() {
+            if !transaction.let_pass(bytes.len() as u64, max_message) {
+                return self.relay.abandon();
+            }
+            self.relay.pass(bytes, limits).await
+        } else {
+            transaction.take_in(bytes, max_message).await;
+            if !transaction.may_flow() {
+                return;
+            }
+            let spool = transaction.take_out();
+            self.relay.pass(spool.as_slice().unwrap_or_default(), limits).await
+        };
+        if let Err(failure) = passed {
+            self.fail(failure);
+        }
+    }
+
+    /// The message that is coming in comes to nothing; the client hears it when it has sent it all.
+    fn fail(&mut self, failure: Failure) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.fail(failure);
+        }
     }
 
     async fn settle_unless_pipelining(&mut self) -> Flow {

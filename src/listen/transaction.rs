@@ -34,6 +34,10 @@ pub(super) struct Transaction {
     /// The next hop was lost: nothing can come of this transaction.
     pub(super) lost: bool,
     spool: Spool,
+    /// Octets of message content so far.
+    octets: u64,
+    /// The content is not kept: it goes to the next hop as it comes.
+    flows: bool,
     too_large: bool,
     fault: Option<Failure>,
     started: Instant,
@@ -77,7 +81,7 @@ impl Story {
     pub(super) fn new(transaction: &Transaction, end: DataEnd) -> Self {
         Self {
             end,
-            octets_in: transaction.spool.len(),
+            octets_in: transaction.octets,
             report: Report::default(),
             octets_out: 0,
             refused_because: None,
@@ -96,6 +100,7 @@ pub(super) struct Origin<'a> {
 }
 
 /// What becomes of a message.
+#[allow(dead_code, reason = "for dialects whose answer is for a message as a whole")]
 pub(super) enum Verdict {
     /// It is refused for its form.
     Refuse(Answer),
@@ -145,8 +150,13 @@ impl Recipient {
         }
     }
 
-    /// Whether the domain has opted in.
-    pub(super) fn has_policy(&self) -> bool {
+    /// Whether links are to be looked at in mail to this recipient.
+    pub(super) fn wants_rewriting(&self) -> bool {
+        self.policy.is_some()
+    }
+
+    /// Whether the domain has opted in: the message may have to change for this recipient.
+    pub(super) fn wants_links_wrapped(&self) -> bool {
         self.policy.is_some()
     }
 
@@ -177,6 +187,8 @@ impl Transaction {
             recipients: Vec::new(),
             lost: false,
             spool,
+            octets: 0,
+            flows: false,
             too_large: false,
             fault: None,
             started: Instant::now(),
@@ -199,6 +211,8 @@ impl Transaction {
             recipients,
             lost: false,
             spool: self.envelope.settings.limits.no_spool(),
+            octets: self.octets,
+            flows: self.flows,
             too_large: false,
             fault: None,
             started: self.started,
@@ -244,7 +258,8 @@ impl Transaction {
             return;
         }
         let limits = &self.envelope.settings.limits;
-        if self.spool.len() + bytes.len() as u64 > max_message {
+        self.octets += bytes.len() as u64;
+        if self.octets > max_message {
             self.too_large = true;
             self.spool = limits.no_spool();
             return;
@@ -264,10 +279,46 @@ impl Transaction {
         self.fault = kept.err().map(|e| Failure::ours(Phase::Receive, e));
     }
 
+    /// Whether the message may go to the next hop while it comes in: nobody wants it changed, and it is more than is kept
+    /// in memory anyway.
+    ///
+    /// From then on it is not kept here: see [`take_out`](Self::take_out).
+    pub(super) fn may_flow(&self) -> bool {
+        const FLOW_FROM: usize = 16 << 10;
+        !self.too_large
+            && self.fault.is_none()
+            && self.recipients.iter().all(|r| !r.wants_links_wrapped())
+            && self.spool.as_slice().is_some_and(|bytes| bytes.len() >= FLOW_FROM)
+    }
+
+    /// What was taken in so far; the rest of the message flows past.
+    pub(super) fn take_out(&mut self) -> Spool {
+        self.flows = true;
+        std::mem::replace(&mut self.spool, self.envelope.settings.limits.no_spool())
+    }
+
+    /// Whether the message goes to the next hop as it comes in.
+    pub(super) fn flows(&self) -> bool {
+        self.flows
+    }
+
+    /// Counts content that goes past; `false` if it must not go on.
+    pub(super) fn let_pass(&mut self, octets: u64, max_message: u64) -> bool {
+        self.octets += octets;
+        self.too_large |= self.octets > max_message;
+        !self.too_large && self.fault.is_none()
+    }
+
+    /// The message comes to nothing for this reason.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.fault.get_or_insert(failure);
+    }
+
     /// The message is there: works out what becomes of it. What it refers to is in the store when this returns.
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
+    #[allow(dead_code, reason = "for dialects whose answer is for a message as a whole")]
     pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
         let spool = match self.close(story.end)? {
             Ok(spool) => spool,
@@ -330,7 +381,11 @@ impl Transaction {
             }
         }
         story.report = outcome.report;
-        story.octets_out = outcome.patch.patched_len(spool.len());
+        story.octets_out = if self.flows {
+            self.octets
+        } else {
+            outcome.patch.patched_len(spool.len())
+        };
         Ok(Verdict::Forward {
             spool,
             patch: outcome.patch,

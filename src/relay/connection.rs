@@ -106,8 +106,8 @@ impl Connection {
             )
     }
 
-    /// Writes what is queued, then waits for the next reply: [`last`](Self::last).
-    pub(super) async fn reply(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
+    /// Writes what is queued.
+    pub(super) async fn flush(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
         if !self.out.is_empty() {
             let mut out = std::mem::take(&mut self.out);
             self.write(&out, phase, wait).await?;
@@ -115,6 +115,12 @@ impl Connection {
             out.clear();
             self.out = out;
         }
+        Ok(())
+    }
+
+    /// Writes what is queued, then waits for the next reply: [`last`](Self::last).
+    pub(super) async fn reply(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
+        self.flush(phase, wait).await?;
         self.settle_inbox();
         loop {
             match self.dialogue.reply(self.inbox.filled()) {

@@ -8,7 +8,7 @@ use wire::{Answer, DataEnd, FinalReplies, Form};
 
 use super::copies::{Clock, Copies, Part};
 use super::{Conversation, Flow};
-use crate::listen::transaction::{Origin, Story, Transaction};
+use crate::listen::transaction::{Story, Transaction};
 
 impl Conversation {
     /// The message is there: decides about it, gives it to the next hop, answers the client.
@@ -35,10 +35,9 @@ impl Conversation {
                 copies.parts.push(part);
             }
             Err(failure) => {
-                self.complain(&failure, transaction.id());
-                let mut part = Part::whole(transaction, story, slots);
-                part.tell_all_with_id(failure.answer(), &mut copies.replies);
-                copies.parts.push(part);
+                copies.parts.push(Part::whole(transaction, story, slots));
+                let all = copies.addressees(&[0]);
+                self.fail_for(&mut copies, &all, &failure);
             }
         }
         self.conclude(copies).await
@@ -58,14 +57,7 @@ impl Conversation {
         if copies.client_gone {
             duplicates += copies.parts.iter().map(Part::taken).sum::<usize>();
         }
-        let origin = Origin {
-            client: self.peer,
-            helo: &self.name,
-            xforward: self.xforward.trim_ascii(),
-        };
-        for part in &copies.parts {
-            part.transaction.log(&part.story, &origin, &part.summary());
-        }
+        self.write_down(&mut copies);
         if duplicates > 0 {
             let id = copies
                 .parts
@@ -82,10 +74,8 @@ impl Conversation {
             let n = u64::try_from(duplicates).unwrap_or(u64::MAX);
             self.context.possible_duplicates.fetch_add(n, Ordering::Relaxed);
         }
+        self.relay.abandon();
         self.end_of_transaction();
-        for part in copies.parts {
-            part.record(&self.context);
-        }
         if copies.replies.closing() || copies.client_gone {
             Flow::Close
         } else {

@@ -14,7 +14,7 @@ use wire::{Answer, Command, FinalReplies, Form, Reply, classify};
 use super::Conversation;
 use crate::failure::{Cause, Failure, Phase};
 use crate::listen::Context;
-use crate::listen::transaction::{Recipient, Story, Transaction, Verdict};
+use crate::listen::transaction::{Origin, Recipient, Story, Transaction, Verdict};
 use crate::relay::{Begun, Sending};
 use crate::rewrite::{Action, Outcome};
 use crate::settings::Limits;
@@ -40,7 +40,8 @@ pub(super) struct Copies {
 /// Recipients for whom a message is judged as one, with an id, a line in the log and a row of their own.
 pub(super) struct Part {
     pub(super) transaction: Transaction,
-    pub(super) story: Story,
+    /// What is known of it, until it is written down.
+    story: Option<Story>,
     /// For each recipient the place among the replies, and the reply once it is known.
     slots: Vec<(usize, Option<Vec<u8>>)>,
     plan: Plan,
@@ -102,7 +103,7 @@ impl Part {
         Self {
             slots: slots.collect(),
             transaction,
-            story,
+            story: Some(story),
             plan: Plan::Own(None),
         }
     }
@@ -111,7 +112,7 @@ impl Part {
     fn of(all: &Transaction, story: &Story, who: &[usize], plan: Plan) -> Self {
         Self {
             transaction: all.part(chosen(all, who)),
-            story: story.clone(),
+            story: Some(story.clone()),
             slots: who.iter().map(|at| (*at, None)).collect(),
             plan,
         }
@@ -159,7 +160,7 @@ impl Part {
     }
 
     /// What the log says of the replies: one for all, or each.
-    pub(super) fn summary(&self) -> Vec<u8> {
+    fn summary(&self) -> Vec<u8> {
         let mut told: Vec<&[u8]> = self
             .slots
             .iter()
@@ -170,13 +171,21 @@ impl Part {
         told.join(&b" | "[..])
     }
 
-    /// Queues the row for those recipients who get the message.
-    pub(super) fn record(mut self, context: &Context) {
-        let slots = std::mem::take(&mut self.slots);
-        let mut taken = slots.iter().map(|(_, reply)| is_success(reply));
-        self.transaction.retain(|_| taken.next().unwrap_or_default());
-        if self.transaction.first().is_some() {
-            self.transaction.record(self.story, context);
+    /// Whether all of its recipients have a reply, and nothing is written down yet.
+    fn is_through(&self) -> bool {
+        self.story.is_some() && self.slots.iter().all(|(_, reply)| reply.is_some())
+    }
+
+    /// Writes down what became of it: the line of the log, and the row for those recipients who get the message.
+    fn write_down(&mut self, origin: &Origin<'_>, context: &Context) {
+        let Some(story) = self.story.take() else { return };
+        self.transaction.log(&story, origin, &self.summary());
+        let empty = self.transaction.part(Vec::new());
+        let mut done = std::mem::replace(&mut self.transaction, empty);
+        let mut taken = self.slots.iter().map(|(_, reply)| is_success(reply));
+        done.retain(|_| taken.next().unwrap_or_default());
+        if done.first().is_some() {
+            done.record(story, context);
         }
     }
 }
@@ -198,7 +207,11 @@ impl Conversation {
                 continue;
             };
             let mut part = Part::of(&all, story, std::slice::from_ref(first), Plan::Nothing);
-            if part.transaction.first().is_none_or(|recipient| !recipient.has_policy()) {
+            if part
+                .transaction
+                .first()
+                .is_none_or(|recipient| !recipient.wants_rewriting())
+            {
                 parts.push(Part::of(&all, story, &group, Plan::Original(Outcome::default())));
                 continue;
             }
@@ -260,6 +273,19 @@ impl Conversation {
                 self.hand_on_one(copies, round, spool, &patch).await;
             }
             self.say(copies).await;
+            self.write_down(copies);
+        }
+    }
+
+    /// Writes down what became of the parts that are through: what was found in a copy is not kept until the last one is.
+    pub(super) fn write_down(&self, copies: &mut Copies) {
+        let origin = Origin {
+            client: self.peer,
+            helo: &self.name,
+            xforward: self.xforward.trim_ascii(),
+        };
+        for part in copies.parts.iter_mut().filter(|part| part.is_through()) {
+            part.write_down(&origin, &self.context);
         }
     }
 
@@ -277,12 +303,14 @@ impl Conversation {
                 }
                 Plan::Nothing => continue,
             };
-            let verdict = match judged {
-                Ok(outcome) => {
-                    let (spool, story) = (Arc::clone(spool), &mut part.story);
+            let verdict = match (judged, &mut part.story) {
+                (Ok(outcome), Some(story)) => {
+                    let spool = Arc::clone(spool);
                     part.transaction.settle(outcome, spool, story, &self.context).await
                 }
-                Err(failure) => Err(failure),
+                (Err(failure), _) => Err(failure),
+                // It is written down already.
+                (_, None) => continue,
             };
             match verdict {
                 // The parts of the original have no patch, the others are alone.
@@ -324,7 +352,7 @@ impl Conversation {
                     });
                 }
                 Ok(Begun::Refused(reply)) => return to.iter().for_each(|who| copies.tell(*who, &reply)),
-                Err(failure) => return self.fail(copies, &to, &failure),
+                Err(failure) => return self.fail_for(copies, &to, &failure),
             }
             if to.is_empty() {
                 return;
@@ -333,7 +361,7 @@ impl Conversation {
         let replies = match self.relay.send(spool, patch, to.len(), limits).await {
             Ok(Sending::Sent(replies)) => replies,
             Ok(Sending::Refused(reply)) => return to.iter().for_each(|who| copies.tell(*who, &reply)),
-            Err(failure) => return self.fail(copies, &to, &failure),
+            Err(failure) => return self.fail_for(copies, &to, &failure),
         };
         // One reply for all of them, or one for each.
         let each = to.len().div_ceil(replies.max(1));
@@ -346,7 +374,7 @@ impl Conversation {
                 }
                 Err(failure) => {
                     let rest = to.get(n * each..).unwrap_or_default();
-                    return self.fail(copies, rest, &failure);
+                    return self.fail_for(copies, rest, &failure);
                 }
             }
             self.say(copies).await;
@@ -354,7 +382,7 @@ impl Conversation {
     }
 
     /// The next hop failed with a copy: its recipients are told, in its words if it said any.
-    fn fail(&self, copies: &mut Copies, to: &[Addressee], failure: &Failure) {
+    pub(super) fn fail_for(&self, copies: &mut Copies, to: &[Addressee], failure: &Failure) {
         if failure.phase == Phase::FinalReply {
             copies.uncertain += to.len();
         }
@@ -374,7 +402,7 @@ impl Conversation {
 
 /// One recipient of one part.
 #[derive(Clone, Copy)]
-struct Addressee {
+pub(super) struct Addressee {
     slot: usize,
     part: usize,
     /// The place within the part.
@@ -383,7 +411,7 @@ struct Addressee {
 
 impl Copies {
     /// Recipients of these parts who have no reply yet, in the order of their RCPTs.
-    fn addressees(&self, round: &[usize]) -> Vec<Addressee> {
+    pub(super) fn addressees(&self, round: &[usize]) -> Vec<Addressee> {
         let mut found = Vec::new();
         for part in round {
             let slots = self.parts.get(*part).map_or(&[][..], |p| &p.slots);
