@@ -160,6 +160,12 @@ impl Relay {
         self.reply(limits).await.map(Some)
     }
 
+    /// Whether XFORWARD was said for the transaction that comes next, or is going on.
+    #[must_use]
+    pub fn has_xforward(&self) -> bool {
+        !self.xforward.is_empty()
+    }
+
     /// Begins a transaction: queues MAIL for the next write. Its reply comes from [`reply`](Self::reply).
     ///
     /// A declared size is raised by what rewriting may add, but not over the limit that the next hop sets if the message as

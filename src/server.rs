@@ -20,7 +20,7 @@ use crate::cli::Failure;
 use crate::click::ClickPages;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::job::{Pipeline, Recorder, Rewriter};
-use crate::listen::{self, Context};
+use crate::listen::{self, Context, InFlight};
 use crate::net::Socket;
 use crate::record::Ledger;
 use crate::settings::{Address, Settings};
@@ -238,8 +238,10 @@ impl Server {
         tasks.spawn(serve_admin(sockets.admin, ledger.clone(), http, stopping.clone()));
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline);
-        for (socket, listener) in sockets.mail.into_iter().zip(listeners) {
-            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder));
+        let in_flight = Arc::new(InFlight::default());
+        for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
+            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
+                .among(Arc::clone(&in_flight), index);
             tasks.spawn(listen::serve(socket, Arc::new(context), stopping.clone()));
         }
         Ok(Self {

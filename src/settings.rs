@@ -100,8 +100,18 @@ pub struct Limits {
     pub rewrite_budget: Arc<RewriteBudget>,
     /// `spool_dir`: where that file is made.
     pub spool_dir: PathBuf,
-    /// `command_timeout_s`: how long a client may take for a command or a block of data.
+    /// `max_transactions`: messages on their way at a time, over all listeners.
+    pub max_transactions: usize,
+    /// `command_line_octets`: longest command line taken, with its CRLF.
+    pub command_line: usize,
+    /// `text_line_kib`: longest line of message data taken, in octets here; `u64::MAX` is no limit.
+    pub text_line: u64,
+    /// `command_timeout_s`: how long a client may take for a command.
     pub command_timeout: Duration,
+    /// `data_timeout_s`: how long a client may take for a block of message data.
+    pub data_timeout: Duration,
+    /// `message_timeout_s`: how long a client may take for all the data of a message.
+    pub message_timeout: Duration,
     /// `next_hop_timeout_s`: how long the next hop may take for a reply (other than the one to the final dot).
     pub next_hop_timeout: Duration,
     /// `final_reply_timeout_s`: how long the next hop may take for the reply to the final dot.
@@ -136,6 +146,11 @@ impl PartialEq for Limits {
             next_hop_timeout,
             final_reply_timeout,
             drain,
+            max_transactions,
+            command_line,
+            text_line,
+            data_timeout,
+            message_timeout,
         } = self;
         *spool_memory == other.spool_memory
             && spool_budget.octets() == other.spool_budget.octets()
@@ -145,6 +160,11 @@ impl PartialEq for Limits {
             && *next_hop_timeout == other.next_hop_timeout
             && *final_reply_timeout == other.final_reply_timeout
             && *drain == other.drain
+            && *max_transactions == other.max_transactions
+            && *command_line == other.command_line
+            && *text_line == other.text_line
+            && *data_timeout == other.data_timeout
+            && *message_timeout == other.message_timeout
     }
 }
 

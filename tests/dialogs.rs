@@ -127,6 +127,11 @@ fn option(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
         ("spool_memory", n) => options.spool_memory = n.parse().map_err(|e| format!("{key}: {e}"))?,
         ("timeout_ms", n) => options.timeout = Duration::from_millis(n.parse().map_err(|e| format!("{key}: {e}"))?),
         ("trusted", "no") => options.trusted = false,
+        ("xclient", "yes") => options.xclient = true,
+        ("max_recipients", n) => options.max_recipients = n.parse().map_err(|e| format!("{key}: {e}"))?,
+        ("max_passes", n) => options.max_passes = n.parse().map_err(|e| format!("{key}: {e}"))?,
+        ("command_line", n) => options.command_line = n.parse().map_err(|e| format!("{key}: {e}"))?,
+        ("text_line", n) => options.text_line = n.parse().map_err(|e| format!("{key}: {e}"))?,
         ("store", "fails") => options.store_fails = true,
         ("next_hop", "down") => {}
         ("protocol", "lmtp") => options.protocol = Protocol::Lmtp,

@@ -71,7 +71,7 @@ fn copy(next_hop: &mut Peer, to: &[&str], reset: bool) -> Vec<String> {
     data(next_hop)
 }
 
-/// As the next hop: DATA and the message, up to the dot.
+/// As the next hop: DATA and the message, up to the dot, without the trace line of what was changed.
 fn data(next_hop: &mut Peer) -> Vec<String> {
     next_hop.expect("DATA");
     next_hop.send("354 go\r\n");
@@ -79,6 +79,7 @@ fn data(next_hop: &mut Peer) -> Vec<String> {
     loop {
         match next_hop.line() {
             Some(line) if line == "." => return lines,
+            Some(line) if lines.is_empty() && line.starts_with("X-Linkgate-Trace: ") => {}
             Some(line) => lines.push(line),
             None => panic!("the message has no end"),
         }

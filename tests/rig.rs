@@ -41,6 +41,14 @@ pub(crate) struct Options {
     pub(crate) max_connections: usize,
     pub(crate) spool_memory: usize,
     pub(crate) trusted: bool,
+    pub(crate) xclient: bool,
+    pub(crate) max_connections_per_client: usize,
+    pub(crate) max_recipients: usize,
+    pub(crate) max_transactions: usize,
+    pub(crate) max_passes: usize,
+    pub(crate) command_line: usize,
+    pub(crate) text_line: u64,
+    pub(crate) message_timeout: Duration,
     pub(crate) timeout: Duration,
     /// For the reply to the final dot, if another.
     pub(crate) final_timeout: Option<Duration>,
@@ -59,6 +67,14 @@ impl Default for Options {
             max_connections: 20,
             spool_memory: 64 << 10,
             trusted: true,
+            xclient: false,
+            max_connections_per_client: 0,
+            max_recipients: 1000,
+            max_transactions: 1000,
+            max_passes: 5,
+            command_line: 4096,
+            text_line: 10_000_000,
+            message_timeout: 10 * PATIENCE,
             timeout: PATIENCE,
             final_timeout: None,
             store_fails: false,
@@ -114,8 +130,16 @@ impl Rig {
             } else {
                 vec![]
             },
+            xclient_from: if options.xclient {
+                vec!["127.0.0.0/8".parse().unwrap()]
+            } else {
+                vec![]
+            },
             max_connections: options.max_connections,
+            max_connections_per_client: options.max_connections_per_client,
+            max_recipients: options.max_recipients,
             max_message: options.max_message,
+            max_passes: options.max_passes,
             hostname: "us.test".into(),
         };
         let (settings, current) = watch::channel(Arc::new(settings(options, spool_dir.path().into())));
@@ -292,7 +316,12 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
             spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
             rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
             spool_dir,
+            max_transactions: options.max_transactions,
+            command_line: options.command_line,
+            text_line: options.text_line,
             command_timeout: options.timeout,
+            data_timeout: options.timeout,
+            message_timeout: options.message_timeout,
             next_hop_timeout: options.timeout,
             final_reply_timeout: options.final_timeout.unwrap_or(options.timeout),
             drain: options.timeout,

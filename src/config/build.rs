@@ -239,9 +239,17 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
     let s = w.section(root, "limits", false);
     let seconds = |name| w.integer(&s, name).map(Duration::from_secs);
     let command_timeout = seconds("command_timeout_s");
+    let data_timeout = seconds("data_timeout_s");
+    let message_timeout = seconds("message_timeout_s");
     let next_hop_timeout = seconds("next_hop_timeout_s");
     let final_reply_timeout = seconds("final_reply_timeout_s");
     let drain = seconds("drain_s");
+    let count = |name| w.integer(&s, name).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let max_transactions = count("max_transactions");
+    let command_line = count("command_line_octets");
+    let text_line = w
+        .integer(&s, "text_line_kib")
+        .map(|n| if n == 0 { u64::MAX } else { n * KIB });
     let octets = |n| usize::try_from(n).unwrap_or(usize::MAX);
     let spool_memory = w.integer(&s, "spool_memory_kib").map(|n| octets(n * KIB));
     let rewrite_memory = w.integer(&s, "rewrite_memory_mib");
@@ -257,7 +265,12 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
         spool_budget: Arc::new(SpoolBudget::new(spool_total?)),
         rewrite_budget: Arc::new(RewriteBudget::new(u32::try_from(rewrite_memory?).unwrap_or(u32::MAX))),
         spool_dir: spool_dir?,
+        max_transactions: max_transactions?,
+        command_line: command_line?,
+        text_line: text_line?,
         command_timeout: command_timeout?,
+        data_timeout: data_timeout?,
+        message_timeout: message_timeout?,
         next_hop_timeout: next_hop_timeout?,
         final_reply_timeout: final_reply_timeout?,
         drain: drain?,

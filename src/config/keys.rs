@@ -125,13 +125,29 @@ pub const KEYS: &[Key] = &[
         List(NETWORK),
         Items(&["127.0.0.0/8", "::1/128"]),
     ),
+    // It changes who a client is taken for: nobody by default.
+    key("listener", "xclient_from", List(NETWORK), Items(&[])),
     key(
         "listener",
         "max_connections",
         range(1, 65_536, "connections"),
         Number(200),
     ),
+    key(
+        "listener",
+        "max_connections_per_client",
+        range(0, 65_536, "connections"),
+        Number(0),
+    ),
+    // RFC 5321, 4.5.3.1.8, asks for at least 100; Postfix takes 1000.
+    key(
+        "listener",
+        "max_recipients",
+        range(1, 100_000, "recipients"),
+        Number(1_000),
+    ),
     key("listener", "max_message_mib", range(1, 4_096, "MiB"), Number(100)),
+    key("listener", "max_passes", range(1, 50, "passes"), Number(5)),
     key(
         "listener",
         "hostname",
@@ -168,8 +184,25 @@ pub const KEYS: &[Key] = &[
         Text("the path of a folder that exists"),
         Machine("the folder for temporary files: `$TMPDIR`, else `/tmp`"),
     ),
+    key(
+        "limits",
+        "max_transactions",
+        range(1, 1_000_000, "messages"),
+        Number(1_000),
+    ),
+    // RFC 5321, 4.5.3.1.4, asks for 512; extensions add to it.
+    key(
+        "limits",
+        "command_line_octets",
+        range(512, 65_536, "octets"),
+        Number(4_096),
+    ),
+    key("limits", "text_line_kib", range(0, 4_194_304, "KiB"), Number(16_384)),
     // RFC 5321, 4.5.3.2: a server waits five minutes for a command.
     key("limits", "command_timeout_s", range(1, 3_600, SECONDS), Number(300)),
+    // RFC 5321, 4.5.3.2.5.
+    key("limits", "data_timeout_s", range(1, 3_600, SECONDS), Number(180)),
+    key("limits", "message_timeout_s", range(1, 86_400, SECONDS), Number(1_800)),
     // Shorter than the 100 s that Postfix gives a before-queue filter for any step.
     key("limits", "next_hop_timeout_s", range(1, 3_600, SECONDS), Number(60)),
     // Shorter than the 600 s that a client waits after the final dot (RFC 5321, 4.5.3.2.6).

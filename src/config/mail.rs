@@ -49,7 +49,12 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
         &[("tempfail", OnError::Tempfail), ("pass", OnError::Pass)],
     );
     let xforward_from = w.parsed_list(s, "xforward_from", network);
-    let max_connections = w.integer(s, "max_connections");
+    let xclient_from = w.parsed_list(s, "xclient_from", network);
+    let count = |name| w.integer(s, name).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let max_connections = count("max_connections");
+    let max_connections_per_client = count("max_connections_per_client");
+    let max_recipients = count("max_recipients");
+    let max_passes = count("max_passes");
     let max_message_mib = w.integer(s, "max_message_mib");
     let hostname = if w.says(s, "hostname") {
         w.parsed(s, "hostname", ascii_domain).map(|i| i.value)
@@ -65,8 +70,12 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
         bare_line_ends: bare_line_ends?,
         on_error: on_error?,
         xforward_from,
-        max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
+        xclient_from,
+        max_connections: max_connections?,
+        max_connections_per_client: max_connections_per_client?,
+        max_recipients: max_recipients?,
         max_message: max_message_mib? * MIB,
+        max_passes: max_passes?,
         hostname: hostname?,
     })
 }

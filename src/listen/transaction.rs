@@ -10,9 +10,11 @@ use link::{Policy, Rewrite};
 use message::{Patch, Source};
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
-use wire::{Answer, DataEnd, PathLine, Printable};
+use wire::{Answer, DataEnd, LineMeter, PathLine, Printable};
 
 use super::Context;
+use super::in_flight::Place;
+use super::trace::{self, Way};
 use crate::failure::{Cause, Failure, Phase};
 use crate::job::Rewriter;
 use crate::mail_id;
@@ -38,7 +40,14 @@ pub(super) struct Transaction {
     octets: u64,
     /// The content is not kept: it goes to the next hop as it comes.
     flows: bool,
+    /// Octets of the beginning that were looked through for the end of the header.
+    looked_at: usize,
+    /// The way the message came, once its header is known.
+    way: Way,
     too_large: bool,
+    lines: LineMeter,
+    /// Its place among the messages that may be on their way, for protocols in which a client can be told to wait.
+    pub(super) place: Option<Place>,
     fault: Option<Failure>,
     started: Instant,
 }
@@ -173,6 +182,7 @@ impl Recipient {
 impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
         let spool = settings.limits.spool();
+        let lines = LineMeter::new(settings.limits.text_line);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = mail_id::next();
         Self {
@@ -189,7 +199,11 @@ impl Transaction {
             spool,
             octets: 0,
             flows: false,
+            looked_at: 0,
+            way: Way::default(),
             too_large: false,
+            lines,
+            place: None,
             fault: None,
             started: Instant::now(),
         }
@@ -213,6 +227,10 @@ impl Transaction {
             spool: self.envelope.settings.limits.no_spool(),
             octets: self.octets,
             flows: self.flows,
+            looked_at: 0,
+            way: self.way,
+            lines: LineMeter::new(self.envelope.settings.limits.text_line),
+            place: None,
             too_large: false,
             fault: None,
             started: self.started,
@@ -251,16 +269,22 @@ impl Transaction {
         self.recipients.push(recipient);
     }
 
+    /// Whether the message will be refused whatever else comes of it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.too_large || self.lines.exceeded() || self.fault.is_some()
+    }
+
     /// Takes message content in. Once something is wrong with the message the rest is dropped: the verdict waits for the
     /// end of data, because a client that is answered earlier does not hear it.
     pub(super) async fn take_in(&mut self, bytes: &[u8], max_message: u64) {
-        if self.too_large || self.fault.is_some() {
+        if self.has_failed() {
             return;
         }
+        self.lines.count(bytes);
         let limits = &self.envelope.settings.limits;
         self.octets += bytes.len() as u64;
-        if self.octets > max_message {
-            self.too_large = true;
+        self.too_large = self.octets > max_message;
+        if self.has_failed() {
             self.spool = limits.no_spool();
             return;
         }
@@ -279,22 +303,31 @@ impl Transaction {
         self.fault = kept.err().map(|e| Failure::ours(Phase::Receive, e));
     }
 
-    /// Whether the message may go to the next hop while it comes in: nobody wants it changed, and it is more than is kept
-    /// in memory anyway.
-    ///
-    /// From then on it is not kept here: see [`take_out`](Self::take_out).
-    pub(super) fn may_flow(&self) -> bool {
+    /// What the next hop is given of the message so far, if the rest may go on as it comes: nobody wants it changed, and it
+    /// is large. From then on it is not kept here.
+    pub(super) fn begin_to_flow(&mut self, context: &Context) -> Option<Vec<u8>> {
         const FLOW_FROM: usize = 16 << 10;
-        !self.too_large
-            && self.fault.is_none()
-            && self.recipients.iter().all(|r| !r.wants_links_wrapped())
-            && self.spool.as_slice().is_some_and(|bytes| bytes.len() >= FLOW_FROM)
-    }
-
-    /// What was taken in so far; the rest of the message flows past.
-    pub(super) fn take_out(&mut self) -> Spool {
+        let bytes = self.spool.as_slice()?;
+        // A long header is looked through again when it has doubled.
+        let early = bytes.len() < FLOW_FROM.max(self.looked_at * 2);
+        if early || self.has_failed() || self.recipients.iter().any(|r| r.policy.is_some()) {
+            return None;
+        }
+        self.looked_at = bytes.len();
+        memchr::memmem::find(bytes, b"\r\n\r\n")?;
+        let way = Way::read(bytes, &context.instance);
+        if way.passes >= context.listener.max_passes {
+            return None;
+        }
+        let mark = way.mark(
+            Patch::default(),
+            &context.instance,
+            self.envelope.received_us / 1_000_000,
+        );
+        let begin = mark.apply(bytes);
         self.flows = true;
-        std::mem::replace(&mut self.spool, self.envelope.settings.limits.no_spool())
+        self.spool = self.envelope.settings.limits.no_spool();
+        Some(begin)
     }
 
     /// Whether the message goes to the next hop as it comes in.
@@ -303,10 +336,11 @@ impl Transaction {
     }
 
     /// Counts content that goes past; `false` if it must not go on.
-    pub(super) fn let_pass(&mut self, octets: u64, max_message: u64) -> bool {
-        self.octets += octets;
+    pub(super) fn let_pass(&mut self, bytes: &[u8], max_message: u64) -> bool {
+        self.octets += bytes.len() as u64;
+        self.lines.count(bytes);
         self.too_large |= self.octets > max_message;
-        !self.too_large && self.fault.is_none()
+        !self.has_failed()
     }
 
     /// The message comes to nothing for this reason.
@@ -320,7 +354,7 @@ impl Transaction {
     /// A fault of ours, unless the listener passes messages on then.
     #[allow(dead_code, reason = "for dialects whose answer is for a message as a whole")]
     pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
-        let spool = match self.close(story.end)? {
+        let spool = match self.close(story, context).await? {
             Ok(spool) => spool,
             Err(refusal) => return Ok(Verdict::Refuse(refusal)),
         };
@@ -332,18 +366,38 @@ impl Transaction {
     ///
     /// # Errors
     /// It could not be kept.
-    pub(super) fn close(&mut self, end: DataEnd) -> Result<Result<Arc<Spool>, Answer>, Failure> {
+    pub(super) async fn close(
+        &mut self,
+        story: &mut Story,
+        context: &Context,
+    ) -> Result<Result<Arc<Spool>, Answer>, Failure> {
         if let Some(failure) = self.fault.take() {
             return Err(failure);
         }
         if self.too_large {
             return Ok(Err(Answer::TOO_LARGE));
         }
-        if end.refuse {
+        if self.lines.exceeded() {
+            return Ok(Err(Answer::TEXT_LINE_TOO_LONG));
+        }
+        if story.end.refuse {
             return Ok(Err(Answer::BARE_LINE_END));
         }
-        let spool = std::mem::replace(&mut self.spool, self.envelope.settings.limits.no_spool());
-        Ok(Ok(Arc::new(spool)))
+        let spool = Arc::new(std::mem::replace(
+            &mut self.spool,
+            self.envelope.settings.limits.no_spool(),
+        ));
+        if self.flows {
+            return Ok(Ok(spool));
+        }
+        self.way = trace::way(&spool, &context.instance)
+            .await
+            .map_err(|e| Failure::ours(Phase::Receive, e))?;
+        if self.way.passes >= context.listener.max_passes {
+            story.refused_because = Some(format!("it has come through here {} times", self.way.passes));
+            return Ok(Err(Answer::ROUTING_LOOP));
+        }
+        Ok(Ok(spool))
     }
 
     /// Has the message rewritten for the recipients of this transaction, if they want that.
@@ -381,15 +435,16 @@ impl Transaction {
             }
         }
         story.report = outcome.report;
-        story.octets_out = if self.flows {
-            self.octets
+        let now_s = self.envelope.received_us / 1_000_000;
+        let (patch, octets_out) = if self.flows {
+            (outcome.patch, self.octets)
         } else {
-            outcome.patch.patched_len(spool.len())
+            let patch = self.way.mark(outcome.patch, &context.instance, now_s);
+            let octets = patch.patched_len(spool.len());
+            (patch, octets)
         };
-        Ok(Verdict::Forward {
-            spool,
-            patch: outcome.patch,
-        })
+        story.octets_out = octets_out;
+        Ok(Verdict::Forward { spool, patch })
     }
 
     async fn rewrite(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {

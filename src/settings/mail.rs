@@ -25,10 +25,18 @@ pub struct Listener {
     pub on_error: OnError,
     /// `xforward_from`: peers that are offered XFORWARD (loopback by default; unix sockets always).
     pub xforward_from: Vec<IpNet>,
+    /// `xclient_from`: peers that may speak for other clients with XCLIENT (nobody by default).
+    pub xclient_from: Vec<IpNet>,
     /// `max_connections`: sessions at a time; more wait to be accepted.
     pub max_connections: usize,
+    /// `max_connections_per_client`: sessions of one client at a time; 0 is no limit.
+    pub max_connections_per_client: usize,
+    /// `max_recipients`: recipients of one transaction.
+    pub max_recipients: usize,
     /// `max_message_mib`: largest message taken, in octets here; the smaller of this and the next hop's SIZE is offered.
     pub max_message: u64,
+    /// `max_passes`: how often a message may come through this listener.
+    pub max_passes: usize,
     /// `hostname`: the name in our greeting and in our EHLO.
     pub hostname: String,
 }

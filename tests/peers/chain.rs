@@ -9,6 +9,8 @@ use super::session::Session;
 
 /// Where the outside reaches the Postfix in front.
 const PUBLIC_PORT: u16 = 2525;
+/// `[[listener]] listen` of the recipes that speak SMTP.
+const LINKGATE_PORT: u16 = 10025;
 /// The listener of `master-return.cf`.
 const RETURN_PORT: u16 = 10026;
 
@@ -121,6 +123,11 @@ impl Chain {
     /// A session with the listener behind linkgate, past linkgate.
     pub(crate) fn return_client(&self) -> Session {
         Session::connect(Ipv4Addr::LOCALHOST, self.place.at(RETURN_PORT))
+    }
+
+    /// A session with linkgate, past the Postfix in front.
+    pub(crate) fn linkgate_client(&self) -> Session {
+        Session::connect(Ipv4Addr::LOCALHOST, self.place.at(LINKGATE_PORT))
     }
 
     /// Hands `message` to the Postfix in front, which must take it.

@@ -6,14 +6,17 @@
 //! and asks again. Any chunking of the input gives the same events.
 //!
 //! Whatever is handed on to the other side is kept as the octets that came; parsed forms serve policy and logs only.
-//! The protocol is RFC 5321 with PIPELINING (RFC 2920), or RFC 2033 (LMTP).
+//! The protocol is RFC 5321 with PIPELINING (RFC 2920) and CHUNKING (RFC 3030), or RFC 2033 (LMTP).
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod answer;
+mod bdat;
 mod capabilities;
+mod client_info;
 mod command;
 mod data;
 mod final_replies;
+mod line_meter;
 mod next_hop;
 mod path;
 mod printable;
@@ -22,10 +25,13 @@ mod session;
 mod stuff;
 
 pub use answer::Answer;
+pub use bdat::ChunkDecoder;
 pub use capabilities::Capabilities;
+pub use client_info::{BadAttribute, ClientInfo, Told};
 pub use command::{Command, classify};
 pub use data::{BareLineEnds, DataDecoder, DataEnd, Piece};
 pub use final_replies::{FinalReplies, Form};
+pub use line_meter::LineMeter;
 pub use next_hop::{Broken, NextHop, Sent};
 pub use path::PathLine;
 pub use printable::Printable;

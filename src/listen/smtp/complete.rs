@@ -13,7 +13,7 @@ use crate::listen::transaction::{Story, Transaction};
 impl Conversation {
     /// The message is there: decides about it, gives it to the next hop, answers the client.
     pub(super) async fn complete(&mut self, mut transaction: Transaction, end: DataEnd) -> Flow {
-        let story = Story::new(&transaction, end);
+        let mut story = Story::new(&transaction, end);
         let recipients = transaction.recipients().len();
         let slots = if self.form == Form::One { 1 } else { recipients };
         let mut copies = Copies {
@@ -24,7 +24,7 @@ impl Conversation {
             uncertain: 0,
             clock: Clock::new(self.form, Instant::now(), &transaction.settings().limits),
         };
-        match transaction.close(end) {
+        match transaction.close(&mut story, &self.context).await {
             Ok(Ok(spool)) => {
                 copies.parts = self.divide(transaction, &story, &spool).await;
                 self.hand_on(&mut copies, &spool).await;
