@@ -1,5 +1,7 @@
 //! Dialogs of swaks, a client that neither this project nor an MTA has written, with linkgate and a scripted next hop.
 
+mod around;
+
 use std::fs;
 use std::path::Path;
 use std::process::Command;
