@@ -1,4 +1,4 @@
-//! HTTP/1.1 listeners: limits, keep-alive and drain around a handler; and the admin pages.
+//! HTTP/1.1 listeners: limits, keep-alive and drain around a handler.
 
 use std::convert::Infallible;
 use std::future::{Future, poll_fn};
@@ -9,23 +9,21 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::http::{HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use store::Health;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tower_service::Service;
-use tracing::{debug, warn};
+use tracing::{debug, error, warn};
 
+use crate::admin::Admin;
 use crate::click::ClickPages;
-use crate::record::Ledger;
+use crate::metrics::HttpCounts;
+use crate::telemetry::Limiter;
 
 /// How a listener guards itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,9 +61,10 @@ pub async fn serve_click(
     listener: TcpListener,
     pages: Arc<ClickPages>,
     limits: HttpLimits,
+    counts: Arc<HttpCounts>,
     shutdown: watch::Receiver<bool>,
 ) {
-    serve(listener, limits, shutdown, move |request| {
+    serve(listener, limits, counts, shutdown, move |request| {
         let pages = Arc::clone(&pages);
         async move { pages.answer(&request).await }
     })
@@ -73,9 +72,15 @@ pub async fn serve_click(
 }
 
 /// Serves the admin pages until `shutdown` turns true, then lets open requests finish.
-pub async fn serve_admin(listener: TcpListener, ledger: Ledger, limits: HttpLimits, shutdown: watch::Receiver<bool>) {
-    let router = admin(ledger);
-    serve(listener, limits, shutdown, move |request| {
+pub async fn serve_admin(
+    listener: TcpListener,
+    admin: Arc<Admin>,
+    limits: HttpLimits,
+    shutdown: watch::Receiver<bool>,
+) {
+    let counts = Arc::clone(&admin.metrics.admin_http);
+    let router = admin.router();
+    serve(listener, limits, counts, shutdown, move |request| {
         let mut router = router.clone();
         async move {
             let router: &mut Router = &mut router;
@@ -114,20 +119,34 @@ pub(crate) fn guard(response: &mut Response<Body>) {
 /// What a page without anything in it may do.
 const NO_CONTENT: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-async fn serve<H, F>(listener: TcpListener, limits: HttpLimits, mut shutdown: watch::Receiver<bool>, handler: H)
-where
+async fn serve<H, F>(
+    listener: TcpListener,
+    limits: HttpLimits,
+    counts: Arc<HttpCounts>,
+    mut shutdown: watch::Receiver<bool>,
+    handler: H,
+) where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<Body>> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(limits.connections));
     let mut open = JoinSet::new();
+    let complaints = Limiter::default();
     loop {
         // The permit before the connection: what we cannot serve waits in the kernel's queue, not in our memory.
         let accepted = tokio::select! {
             biased;
             () = stopping(&mut shutdown) => break,
             // Before the next one: under load there always is a next one, and what has ended still takes up room.
-            Some(_) = open.join_next() => continue,
+            Some(ended) = open.join_next() => {
+                if let Err(e) = ended
+                    && e.is_panic()
+                {
+                    counts.panicked();
+                    error!(target: "linkgate::http", cause = %e, "a request panicked; its connection was cut off");
+                }
+                continue;
+            }
             accepted = accept(&listener, &permits) => accepted,
         };
         match accepted {
@@ -137,13 +156,16 @@ where
                     peer,
                     permit,
                     limits,
+                    Arc::clone(&counts),
                     shutdown.clone(),
                     handler.clone(),
                 ));
             }
             Err(e) => {
                 // Out of file descriptors, mostly: going round at once would only burn the processor.
-                warn!(target: "linkgate::http", error = %e, "cannot accept");
+                if let Some(left_out) = complaints.admit() {
+                    warn!(target: "linkgate::http", error = %e, left_out, "cannot accept");
+                }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         }
@@ -172,6 +194,7 @@ async fn connection<H, F>(
     peer: SocketAddr,
     _permit: OwnedSemaphorePermit,
     limits: HttpLimits,
+    counts: Arc<HttpCounts>,
     mut shutdown: watch::Receiver<bool>,
     handler: H,
 ) where
@@ -180,11 +203,14 @@ async fn connection<H, F>(
 {
     // Answers are one small write each: waiting for more of them only delays the reader.
     let _ = stream.set_nodelay(true);
+    let answered = Arc::clone(&counts);
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(Peer(peer));
         let answer = handler(request);
+        let counts = Arc::clone(&answered);
         async move {
             let mut response = answer.await;
+            counts.answered(response.status().as_u16());
             guard(&mut response);
             Ok::<_, Infallible>(response)
         }
@@ -204,6 +230,7 @@ async fn connection<H, F>(
         }
     };
     if let Err(e) = end {
+        counts.broken();
         debug!(target: "linkgate::http", %peer, error = %e, "connection ended");
     }
 }
@@ -211,25 +238,4 @@ async fn connection<H, F>(
 /// Returns when the server has to stop, or when nobody is left to say so.
 async fn stopping(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
-fn admin(ledger: Ledger) -> Router {
-    Router::new().route("/healthz", get(healthz)).with_state(ledger)
-}
-
-/// 200 as long as rows are taken, be it into memory; 503 when the store is gone for good.
-async fn healthz(State(ledger): State<Ledger>) -> impl IntoResponse {
-    let (status, word, why) = match ledger.store().health() {
-        Health::Writing => (StatusCode::OK, "ok", "writing".to_owned()),
-        Health::Failing(why) => (StatusCode::OK, "ok", format!("failing: {why}")),
-        Health::Dead => (StatusCode::SERVICE_UNAVAILABLE, "failed", "dead".to_owned()),
-    };
-    let counts = ledger.store().counts();
-    let hardship = ledger.hardship();
-    let body = format!(
-        "{word}\nstore: {why}\nrows waiting: {}\nclicks stored: {}\nclicks spilled: {}\nclicks lost: {}\nmessages stored: {}\n\
-         messages lost: {}\n",
-        counts.waiting, counts.clicks, hardship.spilled, hardship.lost, counts.messages, counts.lost
-    );
-    (status, [(header::CONTENT_TYPE, "text/plain; charset=utf-8")], body)
 }

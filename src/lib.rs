@@ -7,6 +7,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+pub mod admin;
 pub mod budget;
 mod check;
 pub mod cli;
@@ -23,6 +24,7 @@ pub mod keyfile;
 pub mod keys;
 pub mod listen;
 pub mod mail_id;
+pub mod metrics;
 pub mod net;
 pub mod record;
 pub mod relay;

@@ -7,11 +7,10 @@ mod trace;
 mod transaction;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
@@ -19,8 +18,10 @@ use self::clients::{Admission, Clients};
 pub use self::in_flight::InFlight;
 use self::trace::Instance;
 use crate::job::{Recorder, Rewriter};
+use crate::metrics::{Limit, ListenerCounts, Metrics};
 use crate::net::{Peer, Socket, Stream};
 use crate::settings::{Listener, Protocol, Settings};
+use crate::telemetry::Limiter;
 
 /// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -28,28 +29,34 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the refusal of a connection may take.
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
-/// What the sessions of one listener share.
+/// What the sessions of one listener share. A reload that changes the listener's section makes a new one, for the sessions
+/// that come after it.
+#[derive(Clone)]
 pub struct Context {
-    /// The listener's own section, as it was at start.
+    /// The listener's own section: a session goes by one to its end.
     pub listener: Listener,
+    /// Its place in the settings; `None` when no reload may change it.
+    index: Option<usize>,
     /// The settings of the moment: a session takes a snapshot for each transaction.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Finds and changes links.
     pub rewriter: Arc<dyn Rewriter>,
     /// Keeps references and message rows.
     pub recorder: Arc<dyn Recorder>,
-    /// Recipients that may get a message twice: the next hop has taken it, or may have, and the client was not told so.
-    pub possible_duplicates: AtomicU64,
     /// The messages on their way through all listeners.
     in_flight: Arc<InFlight>,
     /// The sessions of this listener, by client.
     clients: Arc<Clients>,
     /// By this name a message is known again that comes back.
     instance: Instance,
+    /// Everything that is counted, for what a session looks up by name.
+    pub metrics: Arc<Metrics>,
+    /// The listener's own counters.
+    pub counts: Arc<ListenerCounts>,
 }
 
 impl Context {
-    /// The context of `listener`.
+    /// The context of `listener`, which no reload changes and which counts for itself.
     #[must_use]
     pub fn new(
         listener: Listener,
@@ -60,13 +67,15 @@ impl Context {
         let instance = Instance::of(&listener, 0);
         Self {
             listener,
+            index: None,
             settings,
             rewriter,
             recorder,
-            possible_duplicates: AtomicU64::new(0),
             in_flight: Arc::default(),
             clients: Arc::default(),
             instance,
+            metrics: Arc::default(),
+            counts: Arc::default(),
         }
     }
 
@@ -78,6 +87,36 @@ impl Context {
             instance: Instance::of(&self.listener, index),
             ..self
         }
+    }
+
+    /// Takes new settings up: those of the listener at `index` of the file.
+    #[must_use]
+    pub fn following(self, index: usize) -> Self {
+        Self {
+            index: Some(index),
+            ..self
+        }
+    }
+
+    /// Counts in `metrics`.
+    #[must_use]
+    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
+        let counts = metrics.listener(&self.listener.listen.to_string());
+        Self {
+            metrics,
+            counts,
+            ..self
+        }
+    }
+
+    /// The context for new sessions, if the settings of the moment want another one.
+    fn renewed(&self) -> Option<Self> {
+        let settings = self.settings.borrow();
+        let listener = settings.listeners.get(self.index?)?;
+        (*listener != self.listener).then(|| Self {
+            listener: listener.clone(),
+            ..self.clone()
+        })
     }
 }
 
@@ -93,40 +132,59 @@ impl std::fmt::Debug for Context {
 ///
 /// Draining: nothing more is accepted, sessions without an open transaction are told 421 at once, the others may finish
 /// theirs for as long as `drain_s` says. What is left then is cut off; a client that got no reply tries again.
-pub async fn serve(listener: Socket, context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
-    let permits = Arc::new(Semaphore::new(context.listener.max_connections));
+pub async fn serve(listener: Socket, mut context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
     let for_sessions = shutdown.clone();
+    let mut settings = context.settings.clone();
+    let mut reloads = true;
     let mut sessions = JoinSet::new();
+    let complaints = Limiter::default();
+    context.counts.set_max_connections(context.listener.max_connections);
+    context.counts.set_accepting(true);
     loop {
         tokio::select! {
             biased;
             () = stopped(&mut shutdown) => break,
-            Some(ended) = sessions.join_next(), if !sessions.is_empty() => report(ended),
-            accepted = accept(&listener, &permits) => match accepted {
-                Ok((stream, peer, permit)) => {
-                    let context = Arc::clone(&context);
+            changed = settings.changed(), if reloads => {
+                reloads = changed.is_ok();
+                if let Some(new) = context.renewed() {
+                    context = Arc::new(new);
+                    context.counts.set_max_connections(context.listener.max_connections);
+                }
+            }
+            Some(ended) = sessions.join_next(), if !sessions.is_empty() => report(ended, &context),
+            // Who has to wait, waits in the system's queue.
+            accepted = listener.accept(), if sessions.len() < context.listener.max_connections => match accepted {
+                Ok((stream, peer)) => {
+                    context.counts.set_accepting(true);
                     match context.clients.admit(peer, context.listener.max_connections_per_client) {
                         Some(admission) => {
-                            let rights = (permit, admission);
-                            sessions.spawn(session(stream, peer, rights, context, for_sessions.clone()));
+                            sessions.spawn(session(stream, peer, admission, Arc::clone(&context), for_sessions.clone()));
                         }
                         None => {
-                            sessions.spawn(turn_away(stream, peer, context));
+                            context.counts.limits.inc(Limit::ConnectionsPerClient);
+                            sessions.spawn(turn_away(stream, peer, Arc::clone(&context)));
                         }
+                    }
+                    if sessions.len() == context.listener.max_connections {
+                        context.counts.limits.inc(Limit::Connections);
                     }
                 }
                 Err(e) => {
-                    warn!(target: "linkgate::mail", listener = %context.listener.listen, cause = %e, "cannot accept a connection");
+                    context.counts.set_accepting(false);
+                    if let Some(left_out) = complaints.admit() {
+                        warn!(target: "linkgate::mail", listener = %context.listener.listen, cause = %e, left_out, "cannot accept a connection");
+                    }
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             },
         }
     }
     drop(listener);
+    context.counts.set_accepting(false);
     let limit = context.settings.borrow().limits.drain;
     let drained = tokio::time::timeout(limit, async {
         while let Some(ended) = sessions.join_next().await {
-            report(ended);
+            report(ended, &context);
         }
     });
     if drained.await.is_err() {
@@ -141,27 +199,18 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
-/// A connection with the permit it needs: who has to wait, waits in the system's queue.
-async fn accept(listener: &Socket, permits: &Arc<Semaphore>) -> std::io::Result<(Stream, Peer, OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
-    let (stream, peer) = listener.accept().await?;
-    Ok((stream, peer, permit))
-}
-
 async fn session(
     stream: Stream,
     peer: Peer,
-    rights: (OwnedSemaphorePermit, Admission),
+    admission: Admission,
     context: Arc<Context>,
     shutdown: watch::Receiver<bool>,
 ) {
+    let _open = context.counts.session();
     match context.listener.protocol {
         Protocol::Smtp | Protocol::Lmtp => smtp::session(stream, peer, context, shutdown).await,
     }
-    drop(rights);
+    drop(admission);
 }
 
 /// Tells a client that it has as many sessions as one may have.
@@ -173,10 +222,11 @@ async fn turn_away(mut stream: Stream, peer: Peer, context: Arc<Context>) {
     let _ = tokio::time::timeout(TURN_AWAY, stream.write_all(&reply)).await;
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>) {
+fn report(ended: Result<(), tokio::task::JoinError>, context: &Context) {
     if let Err(e) = ended
         && e.is_panic()
     {
+        context.counts.session_panicked();
         error!(target: "linkgate::mail", cause = %e, "a session panicked; its client was cut off");
     }
 }

@@ -40,9 +40,12 @@ pub enum Socket {
     Unix(UnixListener, SocketFile),
 }
 
-/// The file of a unix socket, removed on drop.
+/// The file of a unix socket, removed on drop if we have made it.
 #[derive(Debug)]
-pub struct SocketFile(PathBuf);
+pub struct SocketFile {
+    path: PathBuf,
+    ours: bool,
+}
 
 impl Stream {
     /// Connects to a next hop.
@@ -153,11 +156,20 @@ impl Socket {
             Address::Unix(path) => {
                 remove_dead(path).await?;
                 let listener = UnixListener::bind(path)?;
-                let file = SocketFile(path.clone());
+                let file = SocketFile {
+                    path: path.clone(),
+                    ours: true,
+                };
                 std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
                 Ok(Self::Unix(listener, file))
             }
         }
+    }
+
+    /// A unix socket that somebody else has bound, and whose file is theirs.
+    #[must_use]
+    pub fn of_unix(listener: UnixListener, path: PathBuf) -> Self {
+        Self::Unix(listener, SocketFile { path, ours: false })
     }
 
     /// The next connection.
@@ -185,7 +197,7 @@ impl Socket {
     pub fn local_address(&self) -> io::Result<Address> {
         match self {
             Self::Tcp(listener) => listener.local_addr().map(Address::Tcp),
-            Self::Unix(_, SocketFile(path)) => Ok(Address::Unix(path.clone())),
+            Self::Unix(_, file) => Ok(Address::Unix(file.path.clone())),
         }
     }
 }
@@ -193,7 +205,9 @@ impl Socket {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         // Gone already, or a folder that went away: nothing is lost by it.
-        let _ = std::fs::remove_file(&self.0);
+        if self.ours {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }
 

@@ -10,14 +10,16 @@ mod inbox;
 use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use message::{Patch, Segment, Source};
+use tracing::info;
 use wire::{Capabilities, PathLine, Reply, Sent, Stuffer};
 
 use self::connection::Connection;
 pub use self::inbox::Inbox;
-use crate::failure::{Cause, Failure, Phase};
+use crate::failure::{Cause, Failure, Phase, Side};
+use crate::metrics::{Metrics, NextHopCounts};
 use crate::settings::{Dialect, Limits, NextHops};
 use crate::spool::Spool;
 
@@ -43,6 +45,12 @@ pub struct Relay {
     xforward: Vec<Vec<u8>>,
     /// The next hop knows these lines, for the transaction that is open or comes next.
     xforward_said: bool,
+    /// What is counted of each next hop, in the order of `to`.
+    counts: Vec<Arc<NextHopCounts>>,
+    /// Which of them this session has chosen.
+    chosen: usize,
+    /// When the message that is under way was complete here.
+    sending_since: Instant,
     data: Data,
 }
 
@@ -96,8 +104,27 @@ impl Relay {
             open: false,
             xforward: Vec::new(),
             xforward_said: false,
+            counts: Vec::new(),
+            chosen: 0,
+            sending_since: Instant::now(),
             data: Data::None,
         }
+    }
+
+    /// Counts in `metrics`.
+    #[must_use]
+    pub fn counting(self, metrics: &Metrics) -> Self {
+        let counts = self.to.all.iter().map(|hop| metrics.next_hop(&hop.to_string()));
+        Self {
+            counts: counts.collect(),
+            ..self
+        }
+    }
+
+    /// What is counted of the next hop that was chosen; `None` when nobody counts.
+    #[must_use]
+    pub fn counts(&self) -> Option<&NextHopCounts> {
+        self.counts.get(self.chosen).map(AsRef::as_ref)
     }
 
     /// Whether the next hop answers the final dot for each recipient.
@@ -121,11 +148,13 @@ impl Relay {
             Some(old) => old,
             None => {
                 self.open = false;
-                let mut new = Connection::open(self.to.all.first().ok_or_else(lost)?, &self.hostname, wait).await?;
+                let mut new = self.open(wait).await?;
                 if new.offers.xforward.is_some() {
                     for line in &self.xforward {
                         new.queue(Sent::Xforward, line);
-                        new.reply(Phase::Envelope, wait).await?;
+                        new.reply(Phase::Envelope, wait)
+                            .await
+                            .inspect_err(|failure| self.count_failure(failure))?;
                     }
                 }
                 self.xforward_said = true;
@@ -207,10 +236,11 @@ impl Relay {
         if outcome.is_ok() {
             outcome = connection.reply(Phase::Envelope, wait).await;
         }
-        if outcome.is_err() {
-            self.close();
+        if let Err(failure) = &outcome {
+            self.lose(failure);
         }
         outcome?;
+        self.count_reply();
         self.last()
     }
 
@@ -281,9 +311,9 @@ impl Relay {
         let connection = self.connection.as_mut().ok_or_else(lost)?;
         connection.queue(Sent::Data, b"DATA\r\n");
         let outcome = connection.flush(Phase::Transfer, limits.next_hop_timeout).await;
-        match outcome {
+        match &outcome {
             Ok(()) => self.data = Data::Said,
-            Err(_) => self.close(),
+            Err(failure) => self.lose(failure),
         }
         outcome
     }
@@ -294,8 +324,8 @@ impl Relay {
     /// The next hop is lost, or refuses while the message is on its way; the connection is closed.
     pub async fn pass(&mut self, content: &[u8], limits: &Limits) -> Result<(), Failure> {
         let outcome = self.pass_block(content, limits.next_hop_timeout).await;
-        if outcome.is_err() {
-            self.close();
+        if let Err(failure) = &outcome {
+            self.lose(failure);
         }
         outcome
     }
@@ -327,6 +357,7 @@ impl Relay {
             3 => Data::Open(Box::default()),
             _ => Data::Refused(reply.bytes.to_vec()),
         };
+        self.count_reply();
         Ok(())
     }
 
@@ -344,9 +375,10 @@ impl Relay {
         limits: &Limits,
     ) -> Result<Sending, Failure> {
         let replies = if self.replies_for_each() { recipients } else { 1 };
+        self.sending_since = Instant::now();
         let outcome = self.transfer(spool, patch, replies, limits).await;
-        if outcome.is_err() {
-            self.close();
+        if let Err(failure) = &outcome {
+            self.lose(failure);
         }
         outcome
     }
@@ -358,14 +390,19 @@ impl Relay {
     pub async fn final_reply(&mut self, wait: Duration) -> Result<Reply<'_>, Failure> {
         let connection = self.connection.as_mut().ok_or_else(lost)?;
         let outcome = connection.reply(Phase::FinalReply, wait).await;
-        if connection.awaiting().is_none() {
+        let complete = connection.awaiting().is_none();
+        if complete {
             self.open = false;
             self.xforward_said = false;
         }
-        if outcome.is_err() {
-            self.close();
+        if let Err(failure) = &outcome {
+            self.lose(failure);
         }
         outcome?;
+        self.count_reply();
+        if let Some(counts) = self.counts().filter(|_| complete) {
+            counts.delivered(self.sending_since.elapsed());
+        }
         self.last()
     }
 
@@ -398,6 +435,43 @@ impl Relay {
             && !connection.is_stale()
         {
             connection.quit().await;
+        }
+    }
+
+    async fn open(&self, wait: Duration) -> Result<Connection, Failure> {
+        let began = Instant::now();
+        let to = self.to.all.get(self.chosen).ok_or_else(lost)?;
+        let opened = Connection::open(to, &self.hostname, wait).await;
+        let Some(counts) = self.counts() else { return opened };
+        match &opened {
+            Ok(_) if counts.connected(began.elapsed()) => {
+                let left_out = counts.log.take_left_out();
+                info!(target: "linkgate::mail", next_hop = %to, left_out, "the next hop answers again");
+            }
+            Ok(_) => {}
+            Err(failure) => counts.failed(failure),
+        }
+        opened
+    }
+
+    /// Gives the connection up because of a failure.
+    fn lose(&mut self, failure: &Failure) {
+        self.count_failure(failure);
+        self.close();
+    }
+
+    fn count_failure(&self, failure: &Failure) {
+        if let Some(counts) = self.counts()
+            && failure.side == Side::NextHop
+        {
+            counts.failed(failure);
+        }
+    }
+
+    /// Counts the reply that was read last.
+    fn count_reply(&self) {
+        if let (Some(counts), Ok(last)) = (self.counts(), self.last()) {
+            counts.replied(last.code);
         }
     }
 
@@ -488,8 +562,8 @@ impl Relay {
         self.xforward_said = false;
         if !connection.offers.pipelining {
             let outcome = connection.accepted(Phase::Envelope, limits.next_hop_timeout).await;
-            if outcome.is_err() {
-                self.close();
+            if let Err(failure) = &outcome {
+                self.lose(failure);
             }
             return outcome;
         }

@@ -1,5 +1,7 @@
 //! The command `linkgate serve`: every listener of the configuration, from the first bind to the last session.
 
+mod notify;
+mod passed;
 mod reload;
 
 use std::io;
@@ -16,14 +18,17 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+pub use self::passed::Passed;
+use crate::admin::Admin;
 use crate::cli::Failure;
 use crate::click::ClickPages;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::job::{Pipeline, Recorder, Rewriter};
 use crate::listen::{self, Context, InFlight};
+use crate::metrics::{Metrics, Reload};
 use crate::net::Socket;
 use crate::record::Ledger;
-use crate::settings::{Address, Settings};
+use crate::settings::{Address, Listener, Settings};
 use crate::telemetry::Telemetry;
 
 /// More threads would idle: a message is mostly waiting, and what is work goes to the blocking pool.
@@ -34,20 +39,30 @@ const KEEP_THREAD: Duration = Duration::from_secs(2);
 const FILE_THREADS: usize = 8;
 /// Trees of hostile HTML are deep; what is not used of it costs nothing.
 const STACK: usize = 8 * 1024 * 1024;
+/// The admin pages are closed last; who asks for one then gets it.
+const ADMIN_LIMITS: HttpLimits = HttpLimits {
+    connections: 64,
+    head: Duration::from_secs(15),
+    drain: Duration::from_secs(1),
+};
 /// What the last rows of the store may take after the last session.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Runs until a signal ends it.
 pub(crate) fn run(config: &Path) -> Result<(), Failure> {
+    // First of all: it changes the environment, which no other thread may be reading.
+    let passed = Passed::from_environment()?;
     let settings = Arc::new(Settings::load(config)?);
     let telemetry = Telemetry::start(&settings.log).map_err(|fault| vec![fault])?;
     let ledger = open_ledger(&settings)?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
         let mut signals = Signals::new()?;
-        let sockets = Sockets::bind(&settings).await?;
+        let sockets = Sockets::bind_or_take(&settings, passed).await?;
         let server = Server::start(Arc::clone(&settings), ledger, sockets)?;
         server.log_addresses();
+        notify::ready(&server.status());
+        tokio::spawn(notify::watch(server.ledger.clone()));
         attend(server, &mut signals, config, &telemetry).await
     });
     // Sessions that were cut off may hold a thread; the process is about to end anyway.
@@ -86,13 +101,18 @@ async fn attend(
                 info!(target: "linkgate::server", signal = name, "stopping: nothing new is taken, open sessions may end");
                 break;
             }
-            _ = signals.hangup.recv() => reload::reload(&server.settings, config, telemetry).await,
+            _ = signals.hangup.recv() => {
+                notify::reloading();
+                let result = reload::reload(&server.settings, config, telemetry).await;
+                server.reloaded(result);
+            }
             // Only a bug ends a listener before its time. Mail waits at the client until we are started again.
             () = server.task_ended() => {
                 return Err(Failure::Failed(anyhow!("a listener ended by itself; the log says why")));
             }
         }
     }
+    notify::stopping(server.drain_limit());
     tokio::select! {
         () = server.drain() => info!(target: "linkgate::server", "stopped"),
         name = signals.stop.next() => warn!(target: "linkgate::server", signal = name, "stopped at once: open sessions are cut off"),
@@ -151,14 +171,31 @@ impl Sockets {
     /// # Errors
     /// Every address that could not be bound, each with a hint.
     pub async fn bind(settings: &Settings) -> anyhow::Result<Self> {
+        Self::bind_or_take(settings, Passed::default()).await
+    }
+
+    /// Binds every address of the settings for which no socket was passed.
+    ///
+    /// # Errors
+    /// Every address that could not be bound, each with a hint; and every socket that no address asks for.
+    pub async fn bind_or_take(settings: &Settings, mut passed: Passed) -> anyhow::Result<Self> {
         let mut faults = Vec::new();
-        let click = tcp("click.listen", settings.click.listen, &mut faults).await;
-        let admin = tcp("admin.listen", settings.admin_listen, &mut faults).await;
+        let click = tcp("click.listen", settings.click.listen, &mut passed, &mut faults).await;
+        let admin = tcp("admin.listen", settings.admin_listen, &mut passed, &mut faults).await;
         let mut mail = Vec::with_capacity(settings.listeners.len());
         for (i, listener) in settings.listeners.iter().enumerate() {
             let key = format!("listener[{}].listen", i + 1);
-            let bound = Socket::bind(&listener.listen, listener.socket_mode).await;
+            let bound = match passed.claim(&listener.listen) {
+                Some(socket) => socket,
+                None => Socket::bind(&listener.listen, listener.socket_mode).await,
+            };
             mail.extend(bound_or_fault(&key, &listener.listen, bound, &mut faults));
+        }
+        for address in passed.unclaimed() {
+            faults.push(format!(
+                "found a socket for {address}, passed by the service manager, allowed: only addresses that click.listen, \
+                 admin.listen or a listener's listen names exactly"
+            ));
         }
         match (click, admin) {
             (Some(click), Some(admin)) if faults.is_empty() => Ok(Self { click, admin, mail }),
@@ -167,8 +204,12 @@ impl Sockets {
     }
 }
 
-async fn tcp(key: &str, address: SocketAddr, faults: &mut Vec<String>) -> Option<TcpListener> {
-    bound_or_fault(key, &Address::Tcp(address), TcpListener::bind(address).await, faults)
+async fn tcp(key: &str, address: SocketAddr, passed: &mut Passed, faults: &mut Vec<String>) -> Option<TcpListener> {
+    let bound = match passed.claim_tcp(address) {
+        Some(socket) => TcpListener::from_std(socket),
+        None => TcpListener::bind(address).await,
+    };
+    bound_or_fault(key, &Address::Tcp(address), bound, faults)
 }
 
 fn bound_or_fault<T>(key: &str, address: &Address, bound: io::Result<T>, faults: &mut Vec<String>) -> Option<T> {
@@ -193,8 +234,13 @@ fn bound_or_fault<T>(key: &str, address: &Address, bound: io::Result<T>, faults:
 pub struct Server {
     settings: watch::Sender<Arc<Settings>>,
     stop: watch::Sender<bool>,
+    /// Mail and clicks.
     tasks: JoinSet<()>,
+    /// The admin pages, which outlive the others: someone may want to know how far the drain is.
+    admin: JoinSet<()>,
+    stop_admin: watch::Sender<bool>,
     ledger: Ledger,
+    metrics: Arc<Metrics>,
     addresses: Addresses,
 }
 
@@ -231,24 +277,42 @@ impl Server {
         let listeners = settings.listeners.clone();
         let (settings, watched) = watch::channel(settings);
         let (stop, stopping) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let (stop_admin, stopping_admin) = watch::channel(false);
+        let (mut tasks, mut admin) = (JoinSet::new(), JoinSet::new());
+        let metrics = Arc::new(Metrics::new());
+        metrics.set_next_hops(&next_hops(&listeners));
 
         let pages = Arc::new(ClickPages::new(watched.clone(), ledger.clone()));
-        tasks.spawn(serve_click(sockets.click, pages, http, stopping.clone()));
-        tasks.spawn(serve_admin(sockets.admin, ledger.clone(), http, stopping.clone()));
+        let told = Admin {
+            ledger: ledger.clone(),
+            metrics: Arc::clone(&metrics),
+            pages: Arc::clone(&pages),
+            settings: watched.clone(),
+            stopping: stopping.clone(),
+        };
+        let counts = Arc::clone(&metrics.click_http);
+        tasks.spawn(serve_click(sockets.click, pages, http, counts, stopping.clone()));
+        admin.spawn(serve_admin(sockets.admin, Arc::new(told), ADMIN_LIMITS, stopping_admin));
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline);
         let in_flight = Arc::new(InFlight::default());
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
             let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
-                .among(Arc::clone(&in_flight), index);
+                .among(Arc::clone(&in_flight), index)
+                .following(index)
+                .counting(Arc::clone(&metrics));
+            // The system accepts for us already.
+            context.counts.set_accepting(true);
             tasks.spawn(listen::serve(socket, Arc::new(context), stopping.clone()));
         }
         Ok(Self {
             settings,
             stop,
             tasks,
+            admin,
+            stop_admin,
             ledger,
+            metrics,
             addresses,
         })
     }
@@ -270,9 +334,37 @@ impl Server {
         info!(target: "linkgate::server", address = %self.addresses.admin, what = "admin", "listening");
     }
 
+    /// Tells of a reload.
+    fn reloaded(&self, result: Reload) {
+        self.metrics.reloaded(result);
+        self.metrics
+            .set_next_hops(&next_hops(&self.settings.borrow().listeners));
+        notify::ready(&match result {
+            Reload::Applied => self.status(),
+            Reload::Refused => format!("{}; the last reload was refused, the log says why", self.status()),
+        });
+    }
+
+    /// What the service manager shows.
+    fn status(&self) -> String {
+        let settings = self.settings.borrow();
+        let (listeners, domains) = (settings.listeners.len(), settings.domains.iter().count());
+        format!("serving: {listeners} mail listeners, {domains} domains")
+    }
+
+    /// What a drain may take at most.
+    fn drain_limit(&self) -> Duration {
+        self.settings.borrow().limits.drain + ADMIN_LIMITS.drain + FLUSH
+    }
+
     /// Ends when one of the listeners does.
     async fn task_ended(&mut self) {
-        if let Some(Err(e)) = self.tasks.join_next().await {
+        let ended = tokio::select! {
+            ended = self.tasks.join_next() => ended,
+            ended = self.admin.join_next() => ended,
+        };
+        if let Some(Err(e)) = ended {
+            self.metrics.listener_panicked();
             error!(target: "linkgate::server", cause = %e, "a listener panicked");
         }
     }
@@ -285,10 +377,18 @@ impl Server {
                 error!(target: "linkgate::server", cause = %e, "a listener panicked");
             }
         }
+        self.stop_admin.send_replace(true);
+        while self.admin.join_next().await.is_some() {}
         match tokio::time::timeout(FLUSH, self.ledger.flush()).await {
             Ok(Ok(())) => {}
             Ok(Err(e)) => error!(target: "linkgate::server", cause = %e, "the last rows were not stored"),
             Err(_) => error!(target: "linkgate::server", "the last rows were not stored in time"),
         }
     }
+}
+
+/// The next hops of all listeners, by the names they are counted under.
+fn next_hops(listeners: &[Listener]) -> Vec<String> {
+    let all = listeners.iter().flat_map(|listener| &listener.next_hops.all);
+    all.map(ToString::to_string).collect()
 }

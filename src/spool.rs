@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use message::Source;
 
@@ -33,7 +34,34 @@ pub struct Spool {
     budget: Arc<SpoolBudget>,
     /// Octets taken from the budget.
     charged: usize,
+    /// Octets of `memory` that [`usage`] knows of.
+    counted: u64,
 }
+
+/// What all spools of the process hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Usage {
+    /// Octets in memory.
+    pub in_memory: u64,
+    /// Octets in files.
+    pub in_files: u64,
+    /// Files.
+    pub files: u64,
+}
+
+/// What all spools of the process hold now.
+#[must_use]
+pub fn usage() -> Usage {
+    Usage {
+        in_memory: IN_MEMORY.load(Ordering::Relaxed),
+        in_files: IN_FILES.load(Ordering::Relaxed),
+        files: FILES.load(Ordering::Relaxed),
+    }
+}
+
+static IN_MEMORY: AtomicU64 = AtomicU64::new(0);
+static IN_FILES: AtomicU64 = AtomicU64::new(0);
+static FILES: AtomicU64 = AtomicU64::new(0);
 
 impl Spool {
     /// An empty spool that holds up to `limit` octets in memory as long as `budget` has them, and makes its file in `dir`.
@@ -47,6 +75,7 @@ impl Spool {
             dir: dir.to_owned(),
             budget: Arc::clone(budget),
             charged: 0,
+            counted: 0,
         }
     }
 
@@ -61,6 +90,7 @@ impl Spool {
         }
         self.memory.extend_from_slice(bytes);
         self.charge();
+        self.count_memory();
         if self.memory.len() >= self.threshold().saturating_add(BLOCK) {
             self.flush()?;
         }
@@ -83,16 +113,22 @@ impl Spool {
         }
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(tempfile::tempfile_in(&self.dir)?),
+            none => {
+                let file = tempfile::tempfile_in(&self.dir)?;
+                FILES.fetch_add(1, Ordering::Relaxed);
+                none.insert(file)
+            }
         };
         file.write_all(&self.memory)?;
         self.written += self.memory.len() as u64;
+        IN_FILES.fetch_add(self.memory.len() as u64, Ordering::Relaxed);
         if self.memory.capacity() <= 2 * BLOCK {
             self.memory.clear();
         } else {
             self.memory = Vec::new();
         }
         self.budget.give_back(std::mem::take(&mut self.charged));
+        self.count_memory();
         Ok(())
     }
 
@@ -118,11 +154,21 @@ impl Spool {
             self.limit = 0;
         }
     }
+
+    fn count_memory(&mut self) {
+        let now = self.memory.len() as u64;
+        // Wraps where memory was given back; the sum is right all the same.
+        IN_MEMORY.fetch_add(now.wrapping_sub(self.counted), Ordering::Relaxed);
+        self.counted = now;
+    }
 }
 
 impl Drop for Spool {
     fn drop(&mut self) {
         self.budget.give_back(self.charged);
+        IN_MEMORY.fetch_sub(self.counted, Ordering::Relaxed);
+        IN_FILES.fetch_sub(self.written, Ordering::Relaxed);
+        FILES.fetch_sub(u64::from(self.file.is_some()), Ordering::Relaxed);
     }
 }
 

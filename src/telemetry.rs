@@ -3,6 +3,8 @@
 //! What a stranger wrote (addresses, host names, user agents ...) ends up in log fields. Nobody may forge a line, steer a
 //! terminal or turn text around with it, so every control character is escaped here, in one place, whatever the field.
 
+mod limiter;
+
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
 use std::path::Path;
@@ -14,6 +16,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
+pub use self::limiter::Limiter;
 use crate::config::ConfigError;
 use crate::settings::{Log, LogFormat};
 

@@ -1,5 +1,6 @@
 //! Every command, by running the real program.
 
+mod operation;
 mod serve;
 
 use std::fs;

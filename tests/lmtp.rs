@@ -299,6 +299,44 @@ fn each_copy_has_an_id_of_its_own_that_its_row_has_too() {
 }
 
 #[test]
+fn a_click_link_names_its_reader_and_its_row_where_the_copy_is_theirs_alone() {
+    let to = ["one@on.test", "two@on.test"];
+    for (protocol, own) in [(Protocol::Lmtp, true), (Protocol::Smtp, false)] {
+        let rig = Rig::start(&Options {
+            protocol,
+            real_rewriter: true,
+            ..lmtp()
+        });
+        let (mut client, mut next_hop) = (rig.client(), rig.next_hop());
+        next_hop.greet(KEYWORDS);
+        client.hello();
+        transaction(&mut client, &mut next_hop, &to);
+        client.send("Subject: x\r\nContent-Type: text/html\r\n\r\n<a href=\"https://shop.test/\">x</a>\r\n.\r\n");
+        let mut copies = Vec::new();
+        if own {
+            for (n, to) in to.iter().enumerate() {
+                copies.push(copy(&mut next_hop, &[to], n == 0));
+                next_hop.send("250 ok\r\n");
+                client.expect("250 ok");
+            }
+        } else {
+            copies.push(data(&mut next_hop));
+            next_hop.send("250 ok\r\n");
+            client.expect("250 ok");
+        }
+        eventually("the rows", || (rig.messages().len() == copies.len()).then_some(()));
+        for ((lines, row), to) in copies.iter().zip(rig.messages()).zip(to) {
+            let text = lines.join("\r\n");
+            let link = &text[text.find("https://click.test/").unwrap()..];
+            let claims = rig.claims(link).unwrap();
+            assert_eq!(claims.message_id, row.mail_id);
+            assert_eq!(claims.recipient.as_deref(), own.then_some(to));
+            assert_eq!(row.links_wrapped, 1);
+        }
+    }
+}
+
+#[test]
 fn a_large_message_goes_to_each_recipient_from_its_file() {
     let to = ["one@on.test", "two@on.test"];
     let rig = Rig::start(&Options {

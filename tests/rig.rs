@@ -4,13 +4,12 @@ use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use link::{ClickBase, KeyRing, Policy, Rewrite, SenderRules, Style, UrlRules};
+use link::{ClickBase, KeyRing, MessageClaims, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::failure::{Failure, Phase};
-use linkgate::job::{Recorder, Rewriter, Stored};
+use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
 use linkgate::net::Socket;
 use linkgate::rewrite::{Action, Job, Outcome};
@@ -53,6 +52,8 @@ pub(crate) struct Options {
     /// For the reply to the final dot, if another.
     pub(crate) final_timeout: Option<Duration>,
     pub(crate) store_fails: bool,
+    /// The product's own rewriter, instead of one that does what a message says.
+    pub(crate) real_rewriter: bool,
 }
 
 impl Default for Options {
@@ -78,6 +79,7 @@ impl Default for Options {
             timeout: PATIENCE,
             final_timeout: None,
             store_fails: false,
+            real_rewriter: false,
         }
     }
 }
@@ -154,7 +156,12 @@ impl Rig {
             .unwrap();
         let address = socket.local_address().unwrap();
         let recorder: Arc<dyn Recorder> = records.clone();
-        let context = Arc::new(Context::new(listener, current, Arc::new(Obedient), recorder));
+        let rewriter: Arc<dyn Rewriter> = if options.real_rewriter {
+            Arc::new(Pipeline)
+        } else {
+            Arc::new(Obedient)
+        };
+        let context = Arc::new(Context::new(listener, current, rewriter, recorder));
         runtime.spawn(serve(socket, Arc::clone(&context), stopped));
         Self {
             runtime,
@@ -227,7 +234,14 @@ impl Rig {
 
     /// Recipients so far who may get a message twice.
     pub(crate) fn possible_duplicates(&self) -> u64 {
-        self.context.possible_duplicates.load(Ordering::Relaxed)
+        self.context.counts.possible_duplicates.get()
+    }
+
+    /// What the click link says that `text` begins with.
+    pub(crate) fn claims(&self, text: &str) -> Option<MessageClaims> {
+        let settings = self.settings.borrow();
+        let opener = Opener::new(&settings.keys, &settings.click.base);
+        Some(opener.recognise(text)?.message().clone())
     }
 
     /// Message rows so far.
@@ -370,21 +384,16 @@ impl Rewriter for Obedient {
             };
             Patch::new(vec![change]).unwrap()
         };
+        let for_other = job.recipients.iter().any(|r| r.ends_with("@other.test"));
         let mut outcome = Outcome::default();
         match word {
             "insert" => outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(","))),
             "insert-id" => outcome.patch = insert(format!("X-Id: {}\r\n", job.mail_id)),
             // Only one domain's policy wants the change.
-            "insert-other" => {
-                if job.recipients.iter().any(|r| r.ends_with("@other.test")) {
-                    outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(",")));
-                }
+            "insert-other" if for_other => {
+                outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(",")));
             }
-            "refuse-other" => {
-                if job.recipients.iter().any(|r| r.ends_with("@other.test")) {
-                    outcome.action = Action::Refuse("told to".into());
-                }
-            }
+            "refuse-other" if for_other => outcome.action = Action::Refuse("told to".into()),
             "dot" => outcome.patch = insert(".leading\r\n".into()),
             "stray" => outcome.patch = insert("a\nb\r\n".into()),
             "refuse" => outcome.action = Action::Refuse("told to".into()),
@@ -529,6 +538,18 @@ impl Peer {
 
     /// The next line without its end; `None` when the connection has ended.
     pub(crate) fn line(&mut self) -> Option<String> {
+        let line = self.whole_line();
+        assert!(
+            line.is_some() || self.unread.is_empty(),
+            "{} left half a line: {:?}",
+            self.name,
+            self.unread.escape_ascii().to_string()
+        );
+        line
+    }
+
+    /// The same of a peer that may break off anywhere.
+    pub(crate) fn whole_line(&mut self) -> Option<String> {
         loop {
             if let Some(at) = self.unread.windows(2).position(|w| w == b"\r\n") {
                 let line: Vec<u8> = self.unread.drain(..at + 2).collect();
@@ -537,17 +558,12 @@ impl Peer {
             }
             let mut block = [0; 4096];
             match self.stream.read(&mut block) {
-                Ok(0) => {
-                    assert!(
-                        self.unread.is_empty(),
-                        "{} left half a line: {:?}",
-                        self.name,
-                        self.unread.escape_ascii().to_string()
-                    );
+                Ok(0) => return None,
+                Ok(n) => self.unread.extend_from_slice(&block[..n]),
+                Err(e) if e.kind() == ErrorKind::ConnectionReset => {
+                    self.unread.clear();
                     return None;
                 }
-                Ok(n) => self.unread.extend_from_slice(&block[..n]),
-                Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
                 Err(e) => panic!(
                     "reading as {}: {e}; so far {:?}",
                     self.name,

@@ -319,6 +319,11 @@ fn a_lock_delays_rows_and_loses_none() {
     assert!(store.record_click(click(2)).wait().is_err());
     assert!(store.store_references(vec![reference(1)]).wait().is_err());
     assert!(store.counts().waiting >= 2);
+    let flushed = store.flush().wait();
+    assert!(
+        matches!(&flushed, Err(StoreError::Write(_))),
+        "it answers, and not that there is no room: {flushed:?}"
+    );
 
     other.run("ROLLBACK");
     eventually("rows kept in memory are stored", || {

@@ -12,6 +12,7 @@ mod limits;
 mod lmtp;
 mod load;
 mod mail;
+mod metrics;
 mod peers;
 mod restore;
 mod rig;

@@ -17,10 +17,12 @@ use wire::{Answer, BareLineEnds, ClientInfo, Command, DataEnd, Event, Form, Path
 
 use super::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
-use crate::failure::Failure;
+use crate::failure::{Failure, Phase, Side};
+use crate::metrics::{Limit, SessionEnd, Silence};
 use crate::net::{Peer, Stream};
 use crate::relay::{Inbox, Relay};
 use crate::settings::{self, Protocol, Settings};
+use crate::telemetry::Limiter;
 
 /// Octets read at a time while commands are expected.
 const COMMAND_BLOCK: usize = 16 << 10;
@@ -50,7 +52,7 @@ pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, s
         may_xclient: identity::may_speak_for_others(peer, listener),
         behind: ClientInfo::default(),
         trusted: peer.is_in(&listener.xforward_from),
-        relay: Relay::new(listener.next_hops.clone(), listener.hostname.clone()),
+        relay: Relay::new(listener.next_hops.clone(), listener.hostname.clone()).counting(&context.metrics),
         session: match listener.protocol {
             Protocol::Lmtp => Session::lmtp(),
             _ => Session::default(),
@@ -67,9 +69,11 @@ pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, s
         asked: VecDeque::new(),
         data_octets: 0,
         message_deadline: None,
+        end: SessionEnd::Closed,
         context,
     };
     let ended = conversation.run().await;
+    conversation.count_end(ended.as_ref().err());
     conversation.take_leave(ended.err());
     let Conversation { client, relay, .. } = conversation;
     // The client need not wait until the next hop has said goodbye.
@@ -110,6 +114,8 @@ struct Conversation {
     data_octets: u64,
     /// When the data of the message that has begun must be complete.
     message_deadline: Option<Instant>,
+    /// How the session ends, as far as is known.
+    end: SessionEnd,
 }
 
 enum Asked {
@@ -153,6 +159,7 @@ impl Conversation {
             let (used, event) = self.session.next(inbox.filled());
             let flow = match event {
                 Some(Event::Hello { .. }) if !reachable => {
+                    self.end = SessionEnd::NextHop;
                     Answer::NO_NEXT_HOP.write(&mut self.out);
                     Flow::Close
                 }
@@ -173,6 +180,8 @@ impl Conversation {
                 if self.session.in_data()
                     && self.data_octets > self.context.listener.max_message.saturating_mul(2) + (1 << 20)
                 {
+                    self.end = SessionEnd::TooLarge;
+                    self.context.counts.limits.inc(Limit::MessageSize);
                     Answer::TOO_LARGE.write(&mut self.out);
                     return Flow::Close;
                 }
@@ -232,12 +241,18 @@ impl Conversation {
                 self.end_of_transaction();
                 Answer::OK.write(&mut self.out);
             }
-            Event::Say(answer) => answer.write(&mut self.out),
+            Event::Say(answer) => {
+                self.context.counts.said(answer);
+                answer.write(&mut self.out);
+            }
             Event::Quit => {
+                self.end = SessionEnd::Quit;
                 Answer::BYE.write(&mut self.out);
                 return Flow::Close;
             }
             Event::Close(answer) => {
+                self.end = SessionEnd::Errors;
+                self.context.counts.limits.inc(Limit::Errors);
                 answer.write(&mut self.out);
                 return Flow::Close;
             }
@@ -248,12 +263,14 @@ impl Conversation {
 
     async fn mail(&mut self, path: &PathLine<'_>) -> Flow {
         if *self.shutdown.borrow() {
+            self.end = SessionEnd::Shutdown;
             Answer::SHUTTING_DOWN.write(&mut self.out);
             return Flow::Close;
         }
         self.settings = self.context.settings.borrow().clone();
         self.data_octets = 0;
         if path.size().is_some_and(|size| size > self.context.listener.max_message) {
+            self.context.counts.limits.inc(Limit::MessageSize);
             Answer::TOO_LARGE.write(&mut self.out);
             self.session.mail(false);
             return Flow::Continue;
@@ -270,6 +287,7 @@ impl Conversation {
         };
         if place.is_none() {
             warn!(target: "linkgate::mail", client = %self.peer, limit, "too many messages at once (limits.max_transactions)");
+            self.context.counts.limits.inc(Limit::Transactions);
             Answer::BUSY.write(&mut self.out);
             self.session.mail(false);
             return Flow::Continue;
@@ -290,7 +308,8 @@ impl Conversation {
         };
         self.rcpt_octets = 0;
         self.introduce().await;
-        let mut transaction = Transaction::new(path, Arc::clone(&self.settings));
+        let open = self.context.counts.transaction();
+        let mut transaction = Transaction::new(path, Arc::clone(&self.settings)).counted(open);
         transaction.place = place;
         match self.relay.mail(path, &self.settings.limits).await {
             Ok(()) => {
@@ -323,6 +342,9 @@ impl Conversation {
         if let Some(answer) = answer {
             if self.settle().await == Flow::Close {
                 return Flow::Close;
+            }
+            if self.is_full() {
+                self.context.counts.limits.inc(Limit::Recipients);
             }
             answer.write(&mut self.out);
             return Flow::Continue;
@@ -367,7 +389,7 @@ impl Conversation {
             return Answer::NEXT_HOP_LOST.write_with_id(transaction.id(), &mut self.out);
         }
         // A message that nobody wants changed is refused for its form at most: the next hop makes ready for it meanwhile.
-        let unchanged = transaction.recipients().iter().all(|r| !r.wants_links_wrapped());
+        let unchanged = transaction.recipients().iter().all(|r| !r.wants_rewriting());
         self.session.data(self.bare_line_ends()).write(&mut self.out);
         self.message_may_begin();
         if self.session.in_data()
@@ -388,6 +410,7 @@ impl Conversation {
 
     /// A chunk is there, and more will follow.
     async fn chunk_taken(&mut self) -> Flow {
+        self.context.counts.bdat_chunks.inc();
         // A message that comes to nothing is not waited for. With a reply for each recipient they may only come at the end.
         let by_recipient = self.form != Form::One;
         match self.transaction.take_if(|t| !by_recipient && t.has_failed()) {
@@ -479,6 +502,7 @@ impl Conversation {
                         }
                     }
                     if closing {
+                        self.end = SessionEnd::NextHop;
                         self.asked.clear();
                         return Flow::Close;
                     }
@@ -520,6 +544,14 @@ impl Conversation {
     }
 
     fn complain(&self, failure: &Failure, id: &str) {
+        self.context.counts.failure(failure);
+        // Every client meets a next hop that is away, and tries again: the log need not hear of each.
+        let away = failure.side == Side::NextHop && matches!(failure.phase, Phase::Connect | Phase::Hello);
+        let limiter = self.relay.counts().filter(|_| away).map(|counts| &counts.log);
+        let admitted = limiter.map_or(Some(0), Limiter::admit);
+        let Some(left_out) = admitted else {
+            return self.context.counts.line_left_out();
+        };
         warn!(
             target: "linkgate::mail",
             id,
@@ -527,8 +559,24 @@ impl Conversation {
             client = %self.peer,
             helo = %Printable(&self.name),
             next_hop = %self.context.listener.next_hops,
+            left_out,
             "{failure}"
         );
+    }
+
+    fn count_end(&self, broken: Option<&io::Error>) {
+        let counts = &self.context.counts;
+        let end = match broken.map(io::Error::kind) {
+            None => self.end,
+            Some(io::ErrorKind::TimedOut) => {
+                counts.timeout(Silence::Reply);
+                SessionEnd::Timeout
+            }
+            // Clients that have what they want often do not wait for the reply to QUIT.
+            Some(_) if self.end == SessionEnd::Quit => SessionEnd::Quit,
+            Some(_) => SessionEnd::Broken,
+        };
+        counts.ended.inc(end);
     }
 
     /// Notes a session that ended in the middle of something: no message came of it.
@@ -566,10 +614,18 @@ impl Conversation {
         let deadline = self.message_deadline.map_or(deadline, |end| end.min(deadline));
         let answer = tokio::select! {
             biased;
-            () = stopped(&mut self.shutdown), if idle => Answer::SHUTTING_DOWN,
+            () = stopped(&mut self.shutdown), if idle => {
+                self.end = SessionEnd::Shutdown;
+                Answer::SHUTTING_DOWN
+            }
             filled = timeout_at(deadline, inbox.fill(&mut self.client, block)) => match filled {
                 Ok(n) => return Ok(n? > 0),
-                Err(_) => Answer::TIMEOUT,
+                Err(_) => {
+                    self.end = SessionEnd::Timeout;
+                    let in_data = self.session.in_data();
+                    self.context.counts.timeout(if in_data { Silence::Data } else { Silence::Command });
+                    Answer::TIMEOUT
+                }
             },
         };
         answer.write(&mut self.out);

@@ -15,9 +15,10 @@ use wire::{Answer, DataEnd, LineMeter, PathLine, Printable};
 use super::Context;
 use super::in_flight::Place;
 use super::trace::{self, Way};
-use crate::failure::{Cause, Failure, Phase};
+use crate::failure::{Cause, Failure, Phase, Side};
 use crate::job::Rewriter;
 use crate::mail_id;
+use crate::metrics::{Held, MessageResult};
 use crate::net::Peer;
 use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
@@ -50,6 +51,8 @@ pub(super) struct Transaction {
     pub(super) place: Option<Place>,
     fault: Option<Failure>,
     started: Instant,
+    /// The mark that it is open.
+    pub(super) open: Option<Held>,
 }
 
 /// What does not change after MAIL.
@@ -83,6 +86,10 @@ pub(super) struct Story {
     report: Report,
     octets_out: u64,
     refused_because: Option<String>,
+    /// Whether what goes on is not what came.
+    changed: bool,
+    result: Option<MessageResult>,
+    ended: Instant,
 }
 
 impl Story {
@@ -94,7 +101,52 @@ impl Story {
             report: Report::default(),
             octets_out: 0,
             refused_because: None,
+            changed: false,
+            result: None,
+            ended: Instant::now(),
         }
+    }
+
+    /// What became of the message. What was said first counts.
+    pub(super) fn ends(&mut self, result: MessageResult) {
+        self.result.get_or_insert(result);
+    }
+
+    /// The message came to grief.
+    pub(super) fn fails(&mut self, failure: &Failure) {
+        self.ends(match (&failure.cause, failure.side) {
+            (Cause::Refused(reply), Side::NextHop) if reply.first() == Some(&b'5') => MessageResult::NextHopRefused,
+            (Cause::Refused(_), Side::NextHop) => MessageResult::NextHopDeferred,
+            (_, Side::NextHop) => MessageResult::NextHopLost,
+            (_, Side::Client | Side::Ours) => MessageResult::Deferred,
+        });
+    }
+
+    /// The message was refused for its form.
+    pub(super) fn is_refused(&mut self, refusal: Answer) {
+        self.ends(match refusal {
+            Answer::TOO_LARGE => MessageResult::TooLarge,
+            Answer::TEXT_LINE_TOO_LONG => MessageResult::TextLine,
+            Answer::ROUTING_LOOP => MessageResult::Loop,
+            _ => MessageResult::BareLineEnd,
+        });
+    }
+
+    /// Counts the octets of the message, once for all of its copies.
+    pub(super) fn count_received(&self, context: &Context) {
+        context.counts.received(self.octets_in);
+    }
+
+    /// Counts the message, or one copy of it, when it is answered; `class` is the first digit of the best reply.
+    pub(super) fn count(&self, context: &Context, class: u8) {
+        let result = self.result.unwrap_or(match class {
+            b'2' if self.changed => MessageResult::Rewritten,
+            b'2' => MessageResult::Unchanged,
+            b'5' => MessageResult::NextHopRefused,
+            _ => MessageResult::NextHopDeferred,
+        });
+        context.counts.message(result, self.octets_out, self.ended.elapsed());
+        context.counts.report(&self.report, self.end);
     }
 }
 
@@ -164,11 +216,6 @@ impl Recipient {
         self.policy.is_some()
     }
 
-    /// Whether the domain has opted in: the message may have to change for this recipient.
-    pub(super) fn wants_links_wrapped(&self) -> bool {
-        self.policy.is_some()
-    }
-
     /// Whether one copy of a message is right for both.
     pub(super) fn shares_copy_with(&self, other: &Self) -> bool {
         match (&self.policy, &other.policy) {
@@ -206,7 +253,14 @@ impl Transaction {
             place: None,
             fault: None,
             started: Instant::now(),
+            open: None,
         }
+    }
+
+    /// Keeps the mark that it is open for as long as it is.
+    pub(super) fn counted(mut self, open: Held) -> Self {
+        self.open = Some(open);
+        self
     }
 
     /// The snapshot of settings that this transaction goes by.
@@ -234,6 +288,7 @@ impl Transaction {
             too_large: false,
             fault: None,
             started: self.started,
+            open: None,
         }
     }
 
@@ -356,7 +411,10 @@ impl Transaction {
     pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
         let spool = match self.close(story, context).await? {
             Ok(spool) => spool,
-            Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+            Err(refusal) => {
+                story.is_refused(refusal);
+                return Ok(Verdict::Refuse(refusal));
+            }
         };
         let outcome = self.judge(&spool, context).await?;
         self.settle(outcome, spool, story, context).await
@@ -425,6 +483,7 @@ impl Transaction {
         if let Action::Refuse(reason) = outcome.action {
             story.refused_because = Some(reason);
             story.report = outcome.report;
+            story.ends(MessageResult::ContentRefused);
             return Ok(Verdict::RefuseContent(Answer::CONTENT_REFUSED));
         }
         if !outcome.references.is_empty() {
@@ -444,6 +503,7 @@ impl Transaction {
             (patch, octets)
         };
         story.octets_out = octets_out;
+        story.changed = !patch.is_empty();
         Ok(Verdict::Forward { spool, patch })
     }
 
@@ -452,8 +512,12 @@ impl Transaction {
             return Ok(Outcome::default());
         }
         let recipients: Vec<String> = self.recipients.iter().map(|r| r.address.clone()).collect();
+        let _under_way = context.counts.rewrite();
+        let began = Instant::now();
         if spool.len() <= INLINE {
-            return rewrite(&*context.rewriter, spool, &self.envelope, &recipients);
+            let judged = rewrite(&*context.rewriter, spool, &self.envelope, &recipients);
+            context.counts.rewritten(began.elapsed());
+            return judged;
         }
         let closed = |e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e)));
         let budget = &self.envelope.settings.limits.rewrite_budget;
@@ -462,6 +526,7 @@ impl Transaction {
         let envelope = Arc::clone(&self.envelope);
         let judged = tokio::task::spawn_blocking(move || rewrite(&*rewriter, &spool, &envelope, &recipients)).await;
         drop(permit);
+        context.counts.rewritten(began.elapsed());
         judged.map_err(|e| Failure::ours(Phase::Rewrite, Cause::Panic(e.to_string())))?
     }
 
@@ -470,6 +535,8 @@ impl Transaction {
         match context.listener.on_error {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {
+                context.counts.failure(&failure);
+                context.counts.passed_on_error();
                 warn!(target: "linkgate::mail", id = self.id(), "passing the message on unchanged: {failure}");
                 Ok(Outcome::default())
             }

@@ -8,35 +8,42 @@ use tokio::sync::watch;
 use tracing::{error, info, warn};
 
 use crate::keyfile::Absent;
+use crate::metrics::Reload;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
 
 /// Reads the configuration again and swaps the settings, unless there is a reason not to.
-pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path, telemetry: &Telemetry) {
+pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path, telemetry: &Telemetry) -> Reload {
     let path = config.to_owned();
     // Compiling the rules of many domains takes a while; sessions must not feel it.
     let loaded = tokio::task::spawn_blocking(move || Settings::load_with(&path, Absent::Refuse)).await;
     let new = match loaded {
-        Ok(Ok(new)) => new,
+        Ok(Ok(mut new)) => {
+            keep_budgets(&current.borrow(), &mut new);
+            new
+        }
         Ok(Err(faults)) => {
             for fault in &faults {
                 error!(target: "linkgate::server", %fault, "bad configuration");
             }
             let faults = faults.len();
-            return warn!(target: "linkgate::server", faults, "not reloaded: the settings of before stay in force");
+            warn!(target: "linkgate::server", faults, "not reloaded: the settings of before stay in force");
+            return Reload::Refused;
         }
         Err(e) => {
-            return error!(target: "linkgate::server", cause = %e, "not reloaded: the settings of before stay in force");
+            error!(target: "linkgate::server", cause = %e, "not reloaded: the settings of before stay in force");
+            return Reload::Refused;
         }
     };
     let old = Arc::clone(&current.borrow());
     let fixed = needs_restart(&old, &new);
     if !fixed.is_empty() {
         let keys = fixed.join(", ");
-        return warn!(
+        warn!(
             target: "linkgate::server", keys,
             "not reloaded: a changed key needs restart; the settings of before stay in force"
         );
+        return Reload::Refused;
     }
     let changed = match changes(&old, &new) {
         none if none.is_empty() => "nothing".to_owned(),
@@ -45,6 +52,18 @@ pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path
     telemetry.reload(&new.log);
     current.send_replace(Arc::new(new));
     info!(target: "linkgate::server", changed, "reloaded");
+    Reload::Applied
+}
+
+/// Budgets of the same size stay the ones that messages under way have taken their share of.
+fn keep_budgets(old: &Settings, new: &mut Settings) {
+    let (old, new) = (&old.limits, &mut new.limits);
+    if old.spool_budget.octets() == new.spool_budget.octets() {
+        new.spool_budget = Arc::clone(&old.spool_budget);
+    }
+    if old.rewrite_budget.mib() == new.rewrite_budget.mib() {
+        new.rewrite_budget = Arc::clone(&old.rewrite_budget);
+    }
 }
 
 /// The changed keys that a running server cannot take up.
@@ -60,10 +79,14 @@ fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
     compare(old.store == new.store, "store.url".to_owned());
     compare(old.log.format == new.log.format, "log.format".to_owned());
     for i in 0..old.listeners.len().max(new.listeners.len()) {
-        compare(
-            old.listeners.get(i) == new.listeners.get(i),
-            format!("listener[{}]", i + 1),
-        );
+        let n = i + 1;
+        let (Some(old), Some(new)) = (old.listeners.get(i), new.listeners.get(i)) else {
+            compare(false, format!("listener[{n}]"));
+            continue;
+        };
+        compare(old.protocol == new.protocol, format!("listener[{n}].protocol"));
+        compare(old.listen == new.listen, format!("listener[{n}].listen"));
+        compare(old.socket_mode == new.socket_mode, format!("listener[{n}].socket_mode"));
     }
     keys
 }
@@ -87,6 +110,11 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     }
     if old.rewriting != new.rewriting {
         changed.push("rewriting".to_owned());
+    }
+    for (i, (old, new)) in old.listeners.iter().zip(&new.listeners).enumerate() {
+        if old != new {
+            changed.push(format!("listener[{}]", i + 1));
+        }
     }
     let mut domains: BTreeMap<&str, _> = old.domains.iter().map(|(name, p)| (name, (Some(p), None))).collect();
     for (name, p) in new.domains.iter() {

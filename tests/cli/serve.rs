@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::*;
 
 /// What takes longer will not happen any more.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends a signal by name.
 pub(super) fn signal(child: &Child, name: &str) {
@@ -20,21 +20,20 @@ pub(super) fn signal(child: &Child, name: &str) {
 }
 
 /// A running server, and what it logs.
-struct Server {
-    child: Child,
+pub(super) struct Server {
+    pub(super) child: Child,
     log: Receiver<String>,
     seen: Vec<String>,
 }
 
 impl Server {
-    fn start(home: &Home) -> Self {
-        let mut child = home
-            .command(&["serve"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+    pub(super) fn start(home: &Home) -> Self {
+        Self::spawn(home.command(&["serve"]).stdin(Stdio::null()))
+    }
+
+    /// Starts what `command` says.
+    pub(super) fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let stderr = BufReader::new(child.stderr.take().unwrap());
         let (send, log) = channel();
         thread::spawn(move || {
@@ -52,7 +51,7 @@ impl Server {
     }
 
     /// The next log line that holds `piece`.
-    fn logged(&mut self, piece: &str) -> String {
+    pub(super) fn logged(&mut self, piece: &str) -> String {
         let until = Instant::now() + PATIENCE;
         loop {
             match self.log.recv_timeout(until.saturating_duration_since(Instant::now())) {
@@ -70,13 +69,13 @@ impl Server {
     }
 
     /// The address bound for a purpose.
-    fn address(&mut self, what: &str) -> SocketAddr {
+    pub(super) fn address(&mut self, what: &str) -> SocketAddr {
         let line = self.logged(&format!("what={what}"));
         let (_, rest) = line.split_once("address=").unwrap();
         rest.split(' ').next().unwrap().parse().unwrap()
     }
 
-    fn exit(mut self) -> i32 {
+    pub(super) fn exit(mut self) -> i32 {
         let until = Instant::now() + PATIENCE;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
@@ -96,7 +95,7 @@ impl Drop for Server {
 }
 
 /// The last line of the next reply.
-fn reply(stream: &mut BufReader<TcpStream>) -> String {
+pub(super) fn reply(stream: &mut BufReader<TcpStream>) -> String {
     loop {
         let mut line = String::new();
         stream.read_line(&mut line).unwrap();
@@ -106,19 +105,19 @@ fn reply(stream: &mut BufReader<TcpStream>) -> String {
     }
 }
 
-fn connect(address: SocketAddr) -> BufReader<TcpStream> {
+pub(super) fn connect(address: SocketAddr) -> BufReader<TcpStream> {
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     BufReader::new(stream)
 }
 
-fn say(stream: &mut BufReader<TcpStream>, line: &str) -> String {
+pub(super) fn say(stream: &mut BufReader<TcpStream>, line: &str) -> String {
     stream.get_mut().write_all(format!("{line}\r\n").as_bytes()).unwrap();
     reply(stream)
 }
 
 /// A next hop that says yes to everything, for one connection at a time.
-fn next_hop() -> SocketAddr {
+pub(super) fn next_hop() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = listener.local_addr().unwrap();
     thread::spawn(move || {
@@ -154,7 +153,7 @@ fn next_hop() -> SocketAddr {
 }
 
 /// A message up to the middle of its data.
-fn half_a_message(address: SocketAddr) -> BufReader<TcpStream> {
+pub(super) fn half_a_message(address: SocketAddr) -> BufReader<TcpStream> {
     let mut client = connect(address);
     assert!(reply(&mut client).starts_with("220 "));
     assert!(say(&mut client, "EHLO client.test").starts_with("250 "));
@@ -207,11 +206,12 @@ fn a_reload_takes_new_settings_whole_or_keeps_the_old_and_says_why() {
     );
     server.logged("not reloaded");
 
-    fs::write(home.config(), good.replace("127.0.0.1:9\"", "127.0.0.1:10\"")).unwrap();
+    let other = good.replace("smtp\"\nlisten = \"127.0.0.1:0\"", "smtp\"\nlisten = \"127.0.0.2:0\"");
+    fs::write(home.config(), other).unwrap();
     signal(&server.child, "HUP");
     let line = server.logged("not reloaded");
     assert!(
-        line.contains("needs restart") && line.contains("keys=listener[1]"),
+        line.contains("needs restart") && line.contains("keys=listener[1].listen"),
         "{line}"
     );
 
@@ -326,7 +326,11 @@ fn logs_can_be_json_and_louder() {
 
 /// Runs `serve`, which must not start; gives exit code and message.
 fn refused(home: &Home) -> (i32, String) {
-    let mut server = Server::start(home);
+    refused_start(Server::start(home))
+}
+
+/// As [`refused`], of a server that was started otherwise.
+pub(super) fn refused_start(mut server: Server) -> (i32, String) {
     let until = Instant::now() + PATIENCE;
     while server.child.try_wait().unwrap().is_none() {
         assert!(Instant::now() < until, "it started");

@@ -7,8 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use link::{ClickBase, KeyRing, MessageClaims, Style, Target, Wrapped, wrap_link};
+use linkgate::admin::Admin;
 use linkgate::click::{ClickCounts, ClickPages};
 use linkgate::http::{self, HttpLimits};
+use linkgate::metrics::Metrics;
 use linkgate::record::Ledger;
 use linkgate::settings::{self, ClientIp, Domains, Limits, Log, LogFormat, Settings};
 use store::{ClickQuery, ClickRow};
@@ -99,8 +101,17 @@ impl Setup {
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));
-        let pages = Arc::new(ClickPages::new(watched, ledger.clone()));
+        let pages = Arc::new(ClickPages::new(watched.clone(), ledger.clone()));
         let (stop, stopping) = watch::channel(false);
+        let metrics = Arc::new(Metrics::new());
+        let counts = Arc::clone(&metrics.click_http);
+        let told = Arc::new(Admin {
+            ledger: ledger.clone(),
+            metrics,
+            pages: Arc::clone(&pages),
+            settings: watched,
+            stopping: stopping.clone(),
+        });
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -113,9 +124,10 @@ impl Setup {
             click,
             Arc::clone(&pages),
             self.limits,
+            counts,
             stopping.clone(),
         ));
-        runtime.spawn(http::serve_admin(admin, ledger.clone(), self.limits, stopping));
+        runtime.spawn(http::serve_admin(admin, told, self.limits, stopping));
         Server {
             address,
             admin: admin_address,

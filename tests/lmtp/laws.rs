@@ -31,6 +31,8 @@ struct Session {
     pipelining: bool,
     to: Vec<String>,
     word: &'static str,
+    /// More than is kept before it goes on, where nobody wants it changed.
+    long: bool,
     moods: Vec<Mood>,
 }
 
@@ -46,14 +48,17 @@ fn session() -> impl Strategy<Value = Session> {
     (
         select(&[Protocol::Lmtp, Protocol::Lmtp, Protocol::Smtp][..]),
         select(&[Dialect::Lmtp, Dialect::Smtp][..]),
-        any::<bool>(),
-        prop::collection::vec(select(&["on.test", "twin.test", "other.test", "off.test"][..]), 1..6),
+        (any::<bool>(), any::<bool>()),
+        prop_oneof![
+            2 => prop::collection::vec(select(&["on.test", "twin.test", "other.test", "off.test"][..]), 1..6),
+            1 => prop::collection::vec(Just("off.test"), 1..6),
+        ],
         select(&["insert", "insert", "insert-other", "refuse-other", "fail", "nothing"][..]),
         // As many good replies as an envelope of up to five recipients needs, so that most messages get through to the dot.
         (0..8usize, prop::collection::vec(mood, 0..40)),
     )
         .prop_map(
-            |(protocol, dialect, pipelining, domains, word, (good, moods))| Session {
+            |(protocol, dialect, (pipelining, long), domains, word, (good, moods))| Session {
                 protocol,
                 dialect,
                 pipelining,
@@ -63,6 +68,7 @@ fn session() -> impl Strategy<Value = Session> {
                     .map(|(n, domain)| format!("u{n}@{domain}"))
                     .collect(),
                 word,
+                long,
                 moods: [vec![Mood::Good; good], moods].concat(),
             },
         )
@@ -86,7 +92,7 @@ fn next_hop(rig: &Rig, session: &Session, taken: &Taken, over: &AtomicBool) {
 fn serve(peer: &mut Peer, dialect: Dialect, moods: &mut VecDeque<Mood>, taken: &Taken) -> Option<()> {
     let (mut from, mut to) = (false, Vec::new());
     loop {
-        let line = peer.line()?;
+        let line = peer.whole_line()?;
         let (verb, rest) = line.split_at(4.min(line.len()));
         match verb {
             "QUIT" => {
@@ -113,7 +119,7 @@ fn serve(peer: &mut Peer, dialect: Dialect, moods: &mut VecDeque<Mood>, taken: &
                 if answer(peer, moods, "354", "go", true)? {
                     let mut message = Vec::new();
                     loop {
-                        match peer.line()?.as_str() {
+                        match peer.whole_line()?.as_str() {
                             "." => break,
                             line => message.push(line.to_owned()),
                         }
@@ -192,7 +198,8 @@ fn client(rig: &Rig, session: &Session) -> Option<(Vec<String>, Vec<String>)> {
     if !peer.line()?.starts_with("354 ") {
         return None;
     }
-    peer.send(format!("X-Test: {}\r\n.\r\n", session.word));
+    let body = "something to read\r\n".repeat(if session.long { 6000 } else { 1 });
+    peer.send(format!("X-Test: {}\r\n\r\n{body}.\r\n", session.word));
     let first = peer.line()?;
     let replies = if session.protocol == Protocol::Lmtp {
         let mut replies = vec![first];

@@ -152,7 +152,8 @@ impl Store {
         self.send(Rows::References(rows))
     }
 
-    /// Resolves when everything handed in before is on disk.
+    /// Resolves when everything handed in before is on disk; with an error when it is not. Either way the writer's thread
+    /// has answered, unless the error is [`StoreError::Closed`] or [`StoreError::Full`].
     pub fn flush(&self) -> Receipt {
         self.send(Rows::References(Vec::new()))
     }

@@ -258,8 +258,10 @@ impl Writer {
         for Item { rows, promise } in items {
             let octets = rows.octets();
             let keep = !matches!(rows, Rows::References(_)) && self.backlog_octets + octets <= BACKLOG;
+            // A flush has no rows that could find no room.
+            let flush = matches!(&rows, Rows::References(rows) if rows.is_empty());
             if let Some(promise) = promise {
-                promise.resolve(Err(if keep { error.clone() } else { StoreError::Full }));
+                promise.resolve(Err(if keep || flush { error.clone() } else { StoreError::Full }));
             }
             match rows {
                 rows if keep => {

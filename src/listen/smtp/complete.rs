@@ -1,7 +1,5 @@
 //! The end of a message: what is decided about it goes to the next hop, and the next hop's replies to the client.
 
-use std::sync::atomic::Ordering;
-
 use tokio::time::Instant;
 use tracing::warn;
 use wire::{Answer, DataEnd, FinalReplies, Form};
@@ -9,11 +7,14 @@ use wire::{Answer, DataEnd, FinalReplies, Form};
 use super::copies::{Clock, Copies, Part};
 use super::{Conversation, Flow};
 use crate::listen::transaction::{Story, Transaction};
+use crate::metrics::SessionEnd;
 
 impl Conversation {
     /// The message is there: decides about it, gives it to the next hop, answers the client.
     pub(super) async fn complete(&mut self, mut transaction: Transaction, end: DataEnd) -> Flow {
         let mut story = Story::new(&transaction, end);
+        let _open = transaction.open.take();
+        story.count_received(&self.context);
         let recipients = transaction.recipients().len();
         let slots = if self.form == Form::One { 1 } else { recipients };
         let mut copies = Copies {
@@ -31,6 +32,7 @@ impl Conversation {
             }
             Ok(Err(refusal)) => {
                 let mut part = Part::whole(transaction, story, slots);
+                part.ends(|story| story.is_refused(refusal));
                 part.tell_all(refusal, &mut copies.replies);
                 copies.parts.push(part);
             }
@@ -72,15 +74,19 @@ impl Conversation {
                 "possible duplicate: the next hop has taken a message, or may have, and the client was not told so"
             );
             let n = u64::try_from(duplicates).unwrap_or(u64::MAX);
-            self.context.possible_duplicates.fetch_add(n, Ordering::Relaxed);
+            self.context.counts.possible_duplicates.inc_by(n);
         }
         self.relay.abandon();
         self.end_of_transaction();
-        if copies.replies.closing() || copies.client_gone {
-            Flow::Close
-        } else {
-            Flow::Continue
+        if copies.client_gone {
+            self.end = SessionEnd::Broken;
+            return Flow::Close;
         }
+        if copies.replies.closing() {
+            self.end = SessionEnd::NextHop;
+            return Flow::Close;
+        }
+        Flow::Continue
     }
 
     /// Says the replies that can be said by now.

@@ -15,6 +15,7 @@ use super::Conversation;
 use crate::failure::{Cause, Failure, Phase};
 use crate::listen::Context;
 use crate::listen::transaction::{Origin, Recipient, Story, Transaction, Verdict};
+use crate::metrics::MessageResult;
 use crate::relay::{Begun, Sending};
 use crate::rewrite::{Action, Outcome};
 use crate::settings::Limits;
@@ -154,6 +155,13 @@ impl Part {
         }
     }
 
+    /// What became of it is known by another cause than a reply.
+    pub(super) fn ends(&mut self, tell: impl FnOnce(&mut Story)) {
+        if let Some(story) = &mut self.story {
+            tell(story);
+        }
+    }
+
     /// How many recipients the next hop has taken the message for.
     pub(super) fn taken(&self) -> usize {
         self.slots.iter().filter(|(_, reply)| is_success(reply)).count()
@@ -179,6 +187,9 @@ impl Part {
     /// Writes down what became of it: the line of the log, and the row for those recipients who get the message.
     fn write_down(&mut self, origin: &Origin<'_>, context: &Context) {
         let Some(story) = self.story.take() else { return };
+        let replies = self.slots.iter().filter_map(|(_, reply)| reply.as_deref());
+        let best = replies.filter_map(|reply| reply.first()).min().copied();
+        story.count(context, best.unwrap_or(b'4'));
         self.transaction.log(&story, origin, &self.summary());
         let empty = self.transaction.part(Vec::new());
         let mut done = std::mem::replace(&mut self.transaction, empty);
@@ -298,6 +309,7 @@ impl Conversation {
                 Plan::Original(outcome) | Plan::Own(Some(outcome)) => Ok(outcome),
                 Plan::Own(None) => part.transaction.judge(spool, &self.context).await,
                 Plan::Failed(answer) => {
+                    part.ends(|story| story.ends(MessageResult::Deferred));
                     part.tell_all_with_id(answer, &mut copies.replies);
                     continue;
                 }
@@ -318,6 +330,7 @@ impl Conversation {
                 Ok(Verdict::Refuse(answer)) => part.tell_all(answer, &mut copies.replies),
                 Ok(Verdict::RefuseContent(answer)) => part.tell_all_with_id(answer, &mut copies.replies),
                 Err(failure) => {
+                    part.ends(|story| story.fails(&failure));
                     part.tell_all_with_id(failure.answer(), &mut copies.replies);
                     let id = part.transaction.id().to_owned();
                     self.complain(&failure, &id);
@@ -391,6 +404,7 @@ impl Conversation {
             if complained != Some(who.part) {
                 complained = Some(who.part);
                 self.complain(failure, copies.id(*who));
+                copies.fails(*who, failure);
             }
             match &failure.cause {
                 Cause::Refused(reply) if failure.phase == Phase::Transfer => copies.tell(*who, reply),
@@ -439,6 +453,12 @@ impl Copies {
 
     fn id(&self, who: Addressee) -> &str {
         self.parts.get(who.part).map_or("", |part| part.transaction.id())
+    }
+
+    fn fails(&mut self, who: Addressee, failure: &Failure) {
+        if let Some(part) = self.parts.get_mut(who.part).filter(|part| part.taken() == 0) {
+            part.ends(|story| story.fails(failure));
+        }
     }
 
     /// The next hop's reply for a recipient.

@@ -6,6 +6,7 @@ use tracing::{debug, info};
 use wire::{Answer, Printable, Told};
 
 use super::{Conversation, Flow, MAX_SHOWN};
+use crate::metrics::{Limit, SessionEnd};
 use crate::net::Peer;
 use crate::settings::{Listener, Protocol};
 
@@ -46,6 +47,7 @@ impl Conversation {
                 .out
                 .extend_from_slice(format!("250 {}\r\n", listener.hostname).as_bytes()),
             Err(failure) => {
+                self.end = SessionEnd::NextHop;
                 self.complain(&failure, "");
                 Answer::NO_NEXT_HOP.write(&mut self.out);
                 return Flow::Close;
@@ -58,11 +60,13 @@ impl Conversation {
     /// XCLIENT: from here on the session is another client's, from its beginning.
     pub(super) fn xclient(&mut self, line: &[u8]) {
         if !self.may_xclient {
+            self.context.counts.limits.inc(Limit::Xclient);
             return Answer::XCLIENT_DENIED.write(&mut self.out);
         }
         if self.behind.read_xclient(line).is_err() {
             return Answer::BAD_SYNTAX.write(&mut self.out);
         }
+        self.context.counts.xclient.inc();
         let through = self.peer;
         let listener = &self.context.listener;
         match &self.behind.address {
@@ -90,6 +94,7 @@ impl Conversation {
 
     pub(super) async fn xforward(&mut self, line: &[u8]) -> Flow {
         if !self.trusted {
+            self.context.counts.limits.inc(Limit::Xforward);
             Answer::XFORWARD_DENIED.write(&mut self.out);
             return Flow::Continue;
         }
@@ -100,7 +105,11 @@ impl Conversation {
         match self.relay.xforward(line, &self.settings.limits).await {
             Ok(Some(reply)) => {
                 reply.write(&mut self.out);
-                return if reply.code == 421 { Flow::Close } else { Flow::Continue };
+                if reply.code != 421 {
+                    return Flow::Continue;
+                }
+                self.end = SessionEnd::NextHop;
+                return Flow::Close;
             }
             Ok(None) => Answer::OK.write(&mut self.out),
             Err(failure) => {

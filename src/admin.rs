@@ -1,0 +1,128 @@
+//! The pages of `[admin] listen`: whether the server is alive, whether it should get work, and its metrics.
+
+use std::fmt::Write;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use axum::routing::get;
+use store::Health;
+use tokio::sync::watch;
+
+use crate::click::ClickPages;
+use crate::metrics::{CONTENT_TYPE, Metrics, Sources};
+use crate::record::Ledger;
+use crate::settings::Settings;
+
+/// How long a failed attempt to reach a next hop speaks against us. Only mail makes another attempt: who gets none while
+/// it is "not ready" would never be ready again.
+const NEXT_HOP_MEMORY: Duration = Duration::from_secs(60);
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// What the admin pages tell about.
+#[derive(Debug)]
+pub struct Admin {
+    /// Store and spill.
+    pub ledger: Ledger,
+    /// Everything that is counted.
+    pub metrics: Arc<Metrics>,
+    /// The click pages, which count for themselves.
+    pub pages: Arc<ClickPages>,
+    /// The settings of the moment.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Whether the server is being stopped.
+    pub stopping: watch::Receiver<bool>,
+}
+
+impl Admin {
+    /// Routes to the pages.
+    pub(crate) fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/healthz", get(healthz))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .with_state(self)
+    }
+
+    /// Why no work should be sent here now; nothing when it should.
+    #[must_use]
+    pub fn unready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if *self.stopping.borrow() {
+            reasons.push("draining: nothing new is taken".to_owned());
+        }
+        let settings = Arc::clone(&self.settings.borrow());
+        for (i, listener) in settings.listeners.iter().enumerate() {
+            let (n, address) = (i + 1, listener.listen.to_string());
+            if !self.metrics.listener(&address).is_accepting() {
+                reasons.push(format!("listener[{n}]: {address} does not accept connections"));
+            }
+            // One next hop that answers is enough for a listener.
+            let next_hops = &listener.next_hops.all;
+            let down = next_hops.iter().filter_map(|hop| self.down(&hop.to_string()));
+            let down: Vec<_> = down.collect();
+            if down.len() == next_hops.len() && !down.is_empty() {
+                reasons.push(format!("listener[{n}]: {}", down.join(", ")));
+            }
+        }
+        match self.ledger.store().health() {
+            Health::Writing => {}
+            Health::Failing(why) => reasons.push(format!("store: failing: {why}")),
+            Health::Dead => reasons.push("store: dead".to_owned()),
+        }
+        reasons
+    }
+
+    fn down(&self, next_hop: &str) -> Option<String> {
+        let ago = self.metrics.next_hop(next_hop).down_for()?;
+        (ago < NEXT_HOP_MEMORY).then(|| {
+            let seconds = ago.as_secs();
+            format!("{next_hop} could not be reached {seconds} s ago")
+        })
+    }
+}
+
+/// 200 as long as rows are taken, be it into memory; 503 when the store is gone for good.
+async fn healthz(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    let ledger = &admin.ledger;
+    let (status, word, why) = match ledger.store().health() {
+        Health::Writing => (StatusCode::OK, "ok", "writing".to_owned()),
+        Health::Failing(why) => (StatusCode::OK, "ok", format!("failing: {why}")),
+        Health::Dead => (StatusCode::SERVICE_UNAVAILABLE, "failed", "dead".to_owned()),
+    };
+    let counts = ledger.store().counts();
+    let hardship = ledger.hardship();
+    let body = format!(
+        "{word}\nstore: {why}\nrows waiting: {}\nclicks stored: {}\nclicks spilled: {}\nclicks lost: {}\nmessages stored: {}\n\
+         messages lost: {}\n",
+        counts.waiting, counts.clicks, hardship.spilled, hardship.lost, counts.messages, counts.lost
+    );
+    (status, [(header::CONTENT_TYPE, TEXT)], body)
+}
+
+/// 200 when work may be sent here; else 503 and a line for each reason.
+async fn readyz(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    let reasons = admin.unready();
+    if reasons.is_empty() {
+        return (StatusCode::OK, [(header::CONTENT_TYPE, TEXT)], "ready\n".to_owned());
+    }
+    let mut body = "not ready\n".to_owned();
+    for reason in reasons {
+        let _ = writeln!(body, "{reason}");
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, [(header::CONTENT_TYPE, TEXT)], body)
+}
+
+async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
+    let settings = Arc::clone(&admin.settings.borrow());
+    let sources = Sources {
+        ledger: &admin.ledger,
+        clicks: admin.pages.counts(),
+        limits: &settings.limits,
+    };
+    ([(header::CONTENT_TYPE, CONTENT_TYPE)], admin.metrics.page(&sources))
+}
