@@ -88,6 +88,10 @@ fn exim_by_smtp_each_recipient_gets_links_of_their_own() {
     assert_eq!(links.len(), 2 * (HTML_TARGETS.len() + 1), "{links:?}");
     assert_untouched(&chain.mailbox(DAVE, 1)[0], &newsletter());
     chain.nothing_waits();
+    // Exim sends in chunks (BDAT) as soon as it is offered: the mark of that is K.
+    let log = chain.exim.log();
+    assert_eq!(log.matches(" T=linkgate_smtp ").count(), 3, "{log}");
+    assert_eq!(log.matches(" K C=\"250 OK").count(), 3, "{log}");
     // The checks of the data ran once, in front.
     let delivered = String::from_utf8_lossy(&chain.mailbox(ALICE, 1)[0]).into_owned();
     assert_eq!(delivered.matches("X-Checked: once\r\n").count(), 1, "{delivered}");
