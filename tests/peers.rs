@@ -1,7 +1,8 @@
-//! linkgate between real Postfix instances, set up from the recipes in `contrib/postfix`.
+//! linkgate among real mail servers, set up from the recipes in `contrib`: Postfix, Exim, Dovecot, OpenSMTPD, and swaks as a
+//! client.
 //!
-//! These tests need root and Debian's package postfix (not running). Where that is missing they say so and pass, except
-//! where `CI` is set: there they fail.
+//! These tests need root and what `peer_packages` in `tests/run` installs or unpacks. Where something is missing they say so
+//! and pass, except where `CI` is set: there they fail.
 
 mod chain;
 mod corpus;
