@@ -280,7 +280,8 @@ impl Links {
             t.in_cell = inside;
             t.link
         });
-        self.paragraph = false;
+        // A stray piece of a table ends no paragraph.
+        self.paragraph &= self.tables.is_empty();
         self.within.clear();
         self.torn = false;
     }
