@@ -6,6 +6,8 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::place::{is_root, maildir};
+
 /// Owner of the mailboxes: "nobody" on Debian.
 const MAILBOX_OWNER: u32 = 65534;
 
@@ -54,7 +56,7 @@ pub(crate) fn missing() -> Option<&'static str> {
     if !Path::new("/usr/sbin/postfix").exists() {
         return Some("Postfix is not installed (package postfix)");
     }
-    if fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) != 0) {
+    if !is_root() {
         return Some("Postfix can only be started by root");
     }
     None
@@ -163,17 +165,7 @@ virtual_gid_maps = static:{MAILBOX_OWNER}
 
     /// The messages in `address`'s mailbox, in CRLF form.
     pub(crate) fn mailbox(&self, address: &str) -> Vec<Vec<u8>> {
-        let Ok(entries) = fs::read_dir(self.folder.join("mail").join(mailbox_path(address)).join("new")) else {
-            return Vec::new();
-        };
-        let mut files: Vec<PathBuf> = entries
-            .map(|entry| entry.expect("mailbox is readable").path())
-            .collect();
-        files.sort();
-        files
-            .iter()
-            .map(|file| with_crlf(&fs::read(file).expect("message is readable")))
-            .collect()
+        maildir(&self.folder.join("mail").join(mailbox_path(address)))
     }
 
     fn write(&self, name: &str, text: &str) {
@@ -214,16 +206,4 @@ impl Drop for Postfix {
 fn mailbox_path(address: &str) -> String {
     let (user, domain) = address.split_once('@').expect("an address");
     format!("{domain}/{user}/")
-}
-
-/// Maildir files have LF line ends, whatever came over the wire.
-fn with_crlf(message: &[u8]) -> Vec<u8> {
-    let mut wire = Vec::with_capacity(message.len() + message.len() / 30);
-    for &byte in message {
-        if byte == b'\n' {
-            wire.push(b'\r');
-        }
-        wire.push(byte);
-    }
-    wire
 }
