@@ -113,20 +113,35 @@ fn a_domain_adds_its_rules_to_those_of_default() {
 fn values_reach_the_settings_in_their_units() {
     let text = fs::read_to_string(&fixtures("good")[0]).unwrap().replace(
         "direction  = \"inbound\"",
-        "max_message_mib = 3\nbare_line_ends = \"normalise\"\non_error = \"pass\"",
+        "max_message_mib = 3\nbare_line_ends = \"normalise\"\non_error = \"pass\"\n\
+         xclient_from = [\"192.0.2.0/24\"]\nmax_connections_per_client = 7\nmax_recipients = 8\nmax_passes = 9",
     ) + "[rewriting]\nambiguous = \"refuse\"\nbare_domains = false\namp = \"strip\"\nmarkup_files = \"named\"\n\
-           [limits]\nspool_memory_kib = 64\ndrain_s = 7\nspool_dir = \"/\"\n";
+           [limits]\nspool_memory_kib = 64\nmax_transactions = 10\ncommand_line_octets = 512\ntext_line_kib = 2\n\
+           data_timeout_s = 11\nmessage_timeout_s = 12\ndrain_s = 7\nspool_dir = \"/\"\n";
     let settings = Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap();
     let listener = &settings.listeners[0];
     assert_eq!(listener.max_message, 3 << 20);
     assert_eq!(listener.bare_line_ends, BareLineEnds::Normalise);
     assert_eq!(listener.on_error, OnError::Pass);
+    assert_eq!(listener.xclient_from, ["192.0.2.0/24".parse().unwrap()]);
+    assert_eq!(listener.max_connections_per_client, 7);
+    assert_eq!((listener.max_recipients, listener.max_passes), (8, 9));
     assert_eq!(settings.rewriting.ambiguous, message::Ambiguous::Refuse);
     assert!(!settings.rewriting.bare_domains);
     assert_eq!(settings.rewriting.amp, message::Amp::Strip);
     assert_eq!(settings.rewriting.markup_files, message::MarkupFiles::Named);
     assert_eq!(settings.limits.spool_memory, 64 << 10);
     assert_eq!(settings.limits.drain, Duration::from_secs(7));
+    assert_eq!(
+        (settings.limits.max_transactions, settings.limits.command_line),
+        (10, 512)
+    );
+    assert_eq!(settings.limits.text_line, 2048);
+    assert_eq!(settings.limits.data_timeout, Duration::from_secs(11));
+    assert_eq!(settings.limits.message_timeout, Duration::from_secs(12));
+    let endless = text.replace("text_line_kib = 2", "text_line_kib = 0");
+    let endless = Settings::from_toml(&endless, Path::new("x"), Absent::Pretend).unwrap();
+    assert_eq!(endless.limits.text_line, u64::MAX);
     assert_eq!(settings.limits.spool_dir, Path::new("/"));
     assert_eq!(settings.limits.command_timeout, Duration::from_secs(300));
 }

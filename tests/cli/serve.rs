@@ -295,6 +295,32 @@ fn new_settings_count_for_the_next_message() {
 }
 
 #[test]
+fn the_log_names_the_client_that_a_proxy_speaks_for() {
+    let home = Home::with_next_hop(&next_hop().to_string());
+    home.edit(
+        "protocol = \"smtp\"",
+        "protocol = \"smtp\"\nxclient_from = [\"127.0.0.1\"]",
+    );
+    let mut server = Server::start(&home);
+    let mut client = connect(server.address("mail"));
+    assert!(reply(&mut client).starts_with("220 "));
+    let xclient = "XCLIENT ADDR=192.0.2.7 PORT=4711 HELO=spike.test LOGIN=u+1B+40x.test";
+    assert!(say(&mut client, xclient).starts_with("220 "));
+    let line = server.logged("a session for another client");
+    for piece in ["client=192.0.2.7:4711", "through=127.0.0.1:", "LOGIN=u+1B+40x.test"] {
+        assert!(line.contains(piece), "{piece}: {line}");
+    }
+    assert!(say(&mut client, "EHLO proxy.test").starts_with("250 "));
+    for command in ["MAIL FROM:<s@x.test>", "RCPT TO:<u@elsewhere.test>", "BDAT 0 LAST"] {
+        assert!(say(&mut client, command).starts_with("250 "));
+    }
+    let line = server.logged("recipients=1");
+    for piece in ["client=192.0.2.7:4711", "helo=spike.test", "octets_in=0"] {
+        assert!(line.contains(piece), "{piece}: {line}");
+    }
+}
+
+#[test]
 fn a_message_under_way_is_finished_after_sigterm() {
     let home = Home::with_next_hop(&next_hop().to_string());
     let mut server = Server::start(&home);
