@@ -209,6 +209,25 @@ fn who_tries_one_recipient_after_another_is_sent_away() {
     client.expect_end();
 }
 
+#[test]
+fn who_tries_one_sender_after_another_is_sent_away() {
+    let rig = Rig::start(&Options::default());
+    let (mut client, mut next_hop) = said_hello(&rig);
+    for n in 0..101 {
+        client.send(format!("MAIL FROM:<u{n}@x.test>\r\n"));
+        if n > 0 {
+            next_hop.expect("RSET");
+            next_hop.send("250 reset\r\n");
+        }
+        next_hop.expect(&format!("MAIL FROM:<u{n}@x.test>"));
+        next_hop.send("550 5.1.8 unknown\r\n");
+        client.expect("550 5.1.8 unknown");
+    }
+    client.send("MAIL FROM:<another@x.test>\r\n");
+    client.expect("421 4.7.0 Too many errors");
+    client.expect_end();
+}
+
 /// Sends a message round and round: the next hop is a relay that leads back here. How often it came by until it was
 /// refused, with the reply.
 fn go_round(rig: &Rig, message: &str) -> (usize, String) {

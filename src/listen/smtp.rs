@@ -545,13 +545,13 @@ impl Conversation {
                 Ok(reply) => {
                     let (accepted, refused, closing) = (reply.class() == 2, reply.class() == 5, reply.code == 421);
                     reply.write(&mut self.out);
+                    if refused {
+                        self.session.refused_for_good();
+                    }
                     match asked {
                         Asked::Mail => self.session.mail(accepted),
                         Asked::Rcpt(recipient) => {
                             self.session.rcpt(accepted);
-                            if refused {
-                                self.session.recipient_refused();
-                            }
                             if let (true, Some(transaction)) = (accepted, &mut self.transaction) {
                                 transaction.add(recipient);
                             }

@@ -20,9 +20,9 @@ const MAX_ERRORS: u32 = 20;
 /// Commands that achieve nothing, between two messages, before the session ends.
 const MAX_IDLE_COMMANDS: u32 = 1000;
 
-/// Recipients that are refused for good, between two messages, before the session ends: who has a list of valid addresses
+/// Senders and recipients that are refused for good, between two messages, before the session ends: who has a list of valid addresses
 /// does not reach it, who tries names does.
-const MAX_REFUSED_RECIPIENTS: u32 = 100;
+const MAX_REFUSALS: u32 = 100;
 
 /// What a client did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ pub struct Session {
     skipping: Option<usize>,
     errors: u32,
     idle_commands: u32,
-    refused_recipients: u32,
+    refusals: u32,
     small_chunks: u32,
 }
 
@@ -121,7 +121,7 @@ impl Default for Session {
             skipping: None,
             errors: 0,
             idle_commands: 0,
-            refused_recipients: 0,
+            refusals: 0,
             small_chunks: 0,
         }
     }
@@ -236,14 +236,14 @@ impl Session {
         }
     }
 
-    /// The outcome of one RCPT. What is refused for good counts as a mistake, with [`recipient_refused`](Self::recipient_refused).
+    /// The outcome of one RCPT.
     pub fn rcpt(&mut self, accepted: bool) {
         self.recipients += u32::from(accepted && self.mail == Mail::Open);
     }
 
-    /// A recipient was refused for good (5xx). Clients that try one name after another are sent away.
-    pub fn recipient_refused(&mut self) {
-        self.refused_recipients = self.refused_recipients.saturating_add(1);
+    /// A sender or recipient was refused for good (5xx). Clients that try one name after another are sent away.
+    pub fn refused_for_good(&mut self) {
+        self.refusals = self.refusals.saturating_add(1);
     }
 
     /// DATA is to be answered: with [`Answer::SEND_DATA`], after which message data is read, or with a refusal.
@@ -310,12 +310,12 @@ impl Session {
     fn message_ended(&mut self) {
         self.reset();
         self.idle_commands = 0;
-        self.refused_recipients = 0;
+        self.refusals = 0;
         self.small_chunks = 0;
     }
 
     fn command<'a>(&mut self, line: &'a [u8]) -> Event<'a> {
-        if self.refused_recipients > MAX_REFUSED_RECIPIENTS {
+        if self.refusals > MAX_REFUSALS {
             return Event::Close(Answer::TOO_MANY_ERRORS);
         }
         if line.contains(&0) {
@@ -655,11 +655,11 @@ mod tests {
         session.hello();
         session.next(b"MAIL FROM:<a>\r\n");
         session.mail(true);
-        for _ in 0..MAX_REFUSED_RECIPIENTS {
-            session.recipient_refused();
+        for _ in 0..MAX_REFUSALS {
+            session.refused_for_good();
         }
         assert!(matches!(session.next(b"RCPT TO:<b>\r\n").1, Some(Event::Rcpt(_))));
-        session.recipient_refused();
+        session.refused_for_good();
         assert_eq!(
             session.next(b"RCPT TO:<b>\r\n").1,
             Some(Event::Close(Answer::TOO_MANY_ERRORS))
@@ -673,8 +673,8 @@ mod tests {
             session.hello();
             session.next(b"MAIL FROM:<a>\r\n");
             session.mail(true);
-            for _ in 0..MAX_REFUSED_RECIPIENTS {
-                session.recipient_refused();
+            for _ in 0..MAX_REFUSALS {
+                session.refused_for_good();
             }
             session.next(b"RCPT TO:<b>\r\n");
             session.rcpt(true);

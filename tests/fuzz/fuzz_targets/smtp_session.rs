@@ -40,7 +40,7 @@ impl Asked {
             let accepted = !rules.choosy || *so_far % 2 == 0;
             session.rcpt(accepted);
             if !accepted {
-                session.recipient_refused();
+                session.refused_for_good();
             }
         }
     }
