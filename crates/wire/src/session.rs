@@ -218,7 +218,7 @@ impl Session {
             command_line: self.command_line,
             errors: self.errors,
             idle_commands: self.idle_commands,
-            refused_recipients: self.refused_recipients,
+            refusals: self.refusals,
             ..Self::default()
         };
     }
