@@ -12,6 +12,8 @@ use crate::metrics::SessionEnd;
 impl Conversation {
     /// The message is there: decides about it, gives it to the next hop, answers the client.
     pub(super) async fn complete(&mut self, mut transaction: Transaction, end: DataEnd) -> Flow {
+        // Divided among its recipients it is still one message on its way.
+        let _place = transaction.place.take();
         let mut story = Story::new(&transaction, end);
         let _open = transaction.open.take();
         story.count_received(&self.context);

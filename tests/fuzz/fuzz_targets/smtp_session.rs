@@ -1,4 +1,4 @@
-//! The server side of SMTP says the same, however its octets come in.
+//! The server side of SMTP and LMTP says the same, however its octets come in.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -15,6 +15,7 @@ struct Heard {
 /// How whoever drives the session decides, and what limits hold.
 #[derive(Clone, Copy)]
 struct Rules {
+    lmtp: bool,
     policy: BareLineEnds,
     command_line: usize,
     /// Every other recipient is refused.
@@ -47,7 +48,8 @@ impl Asked {
 }
 
 fn talk(input: &[u8], chunk: usize, rules: Rules) -> Heard {
-    let mut session = Session::default().with_command_line(rules.command_line);
+    let session = if rules.lmtp { Session::lmtp() } else { Session::default() };
+    let mut session = session.with_command_line(rules.command_line);
     let (mut heard, mut asked, mut recipients) = (Heard::default(), Asked::default(), 0);
     let mut message = Vec::new();
     let mut buffer: Vec<u8> = Vec::new();
@@ -155,6 +157,7 @@ fuzz_target!(|data: &[u8]| {
         BareLineEnds::Normalise
     };
     let rules = Rules {
+        lmtp: how & 16 != 0,
         policy,
         command_line: if how & 2 == 0 { 4096 } else { 512 },
         choosy: how & 4 != 0,
