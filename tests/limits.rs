@@ -270,3 +270,82 @@ fn a_message_that_goes_in_circles_is_refused_in_the_end() {
     // Never changed: marked when it has passed many servers.
     assert_eq!(go_round(&rig, "Subject: x\r\n\r\nhi\r\n"), (25 + 3, refused));
 }
+
+/// A message to a domain that is off, which flows past if it can; the end of what the client and the next hop hear.
+fn flowing(options: &Options, message: &str) -> (String, Option<Vec<String>>) {
+    let rig = Rig::start(options);
+    let (mut client, mut next_hop) = said_hello(&rig);
+    for command in ["MAIL FROM:<a@x.test>", "RCPT TO:<b@off.test>"] {
+        client.send(format!("{command}\r\n"));
+        next_hop.expect(command);
+        next_hop.send("250 ok\r\n");
+        client.expect("250 ok");
+    }
+    client.send("DATA\r\n");
+    client.expect("354 *");
+    let data = format!("{message}.\r\n");
+    let sender = std::thread::spawn(move || {
+        client.send(data);
+        client.line().unwrap()
+    });
+    next_hop.expect("DATA");
+    next_hop.send("354 go\r\n");
+    let mut taken = String::new();
+    let taken = loop {
+        match next_hop.block() {
+            None => break None,
+            Some(block) => taken += &block,
+        }
+        if let Some(message) = taken.strip_suffix("\r\n.\r\n") {
+            next_hop.send("250 taken\r\n");
+            break Some(message.lines().map(str::to_owned).collect());
+        }
+    };
+    (sender.join().unwrap(), taken)
+}
+
+#[test]
+fn a_large_message_without_change_is_marked_and_refused_as_others_are() {
+    let options = Options {
+        max_passes: 2,
+        ..Options::default()
+    };
+    let body = format!("Subject: x\r\n\r\n{}", "0123456789\r\n".repeat(5000));
+    let (reply, taken) = flowing(&options, &body);
+    assert_eq!(
+        (reply.as_str(), taken.unwrap()[0].as_str()),
+        ("250 taken", "Subject: x")
+    );
+    let (reply, taken) = flowing(&options, &format!("{}{body}", "Received: x\r\n".repeat(25)));
+    assert_eq!(reply, "250 taken");
+    let taken = taken.unwrap();
+    let mark = taken[0].clone() + "\r\n";
+    assert!(
+        mark.starts_with("X-Linkgate-Trace: ") && taken[1] == "Received: x",
+        "{:?}",
+        &taken[..2]
+    );
+    let (reply, taken) = flowing(&options, &format!("{mark}{body}"));
+    assert_eq!(
+        (reply.as_str(), taken.unwrap()[1].clone() + "\r\n"),
+        ("250 taken", mark.clone())
+    );
+    let (reply, taken) = flowing(&options, &format!("{mark}{mark}{body}"));
+    assert_eq!((reply.as_str(), taken), ("554 5.4.6 Routing loop detected", None));
+}
+
+#[test]
+fn a_line_that_is_too_long_does_not_flow_past() {
+    let options = Options {
+        text_line: 1000,
+        ..Options::default()
+    };
+    let body = format!("Subject: x\r\n\r\n{}", "0123456789\r\n".repeat(5000));
+    let (reply, taken) = flowing(&options, &format!("{body}{}\r\n", "x".repeat(1001)));
+    assert_eq!(
+        (reply.as_str(), taken),
+        ("554 5.6.0 Line too long in message data", None)
+    );
+    let (reply, taken) = flowing(&options, &format!("{body}{}\r\n", "x".repeat(1000)));
+    assert!(reply == "250 taken" && taken.is_some(), "{reply}");
+}

@@ -710,6 +710,20 @@ impl Peer {
         }
     }
 
+    /// What has arrived or arrives next, lines or parts of them; `None` at the end of the connection.
+    pub(crate) fn block(&mut self) -> Option<String> {
+        if self.unread.is_empty() {
+            let mut block = [0; 4096];
+            match self.read(&mut block) {
+                Ok(0) => return None,
+                Ok(n) => self.unread.extend_from_slice(&block[..n]),
+                Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
+                Err(e) => panic!("reading as {}: {e}", self.name),
+            }
+        }
+        Some(String::from_utf8_lossy(&std::mem::take(&mut self.unread)).into_owned())
+    }
+
     /// What arrives within a short while that should be silence.
     pub(crate) fn overhears(&mut self) -> Vec<u8> {
         self.stream.set_read_timeout(Duration::from_millis(50));

@@ -33,7 +33,7 @@ const ODD_ENDS: [&str; 22] = [
     "\r\n..\r\n",
 ];
 
-const SMUGGLED: &str = "MAIL FROM:<evil@x.test>\r\nRCPT TO:<victim@on.test>\r\nDATA\r\nSubject: evil\r\n\r\n";
+const SMUGGLED: &str = "MAIL FROM:<evil@x.test>\r\nRCPT TO:<victim@y.test>\r\nDATA\r\nSubject: evil\r\n\r\n";
 
 fn start(bare_line_ends: BareLineEnds) -> (Rig, Peer, Peer) {
     let rig = Rig::start(&Options {
@@ -48,7 +48,11 @@ fn start(bare_line_ends: BareLineEnds) -> (Rig, Peer, Peer) {
 }
 
 fn envelope(client: &mut Peer, next_hop: &mut Peer) {
-    for command in ["MAIL FROM:<a@x.test>", "RCPT TO:<b@on.test>"] {
+    envelope_to("b@on.test", client, next_hop);
+}
+
+fn envelope_to(to: &str, client: &mut Peer, next_hop: &mut Peer) {
+    for command in ["MAIL FROM:<a@x.test>", &format!("RCPT TO:<{to}>")] {
         client.send(format!("{command}\r\n"));
         if next_hop.line().unwrap() == "RSET" {
             next_hop.send("250 reset\r\n");
@@ -125,6 +129,55 @@ fn normalised_data_is_one_message_for_the_next_hop() {
             send(&mut client, &packets);
             assert_one_message(&taken(&mut next_hop), odd);
             client.expect("250 taken");
+        }
+    }
+}
+
+#[test]
+fn a_message_that_flows_past_is_cut_off_at_an_odd_end_of_data() {
+    // To a domain that is off, and large: it goes to the next hop while it comes in.
+    let padding = "0123456789\r\n".repeat(3000);
+    for odd in ODD_ENDS {
+        let stray = odd.replace("\r\n", "").contains(['\r', '\n']);
+        for in_chunks in [false, true] {
+            let (rig, mut client, mut next_hop) = start(BareLineEnds::Refuse);
+            envelope_to("b@off.test", &mut client, &mut next_hop);
+            let behind = format!("x{odd}{SMUGGLED}\r\n");
+            let packets = if in_chunks {
+                let head = format!("Subject: outer\r\n\r\n{padding}");
+                let first = format!("BDAT {}\r\n{head}", head.len());
+                vec![first, format!("BDAT {} LAST\r\n{behind}", behind.len())]
+            } else {
+                let head = format!("Subject: outer\r\n\r\n{padding}");
+                vec!["DATA\r\n".to_owned(), head, format!("{behind}.\r\n")]
+            };
+            let sent = std::thread::spawn(move || {
+                send(
+                    &mut client,
+                    &packets.into_iter().map(String::into_bytes).collect::<Vec<_>>(),
+                );
+                client.expect(if stray { "550 5.5.2 *" } else { "250 taken" });
+                client
+            });
+            next_hop.expect("DATA");
+            next_hop.send("354 go\r\n");
+            if stray {
+                // Neither a dot nor a QUIT: what the next hop has is half a message, cut anywhere.
+                let half = next_hop.rest();
+                assert!(half.len() > 16_000, "{odd:?}: it did not flow");
+                let half = String::from_utf8_lossy(&half).replace("\r\n", "|");
+                assert!(
+                    !half.contains('\n') && !half.trim_end_matches('\r').contains('\r'),
+                    "{odd:?}"
+                );
+                assert!(!half.contains("|.|") && !half.ends_with("QUIT|"), "{odd:?}");
+            } else {
+                let lines: Vec<String> = std::iter::from_fn(|| next_hop.line().filter(|line| line != ".")).collect();
+                assert_one_message(&lines, odd);
+                next_hop.send("250 taken\r\n");
+            }
+            drop(sent.join().unwrap());
+            drop((next_hop, rig));
         }
     }
 }
