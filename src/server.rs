@@ -1,5 +1,6 @@
 //! The command `linkgate serve`: every listener of the configuration, from the first bind to the last session.
 
+mod mail_threads;
 mod notify;
 mod passed;
 mod reload;
@@ -18,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use self::mail_threads::MailThreads;
 pub use self::passed::Passed;
 use crate::admin::Admin;
 use crate::cli::Failure;
@@ -35,8 +37,8 @@ use crate::telemetry::Telemetry;
 const MAX_WORKERS: usize = 4;
 /// A thread of the blocking pool that has nothing to do goes away, and its memory with it.
 const KEEP_THREAD: Duration = Duration::from_secs(2);
-/// Threads for files, beside those for rewriting, of which there is one for each processor. Each busy one costs memory.
-const FILE_THREADS: usize = 8;
+/// Threads for what pages ask of the disk.
+const BLOCKING_THREADS: usize = 8;
 /// Trees of hostile HTML are deep; what is not used of it costs nothing.
 const STACK: usize = 8 * 1024 * 1024;
 /// The admin pages are closed last; who asks for one then gets it.
@@ -62,7 +64,7 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
         let server = Server::start(Arc::clone(&settings), ledger, sockets)?;
         server.log_addresses();
         notify::ready(&server.status());
-        tokio::spawn(notify::watch(server.ledger.clone()));
+        tokio::spawn(notify::watch(server.ledger.clone(), server.threads.handle().clone()));
         attend(server, &mut signals, config, &telemetry).await
     });
     // Sessions that were cut off may hold a thread; the process is about to end anyway.
@@ -81,7 +83,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(workers.min(MAX_WORKERS))
         .thread_name("linkgate")
-        .max_blocking_threads(workers + 1 + FILE_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(KEEP_THREAD)
         .thread_stack_size(STACK)
         .enable_all()
@@ -242,6 +244,8 @@ pub struct Server {
     ledger: Ledger,
     metrics: Arc<Metrics>,
     addresses: Addresses,
+    /// What sessions run on.
+    threads: MailThreads,
 }
 
 /// Where a server listens: with port 0 in the settings, the ports that were free.
@@ -259,7 +263,7 @@ impl Server {
     /// Starts serving on `sockets`, which were bound for `settings`; must be called within a runtime.
     ///
     /// # Errors
-    /// A socket has no address.
+    /// A socket has no address, or the system no thread.
     pub fn start(settings: Arc<Settings>, ledger: Ledger, sockets: Sockets) -> io::Result<Self> {
         let addresses = Addresses {
             click: sockets.click.local_addr()?,
@@ -295,6 +299,7 @@ impl Server {
         admin.spawn(serve_admin(sockets.admin, Arc::new(told), ADMIN_LIMITS, stopping_admin));
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline);
+        let threads = MailThreads::start(STACK)?;
         let in_flight = Arc::new(InFlight::default());
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
             let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
@@ -303,7 +308,10 @@ impl Server {
                 .counting(Arc::clone(&metrics));
             // The system accepts for us already.
             context.counts.set_accepting(true);
-            tasks.spawn(listen::serve(socket, Arc::new(context), stopping.clone()));
+            tasks.spawn_on(
+                listen::serve(socket, Arc::new(context), stopping.clone()),
+                threads.handle(),
+            );
         }
         Ok(Self {
             settings,
@@ -314,6 +322,7 @@ impl Server {
             ledger,
             metrics,
             addresses,
+            threads,
         })
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use store::StoreError;
+use tokio::runtime::Handle;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tracing::{debug, error};
 
@@ -38,9 +39,10 @@ pub(super) fn stopping(at_most: Duration) {
     ]);
 }
 
-/// Tells the watchdog that we are alive, for as long as we are: the runtime runs this, and the thread of the store has to
-/// answer. A store whose disk fails answers too, with an error. Returns at once where no watchdog waits.
-pub(super) async fn watch(ledger: Ledger) {
+/// Tells the watchdog that we are alive, for as long as we are: the runtime of the pages runs this, and the threads of mail
+/// and the thread of the store have to answer. A store whose disk fails answers too, with an error. Returns at once where no
+/// watchdog waits.
+pub(super) async fn watch(ledger: Ledger, mail: Handle) {
     let Some(limit) = sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()) else {
         return;
     };
@@ -48,7 +50,10 @@ pub(super) async fn watch(ledger: Ledger) {
     let mut turns = interval_at(Instant::now(), pause);
     loop {
         turns.tick().await;
-        if timeout(pause, answers(&ledger)).await == Ok(true) {
+        let moves = mail.spawn(async {});
+        if !matches!(timeout(pause, moves).await, Ok(Ok(()))) {
+            error!(target: "linkgate::server", "the watchdog is not told: the threads of the mail path do not answer");
+        } else if timeout(pause, answers(&ledger)).await == Ok(true) {
             send(&[NotifyState::Watchdog]);
         } else {
             error!(target: "linkgate::server", "the watchdog is not told: the store's thread does not answer");
