@@ -1,8 +1,8 @@
 //! The real program between clients and a next hop that fail at random, and under `kill -9`: nothing is lost, nothing comes
 //! by halves, nothing comes twice but for the lost reply of RFC 1047.
 //!
-//! `LINKGATE_SOAK_S=1800 cargo nextest run --release -E 'test(/load::soak/)' --run-ignored all --no-capture` runs it for half an
-//! hour and prints the memory in use; `LINKGATE_SEED` repeats a run as far as timing lets it.
+//! `LINKGATE_SOAK_S=1800 LINKGATE_BINARY=$PWD/target/release/linkgate cargo test --test tests load::soak -- --ignored --nocapture`
+//! runs a release build for half an hour and prints the memory in use; `LINKGATE_SEED` repeats a run as far as timing lets it.
 
 mod clients;
 mod ledger;
@@ -68,6 +68,8 @@ struct Run {
     clients: usize,
     faults: Faults,
     kill_every: Option<Duration>,
+    /// Milliseconds that a client rests between two messages, at most.
+    rest: u64,
 }
 
 impl Run {
@@ -97,6 +99,7 @@ impl Run {
             program.listeners(),
             self.clients,
             self.faults.client,
+            self.rest,
             seed,
             &ledger,
         );
@@ -152,6 +155,7 @@ fn random_faults_lose_nothing() {
             client: 8,
         },
         kill_every: None,
+        rest: 0,
     }
     .go();
     assert!(
@@ -167,6 +171,7 @@ fn kill_nine_under_load_loses_nothing() {
         clients: 12,
         faults: Faults { next_hop: 0, client: 0 },
         kill_every: Some(Duration::from_millis(800)),
+        rest: 0,
     }
     .go();
     assert!(sums.accepted > 100 && sums.unknown > 5, "too little happened: {sums}");
@@ -181,6 +186,7 @@ fn soak() {
         clients: 16,
         faults: Faults { next_hop: 4, client: 4 },
         kill_every: None,
+        rest: 100,
     }
     .go();
 }

@@ -13,6 +13,7 @@ mod limits;
 mod lmtp;
 mod load;
 mod mail;
+mod matrix;
 mod metrics;
 mod peers;
 mod proxy;

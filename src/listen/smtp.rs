@@ -209,8 +209,14 @@ impl Conversation {
             if flow != Flow::Continue {
                 return flow;
             }
-            if done {
+            if done && self.asked.is_empty() {
                 return self.settle().await;
+            }
+            if done {
+                // The time that the next hop takes for its replies is not the client's.
+                let flow = self.settle().await;
+                *deadline = Instant::now() + self.settings.limits.command_timeout;
+                return flow;
             }
             // A client has that long for a command, not for each octet of it.
             let limits = &self.settings.limits;

@@ -29,6 +29,7 @@ impl Clients {
         listeners: Vec<(Dialect, SocketAddr)>,
         clients: usize,
         faults: u32,
+        rest: u64,
         seed: u64,
         ledger: &Arc<Ledger>,
     ) -> Self {
@@ -41,6 +42,7 @@ impl Clients {
                 dialect,
                 address,
                 faults,
+                rest,
                 dice: Dice::new(seed, 1000 + n as u64),
                 numbers: Arc::clone(&numbers),
                 ledger: Arc::clone(ledger),
@@ -64,6 +66,7 @@ struct Client {
     dialect: Dialect,
     address: SocketAddr,
     faults: u32,
+    rest: u64,
     dice: Dice,
     numbers: Arc<AtomicU64>,
     ledger: Arc<Ledger>,
@@ -98,6 +101,9 @@ impl Client {
                 break;
             }
             self.message(&mut connection).await?;
+            if self.rest > 0 {
+                tokio::time::sleep(Duration::from_millis(self.dice.below(self.rest))).await;
+            }
         }
         connection.get_mut().write_all(b"QUIT\r\n").await
     }

@@ -126,7 +126,9 @@ impl Drop for Program {
 
 fn spawn(dir: &tempfile::TempDir, log: &Arc<Mutex<Vec<String>>>) -> Child {
     const KEPT: usize = 2000;
-    let mut child = Command::new(env!("CARGO_BIN_EXE_linkgate"))
+    // Another build of the same program, a release build say.
+    let binary = std::env::var_os("LINKGATE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_linkgate").into());
+    let mut child = Command::new(binary)
         .args(["serve", "--config"])
         .arg(dir.path().join("linkgate.toml"))
         .env_remove("LINKGATE_LOG")
