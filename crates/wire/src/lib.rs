@@ -1,7 +1,7 @@
 //! Grammar and order of SMTP as state machines that are fed with bytes.
 //!
-//! No input or output, no clock, no configuration. Two machines speak: [`Session`] is the server towards a client,
-//! [`NextHop`] the client towards the next hop. Both look at the front of a buffer that the caller owns and say how many
+//! No input or output, no clock, no configuration. Two machines speak SMTP: [`Session`] is the server towards a
+//! client, [`NextHop`] the client towards the next hop; a third, [`milter::Session`], is a filter towards an MTA. All look at the front of a buffer that the caller owns and say how many
 //! octets they are done with, so that a line is never copied: the caller drops what was consumed, appends what arrives
 //! and asks again. Any chunking of the input gives the same events.
 //!
@@ -13,6 +13,7 @@ mod answer;
 mod capabilities;
 mod command;
 mod data;
+pub mod milter;
 mod next_hop;
 mod path;
 mod printable;
