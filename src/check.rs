@@ -14,11 +14,10 @@ pub(crate) fn run(config: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let settings = Settings::load_with(config, Absent::Pretend)?;
     writeln!(out, "{}: no faults", config.display())?;
     for l in &settings.listeners {
-        writeln!(
-            out,
-            "listener  {} takes mail and hands it on to {}",
-            l.listen, l.next_hop
-        )?;
+        match &l.next_hop {
+            Some(hop) => writeln!(out, "listener  {} takes mail and hands it on to {hop}", l.listen)?,
+            None => writeln!(out, "listener  {} is a milter of the MTA that connects", l.listen)?,
+        }
     }
     let click = &settings.click;
     writeln!(out, "click     {} answers for {}", click.listen, click.base.as_str())?;

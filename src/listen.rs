@@ -1,5 +1,6 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
+mod milter;
 pub mod smtp;
 mod transaction;
 
@@ -127,6 +128,7 @@ async fn session(
 ) {
     match context.listener.protocol {
         Protocol::Smtp => smtp::session(stream, peer, context, shutdown).await,
+        Protocol::Milter => milter::session(stream, peer, context, shutdown).await,
     }
     drop(permit);
 }

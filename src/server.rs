@@ -252,8 +252,9 @@ impl Server {
     fn log_addresses(&self) {
         let settings = self.settings.borrow();
         for (address, listener) in self.addresses.mail.iter().zip(&settings.listeners) {
-            let next_hop = listener.next_hop.to_string();
-            info!(target: "linkgate::server", %address, what = "mail", next_hop, "listening");
+            let next_hop = listener.next_hop.as_ref().map(ToString::to_string);
+            let what = if next_hop.is_some() { "mail" } else { "milter" };
+            info!(target: "linkgate::server", %address, what, next_hop, "listening");
         }
         let public_url = settings.click.base.as_str();
         info!(target: "linkgate::server", address = %self.addresses.click, what = "click links", public_url, "listening");

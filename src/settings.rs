@@ -69,8 +69,8 @@ pub struct Listener {
     pub protocol: Protocol,
     /// `listen`
     pub listen: SocketAddr,
-    /// `next_hop`
-    pub next_hop: NextHop,
+    /// `next_hop`; `None` with milter, where mail goes back to the client.
+    pub next_hop: Option<NextHop>,
     /// `direction`
     pub direction: Direction,
     /// `bare_line_ends`: what becomes of a CR or LF that stands alone in message data.
@@ -92,6 +92,8 @@ pub struct Listener {
 pub enum Protocol {
     /// RFC 5321.
     Smtp,
+    /// The protocol of Sendmail's libmilter, which Postfix speaks as well.
+    Milter,
 }
 
 /// Which way mail flows through a listener.

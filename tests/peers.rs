@@ -5,6 +5,7 @@
 
 mod chain;
 mod dkim;
+mod milter;
 mod postfix;
 mod session;
 

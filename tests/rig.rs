@@ -35,6 +35,7 @@ pub(crate) struct Options {
     pub(crate) trusted: bool,
     pub(crate) timeout: Duration,
     pub(crate) store_fails: bool,
+    pub(crate) protocol: Protocol,
 }
 
 impl Default for Options {
@@ -48,6 +49,7 @@ impl Default for Options {
             trusted: true,
             timeout: PATIENCE,
             store_fails: false,
+            protocol: Protocol::Smtp,
         }
     }
 }
@@ -72,12 +74,12 @@ impl Rig {
             ..Records::default()
         });
         let listener = Listener {
-            protocol: Protocol::Smtp,
+            protocol: options.protocol,
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            next_hop: NextHop::Smtp {
+            next_hop: (options.protocol != Protocol::Milter).then(|| NextHop::Smtp {
                 host: "127.0.0.1".into(),
                 port: next_hop.local_addr().unwrap().port(),
-            },
+            }),
             direction: Direction::Inbound,
             bare_line_ends: options.bare_line_ends,
             on_error: options.on_error,
@@ -299,6 +301,8 @@ impl Rewriter for Obedient {
             "insert" => outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(","))),
             "dot" => outcome.patch = insert(".leading\r\n".into()),
             "stray" => outcome.patch = insert("a\nb\r\n".into()),
+            "swap" => outcome.patch = swap(&text),
+            "slow" => std::thread::sleep(Duration::from_millis(10_500)),
             "refuse" => outcome.action = Action::Refuse("told to".into()),
             "fail" => return Err(Failure::ours(Phase::Rewrite, io::Error::other("told to"))),
             "panic" => panic!("told to"),
@@ -317,6 +321,18 @@ impl Rewriter for Obedient {
         Ok(outcome)
     }
 }
+
+/// Puts something longer in the place of every `SWAP`.
+fn swap(text: &str) -> Patch {
+    let changes = text.match_indices("SWAP").map(|(at, found)| Change {
+        at: at as u64..(at + found.len()) as u64,
+        with: SWAPPED.as_bytes().to_vec(),
+    });
+    Patch::new(changes.collect()).unwrap()
+}
+
+/// What the word `swap` puts in the place of `SWAP`.
+pub(crate) const SWAPPED: &str = "something rather longer";
 
 /// One end of a connection, played by a test.
 pub(crate) struct Peer {
@@ -374,6 +390,26 @@ impl Peer {
                 ),
             }
         }
+    }
+
+    /// The next `n` octets; `None` when the connection ends before the first of them.
+    pub(crate) fn octets(&mut self, n: usize) -> Option<Vec<u8>> {
+        while self.unread.len() < n {
+            let mut block = [0; 65536];
+            match self.stream.read(&mut block) {
+                Ok(0) if self.unread.is_empty() => return None,
+                Ok(0) => panic!("the {} sees the end of the connection in between", self.name),
+                Ok(read) => self.unread.extend_from_slice(&block[..read]),
+                Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
+                Err(e) => panic!("reading as {}: {e}", self.name),
+            }
+        }
+        Some(self.unread.drain(..n).collect())
+    }
+
+    /// Lets the peer wait longer for what it reads.
+    pub(crate) fn be_patient(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(Some(patience)).unwrap();
     }
 
     pub(crate) fn expect(&mut self, wanted: &str) {

@@ -8,6 +8,7 @@ mod dialogs;
 mod faults;
 mod laws;
 mod mail;
+mod milter;
 mod peers;
 mod restore;
 mod rig;

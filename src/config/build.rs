@@ -127,10 +127,16 @@ fn listeners<'t>(w: &Walk<'t>, root: &'t Root<'t>, addresses: &mut Addresses) ->
 }
 
 fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option<Listener> {
-    let protocol = w.choice(s, "protocol", &[("smtp", Protocol::Smtp)]);
+    let protocol = w.choice(s, "protocol", &[("smtp", Protocol::Smtp), ("milter", Protocol::Milter)]);
     let listen = listen(w, s, addresses);
-    let next_hop = next_hop(w, s);
-    addresses.next_hops.extend(next_hop.clone());
+    let next_hop = match protocol {
+        Some(Protocol::Milter) => {
+            refuse_what_milter_lacks(w, s);
+            None
+        }
+        _ => Some(next_hop(w, s)),
+    };
+    addresses.next_hops.extend(next_hop.iter().flatten().cloned());
     let direction = w.choice(s, "direction", &[("inbound", Direction::Inbound)]);
     let bare_line_ends = w.choice(
         s,
@@ -153,7 +159,10 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
     Some(Listener {
         protocol: protocol?,
         listen: listen?,
-        next_hop: next_hop?.value,
+        next_hop: match next_hop {
+            Some(hop) => Some(hop?.value),
+            None => None,
+        },
         direction: direction?,
         bare_line_ends: bare_line_ends?,
         on_error: on_error?,
@@ -162,6 +171,17 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
         max_message: max_message_mib? * MIB,
         hostname: hostname?,
     })
+}
+
+/// Keys of SMTP that would be read and never used.
+fn refuse_what_milter_lacks<'t>(w: &Walk<'t>, s: &Section<'t>) {
+    for (name, why) in [
+        ("next_hop", "the MTA keeps the mail and hands it on itself"),
+        ("xforward_from", "the MTA names its client without being asked"),
+        ("hostname", "nothing is greeted"),
+    ] {
+        w.refuse_key(s, name, &format!("nothing with protocol = \"milter\", where {why}"));
+    }
 }
 
 fn next_hop<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<Item<NextHop>> {

@@ -91,7 +91,7 @@ pub const KEYS: &[Key] = &[
     key("admin", "listen", Text(ADDRESS), Required),
     key("store", "url", Text(STORE), Required),
     key("keys", "file", Text("the path of a file"), Required),
-    key("listener", "protocol", Choice(&["smtp"]), Required),
+    key("listener", "protocol", Choice(&["smtp", "milter"]), Required),
     key("listener", "listen", Text(ADDRESS), Required),
     key("listener", "next_hop", Text("\"smtp://HOST:PORT\""), Required),
     key("listener", "direction", Choice(&["inbound"]), Word("inbound")),
@@ -184,11 +184,7 @@ pub const SECTIONS: &[&str] = &[
 ];
 
 /// Values that are planned but not built, with what they would be: refused with a word on that.
-pub(super) const NOT_YET: &[(&str, &str)] = &[
-    ("listener.protocol", "lmtp"),
-    ("listener.protocol", "milter"),
-    ("listener.direction", "outbound"),
-];
+pub(super) const NOT_YET: &[(&str, &str)] = &[("listener.protocol", "lmtp"), ("listener.direction", "outbound")];
 
 /// The entry for a key.
 pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {

@@ -44,12 +44,15 @@ pub(super) async fn session(
 ) {
     let listener = &context.listener;
     let address = peer.ip().to_canonical();
+    let Some(next_hop) = listener.next_hop.clone() else {
+        return error!(target: "linkgate::mail", listener = %listener.listen, "an SMTP listener without a next hop");
+    };
     let settings = context.settings.borrow().clone();
     let mut conversation = Conversation {
         client,
         peer,
         trusted: listener.xforward_from.iter().any(|net| net.contains(&address)),
-        relay: Relay::new(listener.next_hop.clone(), listener.hostname.clone()),
+        relay: Relay::new(next_hop, listener.hostname.clone()),
         settings,
         shutdown,
         session: Session::default(),
@@ -407,7 +410,7 @@ impl Conversation {
             listener = %self.context.listener.listen,
             client = %self.peer,
             helo = %Printable(&self.name),
-            next_hop = %self.context.listener.next_hop,
+            next_hop = self.context.listener.next_hop.as_ref().map(tracing::field::display),
             "{failure}"
         );
     }

@@ -72,6 +72,12 @@ impl Story {
             refused_because: None,
         }
     }
+
+    /// The message goes on as it came after all.
+    pub(super) fn unchanged(&mut self) {
+        self.report = Report::default();
+        self.octets_out = self.octets_in;
+    }
 }
 
 /// Where a message came from, for its log line.
@@ -127,6 +133,11 @@ impl Recipient {
         }
     }
 
+    /// Whether links are to be looked at in mail to this recipient.
+    pub(super) fn wants_rewriting(&self) -> bool {
+        self.policy.is_some()
+    }
+
     /// Whether one copy of a message is right for both.
     pub(super) fn shares_copy_with(&self, other: &Self) -> bool {
         match (&self.policy, &other.policy) {
@@ -155,6 +166,22 @@ impl Transaction {
             fault: None,
             started: Instant::now(),
         }
+    }
+
+    /// Adds a recipient whose policy goes for the whole message, whoever was added before.
+    pub(super) fn add_in_front(&mut self, recipient: Recipient) {
+        self.recipients.insert(0, recipient);
+    }
+
+    /// Whether something is wrong with the message already: what comes of it is dropped.
+    pub(super) fn is_lost_cause(&self) -> bool {
+        self.too_large || self.fault.is_some()
+    }
+
+    /// The message becomes one that is too large, whatever its size.
+    pub(super) fn give_up_as_too_large(&mut self) {
+        self.too_large = true;
+        self.spool = Spool::new(0, Path::new(""));
     }
 
     /// The snapshot of settings that this transaction goes by.
@@ -187,9 +214,7 @@ impl Transaction {
         }
         let limits = &self.envelope.settings.limits;
         if self.spool.len() + bytes.len() as u64 > max_message {
-            self.too_large = true;
-            self.spool = Spool::new(0, &limits.spool_dir);
-            return;
+            return self.give_up_as_too_large();
         }
         let mut kept = self.spool.append(bytes);
         if kept.is_ok() && self.spool.wants_flush() {
@@ -264,7 +289,7 @@ impl Transaction {
     }
 
     /// Our own failure: the message as it came if the listener says so, else the failure.
-    fn pass_or(&self, failure: Failure, context: &Context) -> Result<Outcome, Failure> {
+    pub(super) fn pass_or(&self, failure: Failure, context: &Context) -> Result<Outcome, Failure> {
         match context.listener.on_error {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {

@@ -18,8 +18,10 @@ use super::session::Session;
 
 /// Where the outside reaches the Postfix in front.
 const PUBLIC_PORT: u16 = 10024;
-/// `[[listener]] listen` of the recipes.
+/// `[[listener]] listen` of the SMTP recipes.
 const LINKGATE_PORT: u16 = 10025;
+/// `[[listener]] listen` of the milter recipe.
+const MILTER_PORT: u16 = 8891;
 /// The listener of `master-return.cf`.
 const RETURN_PORT: u16 = 10026;
 /// `[click] listen` of the recipes.
@@ -35,6 +37,8 @@ pub(crate) enum Recipe {
     AfterQueue,
     /// `smtpd_proxy_filter`
     BeforeQueue,
+    /// `smtpd_milters`
+    Milter,
 }
 
 /// A running chain.
@@ -68,9 +72,14 @@ impl Chain {
 
     /// One instance on both sides, as on most hosts.
     pub(crate) fn one(recipe: Recipe) -> Option<Self> {
+        Self::one_with(recipe, "")
+    }
+
+    /// As [`Chain::one`], with lines of the test's own in `main.cf`, behind the recipe's.
+    pub(crate) fn one_with(recipe: Recipe, more: &str) -> Option<Self> {
         let place = Place::find(recipe)?;
         let (main, master) = place.before();
-        let main = format!("{DELIVERS}{main}");
+        let main = format!("{DELIVERS}{main}{more}");
         let both = Postfix::start(
             &place.path("both"),
             "mx.example.org",
@@ -88,8 +97,8 @@ impl Chain {
             place,
         };
         chain.start_linkgate();
-        for port in [PUBLIC_PORT, RETURN_PORT] {
-            eventually(&format!("port {port} answers"), || chain.place.connect(port).ok());
+        for port in chain.place.postfix_ports() {
+            eventually(&format!("port {port} answers"), || chain.place.connect(*port).ok());
         }
         chain
     }
@@ -145,6 +154,11 @@ impl Chain {
         )
     }
 
+    /// What linkgate has logged so far.
+    pub(crate) fn linkgate_log(&self) -> String {
+        self.place.linkgate_log()
+    }
+
     /// Ends linkgate at once.
     pub(crate) fn stop_linkgate(&mut self) {
         if let Some(mut process) = self.linkgate.take() {
@@ -185,7 +199,7 @@ impl Chain {
                 "linkgate ended with {ended:?}:\n{}",
                 self.place.linkgate_log()
             );
-            self.place.connect(LINKGATE_PORT).ok()
+            self.place.connect(self.place.linkgate_port()).ok()
         });
         self.linkgate = Some(process);
     }
@@ -226,6 +240,7 @@ impl Place {
         let recipe = match recipe {
             Recipe::AfterQueue => "after-queue",
             Recipe::BeforeQueue => "before-queue",
+            Recipe::Milter => "milter",
         };
         Some(Self {
             recipe,
@@ -238,14 +253,33 @@ impl Place {
         self.folder.path().join(name)
     }
 
+    fn linkgate_port(&self) -> u16 {
+        if self.recipe == "milter" {
+            MILTER_PORT
+        } else {
+            LINKGATE_PORT
+        }
+    }
+
+    fn postfix_ports(&self) -> &'static [u16] {
+        if self.recipe == "milter" {
+            &[PUBLIC_PORT]
+        } else {
+            &[PUBLIC_PORT, RETURN_PORT]
+        }
+    }
+
     fn connect(&self, port: u16) -> io::Result<TcpStream> {
         TcpStream::connect((self.address, port))
     }
 
     /// What the recipe adds to `main.cf` and `master.cf` of the Postfix before linkgate, and its public listener.
     fn before(&self) -> (String, String) {
-        let feed = self.recipe_file("master-feed.cf");
         let public = format!("{}:{PUBLIC_PORT} inet", self.address);
+        if self.recipe == "milter" {
+            return (self.recipe_file("main.cf"), format!("{public} n - n - - smtpd\n"));
+        }
+        let feed = self.recipe_file("master-feed.cf");
         if self.recipe == "after-queue" {
             (self.recipe_file("main.cf"), format!("{public} n - n - - smtpd\n{feed}"))
         } else {
@@ -260,6 +294,9 @@ impl Place {
 
     /// What the recipe adds to `master.cf` of the Postfix behind linkgate.
     fn behind(&self) -> String {
+        if self.recipe == "milter" {
+            return String::new();
+        }
         self.recipe_file("master-return.cf")
     }
 

@@ -48,7 +48,7 @@ pub enum Reply<'a> {
         value: &'a [u8],
     },
     /// A piece of the new body, of at most [`MAX_BODY_PACKET`] octets. All pieces must stand together: Postfix takes any other
-    /// packet between them for the end of the body.
+    /// packet between them for the end of the body. An empty piece makes the body empty, if it is the only one.
     Body(&'a [u8]),
 }
 
@@ -78,6 +78,7 @@ impl Reply<'_> {
             Self::ChangeHeader { index, name, value } => {
                 packet(b'm', &[&index.to_be_bytes(), name, &[0], value, &[0]], out);
             }
+            Self::Body([]) => packet(b'b', &[], out),
             Self::Body(content) => {
                 for chunk in content.chunks(MAX_BODY_PACKET) {
                     packet(b'b', &[chunk], out);
