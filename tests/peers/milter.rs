@@ -55,8 +55,7 @@ fn milter_a_signature_over_the_header_holds_when_the_body_changes() {
     let Some(chain) = Chain::one(Recipe::Milter) else {
         return;
     };
-    let mut sent =
-        b"X-Odd:no space\r\nX-Odd:   three\r\nX-Folded: a\r\n\tb  \r\n   c\r\n".to_vec();
+    let mut sent = b"X-Odd:no space\r\nX-Odd:   three\r\nX-Folded: a\r\n\tb  \r\n   c\r\n".to_vec();
     sent.extend_from_slice(&newsletter());
     chain.send(SENDER, &[ALICE], &sent);
     let delivered = &chain.mailbox(ALICE, 1)[0];
