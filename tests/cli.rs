@@ -285,7 +285,7 @@ fn check_reports_every_fault_on_standard_error() {
     assert_eq!(
         err(&output),
         format!(
-            "{file}:11:12: listener[1].protocol: found \"smpt\", allowed: \"smtp\" (did you mean \"smtp\"?)\n\
+            "{file}:11:12: listener[1].protocol: found \"smpt\", allowed: \"smtp\", \"milter\" (did you mean \"smtp\"?)\n\
              {file}:12:19: listener[1].max_connections: found 0, allowed: a whole number from 1 to 65536 (connections)\n"
         )
     );
