@@ -342,6 +342,28 @@ fn mail_for_domains_that_are_off_is_not_even_told() {
 }
 
 #[test]
+fn a_session_may_be_long_and_a_message_have_many_recipients() {
+    let rig = Rig::start(&options());
+    let mut mta = Mta::with_client(&rig, VERSION_6, 4321);
+    // Neither a mailing list nor a busy feeder is taken for somebody who plays for time.
+    for _ in 0..3000 {
+        mta.tell('M', b"<s@sender.test>\0".as_slice(), false);
+        mta.tell('R', format!("{OFF}\0"), false);
+        mta.say('T', "");
+        assert_eq!(mta.hear(), Some(('a', Vec::new())));
+        mta.say('A', "");
+    }
+    mta.tell('M', b"<s@sender.test>\0".as_slice(), false);
+    for n in 0..6000 {
+        mta.say('D', b"R{rcpt_addr}\0x\0".as_slice());
+        mta.tell('R', format!("<list{n}@on.test>\0"), false);
+    }
+    mta.header(&[("X-Test", " swap")]);
+    mta.body(b"SWAP\r\n");
+    assert_eq!(commands(&mta.end()), "bc");
+}
+
+#[test]
 fn recipients_with_other_settings_are_asked_to_come_again() {
     let rig = Rig::start(&options());
     let mut mta = Mta::with_client(&rig, VERSION_6, 4321);

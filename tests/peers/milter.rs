@@ -81,7 +81,12 @@ fn milter_recipients_under_another_policy_are_asked_for_again() {
     let reply = client.data(&newsletter());
     assert!(reply.starts_with("250 "), "{reply}");
     assert_wrapped(&chain, &chain.mailbox(ALICE, 1)[0]);
-    chain.send(SENDER, &[DAVE], &newsletter());
+    // The second message of a session is no different.
+    client.envelope(&format!("MAIL FROM:<{SENDER}>"), [format!("RCPT TO:<{DAVE}>")]);
+    let reply = client.command(&format!("RCPT TO:<{ALICE}>"));
+    assert!(reply.starts_with("452 4.5.3 "), "{reply}");
+    let reply = client.data(&newsletter());
+    assert!(reply.starts_with("250 "), "{reply}");
     assert_untouched(&chain.mailbox(DAVE, 1)[0], &newsletter());
 }
 
@@ -139,9 +144,10 @@ fn milter_header_fields_that_change_are_changed_in_place() {
         .flat_map(u16::to_be_bytes)
         .collect();
     let body = data_encoding::BASE64.encode(&text);
+    // Of two fields that contradict each other, one is left.
     let sent = format!(
         "From: Carol <{SENDER}>\r\nTo: {ALICE}\r\nContent-Type: text/plain; charset=utf-16be\r\nSubject: x\r\n\
-         MIME-Version: 1.0\r\nContent-Transfer-Encoding: base64\r\nMessage-ID: <2.a@sender.example>\r\n\
+         content-type: text/plain; charset=utf-16be\r\nMIME-Version: 1.0\r\nContent-Transfer-Encoding: base64\r\nMessage-ID: <2.a@sender.example>\r\n\
          Date: Tue, 03 Nov 2026 10:00:00 +0100\r\n\r\n{body}\r\n"
     );
     chain.send(SENDER, &[ALICE], sent.as_bytes());
@@ -194,6 +200,24 @@ fn milter_a_message_of_20_mb_passes() {
     assert_wrapped(&chain, &delivered);
     let tail = encoded.len();
     assert_eq!(delivered[delivered.len() - tail..], sent[sent.len() - tail..]);
+}
+
+#[test]
+fn milter_what_grows_beyond_the_size_limit_is_refused_at_the_door() {
+    // Postfix counts the new body as well: the README says to leave room.
+    let Some(chain) = Chain::one_with(Recipe::Milter, "message_size_limit = 40000\n") else {
+        return;
+    };
+    let sent = message(
+        "text/html",
+        &"<html><a href=\"http://a.example/\">x</a></html>\r\n".repeat(780),
+    );
+    assert!(sent.len() < 39_000);
+    let reply = chain.client(Ipv4Addr::LOCALHOST).send(SENDER, &[ALICE], &sent);
+    assert!(reply.starts_with("552 5.3.4 "), "{reply}");
+    chain.send(SENDER, &[BOB], &newsletter());
+    assert_wrapped(&chain, &chain.mailbox(BOB, 1)[0]);
+    chain.mailbox(ALICE, 0);
 }
 
 /// The header of `delivered` is that of `sent`, below what Postfix puts on top, and nothing is put behind it.

@@ -19,10 +19,6 @@ pub(super) const RCPT: u8 = b'R';
 pub(super) const DATA: u8 = b'T';
 pub(super) const UNKNOWN: u8 = b'U';
 
-/// Packets that achieve nothing, between two messages, before the session ends: an SMTP client that plays for time is the
-/// MTA's business, but no MTA plays that long.
-const MAX_IDLE_PACKETS: u32 = 10_000;
-
 /// What the MTA told of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
@@ -94,9 +90,6 @@ pub enum Fault {
     /// The MTA speaks version 1, or does not let bodies or headers be changed.
     #[error("the MTA offers too little: version 2 with changes of headers and body is needed")]
     TooLittle,
-    /// Packets without end that lead to nothing.
-    #[error("too many packets without a message")]
-    Idle,
 }
 
 /// How far the session has come.
@@ -124,7 +117,6 @@ pub struct Session {
     terms: Terms,
     stage: Stage,
     reply_due: bool,
-    idle_packets: u32,
 }
 
 impl Default for Session {
@@ -134,7 +126,6 @@ impl Default for Session {
             terms: Terms::default(),
             stage: Stage::New,
             reply_due: false,
-            idle_packets: 0,
         }
     }
 }
@@ -214,13 +205,6 @@ impl Session {
         };
         if !in_order {
             return Event::Close(Fault::OutOfOrder(command));
-        }
-        self.idle_packets += 1;
-        if self.stage > Stage::Envelope {
-            self.idle_packets = 0;
-        }
-        if self.idle_packets > MAX_IDLE_PACKETS {
-            return Event::Close(Fault::Idle);
         }
         match self.event(command, data) {
             Ok(event) => event,
@@ -506,15 +490,6 @@ mod tests {
         let mut long = packets(&[OFFER]);
         long.extend_from_slice(&(u32::try_from(super::super::MAX_FRAME).unwrap() + 1).to_be_bytes());
         assert_eq!(transcript(&[&long]).last().unwrap(), "Close(Length(1048577))");
-    }
-
-    #[test]
-    fn packets_that_lead_to_nothing_come_to_an_end() {
-        let mut endless = packets(&[OFFER]);
-        for _ in 0..=MAX_IDLE_PACKETS {
-            packet(b'A', &[], &mut endless);
-        }
-        assert_eq!(transcript(&[&endless]).last().unwrap(), "Close(Idle)");
     }
 
     fn any_packet() -> impl Strategy<Value = Vec<u8>> {
