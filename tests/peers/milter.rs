@@ -62,10 +62,11 @@ fn milter_a_signature_over_the_header_holds_when_the_body_changes() {
     assert_header_is_as_sent(delivered, &sent);
     assert_wrapped(&chain, delivered);
     if let Some(key) = dkim::Key::generate() {
-        chain.send(SENDER, &[BOB], &key.sign(&newsletter()));
+        let signed = key.sign(&newsletter());
+        chain.send(SENDER, &[BOB], &signed);
         let delivered = &chain.mailbox(BOB, 1)[0];
         assert!(!key.verify(delivered), "the body was to change");
-        assert_header_is_as_sent(delivered, &key.sign(&newsletter()));
+        assert_header_is_as_sent(delivered, &signed);
     }
 }
 
