@@ -27,13 +27,18 @@ const PROGRESS: Duration = Duration::from_secs(10);
 #[derive(Default)]
 struct Changes {
     header: Vec<Edit>,
-    /// The new body, if it is another one: stretches of the spool, and new octets.
+    /// The new body, if it is another one.
     body: Option<Vec<Stretch>>,
+    /// Where the new octets of the body are.
+    patch: Patch,
 }
 
+/// A piece of the new body.
 enum Stretch {
+    /// As it came: octets of the spool.
     Spool(Range<u64>),
-    New(Vec<u8>),
+    /// What the change of that number puts in.
+    New(usize),
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
@@ -119,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
         if let Some(body) = &changes.body {
             // Half a body has gone by then: the refusal keeps the MTA from using it, whatever `on_error` says.
-            if let Err(failure) = self.replace_body(&spool, body).await? {
+            if let Err(failure) = self.replace_body(&spool, body, &changes.patch).await? {
                 return Ok(Some(self.fail(&failure, &id)));
             }
         }
@@ -159,32 +164,40 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         }
         let leading_space = self.session.terms().leading_space();
         if spool.as_slice().is_some() {
-            return changes(&fields, altered, leading_space, spool, &patch);
+            return changes(&fields, altered, leading_space, spool, patch);
         }
         // The header is read from a file: elsewhere, so that other sessions do not wait.
         let spool = Arc::clone(spool);
-        tokio::task::spawn_blocking(move || changes(&fields, altered, leading_space, &spool, &patch))
+        tokio::task::spawn_blocking(move || changes(&fields, altered, leading_space, &spool, patch))
             .await
             .map_err(|e| Failure::ours(Phase::Rewrite, Cause::Panic(e.to_string())))?
     }
 
     /// Sends the new body, in packets with nothing between them.
-    async fn replace_body(&mut self, spool: &Arc<Spool>, body: &[Stretch]) -> io::Result<Result<(), Failure>> {
+    async fn replace_body(
+        &mut self,
+        spool: &Arc<Spool>,
+        body: &[Stretch],
+        patch: &Patch,
+    ) -> io::Result<Result<(), Failure>> {
         let mut packet = Vec::with_capacity(MAX_BODY_PACKET);
         let mut any = false;
         for stretch in body {
-            let (mut from, end) = match stretch {
-                Stretch::Spool(range) => (range.start, range.end),
-                Stretch::New(bytes) => (0, bytes.len() as u64),
+            let (new, mut from, end) = match stretch {
+                Stretch::Spool(range) => (None, range.start, range.end),
+                Stretch::New(number) => {
+                    let octets = patch.changes().get(*number).map_or(&b""[..], |c| &c.with);
+                    (Some(octets), 0, octets.len() as u64)
+                }
             };
             while from < end {
                 let to = end.min(from + (MAX_BODY_PACKET - packet.len()) as u64);
-                match stretch {
-                    Stretch::New(bytes) => {
-                        packet.extend_from_slice(bytes.get(from as usize..to as usize).unwrap_or_default());
+                match new {
+                    Some(octets) => {
+                        packet.extend_from_slice(octets.get(from as usize..to as usize).unwrap_or_default())
                     }
-                    Stretch::Spool(_) => match read(spool, from..to).await {
-                        Ok(bytes) => packet.extend_from_slice(&bytes),
+                    None => match read(spool, from..to).await {
+                        Ok(octets) => packet.extend_from_slice(&octets),
                         Err(failure) => return Ok(Err(failure)),
                     },
                 }
@@ -222,7 +235,7 @@ fn changes(
     body_altered: bool,
     leading_space: bool,
     spool: &Spool,
-    patch: &Patch,
+    patch: Patch,
 ) -> Result<Changes, Failure> {
     let cannot = |why: &'static str| Failure::ours(Phase::Rewrite, Cause::Other(why.into()));
     if patch.changes().iter().any(|c| wire::stray_line_end(&c.with)) {
@@ -244,13 +257,14 @@ fn changes(
     if !body.is_empty() || body_altered {
         let mut stretches = Vec::with_capacity(2 * body.len() + 1);
         let mut from = body_start;
-        for change in body {
+        for (number, change) in body.iter().enumerate() {
             stretches.push(Stretch::Spool(from..change.at.start));
-            stretches.push(Stretch::New(change.with.clone()));
+            stretches.push(Stretch::New(in_header + number));
             from = change.at.end;
         }
         stretches.push(Stretch::Spool(from..spool.len()));
         changes.body = Some(stretches);
     }
+    changes.patch = patch;
     Ok(changes)
 }
