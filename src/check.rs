@@ -7,16 +7,20 @@ use link::Rewrite;
 
 use crate::cli::Failure;
 use crate::keyfile::Absent;
-use crate::settings::Settings;
+use crate::settings::{Protocol, Settings};
 
 /// Writes what the configuration means, with notes on what is sound but may surprise.
 pub(crate) fn run(config: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let settings = Settings::load_with(config, Absent::Pretend)?;
     writeln!(out, "{}: no faults", config.display())?;
     for l in &settings.listeners {
-        match &l.next_hop {
-            Some(hop) => writeln!(out, "listener  {} takes mail and hands it on to {hop}", l.listen)?,
-            None => writeln!(out, "listener  {} is a milter of the MTA that connects", l.listen)?,
+        match l.protocol {
+            Protocol::Milter => writeln!(out, "listener  {} is a milter of the MTA that connects", l.listen)?,
+            _ => writeln!(
+                out,
+                "listener  {} takes mail and hands it on to {}",
+                l.listen, l.next_hops
+            )?,
         }
     }
     let click = &settings.click;

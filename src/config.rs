@@ -3,6 +3,7 @@
 mod build;
 mod fault;
 mod keys;
+mod mail;
 mod walk;
 
 use std::path::Path;

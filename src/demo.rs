@@ -22,6 +22,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::ends::{Delivery, NextHop};
 use self::samples::{Expected, Sample};
 use crate::cli::Failure;
+use crate::net::Socket;
 use crate::server::{Server, Sockets, open_ledger, runtime};
 use crate::settings::{Log, LogFormat, Settings};
 use crate::telemetry::Telemetry;
@@ -94,6 +95,7 @@ struct Stage {
     settings: Arc<Settings>,
     server: Server,
     next_hop: NextHop,
+    mail: SocketAddr,
     store: store::Reader,
 }
 
@@ -115,10 +117,12 @@ impl Stage {
         let settings = Arc::new(settings);
         let ledger = open_ledger(&settings)?;
         let store = ledger.store().reader().clone();
+        let mail = TcpListener::bind(ANY_PORT).await?;
+        let mail_address = mail.local_addr()?;
         let sockets = Sockets {
             click,
             admin: TcpListener::bind(ANY_PORT).await?,
-            mail: vec![TcpListener::bind(ANY_PORT).await?],
+            mail: vec![Socket::Tcp(mail)],
         };
         let server = Server::start(Arc::clone(&settings), ledger, sockets)?;
         Ok(Self {
@@ -127,12 +131,13 @@ impl Stage {
             settings,
             server,
             next_hop,
+            mail: mail_address,
             store,
         })
     }
 
     fn mail(&self) -> SocketAddr {
-        self.server.addresses().mail[0]
+        self.mail
     }
 
     /// Sends a mail through the proxy, tells what came out and holds it against what should; gives its click links with

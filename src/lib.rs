@@ -7,6 +7,7 @@
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
+pub mod budget;
 mod check;
 pub mod cli;
 pub mod click;
@@ -22,6 +23,7 @@ pub mod keyfile;
 pub mod keys;
 pub mod listen;
 pub mod mail_id;
+pub mod net;
 pub mod record;
 pub mod relay;
 pub mod restore;

@@ -1,23 +1,33 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
+mod clients;
+mod in_flight;
 mod milter;
 pub mod smtp;
+mod trace;
 mod transaction;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
+use self::clients::{Admission, Clients};
+pub use self::in_flight::InFlight;
+use self::trace::Instance;
 use crate::job::{Recorder, Rewriter};
+use crate::net::{Peer, Socket, Stream};
 use crate::settings::{Listener, Protocol, Settings};
 
 /// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long the refusal of a connection may take.
+const TURN_AWAY: Duration = Duration::from_secs(1);
 
 /// What the sessions of one listener share.
 pub struct Context {
@@ -29,9 +39,14 @@ pub struct Context {
     pub rewriter: Arc<dyn Rewriter>,
     /// Keeps references and message rows.
     pub recorder: Arc<dyn Recorder>,
-    /// Messages that may be rewritten at a time on the blocking pool: more than there are processors would only hold more
-    /// memory.
-    rewriting: Semaphore,
+    /// Recipients that may get a message twice: the next hop has taken it, or may have, and the client was not told so.
+    pub possible_duplicates: AtomicU64,
+    /// The messages on their way through all listeners.
+    in_flight: Arc<InFlight>,
+    /// The sessions of this listener, by client.
+    clients: Arc<Clients>,
+    /// By this name a message is known again that comes back.
+    instance: Instance,
 }
 
 impl Context {
@@ -43,13 +58,26 @@ impl Context {
         rewriter: Arc<dyn Rewriter>,
         recorder: Arc<dyn Recorder>,
     ) -> Self {
-        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        let instance = Instance::of(&listener, 0);
         Self {
             listener,
             settings,
             rewriter,
             recorder,
-            rewriting: Semaphore::new(processors + 1),
+            possible_duplicates: AtomicU64::new(0),
+            in_flight: Arc::default(),
+            clients: Arc::default(),
+            instance,
+        }
+    }
+
+    /// The context of the `index`th of several listeners, which share the limit of messages on their way.
+    #[must_use]
+    pub fn among(self, in_flight: Arc<InFlight>, index: usize) -> Self {
+        Self {
+            in_flight,
+            instance: Instance::of(&self.listener, index),
+            ..self
         }
     }
 }
@@ -66,7 +94,7 @@ impl std::fmt::Debug for Context {
 ///
 /// Draining: nothing more is accepted, sessions without an open transaction are told 421 at once, the others may finish
 /// theirs for as long as `drain_s` says. What is left then is cut off; a client that got no reply tries again.
-pub async fn serve(listener: TcpListener, context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
+pub async fn serve(listener: Socket, context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
     let permits = Arc::new(Semaphore::new(context.listener.max_connections));
     let for_sessions = shutdown.clone();
     let mut sessions = JoinSet::new();
@@ -77,7 +105,16 @@ pub async fn serve(listener: TcpListener, context: Arc<Context>, mut shutdown: w
             Some(ended) = sessions.join_next(), if !sessions.is_empty() => report(ended),
             accepted = accept(&listener, &permits) => match accepted {
                 Ok((stream, peer, permit)) => {
-                    sessions.spawn(session(stream, peer, permit, Arc::clone(&context), for_sessions.clone()));
+                    let context = Arc::clone(&context);
+                    match context.clients.admit(peer, context.listener.max_connections_per_client) {
+                        Some(admission) => {
+                            let rights = (permit, admission);
+                            sessions.spawn(session(stream, peer, rights, context, for_sessions.clone()));
+                        }
+                        None => {
+                            sessions.spawn(turn_away(stream, peer, context));
+                        }
+                    }
                 }
                 Err(e) => {
                     warn!(target: "linkgate::mail", listener = %context.listener.listen, cause = %e, "cannot accept a connection");
@@ -106,31 +143,40 @@ async fn stopped(shutdown: &mut watch::Receiver<bool>) {
 }
 
 /// A connection with the permit it needs: who has to wait, waits in the system's queue.
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
+async fn accept(listener: &Socket, permits: &Arc<Semaphore>) -> std::io::Result<(Stream, Peer, OwnedSemaphorePermit)> {
     let permit = Arc::clone(permits)
         .acquire_owned()
         .await
         .map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
-    stream.set_nodelay(true)?;
     Ok((stream, peer, permit))
 }
 
 async fn session(
-    stream: TcpStream,
-    peer: SocketAddr,
-    permit: OwnedSemaphorePermit,
+    stream: Stream,
+    peer: Peer,
+    rights: (OwnedSemaphorePermit, Admission),
     context: Arc<Context>,
     shutdown: watch::Receiver<bool>,
 ) {
     match context.listener.protocol {
-        Protocol::Smtp => smtp::session(stream, peer, context, shutdown).await,
+        Protocol::Smtp | Protocol::Lmtp => smtp::session(stream, peer, context, shutdown).await,
         Protocol::Milter => milter::session(stream, peer, context, shutdown).await,
     }
-    drop(permit);
+    drop(rights);
+}
+
+/// Tells a client that it has as many sessions as one may have.
+async fn turn_away(mut stream: Stream, peer: Peer, context: Arc<Context>) {
+    info!(target: "linkgate::mail", listener = %context.listener.listen, client = %peer, "too many connections of one client");
+    if context.listener.protocol == Protocol::Milter {
+        // There is no word for it before terms are agreed on: the MTA sees a filter that is away.
+        return;
+    }
+    let mut reply = Vec::new();
+    wire::Answer::TOO_MANY_CONNECTIONS.write(&mut reply);
+    // A client that does not read this will see the end of the connection.
+    let _ = tokio::time::timeout(TURN_AWAY, stream.write_all(&reply)).await;
 }
 
 fn report(ended: Result<(), tokio::task::JoinError>) {

@@ -20,15 +20,18 @@ use crate::cli::Failure;
 use crate::click::ClickPages;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::job::{Pipeline, Recorder, Rewriter};
-use crate::listen::{self, Context};
+use crate::listen::{self, Context, InFlight};
+use crate::net::Socket;
 use crate::record::Ledger;
-use crate::settings::Settings;
+use crate::settings::{Address, Protocol, Settings};
 use crate::telemetry::Telemetry;
 
 /// More threads would idle: a message is mostly waiting, and what is work goes to the blocking pool.
 const MAX_WORKERS: usize = 4;
 /// A thread of the blocking pool that has nothing to do goes away, and its memory with it.
 const KEEP_THREAD: Duration = Duration::from_secs(2);
+/// Threads for files, beside those for rewriting, of which there is one for each processor. Each busy one costs memory.
+const FILE_THREADS: usize = 8;
 /// Trees of hostile HTML are deep; what is not used of it costs nothing.
 const STACK: usize = 8 * 1024 * 1024;
 /// What the last rows of the store may take after the last session.
@@ -63,6 +66,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
     Builder::new_multi_thread()
         .worker_threads(workers.min(MAX_WORKERS))
         .thread_name("linkgate")
+        .max_blocking_threads(workers + 1 + FILE_THREADS)
         .thread_keep_alive(KEEP_THREAD)
         .thread_stack_size(STACK)
         .enable_all()
@@ -138,7 +142,7 @@ pub struct Sockets {
     /// `[admin] listen`
     pub admin: TcpListener,
     /// `[[listener]] listen`, in file order.
-    pub mail: Vec<TcpListener>,
+    pub mail: Vec<Socket>,
 }
 
 impl Sockets {
@@ -148,12 +152,13 @@ impl Sockets {
     /// Every address that could not be bound, each with a hint.
     pub async fn bind(settings: &Settings) -> anyhow::Result<Self> {
         let mut faults = Vec::new();
-        let click = bind("click.listen", settings.click.listen, &mut faults).await;
-        let admin = bind("admin.listen", settings.admin_listen, &mut faults).await;
+        let click = tcp("click.listen", settings.click.listen, &mut faults).await;
+        let admin = tcp("admin.listen", settings.admin_listen, &mut faults).await;
         let mut mail = Vec::with_capacity(settings.listeners.len());
         for (i, listener) in settings.listeners.iter().enumerate() {
             let key = format!("listener[{}].listen", i + 1);
-            mail.extend(bind(&key, listener.listen, &mut faults).await);
+            let bound = Socket::bind(&listener.listen, listener.socket_mode).await;
+            mail.extend(bound_or_fault(&key, &listener.listen, bound, &mut faults));
         }
         match (click, admin) {
             (Some(click), Some(admin)) if faults.is_empty() => Ok(Self { click, admin, mail }),
@@ -162,16 +167,19 @@ impl Sockets {
     }
 }
 
-async fn bind(key: &str, address: SocketAddr, faults: &mut Vec<String>) -> Option<TcpListener> {
-    match TcpListener::bind(address).await {
+async fn tcp(key: &str, address: SocketAddr, faults: &mut Vec<String>) -> Option<TcpListener> {
+    bound_or_fault(key, &Address::Tcp(address), TcpListener::bind(address).await, faults)
+}
+
+fn bound_or_fault<T>(key: &str, address: &Address, bound: io::Result<T>, faults: &mut Vec<String>) -> Option<T> {
+    let privileged = matches!(address, Address::Tcp(a) if a.port() < 1024);
+    match bound {
         Ok(socket) => Some(socket),
         Err(e) => {
             let hint = match e.kind() {
                 io::ErrorKind::AddrInUse => "; another program has it: see `ss -ltnp`",
                 io::ErrorKind::AddrNotAvailable => "; no network interface of this machine has it",
-                io::ErrorKind::PermissionDenied if address.port() < 1024 => {
-                    "; ports below 1024 need CAP_NET_BIND_SERVICE"
-                }
+                io::ErrorKind::PermissionDenied if privileged => "; ports below 1024 need CAP_NET_BIND_SERVICE",
                 _ => "",
             };
             faults.push(format!("{key}: cannot listen on {address}: {e}{hint}"));
@@ -198,7 +206,7 @@ pub struct Addresses {
     /// Admin pages.
     pub admin: SocketAddr,
     /// Mail, in file order.
-    pub mail: Vec<SocketAddr>,
+    pub mail: Vec<Address>,
 }
 
 impl Server {
@@ -213,7 +221,7 @@ impl Server {
             mail: sockets
                 .mail
                 .iter()
-                .map(TcpListener::local_addr)
+                .map(Socket::local_address)
                 .collect::<Result<_, _>>()?,
         };
         let http = HttpLimits {
@@ -230,8 +238,10 @@ impl Server {
         tasks.spawn(serve_admin(sockets.admin, ledger.clone(), http, stopping.clone()));
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline);
-        for (socket, listener) in sockets.mail.into_iter().zip(listeners) {
-            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder));
+        let in_flight = Arc::new(InFlight::default());
+        for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
+            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
+                .among(Arc::clone(&in_flight), index);
             tasks.spawn(listen::serve(socket, Arc::new(context), stopping.clone()));
         }
         Ok(Self {
@@ -252,8 +262,11 @@ impl Server {
     fn log_addresses(&self) {
         let settings = self.settings.borrow();
         for (address, listener) in self.addresses.mail.iter().zip(&settings.listeners) {
-            let next_hop = listener.next_hop.as_ref().map(ToString::to_string);
-            let what = if next_hop.is_some() { "mail" } else { "milter" };
+            let next_hop = listener.next_hops.to_string();
+            let (what, next_hop) = match listener.protocol {
+                Protocol::Milter => ("milter", None),
+                _ => ("mail", Some(next_hop)),
+            };
             info!(target: "linkgate::server", %address, what, next_hop, "listening");
         }
         let public_url = settings.click.base.as_str();

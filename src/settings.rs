@@ -2,15 +2,23 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
+mod mail;
+
 use std::collections::HashMap;
-use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use link::{ClickBase, KeyRing, Policy, Target};
+
+use crate::budget::{RewriteBudget, SpoolBudget};
+use crate::spool::Spool;
+
+pub use self::mail::{
+    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, NextHop, NextHopOrder, NextHops, OnError, Protocol,
+};
 
 /// Everything a running linkgate goes by.
 #[derive(Debug)]
@@ -62,88 +70,6 @@ pub enum ClientIp {
     Full,
 }
 
-/// `[[listener]]`: where mail comes in, and where it goes on.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    /// `protocol`
-    pub protocol: Protocol,
-    /// `listen`
-    pub listen: SocketAddr,
-    /// `next_hop`; `None` with milter, where mail goes back to the client.
-    pub next_hop: Option<NextHop>,
-    /// `direction`
-    pub direction: Direction,
-    /// `bare_line_ends`: what becomes of a CR or LF that stands alone in message data.
-    pub bare_line_ends: BareLineEnds,
-    /// `on_error`: what becomes of a message that cannot be rewritten through a fault of ours.
-    pub on_error: OnError,
-    /// `xforward_from`: peers that are offered XFORWARD (loopback by default).
-    pub xforward_from: Vec<IpNet>,
-    /// `max_connections`: sessions at a time; more wait to be accepted.
-    pub max_connections: usize,
-    /// `max_message_mib`: largest message taken, in octets here; the smaller of this and the next hop's SIZE is offered.
-    pub max_message: u64,
-    /// `hostname`: the name in our greeting and in our EHLO.
-    pub hostname: String,
-}
-
-/// The dialect of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Protocol {
-    /// RFC 5321.
-    Smtp,
-    /// The protocol of Sendmail's libmilter, which Postfix speaks as well.
-    Milter,
-}
-
-/// Which way mail flows through a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
-    /// Links are wrapped.
-    Inbound,
-}
-
-/// Where a message goes on to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NextHop {
-    /// `smtp://host:port`; the name is resolved anew for each connection.
-    Smtp {
-        /// Host name or address literal.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-}
-
-impl fmt::Display for NextHop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Smtp { host, port } if host.contains(':') => write!(f, "smtp://[{host}]:{port}"),
-            Self::Smtp { host, port } => write!(f, "smtp://{host}:{port}"),
-        }
-    }
-}
-
-/// What becomes of a CR or LF that stands alone in message data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BareLineEnds {
-    /// 550 5.5.2 at the end of data.
-    #[default]
-    Refuse,
-    /// LF becomes CRLF, a stray CR a space.
-    Normalise,
-}
-
-/// What becomes of a message when linkgate itself fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnError {
-    /// 451: the client tries again.
-    #[default]
-    Tempfail,
-    /// The message goes on as it came.
-    Pass,
-}
-
 /// `[log]`
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
@@ -164,20 +90,82 @@ pub enum LogFormat {
 }
 
 /// `[limits]`
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Limits {
     /// `spool_memory_kib`: message bytes held in memory before they go to an unlinked file; in octets here.
     pub spool_memory: usize,
+    /// `spool_memory_total_mib`: message bytes that all messages together hold in memory.
+    pub spool_budget: Arc<SpoolBudget>,
+    /// `rewrite_memory_mib`: memory in which messages are rewritten, all together.
+    pub rewrite_budget: Arc<RewriteBudget>,
     /// `spool_dir`: where that file is made.
     pub spool_dir: PathBuf,
-    /// `command_timeout_s`: how long a client may take for a command or a block of data.
+    /// `max_transactions`: messages on their way at a time, over all listeners.
+    pub max_transactions: usize,
+    /// `command_line_octets`: longest command line taken, with its CRLF.
+    pub command_line: usize,
+    /// `text_line_kib`: longest line of message data taken, in octets here; `u64::MAX` is no limit.
+    pub text_line: u64,
+    /// `command_timeout_s`: how long a client may take for a command.
     pub command_timeout: Duration,
+    /// `data_timeout_s`: how long a client may take for a block of message data.
+    pub data_timeout: Duration,
+    /// `message_timeout_s`: how long a client may take for all the data of a message.
+    pub message_timeout: Duration,
     /// `next_hop_timeout_s`: how long the next hop may take for a reply (other than the one to the final dot).
     pub next_hop_timeout: Duration,
     /// `final_reply_timeout_s`: how long the next hop may take for the reply to the final dot.
     pub final_reply_timeout: Duration,
     /// `drain_s`: how long open sessions may go on after SIGTERM.
     pub drain: Duration,
+}
+
+impl Limits {
+    /// A place for the bytes of a message.
+    #[must_use]
+    pub fn spool(&self) -> Spool {
+        Spool::new(self.spool_memory, &self.spool_dir, &self.spool_budget)
+    }
+
+    /// A place for nothing, where a spool has been taken away.
+    #[must_use]
+    pub fn no_spool(&self) -> Spool {
+        Spool::new(0, Path::new(""), &self.spool_budget)
+    }
+}
+
+impl PartialEq for Limits {
+    fn eq(&self, other: &Self) -> bool {
+        // Every field is named, so that a new one is not forgotten.
+        let Self {
+            spool_memory,
+            spool_budget,
+            rewrite_budget,
+            spool_dir,
+            command_timeout,
+            next_hop_timeout,
+            final_reply_timeout,
+            drain,
+            max_transactions,
+            command_line,
+            text_line,
+            data_timeout,
+            message_timeout,
+        } = self;
+        *spool_memory == other.spool_memory
+            && spool_budget.octets() == other.spool_budget.octets()
+            && rewrite_budget.mib() == other.rewrite_budget.mib()
+            && *spool_dir == other.spool_dir
+            && *command_timeout == other.command_timeout
+            && *next_hop_timeout == other.next_hop_timeout
+            && *final_reply_timeout == other.final_reply_timeout
+            && *drain == other.drain
+            && *max_transactions == other.max_transactions
+            && *command_line == other.command_line
+            && *text_line == other.text_line
+            && *data_timeout == other.data_timeout
+            && *message_timeout == other.message_timeout
+    }
 }
 
 /// Policies by recipient domain: the exact name first, then `[default]`'s inherited values for names that opted in.

@@ -6,11 +6,18 @@ use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use message::Source;
 
+use crate::budget::SpoolBudget;
+
 /// Octets that gather before they are written to the file. Each session with a large message holds that many.
-const BLOCK: usize = 64 << 10;
+const BLOCK: usize = 32 << 10;
+
+/// Octets of a message that are held in memory whatever the budget says: making a file for each small message would cost
+/// more than it saves.
+const ALWAYS_IN_MEMORY: usize = 8 << 10;
 
 /// One message, without dot-stuffing.
 ///
@@ -23,18 +30,23 @@ pub struct Spool {
     written: u64,
     limit: usize,
     dir: PathBuf,
+    budget: Arc<SpoolBudget>,
+    /// Octets taken from the budget.
+    charged: usize,
 }
 
 impl Spool {
-    /// An empty spool that holds up to `limit` octets in memory, and makes its file in `dir`.
+    /// An empty spool that holds up to `limit` octets in memory as long as `budget` has them, and makes its file in `dir`.
     #[must_use]
-    pub fn new(limit: usize, dir: &Path) -> Self {
+    pub fn new(limit: usize, dir: &Path, budget: &Arc<SpoolBudget>) -> Self {
         Self {
             memory: Vec::new(),
             file: None,
             written: 0,
             limit,
             dir: dir.to_owned(),
+            budget: Arc::clone(budget),
+            charged: 0,
         }
     }
 
@@ -48,6 +60,7 @@ impl Spool {
             self.memory.reserve_exact(BLOCK + BLOCK / 2);
         }
         self.memory.extend_from_slice(bytes);
+        self.charge();
         if self.memory.len() >= self.threshold().saturating_add(BLOCK) {
             self.flush()?;
         }
@@ -74,7 +87,12 @@ impl Spool {
         };
         file.write_all(&self.memory)?;
         self.written += self.memory.len() as u64;
-        self.memory = Vec::new();
+        if self.memory.capacity() <= 2 * BLOCK {
+            self.memory.clear();
+        } else {
+            self.memory = Vec::new();
+        }
+        self.budget.give_back(std::mem::take(&mut self.charged));
         Ok(())
     }
 
@@ -86,6 +104,25 @@ impl Spool {
 
     fn threshold(&self) -> usize {
         if self.file.is_some() { BLOCK } else { self.limit }
+    }
+
+    /// Takes what is held in memory from the budget; without one left, the message has to go to its file.
+    fn charge(&mut self) {
+        let held = self.memory.capacity();
+        if self.file.is_some() || held <= self.charged.max(ALWAYS_IN_MEMORY) || self.limit == 0 {
+            return;
+        }
+        if self.budget.take(held - self.charged) {
+            self.charged = held;
+        } else {
+            self.limit = 0;
+        }
+    }
+}
+
+impl Drop for Spool {
+    fn drop(&mut self) {
+        self.budget.give_back(self.charged);
     }
 }
 
@@ -123,9 +160,37 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    fn plenty() -> Arc<SpoolBudget> {
+        Arc::new(SpoolBudget::new(1 << 30))
+    }
+
+    #[test]
+    fn a_used_up_budget_sends_messages_to_their_files() {
+        let dir = tempfile::tempdir().unwrap();
+        let budget = Arc::new(SpoolBudget::new(100_000));
+        let mut first = Spool::new(90_000, dir.path(), &budget);
+        first.append(&[b'a'; 80_000]).unwrap();
+        assert!(first.as_slice().is_some() && budget.used() >= 80_000);
+        let mut second = Spool::new(90_000, dir.path(), &budget);
+        second.append(&[b'b'; 4_000]).unwrap();
+        assert!(!second.wants_flush(), "small ones stay in memory");
+        second.append(&[b'b'; 26_000]).unwrap();
+        assert!(second.wants_flush());
+        second.flush().unwrap();
+        assert_eq!(second.read(0..30_000).unwrap(), &[b'b'; 30_000][..]);
+        drop(first);
+        assert_eq!(budget.used(), 0, "all is given back");
+        let mut third = Spool::new(90_000, dir.path(), &budget);
+        third.append(&[b'c'; 80_000]).unwrap();
+        assert!(third.as_slice().is_some());
+        third.append(&[b'c'; 20_000]).unwrap();
+        third.flush().unwrap();
+        assert_eq!(budget.used(), 0, "what is on disk is not in memory");
+    }
+
     #[test]
     fn a_small_message_makes_no_file() {
-        let mut spool = Spool::new(10, Path::new("/nonexistent"));
+        let mut spool = Spool::new(10, Path::new("/nonexistent"), &plenty());
         spool.append(b"0123456789").unwrap();
         spool.flush().unwrap();
         assert_eq!(spool.as_slice(), Some(&b"0123456789"[..]));
@@ -137,7 +202,7 @@ mod tests {
     #[test]
     fn the_file_has_no_name() {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(4, dir.path());
+        let mut spool = Spool::new(4, dir.path(), &plenty());
         spool.append(b"0123456789").unwrap();
         spool.flush().unwrap();
         assert_eq!(spool.as_slice(), None);
@@ -147,7 +212,7 @@ mod tests {
     #[test]
     fn memory_stays_bounded_without_flush() {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(1000, dir.path());
+        let mut spool = Spool::new(1000, dir.path(), &plenty());
         for _ in 0..100 {
             spool.append(&[b'x'; 10_000]).unwrap();
             assert!(spool.memory.len() < 2 * BLOCK + 10_000);
@@ -163,7 +228,7 @@ mod tests {
             a in 0u64..200,
             b in 0u64..200,
         ) {
-            let mut spool = Spool::new(limit, &std::env::temp_dir());
+            let mut spool = Spool::new(limit, &std::env::temp_dir(), &plenty());
             let mut whole = Vec::new();
             for (chunk, flush) in &chunks {
                 spool.append(chunk).unwrap();

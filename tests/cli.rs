@@ -277,7 +277,10 @@ fn check_tells_what_the_configuration_means_and_makes_nothing() {
 #[test]
 fn check_reports_every_fault_on_standard_error() {
     let home = Home::new();
-    home.edit("protocol = \"smtp\"", "protocol = \"smpt\"\nmax_connections = 0");
+    home.edit(
+        "protocol = \"smtp\"",
+        "protocol = \"smtp\"\non_error = \"pas\"\nmax_connections = 0",
+    );
     let output = home.run(&["check"]);
     assert_eq!((code(&output), out(&output).as_str()), (78, ""));
     let file = home.config();
@@ -285,8 +288,8 @@ fn check_reports_every_fault_on_standard_error() {
     assert_eq!(
         err(&output),
         format!(
-            "{file}:11:12: listener[1].protocol: found \"smpt\", allowed: \"smtp\", \"milter\" (did you mean \"smtp\"?)\n\
-             {file}:12:19: listener[1].max_connections: found 0, allowed: a whole number from 1 to 65536 (connections)\n"
+            "{file}:12:12: listener[1].on_error: found \"pas\", allowed: \"tempfail\", \"pass\" (did you mean \"pass\"?)\n\
+             {file}:13:19: listener[1].max_connections: found 0, allowed: a whole number from 1 to 65536 (connections)\n"
         )
     );
 }

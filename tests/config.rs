@@ -35,7 +35,8 @@ fn faults(path: &Path) -> String {
     }
 }
 
-/// `fixtures/config/bad/NAME.want` holds the very lines that `NAME.toml` must be answered with.
+/// `fixtures/config/bad/NAME.want` holds the very lines that `NAME.toml` must be answered with; `LINKGATE_BLESS=1` writes
+/// them, for you to read.
 #[test]
 fn each_bad_file_is_answered_with_all_its_faults() {
     let mut wrong = String::new();
@@ -43,7 +44,9 @@ fn each_bad_file_is_answered_with_all_its_faults() {
         let want = fs::read_to_string(path.with_extension("want")).unwrap_or_default();
         let got = faults(&path);
         assert!(!got.is_empty(), "{}: nothing was found", path.display());
-        if got != want {
+        if got != want && std::env::var_os("LINKGATE_BLESS").is_some() {
+            fs::write(path.with_extension("want"), &got).unwrap();
+        } else if got != want {
             wrong += &format!("--- {}\nwanted:\n{want}got:\n{got}", path.display());
         }
     }

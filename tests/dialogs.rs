@@ -23,7 +23,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use linkgate::settings::{BareLineEnds, OnError};
+use linkgate::settings::{BareLineEnds, Dialect, OnError, Protocol};
 
 use crate::rig::{Options, Peer, Rig, eventually};
 
@@ -127,8 +127,16 @@ fn option(options: &mut Options, key: &str, value: &str) -> Result<(), String> {
         ("spool_memory", n) => options.spool_memory = n.parse().map_err(|e| format!("{key}: {e}"))?,
         ("timeout_ms", n) => options.timeout = Duration::from_millis(n.parse().map_err(|e| format!("{key}: {e}"))?),
         ("trusted", "no") => options.trusted = false,
+        ("xclient", "yes") => options.xclient = true,
+        ("max_recipients", n) => options.max_recipients = n.parse().map_err(|e| format!("{key}: {e}"))?,
+        ("max_passes", n) => options.max_passes = n.parse().map_err(|e| format!("{key}: {e}"))?,
+        ("command_line", n) => options.command_line = n.parse().map_err(|e| format!("{key}: {e}"))?,
+        ("text_line", n) => options.text_line = n.parse().map_err(|e| format!("{key}: {e}"))?,
         ("store", "fails") => options.store_fails = true,
         ("next_hop", "down") => {}
+        ("protocol", "lmtp") => options.protocol = Protocol::Lmtp,
+        ("next_hop", "lmtp") => options.dialect = Dialect::Lmtp,
+        ("sockets", "unix") => options.unix = true,
         _ => return Err(format!("no option {key} {value}")),
     }
     Ok(())

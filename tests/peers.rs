@@ -246,23 +246,84 @@ fn before_queue_the_sender_keeps_mail_while_the_next_hop_or_linkgate_is_down() {
     assert_wrapped(&chain, &chain.mailbox(ALICE, 1)[0]);
 }
 
+/// Sequences that have ended data for some mail server, between two lines of a message.
+const ODD_ENDS: [&str; 22] = [
+    "\n.\n",
+    "\n.\r\n",
+    "\r\n.\n",
+    "\r\n.\r\r\n",
+    "\r\n\r.\r\n",
+    "\r.\r",
+    "\r.\r\n",
+    "\r.\n",
+    "\r\n.\r",
+    "\n.\r",
+    "\n\n.\r\n",
+    "\n.\n\n",
+    "\r\r\n.\r\r\n",
+    "\r\r\n.\n",
+    "\n\r.\n\r",
+    "\r\n\0.\r\n",
+    "\r\n.\0\r\n",
+    "\r\n.\r\0\n",
+    "\0\r\n.\n",
+    "\r\n .\r\n",
+    "\r\n. \r\n",
+    "\r\n..\r\n",
+];
+
+/// A message to one recipient, and within it, behind `end`, one to another.
+fn smuggling(end: &str) -> String {
+    format!("Subject: outer\r\n\r\nx{end}MAIL FROM:<{SENDER}>{end}RCPT TO:<{BOB}>{end}DATA\r\nevil{end}\r\n")
+}
+
 #[test]
 fn behind_linkgate_only_crlf_dot_crlf_ends_a_message() {
     let Some(chain) = Chain::one(Recipe::AfterQueue) else {
         return;
     };
-    // Each would end the message, and so smuggle in another, on a listener without the recipe's smtpd_forbid_bare_newline
+    // Some would end the message, and so smuggle in another, on a listener without the recipe's smtpd_forbid_bare_newline
     // and its empty exclusions: these are loopback clients.
-    for end in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r\n.\r\r\n", "\r.\r"] {
+    for end in ODD_ENDS {
         let mut client = chain.return_client();
         client.envelope(&format!("MAIL FROM:<{SENDER}>"), [format!("RCPT TO:<{ALICE}>")]);
-        let smuggled = format!("Subject: outer\r\n\r\nx{end}MAIL FROM:<{SENDER}>{end}RCPT TO:<{BOB}>{end}DATA\r\n");
-        let reply = client.raw_data(smuggled.as_bytes());
+        let reply = client.raw_data(smuggling(end).as_bytes());
         assert!(reply.starts_with("250 "), "{end:?}: {reply}");
         // In step: the reply to the next command is the next reply.
         assert!(client.command("QUIT").starts_with("221 "), "{end:?}");
     }
-    chain.mailbox(ALICE, 5);
+    chain.mailbox(ALICE, ODD_ENDS.len());
+    chain.mailbox(BOB, 0);
+}
+
+#[test]
+fn through_linkgate_a_message_stays_one_message() {
+    let Some(chain) = Chain::one(Recipe::AfterQueue) else {
+        return;
+    };
+    let mut delivered = 0;
+    for end in ODD_ENDS {
+        let stray = end.replace("\r\n", "").contains(['\r', '\n']);
+        let wanted = if stray { "550 5.5.2 " } else { "250 " };
+        let message = smuggling(end);
+        let (first, second) = message.as_bytes().split_at(20 + end.len() / 2);
+        let mut client = chain.linkgate_client();
+        for in_chunks in [false, true] {
+            client.envelope(&format!("MAIL FROM:<{SENDER}>"), [format!("RCPT TO:<{ALICE}>")]);
+            let reply = if in_chunks {
+                let reply = client.chunk(first, false);
+                assert!(reply.starts_with("250 "), "{end:?}: {reply}");
+                client.chunk(second, true)
+            } else {
+                client.raw_data(message.as_bytes())
+            };
+            assert!(reply.starts_with(wanted), "{end:?}, in chunks: {in_chunks}: {reply}");
+            delivered += usize::from(!stray);
+        }
+        assert!(client.command("QUIT").starts_with("221 "), "{end:?}");
+    }
+    assert!(delivered > 0);
+    chain.mailbox(ALICE, delivered);
     chain.mailbox(BOB, 0);
 }
 

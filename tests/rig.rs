@@ -1,8 +1,10 @@
 //! The real mail path on loopback, with a client and a next hop that the test plays itself.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -10,10 +12,11 @@ use link::{ClickBase, KeyRing, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
+use linkgate::net::Socket;
 use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::settings::{
-    BareLineEnds, Click, ClientIp, Direction, Domains, Limits, Listener, Log, LogFormat, NextHop, OnError, Protocol,
-    Settings,
+    Address, BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Endpoint, Limits, Listener, Log, LogFormat,
+    NextHop, NextHopOrder, NextHops, OnError, Protocol, Settings,
 };
 use linkgate::spool::Spool;
 use message::{Change, Patch, Source};
@@ -27,29 +30,54 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// What differs between tests.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
+    pub(crate) protocol: Protocol,
+    /// What the next hop speaks.
+    pub(crate) dialect: Dialect,
+    /// Both sides over unix sockets.
+    pub(crate) unix: bool,
     pub(crate) bare_line_ends: BareLineEnds,
     pub(crate) on_error: OnError,
     pub(crate) max_message: u64,
     pub(crate) max_connections: usize,
     pub(crate) spool_memory: usize,
     pub(crate) trusted: bool,
+    pub(crate) xclient: bool,
+    pub(crate) max_connections_per_client: usize,
+    pub(crate) max_recipients: usize,
+    pub(crate) max_transactions: usize,
+    pub(crate) max_passes: usize,
+    pub(crate) command_line: usize,
+    pub(crate) text_line: u64,
+    pub(crate) message_timeout: Duration,
     pub(crate) timeout: Duration,
+    /// For the reply to the final dot, if another.
+    pub(crate) final_timeout: Option<Duration>,
     pub(crate) store_fails: bool,
-    pub(crate) protocol: Protocol,
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
+            protocol: Protocol::Smtp,
+            dialect: Dialect::Smtp,
+            unix: false,
             bare_line_ends: BareLineEnds::Refuse,
             on_error: OnError::Tempfail,
             max_message: 1_000_000,
             max_connections: 20,
             spool_memory: 64 << 10,
             trusted: true,
+            xclient: false,
+            max_connections_per_client: 0,
+            max_recipients: 1000,
+            max_transactions: 1000,
+            max_passes: 5,
+            command_line: 4096,
+            text_line: 10_000_000,
+            message_timeout: 10 * PATIENCE,
             timeout: PATIENCE,
+            final_timeout: None,
             store_fails: false,
-            protocol: Protocol::Smtp,
         }
     }
 }
@@ -57,8 +85,12 @@ impl Default for Options {
 /// A running listener.
 pub(crate) struct Rig {
     runtime: Runtime,
-    address: SocketAddr,
-    next_hop: TcpListener,
+    options: Options,
+    address: Address,
+    next_hop: Ear,
+    /// Where unix sockets are.
+    sockets: tempfile::TempDir,
+    context: Arc<Context>,
     stop: watch::Sender<bool>,
     settings: watch::Sender<Arc<Settings>>,
     spool_dir: tempfile::TempDir,
@@ -67,7 +99,13 @@ pub(crate) struct Rig {
 
 impl Rig {
     pub(crate) fn start(options: &Options) -> Self {
-        let next_hop = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let sockets = tempfile::tempdir().unwrap();
+        let (next_hop, to) = Ear::open(options.unix.then(|| sockets.path().join("next-hop")));
+        let listen = if options.unix {
+            Address::Unix(sockets.path().join("linkgate"))
+        } else {
+            Address::Tcp((Ipv4Addr::LOCALHOST, 0).into())
+        };
         let spool_dir = tempfile::tempdir().unwrap();
         let records = Arc::new(Records {
             fails: options.store_fails,
@@ -75,11 +113,15 @@ impl Rig {
         });
         let listener = Listener {
             protocol: options.protocol,
-            listen: (Ipv4Addr::LOCALHOST, 0).into(),
-            next_hop: (options.protocol != Protocol::Milter).then(|| NextHop::Smtp {
-                host: "127.0.0.1".into(),
-                port: next_hop.local_addr().unwrap().port(),
-            }),
+            listen,
+            socket_mode: 0o600,
+            next_hops: NextHops {
+                all: vec![NextHop {
+                    dialect: options.dialect,
+                    to,
+                }],
+                order: NextHopOrder::InOrder,
+            },
             direction: Direction::Inbound,
             bare_line_ends: options.bare_line_ends,
             on_error: options.on_error,
@@ -88,8 +130,16 @@ impl Rig {
             } else {
                 vec![]
             },
+            xclient_from: if options.xclient {
+                vec!["127.0.0.0/8".parse().unwrap()]
+            } else {
+                vec![]
+            },
             max_connections: options.max_connections,
+            max_connections_per_client: options.max_connections_per_client,
+            max_recipients: options.max_recipients,
             max_message: options.max_message,
+            max_passes: options.max_passes,
             hostname: "us.test".into(),
         };
         let (settings, current) = watch::channel(Arc::new(settings(options, spool_dir.path().into())));
@@ -100,16 +150,19 @@ impl Rig {
             .build()
             .unwrap();
         let socket = runtime
-            .block_on(tokio::net::TcpListener::bind(listener.listen))
+            .block_on(Socket::bind(&listener.listen, listener.socket_mode))
             .unwrap();
-        let address = socket.local_addr().unwrap();
+        let address = socket.local_address().unwrap();
         let recorder: Arc<dyn Recorder> = records.clone();
         let context = Arc::new(Context::new(listener, current, Arc::new(Obedient), recorder));
-        runtime.spawn(serve(socket, context, stopped));
+        runtime.spawn(serve(socket, Arc::clone(&context), stopped));
         Self {
             runtime,
+            options: options.clone(),
             address,
             next_hop,
+            sockets,
+            context,
             stop,
             settings,
             spool_dir,
@@ -119,31 +172,40 @@ impl Rig {
 
     /// A new client.
     pub(crate) fn client(&self) -> Peer {
-        Peer::new(TcpStream::connect(self.address).unwrap(), "client")
+        let wire = match &self.address {
+            Address::Tcp(address) => Wire::Tcp(TcpStream::connect(address).unwrap()),
+            Address::Unix(path) => Wire::Unix(UnixStream::connect(path).unwrap()),
+        };
+        Peer::new(wire, "client", &self.options)
     }
 
     /// The connection that the relay makes to its next hop.
     pub(crate) fn next_hop(&self) -> Peer {
-        self.next_hop.set_nonblocking(true).unwrap();
-        let stream = eventually("a connection to the next hop", || match self.next_hop.accept() {
-            Ok((stream, _)) => Some(stream),
-            Err(e) if e.kind() == ErrorKind::WouldBlock => None,
-            Err(e) => panic!("{e}"),
-        });
-        stream.set_nonblocking(false).unwrap();
-        Peer::new(stream, "next hop")
+        self.next_hop_within(PATIENCE).expect("a connection to the next hop")
+    }
+
+    /// The same, if it comes in time.
+    pub(crate) fn next_hop_within(&self, time: Duration) -> Option<Peer> {
+        let start = Instant::now();
+        loop {
+            match self.next_hop.accept() {
+                Ok(wire) => return Some(Peer::new(wire, "next hop", &self.options)),
+                Err(e) if e.kind() != ErrorKind::WouldBlock => panic!("{e}"),
+                Err(_) if start.elapsed() > time => return None,
+                Err(_) => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
     }
 
     /// Nobody listens where mail should go.
     pub(crate) fn without_next_hop(mut self) -> Self {
         // Another port, which is bound but not listened on by anyone who answers: the relay keeps the old, closed one.
-        self.next_hop = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        self.next_hop = Ear::open(self.options.unix.then(|| self.sockets.path().join("elsewhere"))).0;
         self
     }
 
     /// Whether the relay has a connection waiting that no test step asked for.
     pub(crate) fn has_unasked_connection(&self) -> bool {
-        self.next_hop.set_nonblocking(true).unwrap();
         self.next_hop.accept().is_ok()
     }
 
@@ -161,6 +223,11 @@ impl Rig {
     /// Takes the folder of the spool away.
     pub(crate) fn lose_spool_dir(&self) {
         std::fs::remove_dir(self.spool_dir.path()).unwrap();
+    }
+
+    /// Recipients so far who may get a message twice.
+    pub(crate) fn possible_duplicates(&self) -> u64 {
+        self.context.possible_duplicates.load(Ordering::Relaxed)
     }
 
     /// Message rows so far.
@@ -246,10 +313,17 @@ fn settings(options: &Options, spool_dir: PathBuf) -> Settings {
         },
         limits: Limits {
             spool_memory: options.spool_memory,
+            spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
+            rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
             spool_dir,
+            max_transactions: options.max_transactions,
+            command_line: options.command_line,
+            text_line: options.text_line,
             command_timeout: options.timeout,
+            data_timeout: options.timeout,
+            message_timeout: options.message_timeout,
             next_hop_timeout: options.timeout,
-            final_reply_timeout: options.timeout,
+            final_reply_timeout: options.final_timeout.unwrap_or(options.timeout),
             drain: options.timeout,
         },
     }
@@ -299,6 +373,18 @@ impl Rewriter for Obedient {
         let mut outcome = Outcome::default();
         match word {
             "insert" => outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(","))),
+            "insert-id" => outcome.patch = insert(format!("X-Id: {}\r\n", job.mail_id)),
+            // Only one domain's policy wants the change.
+            "insert-other" => {
+                if job.recipients.iter().any(|r| r.ends_with("@other.test")) {
+                    outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(",")));
+                }
+            }
+            "refuse-other" => {
+                if job.recipients.iter().any(|r| r.ends_with("@other.test")) {
+                    outcome.action = Action::Refuse("told to".into());
+                }
+            }
             "dot" => outcome.patch = insert(".leading\r\n".into()),
             "stray" => outcome.patch = insert("a\nb\r\n".into()),
             "swap" => outcome.patch = swap(&text),
@@ -322,6 +408,90 @@ impl Rewriter for Obedient {
     }
 }
 
+/// Where the next hop is connected to.
+enum Ear {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Ear {
+    fn open(path: Option<PathBuf>) -> (Self, Endpoint) {
+        match path {
+            Some(path) => {
+                let listener = UnixListener::bind(&path).unwrap();
+                listener.set_nonblocking(true).unwrap();
+                (Self::Unix(listener), Endpoint::Unix(path))
+            }
+            None => {
+                let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+                listener.set_nonblocking(true).unwrap();
+                let host = "127.0.0.1".into();
+                let port = listener.local_addr().unwrap().port();
+                (Self::Tcp(listener), Endpoint::Tcp { host, port })
+            }
+        }
+    }
+
+    /// A connection that is there already.
+    fn accept(&self) -> io::Result<Wire> {
+        Ok(match self {
+            Self::Tcp(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(false)?;
+                Wire::Tcp(stream)
+            }
+            Self::Unix(listener) => {
+                let (stream, _) = listener.accept()?;
+                stream.set_nonblocking(false)?;
+                Wire::Unix(stream)
+            }
+        })
+    }
+}
+
+enum Wire {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Wire {
+    fn set_read_timeout(&self, wait: Duration) {
+        match self {
+            Self::Tcp(s) => s.set_read_timeout(Some(wait)).unwrap(),
+            Self::Unix(s) => s.set_read_timeout(Some(wait)).unwrap(),
+        }
+    }
+
+    fn half_close(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(s) => s.shutdown(Shutdown::Write),
+            Self::Unix(s) => s.shutdown(Shutdown::Write),
+        }
+    }
+}
+
+impl Read for Wire {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(s) => s.read(buf),
+            Self::Unix(s) => s.read(buf),
+        }
+    }
+}
+
+impl Write for Wire {
+    fn write(&mut self, buf: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Tcp(s) => s.write(buf),
+            Self::Unix(s) => s.write(buf),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Puts something longer in the place of every `SWAP`.
 fn swap(text: &str) -> Patch {
     let changes = text.match_indices("SWAP").map(|(at, found)| Change {
@@ -336,20 +506,29 @@ pub(crate) const SWAPPED: &str = "something rather longer";
 
 /// One end of a connection, played by a test.
 pub(crate) struct Peer {
-    stream: TcpStream,
+    stream: Wire,
     unread: Vec<u8>,
     name: &'static str,
+    protocol: Protocol,
+    dialect: Dialect,
 }
 
 impl Peer {
-    fn new(stream: TcpStream, name: &'static str) -> Self {
-        stream.set_nodelay(true).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        stream.set_write_timeout(Some(PATIENCE)).unwrap();
+    fn new(stream: Wire, name: &'static str, options: &Options) -> Self {
+        match &stream {
+            Wire::Tcp(s) => {
+                s.set_nodelay(true).unwrap();
+                s.set_write_timeout(Some(PATIENCE)).unwrap();
+            }
+            Wire::Unix(s) => s.set_write_timeout(Some(PATIENCE)).unwrap(),
+        }
+        stream.set_read_timeout(PATIENCE);
         Self {
             stream,
             unread: Vec::new(),
             name,
+            protocol: options.protocol,
+            dialect: options.dialect,
         }
     }
 
@@ -409,7 +588,7 @@ impl Peer {
 
     /// Lets the peer wait longer for what it reads.
     pub(crate) fn be_patient(&mut self, patience: Duration) {
-        self.stream.set_read_timeout(Some(patience)).unwrap();
+        self.stream.set_read_timeout(patience);
     }
 
     pub(crate) fn expect(&mut self, wanted: &str) {
@@ -446,25 +625,28 @@ impl Peer {
 
     /// What arrives within a short while that should be silence.
     pub(crate) fn overhears(&mut self) -> Vec<u8> {
-        self.stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        self.stream.set_read_timeout(Duration::from_millis(50));
         let mut block = [0; 4096];
         if let Ok(n) = self.stream.read(&mut block) {
             self.unread.extend_from_slice(&block[..n]);
         }
-        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        self.stream.set_read_timeout(PATIENCE);
         self.unread.clone()
     }
 
     /// Says that nothing more will be said; still listens.
     pub(crate) fn half_close(&mut self) {
         // A connection that the other side has ended already cannot be ended again.
-        let _ = self.stream.shutdown(Shutdown::Write);
+        let _ = self.stream.half_close();
     }
 
     /// As a next hop: greets and answers EHLO.
     pub(crate) fn greet(&mut self, keywords: &[&str]) {
         self.send("220 hop.test ESMTP\r\n");
-        self.expect("EHLO us.test");
+        self.expect(match self.dialect {
+            Dialect::Smtp => "EHLO us.test",
+            Dialect::Lmtp => "LHLO us.test",
+        });
         let mut reply = String::new();
         let mut lines = vec!["hop.test"];
         lines.extend(keywords);
@@ -478,8 +660,13 @@ impl Peer {
 
     /// As a client: hears the greeting, says EHLO and hears the whole reply.
     pub(crate) fn hello(&mut self) {
-        self.expect("220 us.test ESMTP linkgate");
-        self.send("EHLO client.test\r\n");
+        if self.protocol == Protocol::Lmtp {
+            self.expect("220 us.test LMTP linkgate");
+            self.send("LHLO client.test\r\n");
+        } else {
+            self.expect("220 us.test ESMTP linkgate");
+            self.send("EHLO client.test\r\n");
+        }
         while self.line().is_some_and(|line| line.starts_with("250-")) {}
     }
 }

@@ -1,7 +1,7 @@
 //! From the sections of the file to [`Settings`]. One function per section, in the order of the documentation.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,24 +12,16 @@ use message::{Ambiguous, Amp, MarkupFiles};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
+use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::keyfile::{self, Absent};
-use crate::settings::{
-    BareLineEnds, Click, ClientIp, Direction, Domains, Limits, Listener, Log, LogFormat, NextHop, OnError, Protocol,
-    Settings, ascii_domain,
-};
+use crate::settings::{Address, Click, ClientIp, Domains, Limits, Log, LogFormat, Settings, ascii_domain};
 
 const KIB: u64 = 1024;
-const MIB: u64 = 1024 * 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
 
-type Root<'t> = Spanned<DeTable<'t>>;
-
-/// Addresses from all sections, for the checks that look across them: one section's fault must not hide another's.
-#[derive(Default)]
-struct Addresses {
-    own: Vec<Item<SocketAddr>>,
-    next_hops: Vec<Item<NextHop>>,
-}
+pub(super) type Root<'t> = Spanned<DeTable<'t>>;
 
 /// The settings, or `None` when the walk has found a fault.
 pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> Option<Settings> {
@@ -38,13 +30,13 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let admin_listen = listen(w, &w.section(root, "admin", true), &mut addresses);
     let store = store(w, &w.section(root, "store", true));
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
-    let listeners = listeners(w, root, &mut addresses);
+    let listeners = mail::listeners(w, root, &mut addresses);
     let domains = domains(w, root);
     let rewriting = rewriting(w, root);
     let log = log(w, root);
     let limits = limits(w, root);
-    refuse_shared_addresses(w, &addresses.own);
-    refuse_loops(w, &addresses);
+    addresses.refuse_shared(w);
+    addresses.refuse_loops(w);
 
     // The key file comes last: a configuration with a fault must not leave one behind.
     let keys_file = keys_file?;
@@ -76,7 +68,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
 fn listen<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option<SocketAddr> {
     let item = w.parsed(s, "listen", |a| a.parse().ok())?;
     let address = item.value;
-    addresses.own.push(item);
+    addresses.add_own(&item, Address::Tcp(address));
     Some(address)
 }
 
@@ -112,83 +104,6 @@ fn click<'t>(w: &Walk<'t>, root: &'t Root<'t>, addresses: &mut Addresses) -> Opt
         client_ip: client_ip?,
         trusted_proxies,
     })
-}
-
-fn listeners<'t>(w: &Walk<'t>, root: &'t Root<'t>, addresses: &mut Addresses) -> Vec<Listener> {
-    if !root.get_ref().contains_key("listener") {
-        w.fault(
-            0,
-            "listener",
-            "found nothing, allowed: one section [[listener]] or more, with protocol, listen, next_hop",
-        );
-    }
-    let sections = w.sections(root, "listener");
-    sections.iter().filter_map(|s| listener(w, s, addresses)).collect()
-}
-
-fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option<Listener> {
-    let protocol = w.choice(s, "protocol", &[("smtp", Protocol::Smtp), ("milter", Protocol::Milter)]);
-    let listen = listen(w, s, addresses);
-    let next_hop = match protocol {
-        Some(Protocol::Milter) => {
-            refuse_what_milter_lacks(w, s);
-            None
-        }
-        _ => Some(next_hop(w, s)),
-    };
-    addresses.next_hops.extend(next_hop.iter().flatten().cloned());
-    let direction = w.choice(s, "direction", &[("inbound", Direction::Inbound)]);
-    let bare_line_ends = w.choice(
-        s,
-        "bare_line_ends",
-        &[("refuse", BareLineEnds::Refuse), ("normalise", BareLineEnds::Normalise)],
-    );
-    let on_error = w.choice(
-        s,
-        "on_error",
-        &[("tempfail", OnError::Tempfail), ("pass", OnError::Pass)],
-    );
-    let xforward_from = w.parsed_list(s, "xforward_from", network);
-    let max_connections = w.integer(s, "max_connections");
-    let max_message_mib = w.integer(s, "max_message_mib");
-    let hostname = if w.says(s, "hostname") {
-        w.parsed(s, "hostname", ascii_domain).map(|i| i.value)
-    } else {
-        Some(machine_name())
-    };
-    Some(Listener {
-        protocol: protocol?,
-        listen: listen?,
-        next_hop: match next_hop {
-            Some(hop) => Some(hop?.value),
-            None => None,
-        },
-        direction: direction?,
-        bare_line_ends: bare_line_ends?,
-        on_error: on_error?,
-        xforward_from,
-        max_connections: usize::try_from(max_connections?).unwrap_or(usize::MAX),
-        max_message: max_message_mib? * MIB,
-        hostname: hostname?,
-    })
-}
-
-/// Keys of SMTP that would be read and never used.
-fn refuse_what_milter_lacks<'t>(w: &Walk<'t>, s: &Section<'t>) {
-    for (name, why) in [
-        ("next_hop", "the MTA keeps the mail and hands it on itself"),
-        ("xforward_from", "the MTA names its client without being asked"),
-        ("hostname", "nothing is greeted"),
-    ] {
-        w.refuse_key(s, name, &format!("nothing with protocol = \"milter\", where {why}"));
-    }
-}
-
-fn next_hop<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<Item<NextHop>> {
-    if w.planned(s, "next_hop", &["lmtp:", "unix:"]) {
-        return None;
-    }
-    w.parsed(s, "next_hop", smtp_next_hop)
 }
 
 fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Domains {
@@ -324,10 +239,21 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
     let s = w.section(root, "limits", false);
     let seconds = |name| w.integer(&s, name).map(Duration::from_secs);
     let command_timeout = seconds("command_timeout_s");
+    let data_timeout = seconds("data_timeout_s");
+    let message_timeout = seconds("message_timeout_s");
     let next_hop_timeout = seconds("next_hop_timeout_s");
     let final_reply_timeout = seconds("final_reply_timeout_s");
     let drain = seconds("drain_s");
-    let spool_memory = w.integer(&s, "spool_memory_kib").map(|n| n * KIB);
+    let count = |name| w.integer(&s, name).map(|n| usize::try_from(n).unwrap_or(usize::MAX));
+    let max_transactions = count("max_transactions");
+    let command_line = count("command_line_octets");
+    let text_line = w
+        .integer(&s, "text_line_kib")
+        .map(|n| if n == 0 { u64::MAX } else { n * KIB });
+    let octets = |n| usize::try_from(n).unwrap_or(usize::MAX);
+    let spool_memory = w.integer(&s, "spool_memory_kib").map(|n| octets(n * KIB));
+    let rewrite_memory = w.integer(&s, "rewrite_memory_mib");
+    let spool_total = w.integer(&s, "spool_memory_total_mib").map(|n| octets(n * MIB));
     let spool_dir = if w.says(&s, "spool_dir") {
         w.parsed(&s, "spool_dir", |dir| path(dir).filter(|d| d.is_dir()))
             .map(|i| i.value)
@@ -335,144 +261,30 @@ fn limits<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Limits> {
         Some(std::env::temp_dir())
     };
     Some(Limits {
-        spool_memory: usize::try_from(spool_memory?).unwrap_or(usize::MAX),
+        spool_memory: spool_memory?,
+        spool_budget: Arc::new(SpoolBudget::new(spool_total?)),
+        rewrite_budget: Arc::new(RewriteBudget::new(u32::try_from(rewrite_memory?).unwrap_or(u32::MAX))),
         spool_dir: spool_dir?,
+        max_transactions: max_transactions?,
+        command_line: command_line?,
+        text_line: text_line?,
         command_timeout: command_timeout?,
+        data_timeout: data_timeout?,
+        message_timeout: message_timeout?,
         next_hop_timeout: next_hop_timeout?,
         final_reply_timeout: final_reply_timeout?,
         drain: drain?,
     })
 }
 
-/// Two addresses that the system would not bind side by side. Port 0 is a new port each time.
-fn refuse_shared_addresses(w: &Walk<'_>, own: &[Item<SocketAddr>]) {
-    for (i, second) in own.iter().enumerate() {
-        let Some(first) = own.iter().take(i).find(|first| clash(first.value, second.value)) else {
-            continue;
-        };
-        let (first, second) = if first.at <= second.at {
-            (first, second)
-        } else {
-            (second, first)
-        };
-        let what = format!(
-            "found {:?}, which {} in line {} has too, allowed: an address of its own",
-            second.value.to_string(),
-            first.key,
-            w.line(first),
-        );
-        w.fault(second.at, &*second.key, what);
-    }
-}
-
-fn clash(a: SocketAddr, b: SocketAddr) -> bool {
-    // A wildcard takes the port on every address; [::] takes it for IPv4 as well.
-    let covers = |x: IpAddr, y: IpAddr| x == y || (x.is_unspecified() && (x.is_ipv6() || y.is_ipv4()));
-    a.port() != 0 && a.port() == b.port() && (covers(a.ip(), b.ip()) || covers(b.ip(), a.ip()))
-}
-
-/// A next hop that is one of our own addresses sends each message in circles. Names other than `localhost` are not
-/// looked up: they may mean another machine tomorrow.
-fn refuse_loops(w: &Walk<'_>, addresses: &Addresses) {
-    for hop in &addresses.next_hops {
-        let NextHop::Smtp { host, port } = &hop.value;
-        let hosts = match host.parse::<IpAddr>() {
-            Ok(ip) => vec![ip],
-            Err(_) if host == "localhost" => vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
-            Err(_) => continue,
-        };
-        // Which outer addresses a wildcard has, only the machine knows.
-        let reaches = |ip: &IpAddr, here: IpAddr| {
-            *ip == here || ip.is_unspecified() || (here.is_unspecified() && ip.is_loopback())
-        };
-        let hit = |o: &&Item<SocketAddr>| o.value.port() == *port && hosts.iter().any(|ip| reaches(ip, o.value.ip()));
-        if let Some(ours) = addresses.own.iter().find(hit) {
-            let what = format!(
-                "found \"{}\", which is our own {} in line {}: mail would go in circles, allowed: the server \
-                 behind linkgate",
-                hop.value,
-                ours.key,
-                w.line(ours),
-            );
-            w.fault(hop.at, &*hop.key, what);
-        }
-    }
-}
-
-fn network(s: &str) -> Option<IpNet> {
+pub(super) fn network(s: &str) -> Option<IpNet> {
     s.parse().ok().or_else(|| s.parse::<IpAddr>().ok().map(IpNet::from))
 }
 
 /// A path as it is from here: a relative one starts from the working directory.
-fn path(s: &str) -> Option<PathBuf> {
+pub(super) fn path(s: &str) -> Option<PathBuf> {
     if s.is_empty() || s.contains('\0') {
         return None;
     }
     std::path::absolute(Path::new(s)).ok()
-}
-
-fn smtp_next_hop(s: &str) -> Option<NextHop> {
-    let rest = s.strip_prefix("smtp://")?.trim_end_matches('/');
-    if let Ok(addr) = rest.parse::<SocketAddr>() {
-        let (host, port) = (addr.ip().to_string(), addr.port());
-        return (port != 0).then_some(NextHop::Smtp { host, port });
-    }
-    let (host, port) = rest.rsplit_once(':')?;
-    // Only digits: `parse` alone would take "+25".
-    let port = port.bytes().all(|b| b.is_ascii_digit()).then(|| port.parse().ok())??;
-    let host = ascii_domain(host)?;
-    (port != 0).then_some(NextHop::Smtp { host, port })
-}
-
-/// What the machine calls itself; `localhost` when that is no host name.
-fn machine_name() -> String {
-    std::fs::read_to_string("/proc/sys/kernel/hostname")
-        .ok()
-        .and_then(|n| ascii_domain(n.trim()))
-        .unwrap_or_else(|| "localhost".to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn wildcards_clash_with_every_address() {
-        let clash = |a: &str, b: &str| clash(a.parse().unwrap(), b.parse().unwrap());
-        assert!(clash("127.0.0.1:25", "127.0.0.1:25"));
-        assert!(clash("0.0.0.0:25", "127.0.0.1:25"));
-        assert!(clash("127.0.0.1:25", "[::]:25"));
-        assert!(clash("0.0.0.0:25", "[::]:25"));
-        assert!(!clash("0.0.0.0:25", "[::1]:25"));
-        assert!(!clash("127.0.0.1:25", "127.0.0.2:25"));
-        assert!(!clash("127.0.0.1:0", "127.0.0.1:0"));
-        assert!(!clash("127.0.0.1:25", "127.0.0.1:26"));
-    }
-
-    #[test]
-    fn next_hops() {
-        let hop = |host: &str, port| {
-            Some(NextHop::Smtp {
-                host: host.to_owned(),
-                port,
-            })
-        };
-        assert_eq!(smtp_next_hop("smtp://127.0.0.1:10026"), hop("127.0.0.1", 10026));
-        assert_eq!(smtp_next_hop("smtp://[::1]:25/"), hop("::1", 25));
-        assert_eq!(smtp_next_hop("smtp://Mail.Example.com:25"), hop("mail.example.com", 25));
-        for bad in [
-            "127.0.0.1:25",
-            "smtp://127.0.0.1",
-            "smtp://mail.example.com",
-            "smtp://h:0",
-            "smtp://h:+25",
-            "smtp://h:65536",
-            "smtp://:25",
-            "smtp://a b:25",
-            "smtp://u@h:25",
-            "smtp://h/x:25",
-        ] {
-            assert_eq!(smtp_next_hop(bad), None, "{bad}");
-        }
-    }
 }

@@ -414,6 +414,28 @@ impl<'t> Walk<'t> {
             .collect()
     }
 
+    /// As `parsed_list`, for a key that takes a single string as well and needs at least one; what is refused makes it `None`.
+    pub(super) fn parsed_one_or_more<T>(
+        &self,
+        s: &Section<'t>,
+        name: &str,
+        parse: impl Fn(&str) -> Option<T>,
+    ) -> Option<Vec<Item<T>>> {
+        let given = self.value(s, name).map(Spanned::get_ref);
+        let items = match given {
+            Some(DeValue::Array(a)) if !a.is_empty() => {
+                let items = self.list(s, name);
+                if items.len() < a.len() {
+                    return None;
+                }
+                items
+            }
+            _ => vec![self.text(s, name)?],
+        };
+        let parsed: Vec<_> = items.iter().map(|i| self.parse_item(i, s, name, &parse)).collect();
+        parsed.into_iter().collect()
+    }
+
     fn parse_item<T>(
         &self,
         item: &Item<&str>,
@@ -429,7 +451,7 @@ impl<'t> Walk<'t> {
             }),
             None => {
                 let allowed = match entry(s, name).kind {
-                    Kind::Text(what) | Kind::List(what) => what,
+                    Kind::Text(what) | Kind::List(what) | Kind::OneOrMore(what) => what,
                     _ => "something else",
                 };
                 self.refuse(item, allowed);
@@ -482,6 +504,7 @@ fn allowed_kind(kind: &Kind) -> String {
         Kind::Integer { min, max, unit } => format!("a whole number from {min} to {max} ({unit})"),
         Kind::Flag => "true, false".to_owned(),
         Kind::List(what) => format!("an array of strings, each {what}"),
+        Kind::OneOrMore(what) => format!("{what}, or an array of such"),
     }
 }
 

@@ -4,7 +4,6 @@ mod complete;
 mod fields;
 
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use self::fields::FieldMap;
 use super::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
 use crate::failure::Failure;
+use crate::net::Peer;
 use crate::settings::Settings;
 
 /// Octets read at a time while little is expected.
@@ -40,7 +40,7 @@ const MAX_SHOWN: usize = 256;
 /// Serves one MTA to the end of its connection.
 pub(super) async fn session<S: AsyncRead + AsyncWrite + Unpin>(
     stream: S,
-    peer: SocketAddr,
+    peer: Peer,
     context: Arc<Context>,
     shutdown: watch::Receiver<bool>,
 ) {
@@ -62,7 +62,7 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite + Unpin>(
 
 struct Conversation<S> {
     stream: S,
-    peer: SocketAddr,
+    peer: Peer,
     context: Arc<Context>,
     /// The snapshot of the message, or of the last one.
     settings: Arc<Settings>,
@@ -386,7 +386,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     async fn content(&mut self, content: &[u8]) {
         self.end_of_header().await;
         if let Some(message) = &mut self.message
-            && !message.transaction.is_lost_cause()
+            && !message.transaction.has_failed()
         {
             let mut lines = Vec::with_capacity(content.len() + 1);
             message.body_lines.push(content, &mut lines);
@@ -400,7 +400,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
         let skip = self
             .message
             .as_mut()
-            .filter(|m| may_skip && !m.skipping && m.transaction.is_lost_cause());
+            .filter(|m| may_skip && !m.skipping && m.transaction.has_failed());
         match skip {
             // The refusal waits for the end; until then nothing more needs to come.
             Some(message) => {

@@ -1,24 +1,26 @@
-//! One SMTP session with a client.
+//! One SMTP or LMTP session with a client.
 
 mod complete;
+mod copies;
+mod identity;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
-use wire::{Answer, BareLineEnds, Event, PathLine, Printable, Session};
+use wire::{Answer, BareLineEnds, ClientInfo, Command, DataEnd, Event, Form, PathLine, Printable, Session, classify};
 
 use super::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
 use crate::failure::Failure;
+use crate::net::{Peer, Stream};
 use crate::relay::{Inbox, Relay};
-use crate::settings::{self, Settings};
+use crate::settings::{self, Protocol, Settings};
 
 /// Octets read at a time while commands are expected.
 const COMMAND_BLOCK: usize = 16 << 10;
@@ -29,39 +31,42 @@ const DATA_BLOCK: usize = 32 << 10;
 /// Octets of the reply buffer that are kept between turns.
 const OUT_KEPT: usize = 4096;
 
-/// Recipients of one transaction. RFC 5321 4.5.3.1.8 asks for at least 100; Postfix takes 1000.
-const MAX_RECIPIENTS: usize = 1000;
+/// How long MAIL waits for a place among the messages that may be on their way.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Octets of RCPT lines of one transaction: they are kept, because each copy of a message says its own again.
+const MAX_RCPT_OCTETS: usize = 256 << 10;
 
 /// Octets of the client's name and of XFORWARD lines that are kept for the log.
 const MAX_SHOWN: usize = 512;
 
 /// Serves one client to the end of its session.
-pub(super) async fn session(
-    client: TcpStream,
-    peer: SocketAddr,
-    context: Arc<Context>,
-    shutdown: watch::Receiver<bool>,
-) {
+pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let listener = &context.listener;
-    let address = peer.ip().to_canonical();
-    let Some(next_hop) = listener.next_hop.clone() else {
-        return error!(target: "linkgate::mail", listener = %listener.listen, "an SMTP listener without a next hop");
-    };
     let settings = context.settings.borrow().clone();
     let mut conversation = Conversation {
         client,
         peer,
-        trusted: listener.xforward_from.iter().any(|net| net.contains(&address)),
-        relay: Relay::new(next_hop, listener.hostname.clone()),
+        may_xclient: identity::may_speak_for_others(peer, listener),
+        behind: ClientInfo::default(),
+        trusted: peer.is_in(&listener.xforward_from),
+        relay: Relay::new(listener.next_hops.clone(), listener.hostname.clone()),
+        session: match listener.protocol {
+            Protocol::Lmtp => Session::lmtp(),
+            _ => Session::default(),
+        }
+        .with_command_line(settings.limits.command_line),
         settings,
         shutdown,
-        session: Session::default(),
+        form: Form::default(),
+        rcpt_octets: 0,
         out: Vec::new(),
         name: Vec::new(),
         xforward: Vec::new(),
         transaction: None,
         asked: VecDeque::new(),
         data_octets: 0,
+        message_deadline: None,
         context,
     };
     let ended = conversation.run().await;
@@ -73,12 +78,17 @@ pub(super) async fn session(
 }
 
 struct Conversation {
-    client: TcpStream,
-    peer: SocketAddr,
+    client: Stream,
+    /// Who the client is: at the other end of the connection, or behind who is there.
+    peer: Peer,
     context: Arc<Context>,
     /// The snapshot of the transaction, or of the last one.
     settings: Arc<Settings>,
     shutdown: watch::Receiver<bool>,
+    /// Whether XCLIENT is offered: that is up to who is connected, whoever it speaks for.
+    may_xclient: bool,
+    /// For whom the peer speaks.
+    behind: ClientInfo,
     /// Whether XFORWARD is offered.
     trusted: bool,
     session: Session,
@@ -90,10 +100,16 @@ struct Conversation {
     /// XFORWARD lines of this transaction, for the log.
     xforward: Vec<u8>,
     transaction: Option<Transaction>,
+    /// How the final dot of this transaction is answered.
+    form: Form,
+    /// Octets of its RCPT lines so far.
+    rcpt_octets: usize,
     /// What the next hop was asked on the client's behalf, without a reply so far.
     asked: VecDeque<Asked>,
-    /// Octets between DATA and the final dot, whatever became of them.
+    /// Octets of message data since MAIL, whatever became of them.
     data_octets: u64,
+    /// When the data of the message that has begun must be complete.
+    message_deadline: Option<Instant>,
 }
 
 enum Asked {
@@ -109,8 +125,7 @@ enum Flow {
 
 impl Conversation {
     async fn run(&mut self) -> io::Result<()> {
-        let greeting = format!("220 {} ESMTP linkgate\r\n", self.context.listener.hostname);
-        self.out.extend_from_slice(greeting.as_bytes());
+        self.greet();
         self.flush().await?;
         // While the client reads the greeting and answers it, the next hop is called: its keywords decide on ours.
         let reachable = match self.relay.connect(&self.settings.limits).await {
@@ -148,7 +163,12 @@ impl Conversation {
             inbox.consume(used);
             if in_data {
                 self.data_octets += used as u64;
-                *deadline = Instant::now() + self.settings.limits.command_timeout;
+                let now = Instant::now();
+                *deadline = now + self.settings.limits.data_timeout;
+                if self.session.in_data() && self.message_deadline.is_some_and(|end| now >= end) {
+                    Answer::TIMEOUT.write(&mut self.out);
+                    return Flow::Close;
+                }
                 // The refusal of a message that is too large waits for its end, but not for ever.
                 if self.session.in_data()
                     && self.data_octets > self.context.listener.max_message.saturating_mul(2) + (1 << 20)
@@ -164,7 +184,13 @@ impl Conversation {
                 return self.settle().await;
             }
             // A client has that long for a command, not for each octet of it.
-            *deadline = Instant::now() + self.settings.limits.command_timeout;
+            let limits = &self.settings.limits;
+            let wait = if self.session.in_data() {
+                limits.data_timeout
+            } else {
+                limits.command_timeout
+            };
+            *deadline = Instant::now() + wait;
         }
     }
 
@@ -173,13 +199,16 @@ impl Conversation {
             Event::Mail(path) => return self.mail(&path).await,
             Event::Rcpt(path) => return self.rcpt(&path).await,
             Event::Content(bytes) => {
-                if let Some(transaction) = &mut self.transaction {
-                    transaction.take_in(bytes, self.context.listener.max_message).await;
-                }
+                self.content(bytes).await;
                 return Flow::Continue;
             }
             Event::EndOfData(end) => {
+                self.message_deadline = None;
                 if let Some(transaction) = self.transaction.take() {
+                    // Behind a chunk there may be replies to what came before it: they need not wait for the next hop.
+                    if self.flush().await.is_err() {
+                        return Flow::Close;
+                    }
                     return self.complete(transaction, end).await;
                 }
                 // Data without a transaction cannot be; if it were, nothing may be promised for it.
@@ -195,7 +224,10 @@ impl Conversation {
         match event {
             Event::Hello { name, extended } => return self.hello(name, extended).await,
             Event::Xforward(line) => return self.xforward(line).await,
-            Event::Data => self.data(),
+            Event::Xclient(line) => self.xclient(line),
+            Event::Data => self.data().await,
+            Event::Chunk => self.chunk(),
+            Event::ChunkTaken => return self.chunk_taken().await,
             Event::Reset => {
                 self.end_of_transaction();
                 Answer::OK.write(&mut self.out);
@@ -214,62 +246,52 @@ impl Conversation {
         Flow::Continue
     }
 
-    async fn hello(&mut self, name: &[u8], extended: bool) -> Flow {
-        self.end_of_transaction();
-        self.name = name.get(..MAX_SHOWN).unwrap_or(name).to_vec();
-        let listener = &self.context.listener;
-        match self.relay.connect(&self.settings.limits).await {
-            Ok(offers) if extended => offers
-                .offered(listener.max_message, self.trusted)
-                .write(&listener.hostname, &mut self.out),
-            Ok(_) => self
-                .out
-                .extend_from_slice(format!("250 {}\r\n", listener.hostname).as_bytes()),
-            Err(failure) => {
-                self.complain(&failure, "");
-                Answer::NO_NEXT_HOP.write(&mut self.out);
-                return Flow::Close;
-            }
-        }
-        self.session.hello();
-        Flow::Continue
-    }
-
-    async fn xforward(&mut self, line: &[u8]) -> Flow {
-        if !self.trusted {
-            Answer::XFORWARD_DENIED.write(&mut self.out);
-            return Flow::Continue;
-        }
-        if self.xforward.len() + line.len() <= MAX_SHOWN {
-            self.xforward
-                .extend_from_slice(line.get(b"XFORWARD".len()..).unwrap_or_default());
-        }
-        match self.relay.xforward(line, &self.settings.limits).await {
-            Ok(Some(reply)) => {
-                reply.write(&mut self.out);
-                return if reply.code == 421 { Flow::Close } else { Flow::Continue };
-            }
-            Ok(None) => Answer::OK.write(&mut self.out),
-            Err(failure) => {
-                self.complain(&failure, "");
-                failure.answer().write(&mut self.out);
-            }
-        }
-        Flow::Continue
-    }
-
     async fn mail(&mut self, path: &PathLine<'_>) -> Flow {
         if *self.shutdown.borrow() {
             Answer::SHUTTING_DOWN.write(&mut self.out);
             return Flow::Close;
         }
         self.settings = self.context.settings.borrow().clone();
+        self.data_octets = 0;
         if path.size().is_some_and(|size| size > self.context.listener.max_message) {
             Answer::TOO_LARGE.write(&mut self.out);
             self.session.mail(false);
             return Flow::Continue;
         }
-        let transaction = Transaction::new(path, Arc::clone(&self.settings));
+        let limit = self.settings.limits.max_transactions;
+        let place = match self.context.in_flight.try_enter(limit) {
+            Some(place) => Some(place),
+            None => {
+                if self.flush().await.is_err() {
+                    return Flow::Close;
+                }
+                self.context.in_flight.enter(limit, PATIENCE).await
+            }
+        };
+        if place.is_none() {
+            warn!(target: "linkgate::mail", client = %self.peer, limit, "too many messages at once (limits.max_transactions)");
+            Answer::BUSY.write(&mut self.out);
+            self.session.mail(false);
+            return Flow::Continue;
+        }
+        // PRDR is between the client and us: the next hop need not know it.
+        let without_prdr = match self.context.listener.protocol {
+            Protocol::Smtp => path.line_without("PRDR"),
+            _ => None,
+        };
+        let path = match without_prdr.as_deref().map(classify) {
+            Some(Command::Mail(rest)) => &{ rest },
+            _ => path,
+        };
+        self.form = match self.context.listener.protocol {
+            Protocol::Lmtp => Form::Each,
+            _ if without_prdr.is_some() => Form::Prdr,
+            _ => Form::One,
+        };
+        self.rcpt_octets = 0;
+        self.introduce().await;
+        let mut transaction = Transaction::new(path, Arc::clone(&self.settings));
+        transaction.place = place;
         match self.relay.mail(path, &self.settings.limits).await {
             Ok(()) => {
                 self.transaction = Some(transaction);
@@ -287,21 +309,22 @@ impl Conversation {
     async fn rcpt(&mut self, path: &PathLine<'_>) -> Flow {
         let recipient = Recipient::new(path, &self.settings);
         // Only what is known to be accepted counts as the first recipient of a copy.
-        if !self.fits(&recipient) && self.settle().await == Flow::Close {
+        if (!self.fits(&recipient) || self.is_full()) && self.settle().await == Flow::Close {
             return Flow::Close;
         }
         let fits = self.fits(&recipient);
-        let (answer, accepted_or_asked) = match &self.transaction {
-            None => (Some(Answer::NEED_MAIL), 0),
-            Some(t) if t.lost => (Some(Answer::NEXT_HOP_LOST), 0),
-            Some(_) if !fits => (Some(Answer::TOO_MANY_RECIPIENTS), 0),
-            Some(t) => (None, t.recipients().len() + self.asked.len()),
+        let answer = match &self.transaction {
+            None => Some(Answer::NEED_MAIL),
+            Some(t) if t.lost => Some(Answer::NEXT_HOP_LOST),
+            Some(_) if !fits || self.is_full() => Some(Answer::TOO_MANY_RECIPIENTS),
+            Some(_) => None,
         };
-        if answer.is_some() || accepted_or_asked >= MAX_RECIPIENTS {
+        self.rcpt_octets += path.line.len();
+        if let Some(answer) = answer {
             if self.settle().await == Flow::Close {
                 return Flow::Close;
             }
-            answer.unwrap_or(Answer::TOO_MANY_RECIPIENTS).write(&mut self.out);
+            answer.write(&mut self.out);
             return Flow::Continue;
         }
         match self.relay.rcpt(path) {
@@ -311,29 +334,118 @@ impl Conversation {
         self.settle_unless_pipelining().await
     }
 
-    /// Whether the recipient may share a copy with the first one that was accepted, or may yet be.
+    /// Whether the transaction has all the recipients it may have, those included that may yet be accepted.
+    fn is_full(&self) -> bool {
+        let accepted = self.transaction.as_ref().map_or(0, |t| t.recipients().len());
+        let asked = self.asked.iter().filter(|a| matches!(a, Asked::Rcpt(_))).count();
+        accepted + asked >= self.context.listener.max_recipients || self.rcpt_octets > MAX_RCPT_OCTETS
+    }
+
+    /// Whether this transaction has room for the recipient beside the first one that was accepted, or may yet be.
+    ///
+    /// With a reply for each recipient there may be a copy for each. With one reply for all there can only be one copy, and
+    /// of a next hop that answers for each of them only one recipient.
     fn fits(&self, recipient: &Recipient) -> bool {
+        if self.form != Form::One {
+            return true;
+        }
         let accepted = self.transaction.as_ref().and_then(Transaction::first);
         let asked = self.asked.iter().find_map(|asked| match asked {
             Asked::Rcpt(recipient) => Some(recipient),
             Asked::Mail => None,
         });
-        accepted.or(asked).is_none_or(|first| first.shares_copy_with(recipient))
+        accepted
+            .or(asked)
+            .is_none_or(|first| !self.relay.replies_for_each() && first.shares_copy_with(recipient))
     }
 
-    fn data(&mut self) {
+    async fn data(&mut self) {
         let Some(transaction) = &self.transaction else {
             return self.session.data(BareLineEnds::Refuse).write(&mut self.out);
         };
         if transaction.lost {
             return Answer::NEXT_HOP_LOST.write_with_id(transaction.id(), &mut self.out);
         }
-        self.data_octets = 0;
-        let policy = match self.context.listener.bare_line_ends {
+        // A message that nobody wants changed is refused for its form at most: the next hop makes ready for it meanwhile.
+        let unchanged = transaction.recipients().iter().all(|r| !r.wants_links_wrapped());
+        self.session.data(self.bare_line_ends()).write(&mut self.out);
+        self.message_may_begin();
+        if self.session.in_data()
+            && unchanged
+            && let Err(failure) = self.relay.announce(&self.settings.limits).await
+        {
+            self.fail(failure);
+        }
+    }
+
+    /// BDAT: what becomes of it is said behind its payload.
+    fn chunk(&mut self) {
+        let lost = self.transaction.as_ref().is_some_and(|t| t.lost);
+        let policy = self.bare_line_ends();
+        self.session.chunk(policy, lost.then_some(Answer::NEXT_HOP_LOST));
+        self.message_may_begin();
+    }
+
+    /// A chunk is there, and more will follow.
+    async fn chunk_taken(&mut self) -> Flow {
+        // A message that comes to nothing is not waited for. With a reply for each recipient they may only come at the end.
+        let by_recipient = self.form != Form::One;
+        match self.transaction.take_if(|t| !by_recipient && t.has_failed()) {
+            Some(transaction) => {
+                self.session.give_up_chunks();
+                self.message_deadline = None;
+                self.complete(transaction, DataEnd::default()).await
+            }
+            None => {
+                Answer::CHUNK_TAKEN.write(&mut self.out);
+                Flow::Continue
+            }
+        }
+    }
+
+    fn bare_line_ends(&self) -> BareLineEnds {
+        match self.context.listener.bare_line_ends {
             settings::BareLineEnds::Refuse => BareLineEnds::Refuse,
             settings::BareLineEnds::Normalise => BareLineEnds::Normalise,
+        }
+    }
+
+    /// Starts the clock of a message with its first data.
+    fn message_may_begin(&mut self) {
+        if self.session.in_message() && self.message_deadline.is_none() {
+            self.message_deadline = Some(Instant::now() + self.settings.limits.message_timeout);
+        }
+    }
+
+    /// Keeps message content, or passes it on if nobody wants it changed.
+    async fn content(&mut self, bytes: &[u8]) {
+        let max_message = self.context.listener.max_message;
+        let Some(transaction) = &mut self.transaction else {
+            return;
         };
-        self.session.data(policy).write(&mut self.out);
+        let limits = &self.settings.limits;
+        let passed = if transaction.flows() {
+            if !transaction.let_pass(bytes, max_message) {
+                return self.relay.abandon();
+            }
+            self.relay.pass(bytes, limits).await
+        } else {
+            transaction.take_in(bytes, max_message).await;
+            match transaction.begin_to_flow(&self.context) {
+                Some(begin) => self.relay.pass(&begin, limits).await,
+                None => return,
+            }
+        };
+        if let Err(failure) = passed {
+            self.fail(failure);
+        }
+    }
+
+    /// The message that is coming in comes to nothing; the client hears it when it has sent it all.
+    fn fail(&mut self, failure: Failure) {
+        if let Some(transaction) = &mut self.transaction {
+            transaction.fail(failure);
+        }
     }
 
     async fn settle_unless_pipelining(&mut self) -> Flow {
@@ -352,12 +464,15 @@ impl Conversation {
             }
             match self.relay.reply(&self.settings.limits).await {
                 Ok(reply) => {
-                    let (accepted, closing) = (reply.class() == 2, reply.code == 421);
+                    let (accepted, refused, closing) = (reply.class() == 2, reply.class() == 5, reply.code == 421);
                     reply.write(&mut self.out);
                     match asked {
                         Asked::Mail => self.session.mail(accepted),
                         Asked::Rcpt(recipient) => {
                             self.session.rcpt(accepted);
+                            if refused {
+                                self.session.recipient_refused();
+                            }
                             if let (true, Some(transaction)) = (accepted, &mut self.transaction) {
                                 transaction.add(recipient);
                             }
@@ -399,6 +514,7 @@ impl Conversation {
     /// What XFORWARD said holds up to here.
     fn end_of_transaction(&mut self) {
         self.transaction = None;
+        self.message_deadline = None;
         self.xforward.clear();
         self.relay.end_of_transaction();
     }
@@ -410,7 +526,7 @@ impl Conversation {
             listener = %self.context.listener.listen,
             client = %self.peer,
             helo = %Printable(&self.name),
-            next_hop = self.context.listener.next_hop.as_ref().map(tracing::field::display),
+            next_hop = %self.context.listener.next_hops,
             "{failure}"
         );
     }
@@ -447,10 +563,11 @@ impl Conversation {
             COMMAND_BLOCK
         };
         let idle = !self.session.in_transaction();
+        let deadline = self.message_deadline.map_or(deadline, |end| end.min(deadline));
         let answer = tokio::select! {
             biased;
             () = stopped(&mut self.shutdown), if idle => Answer::SHUTTING_DOWN,
-            filled = timeout_at(deadline, inbox.fill(&self.client, block)) => match filled {
+            filled = timeout_at(deadline, inbox.fill(&mut self.client, block)) => match filled {
                 Ok(n) => return Ok(n? > 0),
                 Err(_) => Answer::TIMEOUT,
             },

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -12,12 +10,15 @@ use link::{Policy, Rewrite};
 use message::{Patch, Source};
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
-use wire::{Answer, DataEnd, PathLine, Printable};
+use wire::{Answer, DataEnd, LineMeter, PathLine, Printable};
 
 use super::Context;
+use super::in_flight::Place;
+use super::trace::{self, Way};
 use crate::failure::{Cause, Failure, Phase};
 use crate::job::Rewriter;
 use crate::mail_id;
+use crate::net::Peer;
 use crate::rewrite::{Action, Job, Outcome, Report};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
@@ -25,34 +26,57 @@ use crate::spool::Spool;
 /// Up to this size, in octets, a message is rewritten where it is: moving it to another thread would cost more.
 const INLINE: u64 = 16 << 10;
 
-/// A transaction from MAIL on.
+/// Octets of recipients' addresses in a line of the log.
+const MAX_ADDRESSEES: usize = 1000;
+
+/// A transaction from MAIL on, or the part of one that concerns some of its recipients.
 pub(super) struct Transaction {
     envelope: Arc<Envelope>,
     recipients: Vec<Recipient>,
     /// The next hop was lost: nothing can come of this transaction.
     pub(super) lost: bool,
     spool: Spool,
+    /// Octets of message content so far.
+    octets: u64,
+    /// The content is not kept: it goes to the next hop as it comes.
+    flows: bool,
+    /// Octets of the beginning that were looked through for the end of the header.
+    looked_at: usize,
+    /// The way the message came, once its header is known.
+    way: Way,
     too_large: bool,
+    lines: LineMeter,
+    /// Its place among the messages that may be on their way, for protocols in which a client can be told to wait.
+    pub(super) place: Option<Place>,
     fault: Option<Failure>,
     started: Instant,
 }
 
 /// What does not change after MAIL.
+#[derive(Clone)]
 struct Envelope {
     id: String,
     settings: Arc<Settings>,
     sender: String,
+    /// The MAIL line as it came.
+    mail_line: Vec<u8>,
+    /// The id of the transaction that brought the message: another than `id` for a part of it.
+    transaction: String,
     received_us: i64,
 }
 
 /// A recipient, and the policy for mail to it.
+#[derive(Clone)]
 pub(super) struct Recipient {
     address: String,
+    /// The RCPT line as it came.
+    pub(super) line: Vec<u8>,
     /// `None` when its domain is off.
     policy: Option<Arc<Policy>>,
 }
 
 /// What is known of a message when its log line is written.
+#[derive(Clone)]
 pub(super) struct Story {
     end: DataEnd,
     octets_in: u64,
@@ -66,7 +90,7 @@ impl Story {
     pub(super) fn new(transaction: &Transaction, end: DataEnd) -> Self {
         Self {
             end,
-            octets_in: transaction.spool.len(),
+            octets_in: transaction.octets,
             report: Report::default(),
             octets_out: 0,
             refused_because: None,
@@ -83,7 +107,7 @@ impl Story {
 /// Where a message came from, for its log line.
 pub(super) struct Origin<'a> {
     /// Who is connected to us.
-    pub(super) client: SocketAddr,
+    pub(super) client: Peer,
     /// What it calls itself.
     pub(super) helo: &'a [u8],
     /// What it says about its own client, as XFORWARD attributes.
@@ -108,6 +132,7 @@ pub(super) enum Verdict {
 impl Recipient {
     pub(super) fn new(path: &PathLine<'_>, settings: &Settings) -> Self {
         let address = path.address().into_owned();
+        let line = path.line.to_vec();
         let on = |address: &str| {
             settings
                 .domains
@@ -123,18 +148,29 @@ impl Recipient {
             // Named in a way that leads to the same policy for whoever asks again.
             Some((policy, domain)) if on(&address).is_none() => Self {
                 address: format!("{address}@{domain}"),
+                line,
                 policy: Some(policy),
             },
             Some((policy, _)) => Self {
                 address,
+                line,
                 policy: Some(policy),
             },
-            None => Self { address, policy: None },
+            None => Self {
+                address,
+                line,
+                policy: None,
+            },
         }
     }
 
     /// Whether links are to be looked at in mail to this recipient.
     pub(super) fn wants_rewriting(&self) -> bool {
+        self.policy.is_some()
+    }
+
+    /// Whether the domain has opted in: the message may have to change for this recipient.
+    pub(super) fn wants_links_wrapped(&self) -> bool {
         self.policy.is_some()
     }
 
@@ -150,19 +186,29 @@ impl Recipient {
 
 impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
-        let spool = Spool::new(settings.limits.spool_memory, &settings.limits.spool_dir);
+        let spool = settings.limits.spool();
+        let lines = LineMeter::new(settings.limits.text_line);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let id = mail_id::next();
         Self {
             envelope: Arc::new(Envelope {
-                id: mail_id::next(),
+                id: id.clone(),
                 settings,
                 sender: path.address().into_owned(),
+                mail_line: path.line.to_vec(),
+                transaction: id,
                 received_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
             }),
             recipients: Vec::new(),
             lost: false,
             spool,
+            octets: 0,
+            flows: false,
+            looked_at: 0,
+            way: Way::default(),
             too_large: false,
+            lines,
+            place: None,
             fault: None,
             started: Instant::now(),
         }
@@ -173,15 +219,10 @@ impl Transaction {
         self.recipients.insert(0, recipient);
     }
 
-    /// Whether something is wrong with the message already: what comes of it is dropped.
-    pub(super) fn is_lost_cause(&self) -> bool {
-        self.too_large || self.fault.is_some()
-    }
-
     /// The message becomes one that is too large, whatever its size.
     pub(super) fn give_up_as_too_large(&mut self) {
         self.too_large = true;
-        self.spool = Spool::new(0, Path::new(""));
+        self.spool = self.envelope.settings.limits.no_spool();
     }
 
     /// The snapshot of settings that this transaction goes by.
@@ -189,8 +230,46 @@ impl Transaction {
         &self.envelope.settings
     }
 
+    /// The part of this transaction that concerns these of its recipients, under an id of its own. The message itself stays
+    /// behind: see [`close`](Self::close).
+    pub(super) fn part(&self, recipients: Vec<Recipient>) -> Self {
+        Self {
+            envelope: Arc::new(Envelope {
+                id: mail_id::next(),
+                ..Envelope::clone(&self.envelope)
+            }),
+            recipients,
+            lost: false,
+            spool: self.envelope.settings.limits.no_spool(),
+            octets: self.octets,
+            flows: self.flows,
+            looked_at: 0,
+            way: self.way,
+            lines: LineMeter::new(self.envelope.settings.limits.text_line),
+            place: None,
+            too_large: false,
+            fault: None,
+            started: self.started,
+        }
+    }
+
+    /// The MAIL line as it came, without its end.
+    pub(super) fn mail_line(&self) -> &[u8] {
+        &self.envelope.mail_line
+    }
+
     pub(super) fn id(&self) -> &str {
         &self.envelope.id
+    }
+
+    /// The id of the transaction that brought the message.
+    pub(super) fn transaction_id(&self) -> &str {
+        &self.envelope.transaction
+    }
+
+    /// Keeps the recipients that `keep` says.
+    pub(super) fn retain(&mut self, keep: impl FnMut(&Recipient) -> bool) {
+        self.recipients.retain(keep);
     }
 
     /// The recipient that decides which others may share the copy.
@@ -206,19 +285,28 @@ impl Transaction {
         self.recipients.push(recipient);
     }
 
+    /// Whether the message will be refused whatever else comes of it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.too_large || self.lines.exceeded() || self.fault.is_some()
+    }
+
     /// Takes message content in. Once something is wrong with the message the rest is dropped: the verdict waits for the
     /// end of data, because a client that is answered earlier does not hear it.
     pub(super) async fn take_in(&mut self, bytes: &[u8], max_message: u64) {
-        if self.too_large || self.fault.is_some() {
+        if self.has_failed() {
             return;
         }
+        self.lines.count(bytes);
         let limits = &self.envelope.settings.limits;
-        if self.spool.len() + bytes.len() as u64 > max_message {
-            return self.give_up_as_too_large();
+        self.octets += bytes.len() as u64;
+        self.too_large = self.octets > max_message;
+        if self.has_failed() {
+            self.spool = limits.no_spool();
+            return;
         }
         let mut kept = self.spool.append(bytes);
         if kept.is_ok() && self.spool.wants_flush() {
-            let mut spool = std::mem::replace(&mut self.spool, Spool::new(0, &limits.spool_dir));
+            let mut spool = std::mem::replace(&mut self.spool, limits.no_spool());
             let flushed = tokio::task::spawn_blocking(move || (spool.flush(), spool));
             kept = match flushed.await {
                 Ok((kept, spool)) => {
@@ -231,25 +319,124 @@ impl Transaction {
         self.fault = kept.err().map(|e| Failure::ours(Phase::Receive, e));
     }
 
+    /// What the next hop is given of the message so far, if the rest may go on as it comes: nobody wants it changed, and it
+    /// is large. From then on it is not kept here.
+    pub(super) fn begin_to_flow(&mut self, context: &Context) -> Option<Vec<u8>> {
+        const FLOW_FROM: usize = 16 << 10;
+        let bytes = self.spool.as_slice()?;
+        // A long header is looked through again when it has doubled.
+        let early = bytes.len() < FLOW_FROM.max(self.looked_at * 2);
+        if early || self.has_failed() || self.recipients.iter().any(|r| r.policy.is_some()) {
+            return None;
+        }
+        self.looked_at = bytes.len();
+        memchr::memmem::find(bytes, b"\r\n\r\n")?;
+        let way = Way::read(bytes, &context.instance);
+        if way.passes >= context.listener.max_passes {
+            return None;
+        }
+        let mark = way.mark(
+            Patch::default(),
+            &context.instance,
+            self.envelope.received_us / 1_000_000,
+        );
+        let begin = mark.apply(bytes);
+        self.flows = true;
+        self.spool = self.envelope.settings.limits.no_spool();
+        Some(begin)
+    }
+
+    /// Whether the message goes to the next hop as it comes in.
+    pub(super) fn flows(&self) -> bool {
+        self.flows
+    }
+
+    /// Counts content that goes past; `false` if it must not go on.
+    pub(super) fn let_pass(&mut self, bytes: &[u8], max_message: u64) -> bool {
+        self.octets += bytes.len() as u64;
+        self.lines.count(bytes);
+        self.too_large |= self.octets > max_message;
+        !self.has_failed()
+    }
+
+    /// The message comes to nothing for this reason.
+    pub(super) fn fail(&mut self, failure: Failure) {
+        self.fault.get_or_insert(failure);
+    }
+
     /// The message is there: works out what becomes of it. What it refers to is in the store when this returns.
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
     pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
+        let spool = match self.close(story, context).await? {
+            Ok(spool) => spool,
+            Err(refusal) => return Ok(Verdict::Refuse(refusal)),
+        };
+        let outcome = self.judge(&spool, context).await?;
+        self.settle(outcome, spool, story, context).await
+    }
+
+    /// The message as it came, if its form lets it go on; else the refusal.
+    ///
+    /// # Errors
+    /// It could not be kept.
+    pub(super) async fn close(
+        &mut self,
+        story: &mut Story,
+        context: &Context,
+    ) -> Result<Result<Arc<Spool>, Answer>, Failure> {
         if let Some(failure) = self.fault.take() {
             return Err(failure);
         }
         if self.too_large {
-            return Ok(Verdict::Refuse(Answer::TOO_LARGE));
+            return Ok(Err(Answer::TOO_LARGE));
+        }
+        if self.lines.exceeded() {
+            return Ok(Err(Answer::TEXT_LINE_TOO_LONG));
         }
         if story.end.refuse {
-            return Ok(Verdict::Refuse(Answer::BARE_LINE_END));
+            return Ok(Err(Answer::BARE_LINE_END));
         }
-        let spool = Arc::new(std::mem::replace(&mut self.spool, Spool::new(0, Path::new(""))));
-        let mut outcome = match self.judge(&spool, context).await {
-            Ok(outcome) => outcome,
-            Err(failure) => self.pass_or(failure, context)?,
-        };
+        let spool = Arc::new(std::mem::replace(
+            &mut self.spool,
+            self.envelope.settings.limits.no_spool(),
+        ));
+        if self.flows {
+            return Ok(Ok(spool));
+        }
+        self.way = trace::way(&spool, &context.instance)
+            .await
+            .map_err(|e| Failure::ours(Phase::Receive, e))?;
+        if self.way.passes >= context.listener.max_passes {
+            story.refused_because = Some(format!("it has come through here {} times", self.way.passes));
+            return Ok(Err(Answer::ROUTING_LOOP));
+        }
+        Ok(Ok(spool))
+    }
+
+    /// Has the message rewritten for the recipients of this transaction, if they want that.
+    ///
+    /// # Errors
+    /// A fault of ours, unless the listener passes messages on then.
+    pub(super) async fn judge(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
+        match self.rewrite(spool, context).await {
+            Ok(outcome) => Ok(outcome),
+            Err(failure) => self.pass_or(failure, context),
+        }
+    }
+
+    /// Turns what was judged into what is done. What it refers to is in the store when this returns.
+    ///
+    /// # Errors
+    /// A fault of ours, unless the listener passes messages on then.
+    pub(super) async fn settle(
+        &self,
+        mut outcome: Outcome,
+        spool: Arc<Spool>,
+        story: &mut Story,
+        context: &Context,
+    ) -> Result<Verdict, Failure> {
         if let Action::Refuse(reason) = outcome.action {
             story.refused_because = Some(reason);
             story.report = outcome.report;
@@ -263,15 +450,19 @@ impl Transaction {
             }
         }
         story.report = outcome.report;
-        story.octets_out = outcome.patch.patched_len(spool.len());
-        Ok(Verdict::Forward {
-            spool,
-            patch: outcome.patch,
-        })
+        let now_s = self.envelope.received_us / 1_000_000;
+        let (patch, octets_out) = if self.flows {
+            (outcome.patch, self.octets)
+        } else {
+            let patch = self.way.mark(outcome.patch, &context.instance, now_s);
+            let octets = patch.patched_len(spool.len());
+            (patch, octets)
+        };
+        story.octets_out = octets_out;
+        Ok(Verdict::Forward { spool, patch })
     }
 
-    /// Has the message rewritten, if any of its recipients wants that.
-    async fn judge(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
+    async fn rewrite(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
         if self.first().is_none_or(|first| first.policy.is_none()) {
             return Ok(Outcome::default());
         }
@@ -280,7 +471,8 @@ impl Transaction {
             return rewrite(&*context.rewriter, spool, &self.envelope, &recipients);
         }
         let closed = |e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e)));
-        let permit = context.rewriting.acquire().await.map_err(closed)?;
+        let budget = &self.envelope.settings.limits.rewrite_budget;
+        let permit = budget.acquire(spool.len()).await.map_err(closed)?;
         let (rewriter, spool) = (Arc::clone(&context.rewriter), Arc::clone(spool));
         let envelope = Arc::clone(&self.envelope);
         let judged = tokio::task::spawn_blocking(move || rewrite(&*rewriter, &spool, &envelope, &recipients)).await;
@@ -328,11 +520,12 @@ impl Transaction {
         info!(
             target: "linkgate::mail",
             id = self.id(),
+            transaction = %self.envelope.transaction,
             client = %origin.client,
             helo = %Printable(origin.helo),
             xforward = %Printable(origin.xforward),
             from = %Printable(self.envelope.sender.as_bytes()),
-            to = %Printable(self.first().map_or(&b""[..], |r| r.address.as_bytes())),
+            to = %Printable(self.addressees().as_bytes()),
             recipients = self.recipients.len(),
             message_id = %Printable(report.message_id.as_deref().unwrap_or_default().as_bytes()),
             octets_in = story.octets_in,
@@ -348,6 +541,24 @@ impl Transaction {
             reply = %Printable(reply.trim_ascii_end()),
             "message"
         );
+    }
+
+    /// The recipients, by name as far as a line of the log has room.
+    fn addressees(&self) -> String {
+        let mut named = String::new();
+        for recipient in &self.recipients {
+            if !named.is_empty() && named.len() + recipient.address.len() > MAX_ADDRESSEES {
+                named.push_str(",...");
+                break;
+            }
+            let _ = write!(
+                named,
+                "{}{}",
+                if named.is_empty() { "" } else { "," },
+                recipient.address
+            );
+        }
+        named
     }
 
     /// Queues the row of a message that was taken.

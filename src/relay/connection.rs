@@ -4,13 +4,13 @@ use std::io;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use wire::{Capabilities, NextHop, Reply, Sent};
 
 use super::Inbox;
 use crate::failure::{Cause, Failure, Phase};
-use crate::settings;
+use crate::net::Stream;
+use crate::settings::{self, Dialect};
 
 /// Octets read at a time: replies are short.
 const BLOCK: usize = 4096;
@@ -21,7 +21,7 @@ const QUIT_WAIT: Duration = Duration::from_secs(1);
 /// A connection that has been greeted, and what the next hop offers on it.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     inbox: Inbox,
     /// Commands that are not written yet: what is said in one turn goes out in one write.
     out: Vec<u8>,
@@ -29,23 +29,19 @@ pub(super) struct Connection {
     /// Octets and code of the reply that was read last.
     read: usize,
     code: u16,
-    /// The keywords of its EHLO reply; none after HELO.
+    /// The keywords of its EHLO or LHLO reply; none after HELO.
     pub(super) offers: Capabilities,
 }
 
 impl Connection {
-    /// Connects, reads the greeting, and says EHLO, or HELO to a server that does not know it.
+    /// Connects, reads the greeting, and says EHLO, or HELO to a server that does not know it; LHLO to a LMTP server.
     pub(super) async fn open(to: &settings::NextHop, hostname: &str, wait: Duration) -> Result<Self, Failure> {
-        let settings::NextHop::Smtp { host, port } = to;
-        let connected = timeout(wait, TcpStream::connect((host.as_str(), *port))).await;
+        let connected = timeout(wait, Stream::connect(&to.to)).await;
         let stream = match connected {
             Ok(Ok(stream)) => stream,
             Ok(Err(e)) => return Err(Failure::next_hop(Phase::Connect, e)),
             Err(_) => return Err(Failure::next_hop(Phase::Connect, Cause::Timeout(wait))),
         };
-        stream
-            .set_nodelay(true)
-            .map_err(|e| Failure::next_hop(Phase::Connect, e))?;
         let mut connection = Self {
             stream,
             inbox: Inbox::default(),
@@ -56,13 +52,17 @@ impl Connection {
             offers: Capabilities::default(),
         };
         connection.accepted(Phase::Connect, wait).await?;
-        connection.queue(Sent::Ehlo, format!("EHLO {hostname}\r\n").as_bytes());
+        let (hello, verb) = match to.dialect {
+            Dialect::Smtp => (Sent::Ehlo, "EHLO"),
+            Dialect::Lmtp => (Sent::Lhlo, "LHLO"),
+        };
+        connection.queue(hello, format!("{verb} {hostname}\r\n").as_bytes());
         connection.reply(Phase::Hello, wait).await?;
         let reply = connection.last();
         match reply.code {
             200..=299 => connection.offers = Capabilities::read(&reply),
             // RFC 5321 3.2: a server that does not know EHLO.
-            500..=504 => {
+            500..=504 if hello == Sent::Ehlo => {
                 connection.queue(Sent::Helo, format!("HELO {hostname}\r\n").as_bytes());
                 connection.accepted(Phase::Hello, wait).await?;
             }
@@ -73,14 +73,17 @@ impl Connection {
 
     /// Whether the connection is of no more use: the next hop has closed it, or said goodbye on it, or was left with a
     /// command unanswered.
-    pub(super) fn is_stale(&self) -> bool {
+    pub(super) fn is_stale(&mut self) -> bool {
         let unread = self.inbox.filled().len() > self.read;
         // Nothing is awaited, so anything that is there is a farewell; the system is asked only if there is something.
         let would_wait = |e: io::Error| e.kind() == io::ErrorKind::WouldBlock;
         self.code == 421
             || self.awaiting().is_some()
             || unread
-            || !self.stream.try_read(&mut [0; 1]).is_err_and(would_wait)
+            || !self
+                .stream
+                .try_read_buf(&mut Vec::with_capacity(1))
+                .is_err_and(would_wait)
     }
 
     /// Adds a command to what goes out next.
@@ -103,8 +106,8 @@ impl Connection {
             )
     }
 
-    /// Writes what is queued, then waits for the next reply: [`last`](Self::last).
-    pub(super) async fn reply(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
+    /// Writes what is queued.
+    pub(super) async fn flush(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
         if !self.out.is_empty() {
             let mut out = std::mem::take(&mut self.out);
             self.write(&out, phase, wait).await?;
@@ -112,6 +115,12 @@ impl Connection {
             out.clear();
             self.out = out;
         }
+        Ok(())
+    }
+
+    /// Writes what is queued, then waits for the next reply: [`last`](Self::last).
+    pub(super) async fn reply(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
+        self.flush(phase, wait).await?;
         self.settle_inbox();
         loop {
             match self.dialogue.reply(self.inbox.filled()) {
@@ -123,7 +132,7 @@ impl Connection {
                 Ok(None) => {}
                 Err(broken) => return Err(Failure::next_hop(phase, broken)),
             }
-            match timeout(wait, self.inbox.fill(&self.stream, BLOCK)).await {
+            match timeout(wait, self.inbox.fill(&mut self.stream, BLOCK)).await {
                 Ok(Ok(0)) => return Err(Failure::next_hop(phase, Cause::Closed)),
                 Ok(Ok(_)) => {}
                 Ok(Err(e)) => return Err(Failure::next_hop(phase, e)),
@@ -146,11 +155,13 @@ impl Connection {
         self.write(block, Phase::Transfer, wait).await
     }
 
-    /// Writes the last block of message data, which ends with the final dot.
-    pub(super) async fn finish(&mut self, block: &[u8], wait: Duration) -> Result<(), Failure> {
+    /// Writes the last block of message data, which ends with the final dot. So many replies are awaited then.
+    pub(super) async fn finish(&mut self, block: &[u8], replies: usize, wait: Duration) -> Result<(), Failure> {
         // A reply that is there before the dot is no reply to the dot, whatever it says.
         self.no_early_reply()?;
-        self.dialogue.sent(Sent::Dot);
+        for _ in 0..replies {
+            self.dialogue.sent(Sent::Dot);
+        }
         self.write(block, Phase::FinalReply, wait).await
     }
 
@@ -190,7 +201,7 @@ impl Connection {
             return Ok(());
         }
         self.settle_inbox();
-        let closed = match self.inbox.try_fill(&self.stream, BLOCK) {
+        let closed = match self.inbox.try_fill(&mut self.stream, BLOCK) {
             Ok(n) => n == 0,
             Err(e) => e.kind() != io::ErrorKind::WouldBlock,
         };

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use tokio::net::TcpStream;
+use crate::net::Stream;
 
 /// A read buffer that holds memory only while something is in it.
 #[derive(Debug, Default)]
@@ -28,7 +28,7 @@ impl Inbox {
     ///
     /// # Errors
     /// What the connection says.
-    pub async fn fill(&mut self, stream: &TcpStream, block: usize) -> io::Result<usize> {
+    pub async fn fill(&mut self, stream: &mut Stream, block: usize) -> io::Result<usize> {
         loop {
             // An idle connection waits without a buffer.
             self.release();
@@ -44,7 +44,7 @@ impl Inbox {
     ///
     /// # Errors
     /// `WouldBlock` when nothing is there; else what the connection says.
-    pub fn try_fill(&mut self, stream: &TcpStream, block: usize) -> io::Result<usize> {
+    pub fn try_fill(&mut self, stream: &mut Stream, block: usize) -> io::Result<usize> {
         if self.used > 0 {
             self.bytes.drain(..self.used);
             self.used = 0;

@@ -122,7 +122,11 @@ impl Bench {
 
     /// A message through a spool that holds no more than `serve` lets it, with a plan or without one.
     pub(crate) fn spooled(&self, message: &[u8], planned: bool) -> u64 {
-        let mut spool = Spool::new(self.settings.limits.spool_memory, self.spool_dir.path());
+        let mut spool = Spool::new(
+            self.settings.limits.spool_memory,
+            self.spool_dir.path(),
+            &self.settings.limits.spool_budget,
+        );
         for chunk in message.chunks(64 << 10) {
             spool.append(chunk).expect("room");
         }

@@ -440,10 +440,10 @@ fn a_store_that_cannot_be_opened_is_one_clear_message() {
 #[test]
 fn a_bad_configuration_stops_it_before_anything_is_made() {
     let home = Home::new();
-    home.edit("protocol = \"smtp\"", "protocol = \"lmtp\"");
+    home.edit("sqlite:", "postgres:");
     let (code, message) = refused(&home);
     assert_eq!((code, message.lines().count()), (78, 1), "{message}");
-    assert!(message.contains("not yet supported, allowed: \"smtp\""), "{message}");
+    assert!(message.contains("not yet supported, allowed: \"sqlite:\""), "{message}");
     assert_eq!(fs::read_dir(home.dir.path()).unwrap().count(), 1);
 }
 

@@ -123,6 +123,14 @@ impl Chain {
         Session::connect(Ipv4Addr::LOCALHOST, SocketAddr::from((self.place.address, RETURN_PORT)))
     }
 
+    /// A session with linkgate, past the Postfix in front.
+    pub(crate) fn linkgate_client(&self) -> Session {
+        Session::connect(
+            Ipv4Addr::LOCALHOST,
+            SocketAddr::from((self.place.address, LINKGATE_PORT)),
+        )
+    }
+
     /// Hands `message` to the Postfix in front, which must take it.
     pub(crate) fn send(&self, sender: &str, recipients: &[&str], message: &[u8]) {
         let reply = self.client(Ipv4Addr::LOCALHOST).send(sender, recipients, message);

@@ -81,6 +81,13 @@ impl Session {
         self.reply()
     }
 
+    /// `payload` as a chunk of message data, the last one or not; the reply to it.
+    pub(crate) fn chunk(&mut self, payload: &[u8], last: bool) -> String {
+        let end = if last { " LAST" } else { "" };
+        self.write(&[format!("BDAT {}{end}\r\n", payload.len()).as_bytes(), payload].concat());
+        self.reply()
+    }
+
     fn write(&mut self, bytes: &[u8]) {
         self.stream.get_mut().write_all(bytes).expect("Postfix reads");
     }

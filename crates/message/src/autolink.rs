@@ -18,8 +18,8 @@ pub(crate) struct Found {
     pub(crate) at: Range<usize>,
     /// The URL, with the scheme that a program would add and without line breaks in it.
     pub(crate) url: String,
-    /// It names no host, so that no program links it: `https://`, as prose has it. Reported on, and left.
-    pub(crate) no_host: bool,
+    /// Why it stays, if it does: `no-host` where it names none, so that no program links it (`https://`, as prose has it).
+    pub(crate) left: Option<&'static str>,
 }
 
 /// What counts as a URL.
@@ -32,6 +32,12 @@ pub(crate) struct Options {
 }
 
 impl Options {
+    /// All that any program links.
+    pub(crate) const ALL: Self = Self {
+        bare_domains: true,
+        named_hosts: true,
+    };
+
     /// Only what has a scheme.
     pub(crate) const NO_NAMES: Self = Self {
         bare_domains: false,
@@ -122,7 +128,7 @@ fn scheme_url(text: &str, colon: usize, floor: usize) -> Hit {
         Some((start, end, url)) => Hit::Link(Found {
             at: start..end,
             url,
-            no_host: false,
+            left: None,
         }),
         None => Hit::Skip(to),
     })
@@ -161,7 +167,8 @@ fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize
             Some(c) => {
                 let at = start..end.max(body + c.len_utf8());
                 let url = text.get(at.clone()).unwrap_or_default().to_owned();
-                Ok(Hit::Link(Found { at, url, no_host: true }))
+                let left = Some("no-host");
+                Ok(Hit::Link(Found { at, url, left }))
             }
             None => Err(body),
         };
@@ -172,7 +179,7 @@ fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize
     Ok(Hit::Link(Found {
         at: start..end,
         url,
-        no_host: false,
+        left: None,
     }))
 }
 
@@ -238,7 +245,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         return Ok(Found {
             at: start..end,
             url: format!("http://{}", text.get(start..end).unwrap_or_default()),
-            no_host: false,
+            left: None,
         });
     }
     let before = text.get(..start).unwrap_or_default();
@@ -292,7 +299,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
     Ok(Found {
         at: start..end,
         url: format!("{scheme}{}", text.get(start..end).unwrap_or_default()),
-        no_host: false,
+        left: None,
     })
 }
 
@@ -309,16 +316,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn urls(text: &str) -> Vec<String> {
-        find(
-            text,
-            Options {
-                bare_domains: true,
-                named_hosts: true,
-            },
-        )
-        .into_iter()
-        .map(|f| f.url)
-        .collect()
+        find(text, Options::ALL).into_iter().map(|f| f.url).collect()
     }
 
     #[test]
@@ -432,12 +430,11 @@ mod tests {
     #[test]
     fn a_scheme_in_prose_is_reported_and_left() {
         for text in ["https://...", "(https://)", "ftp://,", "http://.", "https://-/x"] {
-            let options = Options {
-                bare_domains: true,
-                named_hosts: true,
-            };
-            let found = find(text, options);
-            assert!(found.iter().all(|f| f.no_host) && found.len() == 1, "{text}: {found:?}");
+            let found = find(text, Options::ALL);
+            assert!(
+                matches!(found.as_slice(), [f] if f.left == Some("no-host")),
+                "{text}: {found:?}"
+            );
         }
     }
 
@@ -446,7 +443,7 @@ mod tests {
         fn nothing_is_found_where_nothing_may_be(
             text in "[a-c:/.w@ \u{e9}\n<>-]{0,40}|([<\"]?(h ?t ?t ?p ?s?|ftp) ?:[/\\\\ ]{0,3}[a.\u{3002} >\"]{0,9}){1,3}",
         ) {
-            let found = find(&text, Options { bare_domains: true, named_hosts: true });
+            let found = find(&text, Options::ALL);
             prop_assert!(found.is_empty() || may_hold_url(text.as_bytes()), "{:?}", found);
             for w in found.windows(2) {
                 prop_assert!(w[0].at.end <= w[1].at.start);

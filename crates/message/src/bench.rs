@@ -1,16 +1,11 @@
 //! The stages of a plan one at a time, for benches; no part of what this crate offers.
 
 use crate::autolink;
-use crate::html::{self, Outcome, Work, context, sites};
+use crate::html::facts::Facts;
+use crate::html::{self, Outcome, Work, sites};
 use crate::quirk::Quirks;
 use crate::site::Judge;
 use crate::transfer::{Coding, Decoded, TextEdit, decode, encode_edits};
-
-/// As the configuration has it when it says nothing.
-const LINKS: autolink::Options = autolink::Options {
-    bare_domains: true,
-    named_hosts: true,
-};
 
 /// A body and what it decodes to.
 #[derive(Debug)]
@@ -56,15 +51,16 @@ impl Edits {
 /// Everything that leads somewhere in the tags of an HTML text, and its running text; counts both.
 #[must_use]
 pub fn find_html(text: &[u8]) -> Option<(usize, usize)> {
-    let context = context::read(text)?;
-    let scan = sites::scan(text, &context.inert);
+    let facts = Facts::of(text);
+    let context = facts.context()?;
+    let scan = sites::scan(&facts, &context.inert);
     Some((scan.actions.len(), context.runs.len()))
 }
 
 /// How many URLs there are in a plain text.
 #[must_use]
 pub fn find_text(text: &str) -> usize {
-    autolink::find(text, LINKS).len()
+    autolink::find(text, autolink::Options::ALL).len()
 }
 
 /// Makes the links of an HTML text in UTF-8 safe, and proves the result when `proved`. `None` when the text is to be
@@ -76,7 +72,7 @@ pub fn rewrite_html(text: &[u8], judge: &mut dyn Judge, proved: bool) -> Option<
         encoding: encoding_rs::UTF_8,
         queries: encoding_rs::UTF_8,
         base: None,
-        links: LINKS,
+        links: autolink::Options::ALL,
         left: None,
         mapped: None,
     };

@@ -212,7 +212,7 @@ mod tests {
         let text = encoding.decode_without_bom_handling(text).0;
         let found = text.match_indices("http").map(|(at, _)| Lead {
             usage: None,
-            at: at..at,
+            at: Some(at..at),
             what: text[at..]
                 .split_whitespace()
                 .next()

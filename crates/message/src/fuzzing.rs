@@ -34,27 +34,20 @@ pub enum Layout {
     Folded,
 }
 
-fn work(links: autolink::Options) -> Work<'static> {
-    Work {
-        part: "1",
-        encoding: encoding_rs::UTF_8,
-        queries: encoding_rs::UTF_8,
-        base: None,
-        links,
-        left: None,
-        mapped: None,
-    }
-}
-
-const LINKS: autolink::Options = autolink::Options {
-    bare_domains: true,
-    named_hosts: true,
+const WORK: Work<'static> = Work {
+    part: "1",
+    encoding: encoding_rs::UTF_8,
+    queries: encoding_rs::UTF_8,
+    base: None,
+    links: autolink::Options::ALL,
+    left: None,
+    mapped: None,
 };
 
 /// Rewrites an HTML text in UTF-8.
 pub fn html(text: &[u8], judge: &mut dyn Judge) -> Rewritten {
     let mut quirks = Quirks::default();
-    let (bytes, anew) = match html::rewrite(text, &work(LINKS), judge, &mut quirks) {
+    let (bytes, anew) = match html::rewrite(text, &WORK, judge, &mut quirks) {
         Outcome::Edits(edits) => (transfer::apply(text, &edits), false),
         Outcome::Anew(bytes) => (bytes, true),
     };
@@ -63,7 +56,7 @@ pub fn html(text: &[u8], judge: &mut dyn Judge) -> Rewritten {
 
 /// Whether no tag in any reading of an HTML text leads to a place that `judge` does not call safe.
 pub fn sweeps_clean(text: &[u8], judge: &mut dyn Judge) -> bool {
-    html::sweeps_clean(text, &work(LINKS), judge)
+    html::sweeps_clean(text, &WORK, judge)
 }
 
 /// Rewrites a text that is no HTML, in UTF-8. `both`: some programs may read it as HTML.
@@ -74,7 +67,7 @@ pub fn text(text: &[u8], layout: Layout, both: bool, judge: &mut dyn Judge) -> R
         Layout::Flowed => Lines::Flowed,
         Layout::Folded => Lines::Folded,
     };
-    let edits = text::rewrite(text, lines, both, &work(LINKS), judge, &mut quirks);
+    let edits = text::rewrite(text, lines, both, &WORK, judge, &mut quirks);
     Rewritten {
         bytes: transfer::apply(text, &edits),
         anew: false,
@@ -95,13 +88,11 @@ pub fn restored(text: &[u8], html: bool, originals: &mut dyn Originals) -> Vec<u
 /// The URLs of a running text: where they stand, and what they mean.
 #[must_use]
 pub fn urls(text: &str, bare_domains: bool) -> Vec<(Range<usize>, String)> {
-    let found = autolink::find(
-        text,
-        autolink::Options {
-            bare_domains,
-            named_hosts: true,
-        },
-    );
+    let options = autolink::Options {
+        bare_domains,
+        ..autolink::Options::ALL
+    };
+    let found = autolink::find(text, options);
     found.into_iter().map(|f| (f.at, f.url)).collect()
 }
 

@@ -1,10 +1,13 @@
 //! Links in HTML: found in every reading, replaced in the bytes as they stand, and the result proved.
 
 pub(crate) mod context;
+pub(crate) mod facts;
+mod json;
 mod line;
 pub(crate) mod mark;
 pub(crate) mod plain;
 pub(crate) mod reference;
+mod running;
 pub(crate) mod sites;
 pub(crate) mod tag;
 pub(crate) mod tree;
@@ -22,7 +25,9 @@ use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::transfer::{TextEdit, apply};
 use context::Context;
+use facts::Facts;
 use mark::Mark;
+use running::links_more;
 use sites::{Action, Scan};
 
 /// How a text of HTML is worked on.
@@ -42,18 +47,14 @@ pub(crate) struct Work<'a> {
     pub(crate) mapped: Option<(&'a Mapped, &'a [u8])>,
 }
 
-impl<'a> Work<'a> {
-    /// The bytes behind a stretch of the text, as they stand.
-    fn written<'t>(&self, text: &'t [u8], at: Range<usize>) -> &'t [u8]
-    where
-        'a: 't,
-    {
-        let Some((mapped, raw)) = self.mapped else {
-            return text.get(at).unwrap_or_default();
+impl Work<'_> {
+    /// Where a stretch of the text stands in the bytes as they are.
+    fn raw(&self, at: Range<usize>) -> Option<Range<usize>> {
+        let Some((mapped, _)) = self.mapped else {
+            return Some(at);
         };
         let pieces = mapped.raw(&at);
-        let whole = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end);
-        whole.and_then(|w| raw.get(w)).unwrap_or_default()
+        pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end)
     }
 }
 
@@ -88,10 +89,10 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
             }
         };
     }
-    let context = context::read(text);
-    quirks.insert_if(Quirk::AmbiguousMarkup, context.is_none());
-    let mut pass = Pass::new(text, work, judge);
-    if let Some(context) = &context
+    let facts = Facts::of(text);
+    quirks.insert_if(Quirk::AmbiguousMarkup, facts.context().is_none());
+    let mut pass = Pass::new(&facts, work, judge);
+    if let Some(context) = facts.context()
         && let Some((edits, scan)) = pass.edits(Reading::Sure(context))
     {
         quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
@@ -133,29 +134,31 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
 /// Asks about every site of a text that stays as it is, for the report. Returns what would change; `None` when its tags
 /// overlap beyond measure.
 pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let context = context::read(text);
-    let mut pass = Pass::new(text, work, judge);
-    pass.edits(context.as_ref().map_or(Reading::Every, Reading::Sure))
+    let facts = Facts::of(text);
+    let mut pass = Pass::new(&facts, work, judge);
+    pass.edits(facts.context().map_or(Reading::Every, Reading::Sure))
         .map(|(edits, _)| edits)
 }
 
 /// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
 pub(crate) fn unproved(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let context = context::read(text)?;
-    Pass::new(text, work, judge)
-        .edits(Reading::Sure(&context))
+    let facts = Facts::of(text);
+    let context = facts.context()?;
+    Pass::new(&facts, work, judge)
+        .edits(Reading::Sure(context))
         .map(|(edits, _)| edits)
 }
 
 /// Edits that make the tags of a text safe which is no HTML to most programs, but may be to some.
 pub(crate) fn tags_only(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let mut pass = Pass::new(text, work, judge);
+    let facts = Facts::of(text);
+    let mut pass = Pass::new(&facts, work, judge);
     pass.edits(Reading::Every).map(|(edits, _)| edits)
 }
 
 /// Whether no tag in any reading of a text leads to a place that is not safe.
 pub(crate) fn sweeps_clean(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> bool {
-    Pass::new(text, work, judge).sweeps_clean(text)
+    Pass::new(&Facts::of(text), work, judge).sweeps_clean(text)
 }
 
 /// What is known of the context in which the tags of a text stand.
@@ -180,6 +183,7 @@ enum Decided {
 /// One text, and what was decided about its sites.
 struct Pass<'t, 'j> {
     text: &'t [u8],
+    facts: &'t Facts<'t>,
     work: &'t Work<'t>,
     judge: &'j mut dyn Judge,
     /// The links put in so far.
@@ -193,9 +197,10 @@ struct Pass<'t, 'j> {
 }
 
 impl<'t, 'j> Pass<'t, 'j> {
-    fn new(text: &'t [u8], work: &'t Work<'t>, judge: &'j mut dyn Judge) -> Self {
+    fn new(facts: &'t Facts<'t>, work: &'t Work<'t>, judge: &'j mut dyn Judge) -> Self {
         Self {
-            text,
+            text: facts.text(),
+            facts,
             work,
             judge,
             issued: Issued::default(),
@@ -211,10 +216,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         if !autolink::may_hold_url(out) {
             return None;
         }
-        let mut context = context::guess(self.text)?;
-        // There a URL would have to give way, which a reader sees.
-        context.shown_raw.clear();
-        let (edits, _) = self.edits(Reading::Guess(&context))?;
+        let (edits, _) = self.edits(Reading::Guess(self.facts.guess()?))?;
         let linked = apply(self.text, &edits);
         (linked.len() > out.len() && self.sweeps_clean(&linked) && tree::words(&linked)? == tree::words(out)?)
             .then_some(edits)
@@ -228,7 +230,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             Reading::Sure(context) => context.inert.as_slice(),
             Reading::Guess(_) | Reading::Every => &[],
         };
-        let scan = sites::scan(text, inert);
+        let scan = sites::scan(self.facts, inert);
         if scan.tangled {
             return None;
         }
@@ -277,9 +279,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 Action::Off { whole } => edits.push(self.off(&scan.clipped(whole))),
             }
         }
-        if let Reading::Sure(context) | Reading::Guess(context) = reading
-            && !self.text_edits(context, &dead, base, &mut edits)
-        {
+        if !self.text_edits(reading, &dead, base, &mut edits) {
             return None;
         }
         if let Reading::Sure(context) = reading {
@@ -295,94 +295,6 @@ impl<'t, 'j> Pass<'t, 'j> {
         settle(edits).map(|e| (e, scan))
     }
 
-    /// URLs in running text: each gets a link around it, and the text stays. In raw text on screen, where no link can
-    /// stand, the URL gives way. `false` when there are more than anybody reads.
-    fn text_edits(
-        &mut self,
-        context: &Context,
-        dead: &HashMap<usize, bool>,
-        base: Option<&str>,
-        edits: &mut Vec<TextEdit>,
-    ) -> bool {
-        let (text, work) = (self.text, self.work);
-        let (mut count, most) = (0, sites::most(text.len()));
-        // What stands in a tag of some reading was dealt with; no link is put around a part of it.
-        let mut taken: Vec<Range<usize>> = Vec::with_capacity(edits.len());
-        let mut at: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
-        at.sort_by_key(|r| (r.start, r.end));
-        for r in at {
-            match taken.last_mut() {
-                Some(l) if r.start < l.end => l.end = l.end.max(r.end),
-                _ => taken.push(r),
-            }
-        }
-        for run in &context.runs {
-            // The text of a link stays, but for links that lead nowhere any more: programs may look for URLs there.
-            if run.link.is_some_and(|tag| dead.get(&tag) != Some(&true)) || !hints_at_url(text, &run.pieces) {
-                continue;
-            }
-            let mut mapped = Mapped::default();
-            for r in &run.pieces {
-                mapped.push_html(text, r.clone(), work.encoding);
-            }
-            for found in autolink::find(&mapped.text, work.links) {
-                let pieces = mapped.raw(&found.at);
-                let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
-                    continue;
-                };
-                if pieces.iter().any(|p| context::meets(&taken, p)) {
-                    continue;
-                }
-                count += pieces.len();
-                if count > most {
-                    self.flooded = true;
-                    return false;
-                }
-                let mut site = self.site(Use::HtmlText, "text".into(), whole.clone(), found.url.into(), base);
-                site.left = site.left.or(found.no_host.then_some("no-host"));
-                if let Decided::Replace(with) = self.rule(&whole, Use::HtmlText, &site) {
-                    for p in pieces {
-                        edits.push(TextEdit {
-                            at: p.start..p.start,
-                            with: format!("<a href=\"{with}\">").into_bytes(),
-                        });
-                        edits.push(TextEdit {
-                            at: p.end..p.end,
-                            with: b"</a>".to_vec(),
-                        });
-                    }
-                }
-            }
-        }
-        for raw in &context.shown_raw {
-            let mut mapped = Mapped::default();
-            mapped.push(text, raw.clone(), work.encoding);
-            for found in autolink::find(&mapped.text, work.links) {
-                let pieces = mapped.raw(&found.at);
-                let Some(whole) = pieces.first().zip(pieces.last()).map(|(a, b)| a.start..b.end) else {
-                    continue;
-                };
-                if pieces.iter().any(|p| context::meets(&taken, p)) {
-                    continue;
-                }
-                count += 1;
-                if count > most {
-                    self.flooded = true;
-                    return false;
-                }
-                let mut site = self.site(Use::PlainText, "text".into(), whole.clone(), found.url.into(), None);
-                site.left = site.left.or(found.no_host.then_some("no-host"));
-                if let Decided::Replace(with) = self.rule(&whole, Use::PlainText, &site) {
-                    edits.push(TextEdit {
-                        at: whole,
-                        with: with.as_bytes().to_vec(),
-                    });
-                }
-            }
-        }
-        true
-    }
-
     fn site<'s>(
         &self,
         usage: Use,
@@ -396,11 +308,14 @@ impl<'t, 'j> Pass<'t, 'j> {
     {
         // Lifetimes of text and work outlive this borrow; the judge is not part of a site.
         let (text, work): (&[u8], &Work<'_>) = (self.text, self.work);
+        let bytes = work.mapped.map_or(text, |(_, raw)| raw);
+        let at = work.raw(at);
         Site {
             usage,
             place,
             part: work.part,
-            written: work.written(text, at),
+            written: at.clone().and_then(|at| bytes.get(at)).unwrap_or_default(),
+            at,
             url,
             base,
             left: work.left,
@@ -435,7 +350,7 @@ impl<'t, 'j> Pass<'t, 'j> {
     }
 
     fn sweeps_clean(&mut self, out: &[u8]) -> bool {
-        let scan = sites::scan(out, &[]);
+        let scan = sites::scan(&Facts::of(out), &[]);
         !scan.tangled && self.scan_is_safe(out, &scan)
     }
 
@@ -455,7 +370,8 @@ impl<'t, 'j> Pass<'t, 'j> {
                 value,
                 ..
             } => {
-                let written = out.get(scan.clipped(value)).unwrap_or_default();
+                let at = scan.clipped(value);
+                let written = out.get(at.clone()).unwrap_or_default();
                 if self.issued.contains(written) {
                     return true;
                 }
@@ -464,6 +380,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                     place: sites::place(out, tag, name),
                     part: work.part,
                     written,
+                    at: Some(at),
                     url: sites::value(out, value, *usage, work.encoding),
                     base,
                     left: work.left,
@@ -500,7 +417,7 @@ impl<'t, 'j> Pass<'t, 'j> {
 
     /// Whether a start tag, written out plainly, leads nowhere unsafe.
     fn tag_is_safe(&mut self, tag: &[u8]) -> bool {
-        let scan = sites::scan(tag, &[]);
+        let scan = sites::scan(&Facts::of(tag), &[]);
         self.scan_is_safe(tag, &scan)
     }
 }
@@ -555,36 +472,6 @@ pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
         }
     }
     Some(out)
-}
-
-/// Whether other edits put links into the text at all the places where these do, and at more.
-fn links_more(edits: &[TextEdit], other: &[TextEdit]) -> bool {
-    let ends = |edits: &[TextEdit]| -> Vec<usize> {
-        let ends = edits.iter().filter(|e| e.at.is_empty() && e.with == b"</a>");
-        ends.map(|e| e.at.start).collect()
-    };
-    let (ends, other) = (ends(edits), ends(other));
-    other.len() > ends.len() && ends.iter().all(|e| other.binary_search(e).is_ok())
-}
-
-/// Whether a run may hold a URL, references in it and its stretches joined.
-fn hints_at_url(text: &[u8], run: &[Range<usize>]) -> bool {
-    let alone = run.len() == 1;
-    run.iter().any(|r| {
-        let raw = text.get(r.clone()).unwrap_or_default();
-        autolink::may_hold_url(raw)
-            || !alone && memchr::memchr2(b':', b'.', raw).is_some()
-            || memchr::memchr_iter(b'&', raw).any(|at| !is_plain_reference(raw.get(at + 1..).unwrap_or_default()))
-    })
-}
-
-/// Whether a reference, without its `&`, is a common one that makes no part of a URL but its blanks and ampersands.
-fn is_plain_reference(rest: &[u8]) -> bool {
-    const PLAIN: [&[u8]; 14] = [
-        b"nbsp;", b"amp;", b"lt;", b"gt;", b"quot;", b"copy;", b"reg;", b"middot;", b"bull;", b"mdash;", b"ndash;",
-        b"rsquo;", b"zwnj;", b"#8199;",
-    ];
-    PLAIN.iter().any(|n| rest.starts_with(n))
 }
 
 fn nul_in_markup(text: &[u8]) -> bool {

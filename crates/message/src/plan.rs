@@ -6,6 +6,7 @@ mod frozen;
 mod hidden;
 mod leads;
 mod leaf;
+mod put;
 mod relabel;
 
 use std::borrow::Cow;
@@ -177,6 +178,7 @@ impl Judge for LeftAlone<'_> {
         let url = Cow::Borrowed(&*site.url);
         self.0.rule(&Site {
             left: Some("bare-cr"),
+            at: site.at.clone(),
             place: Cow::Borrowed(&*site.place),
             url,
             ..*site
@@ -263,7 +265,7 @@ fn plan_nested(
         task,
         links: autolink::Options {
             bare_domains: options.bare_domains,
-            named_hosts: true,
+            ..autolink::Options::ALL
         },
         options,
         sound: !ambiguous,
@@ -327,7 +329,7 @@ fn plan_nested(
             out.parts += inner.parts;
             if !inner.patch.is_empty() {
                 let raw = source.read(part.body.clone())?;
-                let with = leaf::encode_whole(coding, &inner.patch.apply(&bytes), &raw);
+                let with = put::encode_whole(coding, &inner.patch.apply(&bytes), &raw);
                 work.changes.push(Change {
                     at: part.body.clone(),
                     with,
@@ -337,7 +339,7 @@ fn plan_nested(
         } else if part.kind == Kind::Leaf {
             work.leaf(index, &number, left)?;
         } else {
-            work.container(index, &number);
+            work.container(index, &number)?;
         }
     }
     for index in 0..map.parts.len() {
@@ -401,7 +403,7 @@ impl Within {
         let bytes = message.get(self.header..).unwrap_or_default();
         Change {
             at: part.body.clone(),
-            with: leaf::encode_whole(self.coding, bytes, bytes),
+            with: put::encode_whole(self.coding, bytes, bytes),
         }
     }
 }
@@ -421,7 +423,7 @@ mod tests {
     use super::*;
 
     /// Puts a letter in place of every link.
-    struct Letters;
+    pub(super) struct Letters;
 
     impl Judge for Letters {
         fn rule(&mut self, site: &Site<'_>) -> Ruling {

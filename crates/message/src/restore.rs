@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
+use crate::html::facts::Facts;
 use crate::html::mark::Mark;
 use crate::html::{CUT, context, settle, tag};
 use crate::origin;
@@ -258,7 +259,10 @@ impl Place<'_> {
         }
         let text = self.text;
         let raw = self.shown_raw.get_or_insert_with(|| {
-            let mut raw = context::read(text).map(|c| c.shown_raw).unwrap_or_default();
+            let mut raw = Facts::of(text)
+                .context()
+                .map(|c| c.shown_raw.clone())
+                .unwrap_or_default();
             raw.sort_by_key(|r| r.start);
             raw
         });

@@ -3,12 +3,14 @@
 //! It follows what mail programs do, not one grammar: every boundary that may be meant is one, a closed multipart may go
 //! on, a header block may lack its blank line. Each such doubt is a [`Quirk`]. Offsets only; bodies are not kept.
 
+mod boundary;
 mod fields;
+mod map;
 
-use std::ops::Range;
-
+use boundary::{Frame, Hit};
 pub(crate) use fields::is_message;
 use fields::{boundaries, read_fields};
+pub use map::{Kind, Part, PartMap};
 
 use crate::header::{Fields, Typed, trim_line_end};
 use crate::quirk::{Quirk, Quirks};
@@ -27,80 +29,6 @@ const MAX_BOUNDARY_LINE: usize = 2048;
 const MAX_BOUNDARIES: usize = 64;
 /// How far a message within a message is looked into for a field behind blank lines, in octets.
 const MAX_LOOK_AHEAD: usize = 1024;
-/// How many boundaries of multiparts that were cut short are remembered for each multipart around them.
-const MAX_CUT_SHORT: usize = 16;
-
-/// What a part is made of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// Content.
-    Leaf,
-    /// Parts between boundaries.
-    Multipart,
-    /// A message of its own, not encoded.
-    Message,
-}
-
-/// One part of a message, by offsets.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Part {
-    /// Index of the part that holds this one.
-    pub parent: Option<usize>,
-    /// The header block, without the blank line that ends it.
-    pub header: Range<u64>,
-    /// The body as it stands there, without the line end that belongs to the boundary.
-    pub body: Range<u64>,
-    /// What it is made of.
-    pub kind: Kind,
-    pub(crate) block: Box<[u8]>,
-    pub(crate) types: Vec<Typed>,
-    pub(crate) codings: Vec<Coding>,
-    pub(crate) disposition: Option<Typed>,
-    /// Of the boundaries that may be meant, the first that was met.
-    pub(crate) boundary: Option<Box<[u8]>>,
-    /// Another one was met as well, or one of a multipart within that had ended.
-    pub(crate) mixed: bool,
-    pub(crate) quirks: Quirks,
-}
-
-/// The parts of a message in the order in which they begin, the message itself first.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PartMap {
-    /// The parts.
-    pub parts: Vec<Part>,
-    /// What was doubtful about the structure.
-    pub quirks: Quirks,
-    /// Length of the message in octets.
-    pub len: u64,
-}
-
-impl PartMap {
-    /// The number of a part as IMAP writes it (RFC 9051 6.4.5): `1.2`, and an empty text for the message itself.
-    #[must_use]
-    pub fn number(&self, index: usize) -> String {
-        let mut path = Vec::new();
-        let mut at = index;
-        while let Some(parent) = self.parts.get(at).and_then(|p| p.parent) {
-            // A message inside a message/rfc822 part shares that part's number.
-            if self.parts.get(parent).is_some_and(|p| p.kind != Kind::Message) {
-                let before = self.parts.get(parent..at).unwrap_or_default();
-                path.push(before.iter().filter(|p| p.parent == Some(parent)).count() + 1);
-            }
-            at = parent;
-        }
-        path.iter().rev().map(usize::to_string).collect::<Vec<_>>().join(".")
-    }
-
-    /// Indexes of the direct parts of one.
-    pub fn children(&self, index: usize) -> impl Iterator<Item = usize> + '_ {
-        self.parts
-            .iter()
-            .enumerate()
-            .skip(index + 1)
-            .filter(move |(_, p)| p.parent == Some(index))
-            .map(|(i, _)| i)
-    }
-}
 
 /// Reads a message chunk by chunk.
 #[derive(Debug, Default)]
@@ -117,18 +45,6 @@ pub struct Scanner {
     last: [u8; 2],
     /// Length of the longest boundary.
     longest: usize,
-}
-
-#[derive(Debug)]
-struct Frame {
-    part: usize,
-    boundaries: Vec<Vec<u8>>,
-    /// No boundary was named: the first line that looks like one is it.
-    sniff: bool,
-    closed: bool,
-    begun: bool,
-    /// Boundaries of parts within that this one's boundary cut short: to some programs they still count.
-    cut_short: Vec<Vec<u8>>,
 }
 
 #[derive(Debug)]
@@ -152,12 +68,6 @@ pub fn scan(message: &[u8]) -> PartMap {
     let mut s = Scanner::new();
     s.feed(message);
     s.finish()
-}
-
-enum Hit {
-    Delimiter(usize),
-    Close(usize),
-    No,
 }
 
 impl Scanner {
@@ -367,116 +277,6 @@ impl Scanner {
             [b'-'] if !last && self.last[1] == b'\r' => 0,
             _ => rest.len(),
         }
-    }
-
-    /// A line that only programs see to which a bare CR ends one: what it parts from what cannot be mended if it is a
-    /// boundary.
-    fn hidden_line(&mut self, line: &[u8]) {
-        let after = line.get(2..).unwrap_or_default();
-        let is_boundary = |b: &Vec<u8>| {
-            let tail = after.strip_prefix(b.as_slice()).map(<[u8]>::trim_ascii);
-            matches!(tail, Some([] | b"--"))
-        };
-        let hit = self.frames.iter().flat_map(|f| &f.boundaries).any(is_boundary);
-        self.map.quirks.insert_if(Quirk::TangledBoundaries, hit);
-    }
-
-    fn boundary_line(&mut self, text: &[u8], len: u64) {
-        let start = self.at;
-        let line_end = match self.last {
-            [b'\r', b'\n'] => 2,
-            [_, b'\n'] => 1,
-            _ => 0,
-        };
-        let end = start.saturating_sub(line_end);
-        match self.boundary(text) {
-            Hit::Delimiter(frame) => {
-                self.cut_short(frame);
-                self.close_above(frame + 1, end);
-                let Some(f) = self.frames.get_mut(frame) else { return };
-                f.begun = true;
-                let (part, closed) = (f.part, f.closed);
-                self.map.quirks.insert_if(Quirk::PartsAfterEnd, closed);
-                self.open_part(Some(part), start + len);
-            }
-            Hit::Close(frame) => {
-                self.cut_short(frame);
-                self.close_above(frame + 1, end);
-                if let Some(f) = self.frames.get_mut(frame) {
-                    f.closed = true;
-                }
-                self.state = State::Body;
-            }
-            Hit::No => {}
-        }
-    }
-
-    /// Remembers the boundaries of the multiparts that end with a line of the one at `frame`, though they are not closed.
-    fn cut_short(&mut self, frame: usize) {
-        let open = self.frames.iter().skip(frame + 1).filter(|f| f.begun && !f.closed);
-        let cut: Vec<_> = open
-            .flat_map(|f| f.boundaries.iter().chain(&f.cut_short).cloned())
-            .collect();
-        if let Some(f) = self.frames.get_mut(frame).filter(|_| !cut.is_empty()) {
-            // A sender may repeat itself: the latest are enough.
-            f.cut_short.splice(.., cut.into_iter().take(MAX_CUT_SHORT));
-        }
-    }
-
-    /// Which open multipart a line belongs to, innermost first, those not yet closed before the others.
-    fn boundary(&mut self, text: &[u8]) -> Hit {
-        let Some(after) = text.strip_prefix(b"--") else {
-            return Hit::No;
-        };
-        let mut prefix = false;
-        for closed in [false, true] {
-            for (i, f) in self
-                .frames
-                .iter_mut()
-                .enumerate()
-                .rev()
-                .filter(|(_, f)| f.closed == closed)
-            {
-                if f.sniff && f.boundaries.is_empty() && !after.trim_ascii().is_empty() && after.first() != Some(&b' ')
-                {
-                    f.boundaries.push(after.trim_ascii_end().to_vec());
-                }
-                for b in &f.boundaries {
-                    let Some(tail) = after.strip_prefix(b.as_slice()) else {
-                        continue;
-                    };
-                    let hit = match tail.trim_ascii() {
-                        [] => Hit::Delimiter(i),
-                        b"--" => Hit::Close(i),
-                        _ if tail.starts_with(b"--") && tail.get(2).is_some_and(u8::is_ascii_whitespace) => {
-                            Hit::Close(i)
-                        }
-                        _ => {
-                            prefix = true;
-                            continue;
-                        }
-                    };
-                    if let Some(part) = self.map.parts.get_mut(f.part) {
-                        let used = part.boundary.get_or_insert_with(|| b.as_slice().into());
-                        part.mixed |= **used != **b;
-                    }
-                    return hit;
-                }
-            }
-        }
-        let again = |b: &Vec<u8>| {
-            let tail = after.strip_prefix(b.as_slice()).map(<[u8]>::trim_ascii);
-            matches!(tail, Some([]))
-        };
-        if let Some((i, f)) = (self.frames.iter().enumerate().rev()).find(|(_, f)| f.cut_short.iter().any(again)) {
-            self.map.quirks.insert(Quirk::PartsAfterEnd);
-            if let Some(part) = self.map.parts.get_mut(f.part) {
-                part.mixed = true;
-            }
-            return Hit::Delimiter(i);
-        }
-        self.map.quirks.insert_if(Quirk::BoundaryPrefix, prefix);
-        Hit::No
     }
 
     /// Begins a part whose header starts at `start`.

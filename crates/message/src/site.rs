@@ -1,6 +1,7 @@
 //! What the caller is asked about: places in a message that lead somewhere.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use encoding_rs::{EncoderResult, Encoding};
 
@@ -70,6 +71,8 @@ pub struct Site<'a> {
     pub part: &'a str,
     /// The bytes as they stand there, after transfer decoding.
     pub written: &'a [u8],
+    /// Where in the text they stand; `None` for what is in a header, or is no stretch of the text.
+    pub(crate) at: Option<Range<usize>>,
     /// What they mean: character references and folding resolved.
     pub url: Cow<'a, str>,
     /// The document's base, where relative references start.
@@ -179,6 +182,7 @@ mod tests {
                 place: "a[href]".into(),
                 part: "1",
                 written: b"",
+                at: None,
                 url: "".into(),
                 base: None,
                 left: None,

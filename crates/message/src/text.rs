@@ -11,7 +11,7 @@ use crate::autolink;
 use crate::html::{self, Work};
 use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
-use crate::transfer::{Coding, TextEdit, decode};
+use crate::transfer::{Coding, TextEdit, decode, has_uuencoded};
 use view::View;
 
 /// The line structure of a text.
@@ -100,12 +100,10 @@ pub(crate) fn rewrite(
             place: "text".into(),
             part: work.part,
             written: text.get(whole.clone()).unwrap_or_default(),
+            at: Some(whole.clone()),
             url: Cow::Owned(found.url),
             base: None,
-            left: is_signed
-                .then_some("signed")
-                .or(found.no_host.then_some("no-host"))
-                .or(work.left),
+            left: is_signed.then_some("signed").or(found.left).or(work.left),
             encoding: work.encoding,
         };
         if let Ruling::Replace(with) = judge.rule(&site) {
@@ -241,14 +239,7 @@ fn is_uuencoded(text: &str, at: &Range<usize>) -> bool {
 
 /// Marks what cannot be made safe here, and is left.
 fn flag(text: &[u8], encoding: &'static Encoding, quirks: &mut Quirks) {
-    if memchr::memmem::find(text, b"begin ").is_some() {
-        let uu = memchr::memmem::find_iter(text, b"begin ").any(|at| {
-            let line = text.get(at + 6..).unwrap_or_default();
-            (at == 0 || text.get(at - 1) == Some(&b'\n'))
-                && line.iter().take(4).take_while(|b| (b'0'..b'8').contains(b)).count() >= 3
-        });
-        quirks.insert_if(Quirk::Uuencoded, uu);
-    }
+    quirks.insert_if(Quirk::Uuencoded, has_uuencoded(text));
     if encoding == encoding_rs::UTF_8 && memchr::memmem::find(text, &[0xe2, 0x96]).is_some() {
         let blocks = memchr::memmem::find_iter(text, &[0xe2, 0x96]).take(QR_BLOCKS).count();
         quirks.insert_if(Quirk::BlockCharacters, blocks >= QR_BLOCKS);

@@ -8,6 +8,7 @@ mod foreign;
 use crate::header::encoded_words;
 pub(crate) use decode::{Decoded, decode, is_base64_text};
 pub(crate) use encode::{TextEdit, apply, encode_base64, encode_edits, encode_qp};
+pub(crate) use foreign::has_uuencoded;
 
 /// A content transfer encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,7 +76,7 @@ impl Coding {
     /// Whether `raw` can be what the label says. Only the encodings that no standard names bear a mark.
     pub(crate) fn fits(self, raw: &[u8]) -> bool {
         match self {
-            Self::Uuencode => foreign::has_uuencoded(raw),
+            Self::Uuencode => has_uuencoded(raw),
             Self::Yenc => foreign::has_yenc(raw),
             _ => true,
         }

@@ -17,6 +17,16 @@ impl Answer {
     pub const CANNOT_VERIFY: Self = Self::new("252 2.5.2 Cannot verify, will take mail and attempt delivery");
     /// HELP.
     pub const HELP: Self = Self::new("214 2.0.0 See RFC 5321");
+    /// A message with PRDR is complete: a reply for each recipient follows, then one for all (draft-hall-prdr, 4).
+    pub const EACH_RECIPIENT: Self = Self::new("353 Replies for each recipient follow");
+    /// The reply for all after those for each: somebody gets the message.
+    pub const TAKEN_FOR_SOME: Self = Self::new("250 2.0.0 See the replies for each recipient");
+    /// The reply for all after those for each: nobody gets the message now, somebody may later.
+    pub const TAKEN_FOR_NOBODY_YET: Self = Self::new("450 4.0.0 See the replies for each recipient");
+    /// The reply for all after those for each: nobody gets the message.
+    pub const TAKEN_FOR_NOBODY: Self = Self::new("550 5.0.0 See the replies for each recipient");
+    /// BDAT, when more chunks follow.
+    pub const CHUNK_TAKEN: Self = Self::new("250 2.0.0 Chunk received");
     /// DATA, when a recipient was accepted.
     pub const SEND_DATA: Self = Self::new("354 End data with <CR><LF>.<CR><LF>");
 
@@ -26,6 +36,8 @@ impl Answer {
     pub const SHUTTING_DOWN: Self = Self::new("421 4.3.2 Service shutting down");
     /// The client took too long; the session ends.
     pub const TIMEOUT: Self = Self::new("421 4.4.2 Timeout exceeded");
+    /// The client has as many sessions as one may have; this one ends.
+    pub const TOO_MANY_CONNECTIONS: Self = Self::new("421 4.7.0 Too many connections from your address");
     /// The client makes nothing but mistakes; the session ends.
     pub const TOO_MANY_ERRORS: Self = Self::new("421 4.7.0 Too many errors");
     /// The client speaks another protocol or would send a payload that must not be read as commands; the session ends.
@@ -33,6 +45,8 @@ impl Answer {
 
     /// A fault of ours.
     pub const INTERNAL: Self = Self::new("451 4.3.0 Temporary failure, try again later");
+    /// As many messages are on their way as may be.
+    pub const BUSY: Self = Self::new("451 4.3.2 Too many messages at once, try again later");
     /// No connection to the next hop for this transaction.
     pub const NEXT_HOP_UNREACHABLE: Self = Self::new("451 4.4.1 Temporary failure, try again later");
     /// The connection to the next hop was lost, or it fell silent.
@@ -44,7 +58,7 @@ impl Answer {
 
     /// No such command, or a line that is no command at all.
     pub const UNKNOWN_COMMAND: Self = Self::new("500 5.5.2 Command not recognised");
-    /// A command line longer than [`crate::MAX_COMMAND_LINE`].
+    /// A command line that is too long.
     pub const LINE_TOO_LONG: Self = Self::new("500 5.5.6 Command line too long");
     /// A command line with a CR, LF or NUL in it.
     pub const BAD_LINE_END: Self = Self::new("500 5.5.2 Command lines must end in CRLF");
@@ -56,18 +70,28 @@ impl Answer {
     pub const BAD_SEQUENCE: Self = Self::new("503 5.5.1 Bad sequence of commands");
     /// MAIL or XFORWARD without EHLO or HELO.
     pub const HELLO_FIRST: Self = Self::new("503 5.5.1 Send EHLO or HELO first");
+    /// The same where LMTP is spoken.
+    pub const LHLO_FIRST: Self = Self::new("503 5.5.1 Send LHLO first");
     /// RCPT or DATA without MAIL.
     pub const NEED_MAIL: Self = Self::new("503 5.5.1 Need MAIL command");
     /// DATA without any RCPT.
     pub const NEED_RCPT: Self = Self::new("503 5.5.1 Need RCPT command");
     /// DATA when every RCPT was refused.
     pub const NO_VALID_RECIPIENTS: Self = Self::new("554 5.5.1 No valid recipients");
+    /// The same where LMTP is spoken (RFC 2033 4.2).
+    pub const NO_VALID_RECIPIENTS_LMTP: Self = Self::new("503 5.5.1 No valid recipients");
     /// XFORWARD from a peer that is not configured for it.
     pub const XFORWARD_DENIED: Self = Self::new("550 5.7.0 Insufficient authorization");
+    /// XCLIENT from a peer that is not configured for it.
+    pub const XCLIENT_DENIED: Self = Self::new("550 5.7.0 Insufficient authorization");
     /// Message data with a CR or LF that stands alone.
     pub const BARE_LINE_END: Self = Self::new("550 5.5.2 Bare <CR> or <LF> in message data");
     /// The message is larger than we take.
     pub const TOO_LARGE: Self = Self::new("552 5.3.4 Message too large");
+    /// Message data with a line that is longer than we take.
+    pub const TEXT_LINE_TOO_LONG: Self = Self::new("554 5.6.0 Line too long in message data");
+    /// The message has come through here too often.
+    pub const ROUTING_LOOP: Self = Self::new("554 5.4.6 Routing loop detected");
     /// The message was refused because of its content.
     pub const CONTENT_REFUSED: Self = Self::new("550 5.7.1 Message refused");
 

@@ -17,9 +17,18 @@ pub struct Capabilities {
     pub enhanced_status_codes: bool,
     /// SIZE (RFC 1870): offered, and the fixed limit in octets if there is one.
     pub size: Option<Option<u64>>,
+    /// PRDR (draft-hall-prdr): ours to offer, never read; a next hop is not asked for it.
+    pub prdr: bool,
+    /// CHUNKING (RFC 3030). Whether the next hop has it does not matter: it is given messages with DATA.
+    pub chunking: bool,
     /// XFORWARD (Postfix): the attribute names, as listed.
     pub xforward: Option<String>,
+    /// XCLIENT (Postfix). Only ever ours to offer, to a peer that is configured for it.
+    pub xclient: bool,
 }
+
+/// Attributes that XCLIENT may set.
+const XCLIENT_ATTRIBUTES: &str = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
 
 /// Attributes that are offered when the next hop does not know XFORWARD: they are kept for the log.
 const XFORWARD_ATTRIBUTES: &str = "NAME ADDR PORT PROTO HELO IDENT SOURCE";
@@ -54,13 +63,15 @@ impl Capabilities {
 
     /// What is offered to a client in front of a next hop that offers `self`: what both can do.
     ///
-    /// PIPELINING is ours to offer. SIZE is the smaller of the two limits, `max_message` being ours in octets. XFORWARD is
+    /// PIPELINING and CHUNKING are ours to offer. SIZE is the smaller of the two limits, `max_message` being ours in octets. XFORWARD is
     /// for trusted peers only.
     #[must_use]
     pub fn offered(&self, max_message: u64, trusted: bool) -> Self {
         let limit = self.size.flatten().unwrap_or(u64::MAX).min(max_message);
         Self {
             pipelining: true,
+            chunking: true,
+            xclient: false,
             size: Some(Some(limit)),
             xforward: trusted.then(|| self.xforward.clone().unwrap_or_else(|| XFORWARD_ATTRIBUTES.to_owned())),
             ..*self
@@ -76,6 +87,8 @@ impl Capabilities {
             (self.smtp_utf8, "SMTPUTF8"),
             (self.dsn, "DSN"),
             (self.enhanced_status_codes, "ENHANCEDSTATUSCODES"),
+            (self.prdr, "PRDR"),
+            (self.chunking, "CHUNKING"),
         ] {
             if offered {
                 keywords.push(keyword.to_owned());
@@ -86,6 +99,9 @@ impl Capabilities {
         }
         if let Some(names) = &self.xforward {
             keywords.push(format!("XFORWARD {names}").trim_end().to_owned());
+        }
+        if self.xclient {
+            keywords.push(format!("XCLIENT {XCLIENT_ATTRIBUTES}"));
         }
         let last = keywords.len();
         for (at, text) in std::iter::once(hostname)
@@ -119,7 +135,7 @@ mod tests {
         next_hop.offered(5000, false).write("us.example", &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "250-us.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-DSN\r\n250 SIZE 1000\r\n"
+            "250-us.example\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-DSN\r\n250-CHUNKING\r\n250 SIZE 1000\r\n"
         );
         assert_eq!(next_hop.offered(500, true).size, Some(Some(500)));
         assert_eq!(next_hop.offered(500, true).xforward.as_deref(), Some("NAME ADDR"));
@@ -133,7 +149,7 @@ mod tests {
             .write("us.example", &mut out);
         assert_eq!(
             String::from_utf8(out).unwrap(),
-            "250-us.example\r\n250-PIPELINING\r\n250-SIZE 7\r\n250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\r\n"
+            "250-us.example\r\n250-PIPELINING\r\n250-CHUNKING\r\n250-SIZE 7\r\n250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\r\n"
         );
     }
 

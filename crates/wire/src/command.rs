@@ -9,6 +9,8 @@ pub enum Command<'a> {
     Ehlo(&'a [u8]),
     /// HELO with the name the client gives itself.
     Helo(&'a [u8]),
+    /// LHLO (RFC 2033) with the name the client gives itself.
+    Lhlo(&'a [u8]),
     /// MAIL FROM:
     Mail(PathLine<'a>),
     /// RCPT TO:
@@ -27,9 +29,18 @@ pub enum Command<'a> {
     Help,
     /// XFORWARD: the whole line.
     Xforward(&'a [u8]),
+    /// XCLIENT: the whole line.
+    Xclient(&'a [u8]),
+    /// BDAT (RFC 3030): a chunk of message data follows at once.
+    Bdat {
+        /// Its length in octets.
+        size: u64,
+        /// It is the last one of the message.
+        last: bool,
+    },
     /// A command of SMTP or its extensions that is not offered.
     NotImplemented,
-    /// BDAT, whose payload would follow at once, or the first line of another protocol: nothing behind it may be read as a
+    /// BDAT with a payload of unknown length, or the first line of another protocol: nothing behind it may be read as a
     /// command.
     Foreign,
     /// A known verb with parameters that cannot be.
@@ -65,10 +76,11 @@ pub fn classify(whole: &[u8]) -> Command<'_> {
         path_after(whole, end, b"TO").map_or(Command::BadSyntax, Command::Rcpt)
     } else if is("DATA") {
         bare(Command::Data)
-    } else if is("EHLO") || is("HELO") {
+    } else if is("EHLO") || is("HELO") || is("LHLO") {
         match argument {
             [] => Command::BadSyntax,
             name if is("EHLO") => Command::Ehlo(name),
+            name if is("LHLO") => Command::Lhlo(name),
             name => Command::Helo(name),
         }
     } else if is("RSET") {
@@ -83,10 +95,14 @@ pub fn classify(whole: &[u8]) -> Command<'_> {
         Command::Help
     } else if is("XFORWARD") {
         Command::Xforward(whole)
-    } else if is("BDAT") || ["GET", "POST", "CONNECT", "PUT", "OPTIONS"].iter().any(|v| is(v)) {
+    } else if is("XCLIENT") {
+        Command::Xclient(whole)
+    } else if is("BDAT") {
+        chunk(argument).unwrap_or(Command::Foreign)
+    } else if ["GET", "POST", "CONNECT", "PUT", "OPTIONS"].iter().any(|v| is(v)) {
         Command::Foreign
     } else if [
-        "AUTH", "STARTTLS", "ETRN", "EXPN", "TURN", "ATRN", "BURL", "SEND", "SOML", "SAML", "XCLIENT", "LHLO",
+        "AUTH", "STARTTLS", "ETRN", "EXPN", "TURN", "ATRN", "BURL", "SEND", "SOML", "SAML",
     ]
     .iter()
     .any(|v| is(v))
@@ -95,6 +111,21 @@ pub fn classify(whole: &[u8]) -> Command<'_> {
     } else {
         Command::Unknown
     }
+}
+
+/// Reads `size [LAST]`. What is not exactly that leaves open how many octets follow.
+fn chunk(argument: &[u8]) -> Option<Command<'static>> {
+    let mut words = argument
+        .split(|b| matches!(b, b' ' | b'\t'))
+        .filter(|word| !word.is_empty());
+    let digits = words.next().filter(|word| word.iter().all(u8::is_ascii_digit))?;
+    let size = std::str::from_utf8(digits).ok()?.parse().ok()?;
+    let last = match words.next() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case(b"LAST") && words.next().is_none() => true,
+        Some(_) => return None,
+    };
+    Some(Command::Bdat { size, last })
 }
 
 /// Finds the path behind `FROM:` or `TO:`; blanks around the word and the colon are let pass.
@@ -123,6 +154,7 @@ mod tests {
         for (line, wanted) in [
             ("ehlo [127.0.0.1]", Command::Ehlo(b"[127.0.0.1]")),
             ("HELO under_score", Command::Helo(b"under_score")),
+            ("lhlo c.example", Command::Lhlo(b"c.example")),
             ("EHLO", Command::BadSyntax),
             ("data ", Command::Data),
             ("DATA now", Command::BadSyntax),
@@ -133,7 +165,17 @@ mod tests {
             ("MAIL FROM:", Command::BadSyntax),
             ("MAILFROM:<a>", Command::Unknown),
             ("STARTTLS", Command::NotImplemented),
-            ("BDAT 10 LAST", Command::Foreign),
+            ("BDAT 10", Command::Bdat { size: 10, last: false }),
+            ("bdat  0 last ", Command::Bdat { size: 0, last: true }),
+            ("BDAT", Command::Foreign),
+            ("BDAT LAST", Command::Foreign),
+            ("BDAT +1", Command::Foreign),
+            ("BDAT -1 LAST", Command::Foreign),
+            ("BDAT 10 LAST 5", Command::Foreign),
+            ("BDAT 10 FIRST", Command::Foreign),
+            ("BDAT 10,LAST", Command::Foreign),
+            ("BDAT 99999999999999999999", Command::Foreign),
+            ("XCLIENT NAME=x", Command::Xclient(b"XCLIENT NAME=x")),
             ("GET / HTTP/1.1", Command::Foreign),
             ("", Command::Unknown),
             ("X-Spam: yes", Command::Unknown),

@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 use crate::{Malformed, Reply};
 
 /// A step of the dialogue that the next hop answers with one reply.
+///
+/// The final dot counts as many times as it is answered: once in SMTP, once for each accepted recipient in LMTP
+/// (RFC 2033 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
     /// The connection itself; answered by the greeting.
@@ -13,6 +16,8 @@ pub enum Sent {
     Ehlo,
     /// HELO
     Helo,
+    /// LHLO
+    Lhlo,
     /// XFORWARD
     Xforward,
     /// MAIL
@@ -142,6 +147,26 @@ mod tests {
                 Err(Broken::Unexpected { sent, code })
             );
         }
+    }
+
+    #[test]
+    fn a_dot_is_answered_for_each_recipient() {
+        let mut hop = NextHop::default();
+        for _ in 0..2 {
+            hop.sent(Sent::Dot);
+        }
+        let input = b"250 a\r\n452 b\r\n250 c\r\n";
+        let (mut at, mut codes) = (0, Vec::new());
+        let end = loop {
+            match hop.reply(&input[at..]) {
+                Ok(Some((used, Sent::Dot, reply))) => {
+                    codes.push(reply.code);
+                    at += used;
+                }
+                other => break other.err(),
+            }
+        };
+        assert_eq!((codes, end), (vec![250, 452], Some(Broken::Unasked(250))));
     }
 
     #[test]

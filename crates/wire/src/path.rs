@@ -121,6 +121,16 @@ impl<'a> PathLine<'a> {
         })
     }
 
+    /// The line without the parameter of this name that has no value, if it is there.
+    #[must_use]
+    pub fn line_without(&self, keyword: &str) -> Option<Vec<u8>> {
+        let (at, found) = self.spans().find(|(_, p)| p.eq_ignore_ascii_case(keyword.as_bytes()))?;
+        let kept = self.line.len() - self.parameters.len();
+        let mut line = self.line.get(..kept + at)?.trim_ascii_end().to_vec();
+        line.extend_from_slice(self.parameters.get(at + found.len()..)?);
+        Some(line)
+    }
+
     /// The message size that was declared (RFC 1870), in octets.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
@@ -266,6 +276,25 @@ mod tests {
             "RCPT TO:<group:u@on.test;>",
         ] {
             assert!(domains(odd).iter().any(|d| d == "on.test"), "{odd}: {:?}", domains(odd));
+        }
+    }
+
+    #[test]
+    fn a_parameter_can_be_left_out() {
+        for (line, wanted) in [
+            ("MAIL FROM:<a> PRDR", Some("MAIL FROM:<a>")),
+            (
+                "MAIL FROM:<a> SIZE=1 prdr ENVID=x",
+                Some("MAIL FROM:<a> SIZE=1 ENVID=x"),
+            ),
+            ("MAIL FROM:<PRDR> PRDR=1", None),
+            ("MAIL FROM:<a>", None),
+        ] {
+            let Command::Mail(path) = classify(line.as_bytes()) else {
+                panic!()
+            };
+            let left = path.line_without("PRDR").map(|l| String::from_utf8(l).unwrap());
+            assert_eq!(left.as_deref(), wanted, "{line}");
         }
     }
 

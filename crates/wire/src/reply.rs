@@ -13,6 +13,12 @@ pub const MAX_REPLY: usize = 8192;
 /// Longest single line of a reply that is taken, in octets.
 const MAX_LINE: usize = 2048;
 
+/// Longest line that is passed on, with its CRLF, in octets (RFC 5321 4.5.3.1.5).
+const MAX_LINE_ON: usize = 512;
+
+/// Octets of a reply that are passed on, all its lines together, as Postfix does it.
+const MAX_REPLY_ON: usize = 2048;
+
 /// One complete reply, of one or more lines.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Reply<'a> {
@@ -68,15 +74,27 @@ impl<'a> Reply<'a> {
         }
     }
 
-    /// Appends the reply for a client: the very octets, except that control characters become question marks.
+    /// Appends the reply for a client: the very octets, except that control characters become question marks, and what is
+    /// longer than a client need bear is cut: lines over 512 octets, and lines beyond 2,048 octets in all.
     pub fn write(&self, out: &mut Vec<u8>) {
+        let begin = out.len();
+        let mut last_line = begin;
         for line in self.lines() {
+            let line = shortened(line);
+            if out.len() - begin + line.len() + 2 > MAX_REPLY_ON {
+                break;
+            }
+            last_line = out.len();
             out.extend(line.iter().map(|b| match b {
                 b'\t' => b'\t',
                 b if b.is_ascii_control() => b'?',
                 b => *b,
             }));
             out.extend_from_slice(b"\r\n");
+        }
+        // Whatever line is the last now says so.
+        if let Some(mark @ b'-') = out.get_mut(last_line + 3) {
+            *mark = b' ';
         }
     }
 
@@ -108,6 +126,20 @@ impl std::fmt::Debug for Reply<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Reply({self})")
     }
+}
+
+/// A line for a client, without its end; a character of several octets is not cut through.
+fn shortened(line: &[u8]) -> &[u8] {
+    let Some(next) = line.get(MAX_LINE_ON - 2) else {
+        return line;
+    };
+    let mut end = MAX_LINE_ON - 2;
+    let continues = |b: &u8| b & 0xc0 == 0x80;
+    if continues(next) {
+        let head = line.get(..end).unwrap_or_default();
+        end -= head.iter().rev().take(3).take_while(|b| continues(b)).count() + 1;
+    }
+    line.get(..end).unwrap_or(line)
 }
 
 /// Code of a reply line, and whether it is the last one of its reply.
@@ -178,7 +210,55 @@ mod tests {
         assert_eq!(out, b"550 ?[2Jlone?feed\r\n");
     }
 
+    fn passed_on(input: &[u8]) -> Vec<u8> {
+        let (_, reply) = Reply::read(input).unwrap().unwrap();
+        let mut out = b"before\r\n".to_vec();
+        reply.write(&mut out);
+        out.split_off(8)
+    }
+
+    #[test]
+    fn long_lines_are_cut() {
+        let line = |n| [b"550 ".to_vec(), vec![b'x'; n], b"\r\n".to_vec()].concat();
+        assert_eq!(passed_on(&line(506)), line(506));
+        assert_eq!(passed_on(&line(507)), line(506));
+        assert_eq!(passed_on(&line(2000)), line(506));
+        let umlauts = format!("550 5{}\r\n", "\u{fc}".repeat(400));
+        let cut = passed_on(umlauts.as_bytes());
+        assert_eq!(
+            cut.len(),
+            511,
+            "one octet less than allowed, rather than half a character"
+        );
+        assert!(umlauts.starts_with(std::str::from_utf8(&cut).unwrap().trim_end()));
+    }
+
+    #[test]
+    fn many_lines_are_cut_and_the_last_one_left_says_so() {
+        let many = [
+            b"550-5.7.1 a line of some length, and more of it\r\n".repeat(100),
+            b"550 end\r\n".to_vec(),
+        ]
+        .concat();
+        let out = passed_on(&many);
+        assert!(out.len() <= 2048, "{}", out.len());
+        let (used, reply) = Reply::read(&out).unwrap().unwrap();
+        assert_eq!((used, reply.lines().count()), (out.len(), 41));
+        assert!(many.starts_with(&out[..out.len() - 49]));
+    }
+
     proptest! {
+        #[test]
+        fn what_is_passed_on_is_one_reply_within_limits(input in "(250-[ -\u{ff}\u{0}]{0,700}\r\n){0,6}250( [a-z]{0,900})?\r\n") {
+            if let Ok(Some((_, reply))) = Reply::read(input.as_bytes()) {
+                let mut out = Vec::new();
+                reply.write(&mut out);
+                let (used, again) = Reply::read(&out).unwrap().unwrap();
+                prop_assert_eq!((used, again.code), (out.len(), reply.code));
+                prop_assert!(out.len() <= 2048 && again.lines().all(|l| l.len() <= 510));
+            }
+        }
+
         #[test]
         fn a_reply_ends_at_the_same_octet_for_any_chunking(input in "(2[05]0[ -][a-z]{0,5}\r\n){0,4}", cut in 0usize..50) {
             let whole = Reply::read(input.as_bytes());

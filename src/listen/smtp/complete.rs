@@ -1,52 +1,93 @@
-//! The end of a message: what is decided about it goes to the next hop, and the next hop's reply to the client.
+//! The end of a message: what is decided about it goes to the next hop, and the next hop's replies to the client.
 
-use wire::{DataEnd, Reply};
+use std::sync::atomic::Ordering;
 
+use tokio::time::Instant;
+use tracing::warn;
+use wire::{Answer, DataEnd, FinalReplies, Form};
+
+use super::copies::{Clock, Copies, Part};
 use super::{Conversation, Flow};
-use crate::failure::{Cause, Failure, Phase};
-use crate::listen::transaction::{Origin, Story, Transaction, Verdict};
+use crate::listen::transaction::{Story, Transaction};
 
 impl Conversation {
     /// The message is there: decides about it, gives it to the next hop, answers the client.
     pub(super) async fn complete(&mut self, mut transaction: Transaction, end: DataEnd) -> Flow {
         let mut story = Story::new(&transaction, end);
-        let said_from = self.out.len();
-        if let Err(failure) = self.pass_on(&mut transaction, &mut story).await {
-            self.complain(&failure, transaction.id());
-            match &failure.cause {
-                Cause::Refused(bytes) if failure.phase == Phase::Transfer => match Reply::read(bytes) {
-                    Ok(Some((_, reply))) => reply.write(&mut self.out),
-                    _ => failure.answer().write_with_id(transaction.id(), &mut self.out),
-                },
-                _ => failure.answer().write_with_id(transaction.id(), &mut self.out),
+        let recipients = transaction.recipients().len();
+        let slots = if self.form == Form::One { 1 } else { recipients };
+        let mut copies = Copies {
+            parts: Vec::new(),
+            replies: FinalReplies::new(self.form, slots),
+            recipients,
+            client_gone: false,
+            uncertain: 0,
+            clock: Clock::new(self.form, Instant::now(), &transaction.settings().limits),
+        };
+        match transaction.close(&mut story, &self.context).await {
+            Ok(Ok(spool)) => {
+                copies.parts = self.divide(transaction, &story, &spool).await;
+                self.hand_on(&mut copies, &spool).await;
+            }
+            Ok(Err(refusal)) => {
+                let mut part = Part::whole(transaction, story, slots);
+                part.tell_all(refusal, &mut copies.replies);
+                copies.parts.push(part);
+            }
+            Err(failure) => {
+                copies.parts.push(Part::whole(transaction, story, slots));
+                let all = copies.addressees(&[0]);
+                self.fail_for(&mut copies, &all, &failure);
             }
         }
-        let reply = self.out.get(said_from..).unwrap_or_default();
-        let code = Reply::read(reply).ok().flatten().map_or(451, |(_, reply)| reply.code);
-        let origin = Origin {
-            client: self.peer,
-            helo: &self.name,
-            xforward: self.xforward.trim_ascii(),
-        };
-        transaction.log(&story, &origin, reply);
-        self.end_of_transaction();
-        if code / 100 == 2 {
-            transaction.record(story, &self.context);
-        }
-        if code == 421 { Flow::Close } else { Flow::Continue }
+        self.conclude(copies).await
     }
 
-    /// Appends the reply to the final dot.
-    async fn pass_on(&mut self, transaction: &mut Transaction, story: &mut Story) -> Result<(), Failure> {
-        match transaction.decide(story, &self.context).await? {
-            Verdict::Refuse(answer) => answer.write(&mut self.out),
-            Verdict::RefuseContent(answer) => answer.write_with_id(transaction.id(), &mut self.out),
-            Verdict::Forward { spool, patch } => self
-                .relay
-                .deliver(&spool, &patch, &transaction.settings().limits)
-                .await?
-                .write(&mut self.out),
+    /// Everything that will be known is known: says what is not said, and writes it down.
+    async fn conclude(&mut self, mut copies: Copies) -> Flow {
+        for part in &mut copies.parts {
+            part.tell_all_with_id(Answer::NEXT_HOP_LOST, &mut copies.replies);
         }
-        Ok(())
+        // Every slot belongs to a part; were one left, its recipient would still be owed a reply.
+        let mut instead = Vec::new();
+        Answer::INTERNAL.write(&mut instead);
+        copies.replies.finish(&instead, &mut self.out);
+        self.say(&mut copies).await;
+        let mut duplicates = copies.uncertain;
+        if copies.client_gone {
+            duplicates += copies.parts.iter().map(Part::taken).sum::<usize>();
+        }
+        self.write_down(&mut copies);
+        if duplicates > 0 {
+            let id = copies
+                .parts
+                .first()
+                .map_or("", |part| part.transaction.transaction_id());
+            warn!(
+                target: "linkgate::mail",
+                transaction = id,
+                client = %self.peer,
+                recipients = duplicates,
+                client_gone = copies.client_gone,
+                "possible duplicate: the next hop has taken a message, or may have, and the client was not told so"
+            );
+            let n = u64::try_from(duplicates).unwrap_or(u64::MAX);
+            self.context.possible_duplicates.fetch_add(n, Ordering::Relaxed);
+        }
+        self.relay.abandon();
+        self.end_of_transaction();
+        if copies.replies.closing() || copies.client_gone {
+            Flow::Close
+        } else {
+            Flow::Continue
+        }
+    }
+
+    /// Says the replies that can be said by now.
+    pub(super) async fn say(&mut self, copies: &mut Copies) {
+        copies.replies.write(&mut self.out);
+        if !copies.client_gone && self.flush().await.is_err() {
+            copies.client_gone = true;
+        }
     }
 }

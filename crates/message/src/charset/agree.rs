@@ -11,8 +11,8 @@ use crate::site::Use;
 pub(crate) struct Lead {
     /// What following it does; `None` for what is taken out in any case.
     pub(crate) usage: Option<Use>,
-    /// Where it stands.
-    pub(crate) at: Range<usize>,
+    /// Where it stands, if that can be told.
+    pub(crate) at: Option<Range<usize>>,
     /// The URL, or what else tells it from others.
     pub(crate) what: String,
 }
@@ -30,9 +30,8 @@ pub(super) fn japanese(bytes: &[u8], plainly: &[Lead], text: &str, decoded: &[Le
     let (ours, theirs) = (Places::of_japanese(bytes), Places::of_text(text));
     plainly.iter().zip(decoded).all(|(a, b)| {
         let same = a.usage == b.usage && (a.what == b.what || is_in_text(a) && goes_on(&a.what, &b.what));
-        same && ours
-            .inside(&a.at)
-            .is_some_and(|place| theirs.place(b.at.start) == Some(place))
+        let place = a.at.as_ref().and_then(|at| ours.inside(at));
+        same && place.is_some() && place == b.at.as_ref().and_then(|at| theirs.place(at.start))
     })
 }
 

@@ -9,7 +9,6 @@ use lol_html::html_content::TextType;
 use lol_html::{AsciiCompatibleEncoding, HtmlRewriter, MemorySettings, Settings, doc_text};
 
 use super::line::{Lines, Links, word};
-use super::plain;
 use super::sites::Action;
 use super::tag::{self, Tag};
 use crate::site::Use;
@@ -77,41 +76,31 @@ pub(crate) fn meets(sorted: &[Range<usize>], at: &Range<usize>) -> bool {
     sorted.get(next.wrapping_sub(1)).is_some_and(|r| at.start < r.end)
 }
 
-/// Reads the context of a text; `None` when lol_html cannot tell (ambiguous markup, out of memory).
-pub(crate) fn read(text: &[u8]) -> Option<Context> {
-    if plain::has_no_context(text) {
-        return Some(Context::default());
-    }
-    read_fully(text)
-}
-
-/// A guess at the context of a text that parsers read differently: elements that bring rules of their own with them are
-/// taken for ones that mean nothing. What is built on it has to be proved.
-pub(crate) fn guess(text: &[u8]) -> Option<Context> {
-    let mut plainer = text.to_vec();
+/// A text in which elements that bring rules of their own with them are taken for ones that mean nothing; `None` when
+/// there are none.
+pub(super) fn plainer(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out: Option<Vec<u8>> = None;
     for at in memchr::memchr_iter(b'<', text) {
         let start = at + 1 + usize::from(text.get(at + 1) == Some(&b'/'));
         let rest = text.get(start..).unwrap_or_default();
         let len = rest.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
         if super::sites::is_contested(rest.get(..len).unwrap_or_default()) {
-            plainer.get_mut(start..start + len)?.fill(b'x');
+            let out = out.get_or_insert_with(|| text.to_vec());
+            out.get_mut(start..start + len)?.fill(b'x');
         }
     }
-    let mut out = Context::default();
-    // Only the parser is to see other names.
-    read_into(text, &plainer, 0, 0, &mut out)?;
-    Some(out)
+    out
 }
 
-/// The comments of a text, as far as a parser can tell.
-pub(super) fn comments(text: &[u8]) -> Vec<Range<usize>> {
-    read_fully(text).or_else(|| guess(text)).unwrap_or_default().comments
-}
-
-/// The same as [`read`], whatever the text is like.
+/// The context of a text; `None` when lol_html cannot tell (ambiguous markup, out of memory).
 pub(super) fn read_fully(text: &[u8]) -> Option<Context> {
+    read_as(text, text)
+}
+
+/// The context of a text that the parser sees as `shown`, of the same length.
+pub(super) fn read_as(text: &[u8], shown: &[u8]) -> Option<Context> {
     let mut out = Context::default();
-    read_into(text, text, 0, 0, &mut out)?;
+    read_into(text, shown, 0, 0, &mut out)?;
     Some(out)
 }
 

@@ -5,9 +5,10 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
+use super::facts::Facts;
 use super::reference::decode_attribute;
 use super::tag::{self, Attr, OVERLAP, Tag};
-use super::{context, tree, word_field};
+use super::{json, tree, word_field};
 use crate::site::Use;
 
 /// Something to do about one place.
@@ -72,7 +73,8 @@ pub(crate) const fn most(len: usize) -> usize {
 
 /// Finds everything that leads somewhere. Tags within `inert` (sorted) are left out, unless an element stands before them
 /// around which parsers disagree about what is raw text.
-pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
+pub(crate) fn scan(facts: &Facts<'_>, inert: &[Range<usize>]) -> Scan {
+    let text = facts.text();
     let mut out = Scan::default();
     let mut seen = Seen::default();
     let mut held = Seen::default();
@@ -94,14 +96,15 @@ pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
     out.deferred = !held.actions.is_empty() || !held.bases.is_empty();
     let mut budget = text.len() * OVERLAP;
     for (tag, from) in held.scripts.into_iter().chain(seen.scripts) {
-        if !json_strings(text, &tag, from, &mut budget, &mut out.actions) {
+        if !json::strings(text, &tag, from, &mut budget, &mut out.actions) {
             out.tangled = true;
             break;
         }
     }
     word_field::find(text, &mut out.actions);
     let bases = seen.bases;
-    out.base = base(text, &bases, &held.bases);
+    // These are all that there are, whatever is inert.
+    out.base = facts.base(|text| base(text, &bases, &held.bases));
     // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect.
     // But a link without a value would lead to the base itself.
     if bases.len() != 1 || seen.valueless || !has_relative_resource(text) {
@@ -109,7 +112,7 @@ pub(crate) fn scan(text: &[u8], inert: &[Range<usize>]) -> Scan {
             .extend(bases.iter().map(|a| Action::Off { whole: a.whole() }));
     }
     out.tangled |= out.actions.len() > most(text.len());
-    out.clip(text);
+    out.clip(facts);
     out
 }
 
@@ -126,7 +129,8 @@ impl Scan {
 
     /// Finds the comments that something runs out of: where a quote is missing, a value goes on to the next one, and the
     /// comment would go on with it.
-    fn clip(&mut self, text: &[u8]) {
+    fn clip(&mut self, facts: &Facts<'_>) {
+        let text = facts.text();
         let mut bogus = None;
         let runs_on = self.actions.iter().any(|a| match a {
             Action::Ask { name, .. } if name.is_empty() => false,
@@ -137,20 +141,8 @@ impl Scan {
                         || *bogus.get_or_insert_with(|| has_bogus_comment(text)))
             }
         });
-        if !runs_on {
-            return;
-        }
-        self.comments = context::comments(text);
-        for c in &mut self.comments {
-            let raw = text.get(c.clone()).unwrap_or_default();
-            let body = raw.strip_suffix(b">").unwrap_or(raw);
-            let body = body.strip_suffix(b"!").filter(|b| b.ends_with(b"--")).unwrap_or(body);
-            let body = if raw.starts_with(b"<!--") {
-                body.strip_suffix(b"--").unwrap_or(body)
-            } else {
-                body
-            };
-            c.end = c.start + body.len();
+        if runs_on {
+            self.comments = facts.comments().to_vec();
         }
     }
 }
@@ -216,7 +208,7 @@ pub(crate) fn attribute<'a>(text: &'a [u8], value: &Range<usize>, encoding: &'st
 pub(crate) fn value<'a>(text: &'a [u8], value: &Range<usize>, usage: Use, encoding: &'static Encoding) -> Cow<'a, str> {
     if usage == Use::Json {
         let raw = text.get(value.clone()).unwrap_or_default();
-        return Cow::Owned(json_unescape(&encoding.decode_without_bom_handling(raw).0));
+        return Cow::Owned(json::unescape(&encoding.decode_without_bom_handling(raw).0));
     }
     attribute(text, value, encoding)
 }
@@ -411,79 +403,6 @@ fn has_relative_resource(text: &[u8]) -> bool {
     found
 }
 
-/// URLs in the strings of a JSON script, but for the names of vocabularies. `false` when scripts overlap beyond measure.
-fn json_strings(text: &[u8], tag: &Range<usize>, from: usize, budget: &mut usize, actions: &mut Vec<Action>) -> bool {
-    let rest = text.get(from..).unwrap_or_default();
-    let end = from + find_ignoring_case(rest, b"</script").unwrap_or(rest.len());
-    let Some(left) = budget.checked_sub(end - from) else {
-        return false;
-    };
-    *budget = left;
-    let mut at = from;
-    let mut key: Option<Range<usize>> = None;
-    while let Some(n) = text.get(at..end).and_then(|t| memchr::memchr(b'"', t)) {
-        let start = at + n + 1;
-        let mut close = start;
-        while let Some(b) = text.get(close).filter(|_| close < end) {
-            match b {
-                b'"' => break,
-                b'\\' => close += 2,
-                _ => close += 1,
-            }
-        }
-        let close = close.min(end);
-        let string = text.get(start..close).unwrap_or_default();
-        let after = text.get(close + 1..end).unwrap_or_default().trim_ascii_start();
-        if after.starts_with(b":") {
-            key = Some(start..close);
-        } else {
-            let named = key.clone().map(|k| text.get(k).unwrap_or_default());
-            let lower = json_unescape(&String::from_utf8_lossy(string)).to_ascii_lowercase();
-            let lower = lower.trim_start();
-            let url = ["http:", "https:", "ftp:"].iter().any(|s| lower.starts_with(s));
-            if url && !matches!(named, Some(b"@context" | b"@type")) {
-                actions.push(Action::Ask {
-                    usage: Use::Json,
-                    tag: tag.clone(),
-                    name: start..start,
-                    value: start..close,
-                    whole: start..close,
-                });
-            }
-        }
-        at = close + 1;
-    }
-    true
-}
-
-fn json_unescape(s: &str) -> String {
-    let mut out = String::with_capacity(s.len());
-    let mut chars = s.chars();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('u') => {
-                let hex: String = chars.by_ref().take(4).collect();
-                out.push(
-                    u32::from_str_radix(&hex, 16)
-                        .ok()
-                        .and_then(char::from_u32)
-                        .unwrap_or('\u{fffd}'),
-                );
-            }
-            Some('n') => out.push('\n'),
-            Some('t') => out.push('\t'),
-            Some('r') => out.push('\r'),
-            Some(c) => out.push(c),
-            None => {}
-        }
-    }
-    out
-}
-
 pub(super) fn find_ignoring_case(text: &[u8], what: &[u8]) -> Option<usize> {
     let first = *what.first()?;
     memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text).find(|at| {
@@ -498,7 +417,7 @@ mod tests {
 
     fn found(html: &str) -> Vec<String> {
         let text = html.as_bytes();
-        let s = scan(text, &[]);
+        let s = scan(&Facts::of(text), &[]);
         s.actions
             .iter()
             .map(|a| match a {
@@ -520,36 +439,47 @@ mod tests {
             .collect()
     }
 
+    /// Something of every kind that leads somewhere, and what is found of it.
+    const LEADS: &[(&str, &str)] = &[
+        ("<a href=x>", "Link a[href] x"),
+        ("<A HREF='x&amp;y'>", "Link a[href] x&y"),
+        ("<v:rect href=x>", "Link v:rect[href] x"),
+        ("<svg><a xlink:href=x>", "Link a[xlink:href] x"),
+        ("<form action=x>", "Submit form[action] x"),
+        ("<button formaction=x>", "Submit button[formaction] x"),
+        ("<iframe src=x>", "Load iframe[src] x"),
+        ("<object data=x>", "Load object[data] x"),
+        ("<iframe srcdoc=x>", "Off srcdoc"),
+        ("<meta http-equiv=\" Refresh\" content='0;url=x'>", "Off content"),
+        ("<a ping=x>", "Ping a[ping] x"),
+        ("<set attributeName=xlink:href to=x>", "Off attributeName"),
+        (
+            "<script type=application/ld+json>{\"@type\":\"http://t\",\"u\":\"http:\\/\\/x\"}</script>",
+            "Json script http://x",
+        ),
+        (
+            "<span style='mso-element:field-begin'>HYPERLINK \"x\"",
+            "WordField hyperlink x",
+        ),
+        ("<base href=x>", "Off href"),
+        ("<base title='href=http://x'>", "Off title"),
+        ("<applet archive=x>", "Load applet[archive] x"),
+        ("<v:imagedata href=x>", "Link v:imagedata[href] x"),
+        ("<meta itemprop=url content=http://x>", "Link meta[content] http://x"),
+    ];
+
     #[test]
     fn everything_that_leads_somewhere() {
-        for (html, want) in [
-            ("<a href=x>", "Link a[href] x"),
-            ("<A HREF='x&amp;y'>", "Link a[href] x&y"),
-            ("<v:rect href=x>", "Link v:rect[href] x"),
-            ("<svg><a xlink:href=x>", "Link a[xlink:href] x"),
-            ("<form action=x>", "Submit form[action] x"),
-            ("<button formaction=x>", "Submit button[formaction] x"),
-            ("<iframe src=x>", "Load iframe[src] x"),
-            ("<object data=x>", "Load object[data] x"),
-            ("<iframe srcdoc=x>", "Off srcdoc"),
-            ("<meta http-equiv=\" Refresh\" content='0;url=x'>", "Off content"),
-            ("<a ping=x>", "Ping a[ping] x"),
-            ("<set attributeName=xlink:href to=x>", "Off attributeName"),
-            (
-                "<script type=application/ld+json>{\"@type\":\"http://t\",\"u\":\"http:\\/\\/x\"}</script>",
-                "Json script http://x",
-            ),
-            (
-                "<span style='mso-element:field-begin'>HYPERLINK \"x\"",
-                "WordField hyperlink x",
-            ),
-            ("<base href=x>", "Off href"),
-            ("<base title='href=http://x'>", "Off title"),
-            ("<applet archive=x>", "Load applet[archive] x"),
-            ("<v:imagedata href=x>", "Link v:imagedata[href] x"),
-            ("<meta itemprop=url content=http://x>", "Link meta[content] http://x"),
-        ] {
-            assert_eq!(found(html), [want], "{html}");
+        for (html, want) in LEADS {
+            assert_eq!(found(html), [*want], "{html}");
+        }
+    }
+
+    #[test]
+    fn nothing_that_leads_somewhere_hides_behind_thousands_of_attributes() {
+        let crowd = " x=y".repeat(tag::MANY_ATTRS) + " ";
+        for (html, want) in LEADS {
+            assert_eq!(found(&html.replacen(' ', &crowd, 1)), [*want], "{html}");
         }
     }
 
@@ -571,7 +501,7 @@ mod tests {
     #[test]
     fn a_base_in_a_comment_does_not_count_beside_another() {
         let html = "<!-- <base href=https://old.example/> --><base href=https://new.example/><a href=x>";
-        let base = scan(html.as_bytes(), &[]).base.unwrap();
+        let base = scan(&Facts::of(html.as_bytes()), &[]).base.unwrap();
         assert_eq!(&html[base], "https://new.example/");
     }
 
@@ -588,7 +518,7 @@ mod tests {
             "<style><!-- </style>".into(),
         ] {
             let html = format!("{before}<base href=https://real.example/><!-- {fake} --><a href=x>");
-            let base = scan(html.as_bytes(), &[]).base.unwrap();
+            let base = scan(&Facts::of(html.as_bytes()), &[]).base.unwrap();
             assert_eq!(&html[base], "https://real.example/", "{html}");
         }
     }
@@ -604,7 +534,7 @@ mod tests {
             ("<? <a href='//h.example ><p class='c'>", "//h.example "),
             ("<a href=\"//h.example/-->x\">", "//h.example/-->x"),
         ] {
-            let s = scan(html.as_bytes(), &[]);
+            let s = scan(&Facts::of(html.as_bytes()), &[]);
             let Action::Ask { value, .. } = &s.actions[0] else {
                 panic!("{html}")
             };
@@ -616,7 +546,7 @@ mod tests {
     fn text_fields_before_foreign_elements_stay_text() {
         let html = "<textarea><a href=x><base href=y></textarea><svg/><a href=z>";
         let field = 10..html.find("</t").unwrap();
-        let s = scan(html.as_bytes(), std::slice::from_ref(&field));
+        let s = scan(&Facts::of(html.as_bytes()), std::slice::from_ref(&field));
         assert_eq!(s.actions.len(), 1);
         assert!(s.deferred && s.contested);
     }

@@ -73,7 +73,7 @@ impl Tag {
 pub(crate) const OVERLAP: usize = 8;
 /// From this attribute on, only those are kept that lead somewhere or have a part in it: no mail has so many, and parsers
 /// that compare every attribute with every other would take minutes over them.
-const MANY_ATTRS: usize = 2_048;
+pub(super) const MANY_ATTRS: usize = 2_048;
 /// A tag that keeps more than this counts as tangled markup as well.
 const MAX_ATTRS: usize = 4_096;
 
@@ -135,6 +135,8 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
         at += 1;
     }
     tag.name = start + 1..at;
+    // Some programs find the base by a pattern, which matches in any attribute.
+    let is_base = tag.name(text).eq_ignore_ascii_case(b"base");
     loop {
         // Before an attribute name.
         while byte(at).is_some_and(|b| is_space(b) || b == b'/') {
@@ -160,7 +162,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
         while byte(after).is_some_and(is_space) {
             after += 1;
         }
-        let keep = tag.attrs.len() < MANY_ATTRS || matters(text.get(name.clone()).unwrap_or_default());
+        let keep = tag.attrs.len() < MANY_ATTRS || matters(text.get(name.clone()).unwrap_or_default()) || is_base;
         tag.crowded |= !keep;
         if byte(after) != Some(b'=') {
             if !keep {
@@ -212,7 +214,8 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
     tag.end = at.min(text.len());
 }
 
-/// Whether an attribute of that name may lead somewhere, give another one its meaning, or keep one that was taken out.
+/// Whether an attribute of that name may lead somewhere ([`super::sites::scan`] says which do), give another one its
+/// meaning, or keep one that was taken out.
 fn matters(name: &[u8]) -> bool {
     const NAMES: [&[u8]; 17] = [
         b"href",

@@ -57,16 +57,7 @@ fn is_in_hidden_markup(text: &Node) -> bool {
 /// All text of the tree, raw text included, in the order of the document. `None` when it would take too long.
 pub(crate) fn words(text: &[u8]) -> Option<String> {
     let nodes = parse(text)?;
-    let mut out = String::new();
-    let mut stack = vec![nodes.first()?.clone()];
-    while let Some(node) = stack.pop() {
-        if let Data::Text(t) = &node.data {
-            out.push_str(&t.borrow());
-        }
-        stack.extend(node.template.borrow().iter().cloned());
-        stack.extend(node.children.borrow().iter().rev().cloned());
-    }
-    Some(out)
+    Some(text_of(in_order(nodes.first()?, true, |_| true)))
 }
 
 /// Which of some attribute values, sorted, belongs to the base of the document: the first base element of it that has a
@@ -85,18 +76,16 @@ pub(crate) fn base(text: &[u8], hrefs: &[Range<usize>]) -> Option<usize> {
     }
     numbered.extend_from_slice(text.get(at..)?);
     let nodes = parse(&numbered)?;
-    let mut stack = vec![nodes.first()?.clone()];
-    while let Some(node) = stack.pop() {
-        if let Data::Element { name, attrs } = &node.data
-            && name.ns == ns!(html)
-            && name.local == local_name!("base")
-            && let Some(href) = attrs.borrow().iter().find(|a| a.name.local == local_name!("href"))
-        {
-            return href.value.parse().ok();
+    let href = |node: Handle| match &node.data {
+        Data::Element { name, attrs } if name.ns == ns!(html) && name.local == local_name!("base") => {
+            let attrs = attrs.borrow();
+            let href = attrs.iter().find(|a| a.name.local == local_name!("href"))?;
+            Some(href.value.clone())
         }
-        stack.extend(node.children.borrow().iter().rev().cloned());
-    }
-    None
+        _ => None,
+    };
+    // What is in a template is no part of the document.
+    in_order(nodes.first()?, false, |_| true).find_map(href)?.parse().ok()
 }
 
 /// Whoever says which tags may stay.
@@ -252,6 +241,31 @@ fn is_void(name: &QualName) -> bool {
                 | "track"
                 | "wbr"
         )
+}
+
+/// The nodes below one, itself first, in the order of the document: the content of a template, if wanted, behind its
+/// children, and nothing below a node that is not to be entered.
+fn in_order(root: &Handle, templates: bool, enters: impl Fn(&Node) -> bool) -> impl Iterator<Item = Handle> {
+    let mut stack = vec![root.clone()];
+    std::iter::from_fn(move || {
+        let node = stack.pop()?;
+        if enters(&node) {
+            stack.extend(node.template.borrow().iter().filter(|_| templates).cloned());
+            stack.extend(node.children.borrow().iter().rev().cloned());
+        }
+        Some(node)
+    })
+}
+
+/// What the texts among some nodes say, one behind the other.
+fn text_of(nodes: impl Iterator<Item = Handle>) -> String {
+    let mut out = String::new();
+    for node in nodes {
+        if let Data::Text(t) = &node.data {
+            out.push_str(&t.borrow());
+        }
+    }
+    out
 }
 
 /// Every node of the tree, the document first, templates' contents included. `None` when it would take too long.
@@ -490,26 +504,16 @@ impl TreeSink for Sink {
 /// All text of the tree that stands in no link.
 #[cfg(test)]
 pub(super) fn words_outside_links(text: &[u8]) -> String {
-    let mut out = String::new();
-    let mut stack: Vec<Handle> = parse(text).unwrap().into_iter().take(1).collect();
-    while let Some(node) = stack.pop() {
-        match &node.data {
-            Data::Text(t) => out.push_str(&t.borrow()),
-            Data::Element { name, attrs }
-                if &*name.local == "a"
-                    && attrs
-                        .borrow()
-                        .iter()
-                        .any(|a| &*a.name.local == "href" || &*a.name.local == "xlink:href" && name.ns == ns!(svg)) =>
-            {
-                continue;
-            }
-            _ => {}
+    let is_link = |node: &Node| match &node.data {
+        Data::Element { name, attrs } => {
+            let leads =
+                |a: &Attribute| &*a.name.local == "href" || &*a.name.local == "xlink:href" && name.ns == ns!(svg);
+            &*name.local == "a" && attrs.borrow().iter().any(leads)
         }
-        stack.extend(node.template.borrow().iter().cloned());
-        stack.extend(node.children.borrow().iter().rev().cloned());
-    }
-    out
+        _ => false,
+    };
+    let nodes = parse(text).unwrap();
+    text_of(in_order(&nodes[0], true, |node| !is_link(node)))
 }
 
 #[cfg(test)]

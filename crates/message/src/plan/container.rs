@@ -2,10 +2,9 @@
 
 use std::io;
 
-use super::Ambiguous;
 use super::class::is_text;
 use super::hidden;
-use super::leaf::{LeafWork, MAX_TEXT, Task, may_lead_somewhere};
+use super::leaf::{LeafWork, MAX_TEXT, may_lead_somewhere};
 use super::relabel::{multipart_type, set_field};
 use crate::header::{Fields, trim_line_end};
 use crate::quirk::Quirk;
@@ -15,8 +14,10 @@ use crate::transfer::Coding;
 impl LeafWork<'_, '_> {
     /// Works on a part that holds others: what its header gives its contents as a base, and what programs show of it that
     /// take it for a text.
-    pub(super) fn container(&mut self, index: usize, number: &dyn Fn() -> String) {
-        let Some(part) = self.map.parts.get(index) else { return };
+    pub(super) fn container(&mut self, index: usize, number: &dyn Fn() -> String) -> io::Result<()> {
+        let Some(part) = self.map.parts.get(index) else {
+            return Ok(());
+        };
         if part.kind == Kind::Multipart && part.codings.iter().any(|c| *c != Coding::Identity) {
             self.quirks.insert(Quirk::MalformedTransferEncoding);
         }
@@ -27,14 +28,15 @@ impl LeafWork<'_, '_> {
             part.parent.is_none() && fields.named(&part.block, "mime-version").next().is_none()
         };
         if self.is_readable_otherwise(part) || part.kind == Kind::Multipart && bare() {
-            self.between(index, part, &number());
+            self.between(index, part, &number())?;
         }
         if part.kind == Kind::Message && part.types.iter().any(|t| !is_message(&t.value))
             || part.kind == Kind::Multipart && part.types.iter().any(|t| is_message(&t.value))
         {
             // Where one program sees a text, another one sees a header.
-            self.unseen = self.unseen.or(Some(Quirk::DuplicateContentType));
+            self.unseen(Quirk::DuplicateContentType);
         }
+        Ok(())
     }
 
     /// Whether some programs show what is in a container as a text, or cut it into other parts.
@@ -47,14 +49,11 @@ impl LeafWork<'_, '_> {
 
     /// Whether a leaf stands in a container that is readable otherwise.
     pub(super) fn is_in_doubt(&self, part: &Part) -> bool {
-        self.ambiguous
-            && std::iter::successors(part.parent, |p| self.map.parts.get(*p)?.parent)
-                .filter_map(|p| self.map.parts.get(p))
-                .any(|p| self.is_readable_otherwise(p))
+        self.ambiguous && self.map.ancestors(part).any(|p| self.is_readable_otherwise(p))
     }
 
     /// Works on what stands before the first part of a container and behind its parts.
-    fn between(&mut self, index: usize, part: &Part, number: &str) {
+    fn between(&mut self, index: usize, part: &Part, number: &str) -> io::Result<()> {
         let map = self.map;
         let mut from = part.body.start;
         let mut gaps = Vec::new();
@@ -64,12 +63,14 @@ impl LeafWork<'_, '_> {
         }
         gaps.push(from..part.body.end);
         for (i, gap) in gaps.iter().enumerate() {
-            if gap.end <= gap.start || gap.end - gap.start > MAX_TEXT {
+            if gap.end <= gap.start {
                 continue;
             }
-            let Ok(raw) = self.source.read(gap.clone()) else {
+            if gap.end - gap.start > MAX_TEXT {
+                self.too_large();
                 continue;
-            };
+            }
+            let raw = self.source.read(gap.clone())?;
             // The lines of the boundary stay.
             let mut from = 0;
             let mut to = raw.len();
@@ -88,6 +89,7 @@ impl LeafWork<'_, '_> {
             let start = gap.start + from as u64;
             self.clear_text(text, start, Quirk::PartsAfterEnd, number);
         }
+        Ok(())
     }
 
     /// Leaves one reading of a container that has several.
@@ -95,7 +97,7 @@ impl LeafWork<'_, '_> {
         let Some(part) = self.map.parts.get(index).filter(|p| self.is_readable_otherwise(p)) else {
             return;
         };
-        if part.mixed || self.options.ambiguous != Ambiguous::Normalise || matches!(self.task, Task::Restore(_)) {
+        if part.mixed || !self.normalises() {
             return;
         }
         if self.changes.is_empty() {
@@ -104,13 +106,13 @@ impl LeafWork<'_, '_> {
         }
         match multipart_type(part, part.boundary.as_deref().unwrap_or_default()) {
             Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
-            None => self.unseen = self.unseen.or(Some(Quirk::SeveralBoundaries)),
+            None => self.unseen(Quirk::SeveralBoundaries),
         }
     }
 
     /// Names the boundary of a multipart whose own never came.
     pub(super) fn one_boundary(&mut self, part: &Part, boundary: &[u8], coding: Coding) {
-        if self.options.ambiguous != Ambiguous::Normalise || matches!(self.task, Task::Restore(_)) {
+        if !self.normalises() {
             return;
         }
         if part
@@ -123,15 +125,14 @@ impl LeafWork<'_, '_> {
         }
         match multipart_type(part, boundary) {
             Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
-            None => self.unseen = self.unseen.or(Some(Quirk::MissingBoundary)),
+            None => self.unseen(Quirk::MissingBoundary),
         }
         self.one_coding(part, coding);
     }
 
     /// Names the transfer encoding of a body where the header allows of several.
     pub(super) fn one_coding(&mut self, part: &Part, coding: Coding) {
-        let several = part.codings.iter().any(|c| *c != coding);
-        if several && self.options.ambiguous == Ambiguous::Normalise && matches!(self.task, Task::Rewrite(_)) {
+        if self.normalises() && part.codings.iter().any(|c| *c != coding) {
             self.changes
                 .extend(set_field(part, "Content-Transfer-Encoding", coding.name()));
         }
@@ -140,27 +141,119 @@ impl LeafWork<'_, '_> {
     /// Looks for what a leaf may hold that is no leaf to us.
     pub(super) fn look_within(&mut self, part: &Part) -> io::Result<()> {
         let doubtful = &[Quirk::BoundaryPrefix, Quirk::MissingBoundary];
-        if self.map.quirks.any(doubtful) && part.parent.is_some() && part.body.end - part.body.start <= MAX_TEXT {
-            let raw = self.source.read(part.body.clone())?;
-            if !hidden::boundaries(&raw, 1).is_empty() {
-                self.unseen = self.unseen.or(Some(Quirk::TangledBoundaries));
+        if self.map.quirks.any(doubtful) && part.parent.is_some() {
+            if part.body.end - part.body.start > MAX_TEXT {
+                self.too_large();
+            } else if !hidden::boundaries(&self.source.read(part.body.clone())?, 1).is_empty() {
+                self.unseen(Quirk::TangledBoundaries);
             }
         }
         if part.quirks.contains(Quirk::MixedLineEnds) {
-            let end = part.body.end.min(part.body.start + (16 << 10));
-            if hidden::is_header_rest(&self.source.read(part.body.start..end)?) {
-                self.unseen = self.unseen.or(Some(Quirk::MixedLineEnds));
+            let end = part.body.end.min(part.body.start + hidden::HEADER_REST);
+            if hidden::is_part_header(&self.source.read(part.body.start..end)?) {
+                self.unseen(Quirk::MixedLineEnds);
             }
         }
-        if is_text(part) && part.codings.iter().any(|c| *c != Coding::Identity) && self.is_in_doubt(part) {
-            let mixed = std::iter::successors(part.parent, |p| self.map.parts.get(*p)?.parent)
-                .filter_map(|p| self.map.parts.get(p))
-                .any(|p| p.mixed);
-            if mixed {
-                // Where one program sees a part of its own, another one sees more of the same code.
-                self.unseen = self.unseen.or(Some(Quirk::SeveralBoundaries));
-            }
+        if is_text(part)
+            && part.codings.iter().any(|c| *c != Coding::Identity)
+            && self.is_in_doubt(part)
+            && self.map.ancestors(part).any(|p| p.mixed)
+        {
+            // Where one program sees a part of its own, another one sees more of the same code.
+            self.unseen(Quirk::SeveralBoundaries);
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+    use std::ops::Range;
+
+    use super::*;
+    use crate::plan::tests::Letters;
+    use crate::plan::{Options, PlanError, plan, plan_restore};
+    use crate::restore::{Original, Originals};
+    use crate::site::Seal;
+    use crate::source::Source;
+
+    /// Knows no link.
+    struct Nothing;
+
+    impl Originals for Nothing {
+        fn find(&self, _: &[u8]) -> Option<usize> {
+            None
+        }
+
+        fn open(&mut self, _: &str) -> Option<Original> {
+            None
+        }
+
+        fn knows_mark(&self, _: &[u8], _: &Seal) -> bool {
+            false
+        }
+    }
+
+    /// A message of which one stretch cannot be read by itself, as on a disk that fails in between.
+    struct Failing<'a> {
+        message: &'a [u8],
+        at: u64,
+    }
+
+    impl Source for Failing<'_> {
+        fn len(&self) -> u64 {
+            self.message.len() as u64
+        }
+
+        fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>> {
+            if range.start == self.at {
+                return Err(io::ErrorKind::Other.into());
+            }
+            self.message.read(range)
+        }
+    }
+
+    /// A text that shows a link and then nothing, one octet longer than what is looked into.
+    fn endless(link: &str) -> String {
+        link.to_owned() + &" ".repeat(MAX_TEXT as usize + 1 - link.len())
+    }
+
+    fn refused(mail: &str, options: &Options) -> Option<Quirk> {
+        plan(&mail.as_bytes(), options, &mut Letters).unwrap().refused
+    }
+
+    #[test]
+    fn a_text_before_the_parts_that_cannot_be_read_is_an_error() {
+        let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+        let mail = format!("{head}http://a.example/\r\n--b\r\n\r\nx\r\n--b--\r\n");
+        let (message, at) = (mail.as_bytes(), head.len() as u64);
+        let planned = plan(&Failing { message, at }, &Options::default(), &mut Letters);
+        assert!(matches!(planned, Err(PlanError::Read(_))), "{planned:?}");
+    }
+
+    #[test]
+    fn a_text_before_or_behind_the_parts_that_is_too_large_does_not_pass() {
+        let head = "Content-Type: multipart/mixed; boundary=b\r\n\r\n";
+        let parts = "--b\r\n\r\nx\r\n--b--\r\n";
+        let text = endless("http://a.example/ ");
+        for mail in [format!("{head}{text}\r\n{parts}"), format!("{head}{parts}{text}")] {
+            assert_eq!(refused(&mail, &Options::default()), Some(Quirk::TextTooLarge));
+        }
+        // Where there is nothing but parts to every program, nobody sees it.
+        let sound = format!("MIME-Version: 1.0\r\n{head}{parts}{text}");
+        assert_eq!(refused(&sound, &Options::default()), None);
+        let restored = plan_restore(&format!("{head}{parts}{text}").as_bytes(), &mut Nothing).unwrap();
+        assert!(restored.refused.is_none() && restored.quirks.contains(Quirk::TextTooLarge));
+    }
+
+    #[test]
+    fn parts_in_a_body_that_is_too_large_do_not_pass() {
+        let head = "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n";
+        let part = "Content-Type: application/octet-stream\r\n\r\n--bx\r\nContent-Type: text/html\r\n\r\n";
+        let body = endless("<a href=http://a.example/>");
+        let mail = format!("{head}{part}{body}\r\n--b--\r\n");
+        assert_eq!(refused(&mail, &Options::default()), Some(Quirk::TextTooLarge));
+        assert_eq!(refused(&mail.replace("--bx", "x--b"), &Options::default()), None);
     }
 }

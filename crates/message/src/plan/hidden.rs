@@ -13,7 +13,7 @@ const MAX_FIELDS: usize = 64;
 /// Most lines with dashes in a body that are looked behind.
 const MAX_DASHED: usize = 10_000;
 /// Octets of a body in which the rest of a header is looked for.
-const HEADER_REST: usize = 16 << 10;
+pub(super) const HEADER_REST: u64 = 16 << 10;
 /// So many octets on lines that are nothing but base64 are no prose.
 const BASE64_OCTETS: usize = 64;
 
@@ -52,23 +52,39 @@ pub(super) fn boundaries(body: &[u8], most: usize) -> Vec<&[u8]> {
     out
 }
 
-/// Whether a body begins with what other programs take for the rest of its header.
-pub(super) fn is_header_rest(body: &[u8]) -> bool {
-    is_part_header(body.get(..HEADER_REST.min(body.len())).unwrap_or_default())
+/// Whether a header, or the rest of one, begins here that gives a body a type or an encoding.
+pub(super) fn is_part_header(text: &[u8]) -> bool {
+    let mut rest = text;
+    for _ in 0..MAX_FIELDS {
+        let line = rest.get(..line_len(rest)).unwrap_or_default();
+        let folded = matches!(line.first(), Some(b' ' | b'\t')) && rest.len() < text.len();
+        let fields = Fields::parse(line);
+        if !folded && fields.list.is_empty() {
+            return false;
+        }
+        if ["content-type", "content-transfer-encoding"]
+            .iter()
+            .any(|n| fields.named(line, n).next().is_some())
+        {
+            return true;
+        }
+        rest = rest.get(line.len()..).unwrap_or_default();
+    }
+    false
 }
 
 /// Whether a piece of a message (RFC 2046 5.2.2) may hold text that only whoever has all the pieces can read. `first`: it
 /// holds the header of the message.
 pub(super) fn hides_text(piece: &[u8], first: bool) -> bool {
-    if !first {
-        return memchr::memmem::find(piece, b"&#").is_some() || is_encoded(piece);
-    }
-    let map = scan(piece);
-    let coded = [Quirk::MalformedTransferEncoding, Quirk::UnknownTransferEncoding];
-    let doubtful = |q: &&Quirk| map.quirks.contains(**q) && !coded.contains(q);
-    if super::AMBIGUOUS.iter().chain(super::LOST).any(|q| doubtful(&q)) {
-        return memchr::memmem::find(piece, b"&#").is_some() || is_encoded(piece);
-    }
+    // Only the first piece has a structure of its own.
+    let map = first.then(|| scan(piece)).filter(|map| {
+        let coded = [Quirk::MalformedTransferEncoding, Quirk::UnknownTransferEncoding];
+        let doubtful = |q: &Quirk| map.quirks.contains(*q) && !coded.contains(q);
+        !super::AMBIGUOUS.iter().chain(super::LOST).any(doubtful)
+    });
+    let Some(map) = map else {
+        return holds_reference(piece) || is_encoded(piece);
+    };
     let leaves: Vec<_> = map.parts.iter().filter(|p| p.kind == Kind::Leaf).collect();
     leaves.iter().enumerate().filter(|(_, l)| is_text(l)).any(|(i, leaf)| {
         let body = leaf.body.start as usize..leaf.body.end as usize;
@@ -76,10 +92,14 @@ pub(super) fn hides_text(piece: &[u8], first: bool) -> bool {
         let cut_off = i + 1 == leaves.len();
         readings(leaf, raw).into_iter().any(|coding| {
             let text = decode(coding, raw).bytes;
-            memchr::memmem::find(&text, b"&#").is_some()
-                || coding != Coding::Identity && (cut_off || may_lead_somewhere(&text))
+            holds_reference(&text) || coding != Coding::Identity && (cut_off || may_lead_somewhere(&text))
         })
     })
+}
+
+/// Whether a text holds a character reference by number.
+fn holds_reference(text: &[u8]) -> bool {
+    memchr::memmem::find(text, b"&#").is_some()
 }
 
 /// Whether a text names an encoding, or holds lines of base64.
@@ -103,27 +123,6 @@ fn is_encoded(piece: &[u8]) -> bool {
 
 fn line_len(text: &[u8]) -> usize {
     memchr::memchr2(b'\r', b'\n', text).map_or(text.len(), |n| n + 1 + usize::from(text.get(n..n + 2) == Some(b"\r\n")))
-}
-
-/// Whether a header begins here that gives a body a type or an encoding.
-fn is_part_header(text: &[u8]) -> bool {
-    let mut rest = text;
-    for _ in 0..MAX_FIELDS {
-        let line = rest.get(..line_len(rest)).unwrap_or_default();
-        let folded = matches!(line.first(), Some(b' ' | b'\t')) && rest.len() < text.len();
-        let fields = Fields::parse(line);
-        if !folded && fields.list.is_empty() {
-            return false;
-        }
-        if ["content-type", "content-transfer-encoding"]
-            .iter()
-            .any(|n| fields.named(line, n).next().is_some())
-        {
-            return true;
-        }
-        rest = rest.get(line.len()..).unwrap_or_default();
-    }
-    false
 }
 
 #[cfg(test)]

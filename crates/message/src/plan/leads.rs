@@ -1,7 +1,5 @@
 //! What a text leads to in one reading, to be compared with others.
 
-use std::ops::Range;
-
 use encoding_rs::Encoding;
 
 use crate::autolink;
@@ -13,12 +11,12 @@ use crate::text::{self, Lines};
 
 /// What an HTML text leads to; `None` when its tags overlap beyond measure.
 pub(super) fn of_html(text: &[u8], encoding: &'static Encoding, links: autolink::Options) -> Option<Vec<Lead>> {
-    let mut notes = Notes::of(text);
+    let mut notes = Notes::default();
     let edits = html::report(text, &work(encoding, links), &mut notes)?;
     // What is taken out unasked: bases, refreshes, documents in attributes, the rest of a tag that is cut off.
     notes.found.extend(edits.into_iter().map(|e| Lead {
         usage: None,
-        at: e.at,
+        at: Some(e.at),
         what: String::from_utf8_lossy(&e.with).into_owned(),
     }));
     Some(notes.found)
@@ -31,7 +29,7 @@ pub(super) fn of_text(
     encoding: &'static Encoding,
     links: autolink::Options,
 ) -> Option<Vec<Lead>> {
-    let mut notes = Notes::of(text);
+    let mut notes = Notes::default();
     let mut quirks = Quirks::default();
     text::rewrite(text, lines, true, &work(encoding, links), &mut notes, &mut quirks);
     (!quirks.any(&[Quirk::TooManyLinks, Quirk::TangledMarkup])).then_some(notes.found)
@@ -50,29 +48,9 @@ fn work(encoding: &'static Encoding, links: autolink::Options) -> Work<'static> 
 }
 
 /// Notes every site, and changes none.
+#[derive(Default)]
 struct Notes {
-    /// Where the text is, and its length.
-    text: (usize, usize),
     found: Vec<Lead>,
-}
-
-impl Notes {
-    fn of(text: &[u8]) -> Self {
-        Self {
-            text: (text.as_ptr().addr(), text.len()),
-            found: Vec::new(),
-        }
-    }
-
-    /// Where in the text a piece of it stands; nowhere if it is none.
-    fn at(&self, piece: &[u8]) -> Range<usize> {
-        let (start, len) = self.text;
-        let at = piece.as_ptr().addr().wrapping_sub(start);
-        match at.checked_add(piece.len()) {
-            Some(end) if end <= len => at..end,
-            _ => usize::MAX..usize::MAX,
-        }
-    }
 }
 
 impl Judge for Notes {
@@ -81,9 +59,11 @@ impl Judge for Notes {
         if let Some(base) = site.base {
             what.extend([" at ", base]);
         }
-        let at = self.at(site.written);
-        let usage = Some(site.usage);
-        self.found.push(Lead { usage, at, what });
+        self.found.push(Lead {
+            usage: Some(site.usage),
+            at: site.at.clone(),
+            what,
+        });
         Ruling::Keep
     }
 
@@ -102,16 +82,11 @@ mod tests {
     use super::*;
     use crate::charset::{self, Charset};
 
-    const LINKS: autolink::Options = autolink::Options {
-        bare_domains: true,
-        named_hosts: true,
-    };
-
     /// Whether a text stays in the bytes that it came in.
     fn stays(bytes: &[u8], labels: &[&str], html: bool) -> bool {
         let leads = |t: &[u8], e| match html {
-            true => of_html(t, e, LINKS),
-            false => of_text(t, Lines::Plain, e, LINKS),
+            true => of_html(t, e, autolink::Options::ALL),
+            false => of_text(t, Lines::Plain, e, autolink::Options::ALL),
         };
         let charset = charset::read(bytes, labels, html, &leads, &mut Quirks::default());
         matches!(charset, Charset::Bytes { .. })

@@ -1,22 +1,18 @@
 //! One leaf of a message: which kind of text it is to whom, and what changes in it.
 
-use std::borrow::Cow;
 use std::io;
-use std::ops::Range;
 
 use encoding_rs::Encoding;
 
 use super::class::{
-    Class, class_of, content_base, content_location, content_type, file_name, looks_like_html, names_markup,
-    needs_a_look, readings,
+    Class, class_of, content_base, content_location, file_name, looks_like_html, names_markup, needs_a_look, readings,
 };
-use super::relabel::{drop_field, set_field};
+use super::relabel::set_field;
 use super::{Ambiguous, Amp, MarkupFiles, Options};
 use super::{hidden, leads};
 use crate::autolink;
 use crate::charset::{self, Charset};
 use crate::header::{Fields, Typed};
-use crate::html::mark::Mark;
 use crate::html::{self, Outcome, Work};
 use crate::patch::Change;
 use crate::quirk::{Quirk, Quirks};
@@ -25,7 +21,7 @@ use crate::scan::{Kind, Part, PartMap, is_message};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::source::Source;
 use crate::text::{self, Lines};
-use crate::transfer::{Coding, Decoded, TextEdit, apply, decode, encode_base64, encode_edits, encode_qp};
+use crate::transfer::{Coding, TextEdit, apply, decode, encode_edits};
 
 /// Largest body that is looked into as text, in octets.
 pub(super) const MAX_TEXT: u64 = 64 << 20;
@@ -81,27 +77,9 @@ pub(super) fn coded_message(part: &Part, source: &dyn Source) -> io::Result<Opti
     Ok(Some((coding, decode(coding, &raw).bytes.into_owned())))
 }
 
-/// A whole body in a coding, laid out like the one it replaces.
-pub(super) fn encode_whole(coding: Coding, text: &[u8], like: &[u8]) -> Vec<u8> {
-    match coding {
-        Coding::Identity => text.to_vec(),
-        Coding::QuotedPrintable => encode_qp(text, newline(like)),
-        Coding::Base64 => encode_base64(text, like),
-        Coding::Uuencode | Coding::Yenc => encode_base64(text, b""),
-    }
-}
-
 /// Whether a text holds a URL, or tags.
 pub(super) fn may_lead_somewhere(text: &[u8]) -> bool {
     autolink::may_hold_url(text) || text.contains(&b'<')
-}
-
-fn newline(like: &[u8]) -> &'static [u8] {
-    if memchr::memmem::find(like, b"\r\n").is_some() || !like.contains(&b'\n') {
-        b"\r\n"
-    } else {
-        b"\n"
-    }
 }
 
 impl LeafWork<'_, '_> {
@@ -120,7 +98,8 @@ impl LeafWork<'_, '_> {
         if class == Class::Other && part.codings.iter().all(|c| *c == Coding::Identity) && self.is_in_doubt(part) {
             class = Class::Text(Lines::Plain);
         }
-        if matches!(self.task, Task::Rewrite(_)) && left.is_none() {
+        let rewrites = self.rewrites();
+        if rewrites && left.is_none() {
             self.look_within(part)?;
         }
         if part.types.iter().any(|t| t.value == "message/external-body") && left.is_none() {
@@ -129,7 +108,6 @@ impl LeafWork<'_, '_> {
         if class == Class::Other || part.body.is_empty() {
             return Ok(());
         }
-        let rewrites = matches!(self.task, Task::Rewrite(_));
         let left = left
             .or((self.is_file(part, class) || self.is_left_markup(part, class)).then_some("attachment"))
             .filter(|_| rewrites);
@@ -138,9 +116,10 @@ impl LeafWork<'_, '_> {
             return Ok(());
         }
         if part.body.end - part.body.start > MAX_TEXT {
-            self.quirks.insert(Quirk::TextTooLarge);
-            if rewrites && left.is_none() {
-                self.lost = self.lost.or(Some(Quirk::TextTooLarge));
+            if left.is_some() {
+                self.quirks.insert(Quirk::TextTooLarge);
+            } else {
+                self.too_large();
             }
             return Ok(());
         }
@@ -166,7 +145,7 @@ impl LeafWork<'_, '_> {
             && hidden::hides_text(&raw, t.first("number") == Some("1"))
         {
             // Only whoever has all the pieces can decode them.
-            self.unseen = self.unseen.or(Some(Quirk::PartialMessage));
+            self.unseen(Quirk::PartialMessage);
         }
         let number = number();
         for coding in readings {
@@ -178,6 +157,29 @@ impl LeafWork<'_, '_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether links are made safe, and not brought back.
+    pub(super) fn rewrites(&self) -> bool {
+        matches!(self.task, Task::Rewrite(_))
+    }
+
+    /// Whether one reading is to be left of what has several.
+    pub(super) fn normalises(&self) -> bool {
+        self.options.ambiguous == Ambiguous::Normalise && self.rewrites()
+    }
+
+    /// Something may lead somewhere that cannot be seen from here: the first reason for that is kept.
+    pub(super) fn unseen(&mut self, quirk: Quirk) {
+        self.unseen.get_or_insert(quirk);
+    }
+
+    /// A text is too large to be looked into, so that no link in it can be made safe.
+    pub(super) fn too_large(&mut self) {
+        self.quirks.insert(Quirk::TextTooLarge);
+        if self.rewrites() {
+            self.lost.get_or_insert(Quirk::TextTooLarge);
+        }
     }
 
     /// Works on the text that a body is in one reading of its transfer encoding.
@@ -219,7 +221,7 @@ impl LeafWork<'_, '_> {
             left,
             mapped: None,
         };
-        let rewrites = matches!(self.task, Task::Rewrite(_));
+        let rewrites = self.rewrites();
         match charset {
             Charset::Bytes { encoding, queries } => {
                 // Only what comes back has to fit the text it comes to.
@@ -247,7 +249,7 @@ impl LeafWork<'_, '_> {
             }
             Charset::Unseen if rewrites && left.is_none() => {
                 self.quirks.insert(Quirk::UnknownCharset);
-                self.unseen = self.unseen.or(Some(Quirk::UnknownCharset));
+                self.unseen(Quirk::UnknownCharset);
             }
             Charset::Unseen => self.quirks.insert(Quirk::UnknownCharset),
         }
@@ -320,6 +322,7 @@ impl LeafWork<'_, '_> {
             place: "content-type[url]".into(),
             part: number,
             written: url.as_bytes(),
+            at: None,
             url: url.as_str().into(),
             base: None,
             left: None,
@@ -385,12 +388,12 @@ impl LeafWork<'_, '_> {
         let spans_lines = |e: &TextEdit| text.get(e.at.clone()).unwrap_or_default().contains(&b'\n');
         if edits.iter().any(spans_lines) {
             // What some program takes for one tag are fields to another: they cannot give way to a link.
-            self.unseen = self.unseen.or(Some(quirk));
+            self.unseen(quirk);
             return;
         }
         let Some(edits) = encode_edits(Coding::Identity, text, &whole, &edits) else {
             // A header cannot be encoded to make room.
-            self.unseen = self.unseen.or(Some(quirk));
+            self.unseen(quirk);
             return;
         };
         self.changes.extend(edits.into_iter().map(|e| Change {
@@ -450,123 +453,6 @@ impl LeafWork<'_, '_> {
             }
             Class::Other => Outcome::Edits(Vec::new()),
         })
-    }
-
-    /// Whether a body without edits stays as it is: one in an encoding of no standard is something else to every program
-    /// that does not know it.
-    fn may_stay(&self, coding: Coding) -> bool {
-        coding.is_standard() || matches!(self.task, Task::Restore(_))
-    }
-
-    /// Puts the outcome into the body as it is coded.
-    fn put(&mut self, part: &Part, coding: Coding, raw: &[u8], decoded: &Decoded<'_>, outcome: Outcome, class: Class) {
-        let edits = match outcome {
-            Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) => {
-                return;
-            }
-            Outcome::Edits(e) => e,
-            Outcome::Anew(new) => vec![TextEdit {
-                at: 0..decoded.bytes.len(),
-                with: new,
-            }],
-        };
-        match encode_edits(coding, raw, decoded, &edits) {
-            Some(changes) => {
-                self.body(part, changes);
-                self.one_reading(part, coding, class, false);
-            }
-            None => {
-                let text = apply(&decoded.bytes, &edits);
-                self.changes.push(Change {
-                    at: part.body.clone(),
-                    with: encode_qp(&text, newline(raw)),
-                });
-                self.changes
-                    .extend(set_field(part, "Content-Transfer-Encoding", "quoted-printable"));
-                self.one_reading(part, Coding::QuotedPrintable, class, true);
-            }
-        }
-    }
-
-    /// Puts a text that was transcoded into the body, and says so in the header.
-    fn put_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
-        let text = if class == Class::Html {
-            let task = &self.task;
-            charset::without_labels(text, |written| match task {
-                Task::Rewrite(judge) => {
-                    Some(Mark::Was.keep(written, encoding_rs::UTF_8, |covered| judge.seal_mark(covered)))
-                }
-                // What is restored is nothing to come back from.
-                Task::Restore(_) => None,
-            })
-        } else {
-            Cow::Borrowed(text)
-        };
-        let (name, with) = match coding {
-            Coding::Base64 => ("base64", encode_base64(&text, raw)),
-            _ => ("quoted-printable", encode_qp(&text, newline(raw))),
-        };
-        self.changes.push(Change {
-            at: part.body.clone(),
-            with,
-        });
-        self.changes.extend(set_field(part, "Content-Transfer-Encoding", name));
-        self.changes.extend(set_field(
-            part,
-            "Content-Type",
-            &content_type(part, class, Some("utf-8")),
-        ));
-        self.drop_bases(part);
-    }
-
-    fn body(&mut self, part: &Part, changes: Vec<TextEdit>) {
-        let at = |r: &Range<usize>| part.body.start + r.start as u64..part.body.start + r.end as u64;
-        self.changes.extend(changes.into_iter().map(|e| Change {
-            at: at(&e.at),
-            with: e.with,
-        }));
-    }
-
-    /// Leaves one reading of a part whose header has several. `coded`: the transfer encoding was written already.
-    fn one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
-        if matches!(self.task, Task::Restore(_)) {
-            return;
-        }
-        self.drop_bases(part);
-        if self.options.ambiguous != Ambiguous::Normalise {
-            return;
-        }
-        let several = part.quirks.any(&[
-            Quirk::DuplicateContentType,
-            Quirk::MalformedContentType,
-            Quirk::OddHeaderField,
-            Quirk::StrayHeaderLine,
-        ]) && !part.types.is_empty();
-        if several && class != Class::Other && !part.quirks.contains(Quirk::NoParts) {
-            self.changes
-                .extend(set_field(part, "Content-Type", &content_type(part, class, None)));
-        }
-        let unclear = part.quirks.any(&[
-            Quirk::DuplicateTransferEncoding,
-            Quirk::MalformedTransferEncoding,
-            Quirk::OddHeaderField,
-            Quirk::StrayHeaderLine,
-        ]) && !part.codings.is_empty();
-        let unclear = unclear
-            || part.codings.iter().any(|c| *c != coding)
-            || part.codings.is_empty() && coding != Coding::Identity;
-        if unclear && !coded {
-            self.changes
-                .extend(set_field(part, "Content-Transfer-Encoding", coding.name()));
-        }
-    }
-
-    /// Fields that give relative links a base; links were resolved against it, and no other may be.
-    pub(super) fn drop_bases(&mut self, part: &Part) {
-        if matches!(self.task, Task::Rewrite(_)) && content_base(part).is_some() {
-            self.quirks.insert(Quirk::BaseField);
-            self.changes.extend(drop_field(part, "content-base"));
-        }
     }
 
     /// What programs take a leaf for: the most that any of them makes of it.

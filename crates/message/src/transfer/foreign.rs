@@ -1,9 +1,12 @@
 //! Encodings that are none of RFC 2045's, but that some programs decode where a body is labelled with their names:
 //! uuencode (POSIX.1) and yEnc.
 
-/// Whether a body holds the line that begins a uuencoded file.
-pub(super) fn has_uuencoded(raw: &[u8]) -> bool {
-    lines(raw).any(begins)
+/// Whether a text holds the line that begins a uuencoded file.
+pub(crate) fn has_uuencoded(text: &[u8]) -> bool {
+    memchr::memmem::find_iter(text, b"begin ").any(|at| {
+        let line = text.get(at..).unwrap_or_default();
+        (at == 0 || text.get(at - 1) == Some(&b'\n')) && lines(line).next().is_some_and(begins)
+    })
 }
 
 /// Whether a body holds the line that begins a file in yEnc.
@@ -82,7 +85,15 @@ mod tests {
         let body = b"before\r\nbegin 644 a.txt\r\n#0V%T\r\n!80\r\n`\r\nend\r\nafter\r\n";
         assert!(has_uuencoded(body));
         assert_eq!(decode_uuencoded(body), b"Cata");
-        assert!(!has_uuencoded(b"begin at once\r\n"));
+        for text in [
+            "begin at once\r\n",
+            "begin 644th\r\n",
+            "begin \r\n644 a\r\n",
+            "to begin 644 a\r\n",
+        ] {
+            assert!(!has_uuencoded(text.as_bytes()), "{text}");
+        }
+        assert!(has_uuencoded(b"x\nbegin  0644"));
     }
 
     #[test]

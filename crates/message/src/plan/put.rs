@@ -1,0 +1,157 @@
+//! What became of a text, put back into its body as that is coded, and said in the header where that has to change.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use super::class::{Class, content_base, content_type};
+use super::leaf::{LeafWork, Task};
+use super::relabel::{drop_field, set_field};
+use crate::charset;
+use crate::html::Outcome;
+use crate::html::mark::Mark;
+use crate::patch::Change;
+use crate::quirk::Quirk;
+use crate::scan::Part;
+use crate::transfer::{Coding, Decoded, TextEdit, apply, encode_base64, encode_edits, encode_qp};
+
+impl LeafWork<'_, '_> {
+    /// Whether a body without edits stays as it is: one in an encoding of no standard is something else to every program
+    /// that does not know it.
+    pub(super) fn may_stay(&self, coding: Coding) -> bool {
+        coding.is_standard() || !self.rewrites()
+    }
+
+    /// Puts the outcome into the body as it is coded.
+    pub(super) fn put(
+        &mut self,
+        part: &Part,
+        coding: Coding,
+        raw: &[u8],
+        decoded: &Decoded<'_>,
+        outcome: Outcome,
+        class: Class,
+    ) {
+        let edits = match outcome {
+            Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) => {
+                return;
+            }
+            Outcome::Edits(e) => e,
+            Outcome::Anew(new) => vec![TextEdit {
+                at: 0..decoded.bytes.len(),
+                with: new,
+            }],
+        };
+        match encode_edits(coding, raw, decoded, &edits) {
+            Some(changes) => {
+                self.body(part, changes);
+                self.one_reading(part, coding, class, false);
+            }
+            None => {
+                let text = apply(&decoded.bytes, &edits);
+                self.changes.push(Change {
+                    at: part.body.clone(),
+                    with: encode_qp(&text, newline(raw)),
+                });
+                self.changes
+                    .extend(set_field(part, "Content-Transfer-Encoding", "quoted-printable"));
+                self.one_reading(part, Coding::QuotedPrintable, class, true);
+            }
+        }
+    }
+
+    /// Puts a text that was transcoded into the body, and says so in the header.
+    pub(super) fn put_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
+        let text = if class == Class::Html {
+            let task = &self.task;
+            charset::without_labels(text, |written| match task {
+                Task::Rewrite(judge) => {
+                    Some(Mark::Was.keep(written, encoding_rs::UTF_8, |covered| judge.seal_mark(covered)))
+                }
+                // What is restored is nothing to come back from.
+                Task::Restore(_) => None,
+            })
+        } else {
+            Cow::Borrowed(text)
+        };
+        let (name, with) = match coding {
+            Coding::Base64 => ("base64", encode_base64(&text, raw)),
+            _ => ("quoted-printable", encode_qp(&text, newline(raw))),
+        };
+        self.changes.push(Change {
+            at: part.body.clone(),
+            with,
+        });
+        self.changes.extend(set_field(part, "Content-Transfer-Encoding", name));
+        self.changes.extend(set_field(
+            part,
+            "Content-Type",
+            &content_type(part, class, Some("utf-8")),
+        ));
+        self.drop_bases(part);
+    }
+
+    fn body(&mut self, part: &Part, changes: Vec<TextEdit>) {
+        let at = |r: &Range<usize>| part.body.start + r.start as u64..part.body.start + r.end as u64;
+        self.changes.extend(changes.into_iter().map(|e| Change {
+            at: at(&e.at),
+            with: e.with,
+        }));
+    }
+
+    /// Leaves one reading of a part whose header has several. `coded`: the transfer encoding was written already.
+    fn one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
+        self.drop_bases(part);
+        if !self.normalises() {
+            return;
+        }
+        let several = part.quirks.any(&[
+            Quirk::DuplicateContentType,
+            Quirk::MalformedContentType,
+            Quirk::OddHeaderField,
+            Quirk::StrayHeaderLine,
+        ]) && !part.types.is_empty();
+        if several && class != Class::Other && !part.quirks.contains(Quirk::NoParts) {
+            self.changes
+                .extend(set_field(part, "Content-Type", &content_type(part, class, None)));
+        }
+        let unclear = part.quirks.any(&[
+            Quirk::DuplicateTransferEncoding,
+            Quirk::MalformedTransferEncoding,
+            Quirk::OddHeaderField,
+            Quirk::StrayHeaderLine,
+        ]) && !part.codings.is_empty();
+        let unclear = unclear
+            || part.codings.iter().any(|c| *c != coding)
+            || part.codings.is_empty() && coding != Coding::Identity;
+        if unclear && !coded {
+            self.changes
+                .extend(set_field(part, "Content-Transfer-Encoding", coding.name()));
+        }
+    }
+
+    /// Fields that give relative links a base; links were resolved against it, and no other may be.
+    pub(super) fn drop_bases(&mut self, part: &Part) {
+        if self.rewrites() && content_base(part).is_some() {
+            self.quirks.insert(Quirk::BaseField);
+            self.changes.extend(drop_field(part, "content-base"));
+        }
+    }
+}
+
+/// A whole body in a coding, laid out like the one it replaces.
+pub(super) fn encode_whole(coding: Coding, text: &[u8], like: &[u8]) -> Vec<u8> {
+    match coding {
+        Coding::Identity => text.to_vec(),
+        Coding::QuotedPrintable => encode_qp(text, newline(like)),
+        Coding::Base64 => encode_base64(text, like),
+        Coding::Uuencode | Coding::Yenc => encode_base64(text, b""),
+    }
+}
+
+fn newline(like: &[u8]) -> &'static [u8] {
+    if memchr::memmem::find(like, b"\r\n").is_some() || !like.contains(&b'\n') {
+        b"\r\n"
+    } else {
+        b"\n"
+    }
+}

@@ -1,0 +1,180 @@
+//! `[[listener]]`: where mail comes in, and where it goes on.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+/// `[[listener]]`: where mail comes in, and where it goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listener {
+    /// `protocol`
+    pub protocol: Protocol,
+    /// `listen`
+    pub listen: Address,
+    /// `socket_mode`: who may connect to a unix socket, as permission bits.
+    pub socket_mode: u32,
+    /// `next_hop`, `next_hop_order`; none with milter, where mail goes back to the client.
+    pub next_hops: NextHops,
+    /// `direction`
+    pub direction: Direction,
+    /// `bare_line_ends`: what becomes of a CR or LF that stands alone in message data.
+    pub bare_line_ends: BareLineEnds,
+    /// `on_error`: what becomes of a message that cannot be rewritten through a fault of ours.
+    pub on_error: OnError,
+    /// `xforward_from`: peers that are offered XFORWARD (loopback by default; unix sockets always).
+    pub xforward_from: Vec<IpNet>,
+    /// `xclient_from`: peers that may speak for other clients with XCLIENT (nobody by default).
+    pub xclient_from: Vec<IpNet>,
+    /// `max_connections`: sessions at a time; more wait to be accepted.
+    pub max_connections: usize,
+    /// `max_connections_per_client`: sessions of one client at a time; 0 is no limit.
+    pub max_connections_per_client: usize,
+    /// `max_recipients`: recipients of one transaction.
+    pub max_recipients: usize,
+    /// `max_message_mib`: largest message taken, in octets here; the smaller of this and the next hop's SIZE is offered.
+    pub max_message: u64,
+    /// `max_passes`: how often a message may come through this listener.
+    pub max_passes: usize,
+    /// `hostname`: the name in our greeting and in our EHLO.
+    pub hostname: String,
+}
+
+/// The dialect of a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// RFC 5321.
+    Smtp,
+    /// RFC 2033: a reply, and a copy, for each recipient.
+    Lmtp,
+    /// The protocol of Sendmail's libmilter, which Postfix speaks as well.
+    Milter,
+}
+
+/// Which way mail flows through a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Links are wrapped.
+    Inbound,
+}
+
+/// Where a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// `127.0.0.1:10025`
+    Tcp(SocketAddr),
+    /// `unix:/run/linkgate/lmtp.sock`
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where messages go on to: one server, or several that can stand in for each other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NextHops {
+    /// At least one (but with milter), in file order. All speak one dialect.
+    pub all: Vec<NextHop>,
+    /// `next_hop_order`
+    pub order: NextHopOrder,
+}
+
+/// Which of several next hops is asked first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NextHopOrder {
+    /// The first that works, in file order.
+    #[default]
+    InOrder,
+    /// Each in turn.
+    RoundRobin,
+}
+
+impl NextHops {
+    /// What all of them speak.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.all.first().map_or(Dialect::Smtp, |hop| hop.dialect)
+    }
+}
+
+impl fmt::Display for NextHops {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, hop) in self.all.iter().enumerate() {
+            write!(f, "{}{hop}", if i == 0 { "" } else { ", " })?;
+        }
+        Ok(())
+    }
+}
+
+/// A server that messages go on to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NextHop {
+    /// What it speaks.
+    pub dialect: Dialect,
+    /// Where it is.
+    pub to: Endpoint,
+}
+
+/// What a next hop speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dialect {
+    /// RFC 5321: one reply for a message.
+    Smtp,
+    /// RFC 2033: one reply for each recipient.
+    Lmtp,
+}
+
+/// Where a next hop is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A name, resolved anew for each connection, or an address literal; and a port.
+    Tcp {
+        /// Host name or address literal.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dialect = match self.dialect {
+            Dialect::Smtp => "smtp",
+            Dialect::Lmtp => "lmtp",
+        };
+        match &self.to {
+            Endpoint::Tcp { host, port } if host.contains(':') => write!(f, "{dialect}://[{host}]:{port}"),
+            Endpoint::Tcp { host, port } => write!(f, "{dialect}://{host}:{port}"),
+            Endpoint::Unix(path) => write!(f, "{dialect}+unix:{}", path.display()),
+        }
+    }
+}
+
+/// What becomes of a CR or LF that stands alone in message data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum BareLineEnds {
+    /// 550 5.5.2 at the end of data.
+    #[default]
+    Refuse,
+    /// LF becomes CRLF, a stray CR a space.
+    Normalise,
+}
+
+/// What becomes of a message when linkgate itself fails.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// 451: the client tries again.
+    #[default]
+    Tempfail,
+    /// The message goes on as it came.
+    Pass,
+}
