@@ -194,8 +194,11 @@ fn body_and_field_are_replaced_with_version_6() {
 }
 
 #[test]
-fn body_and_field_are_replaced_with_version_2() {
-    let rig = Rig::start(&options());
+fn body_and_field_are_replaced_with_version_2_over_a_unix_socket() {
+    let rig = Rig::start(&Options {
+        unix: true,
+        ..options()
+    });
     let mut mta = Mta::with_client(&rig, VERSION_2, 4321);
     let said = mta.message(&[ON], "swap", b"one SWAP\r\n");
     assert_eq!(commands(&said), "mibc", "{said:?}");

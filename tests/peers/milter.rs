@@ -23,6 +23,11 @@ fn milter_links_are_wrapped_in_a_copy_that_all_recipients_share() {
     assert_eq!(links[0], links[1]);
     for message in [&chain.mailbox(ALICE, 1)[0], &chain.mailbox(BOB, 1)[0]] {
         assert_header_is_as_sent(message, &newsletter());
+        // What is put in stands below Postfix's own field.
+        let text = String::from_utf8_lossy(message);
+        let place = |what: &str| text.find(what).unwrap_or_else(|| panic!("{what} is not in\n{text}"));
+        assert!(place("\r\nReceived: ") < place("\r\nX-Linkgate-Trace: "));
+        assert!(place("\r\nX-Linkgate-Trace: ") < place("\r\nMessage-ID: "));
     }
     // The log names Postfix's own client, and the name that Postfix gave the message.
     let log = chain.linkgate_log();
