@@ -14,6 +14,7 @@ mod lmtp;
 mod load;
 mod mail;
 mod metrics;
+mod milter;
 mod peers;
 mod proxy;
 mod restore;
