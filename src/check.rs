@@ -7,18 +7,21 @@ use link::Rewrite;
 
 use crate::cli::Failure;
 use crate::keyfile::Absent;
-use crate::settings::Settings;
+use crate::settings::{Protocol, Settings};
 
 /// Writes what the configuration means, with notes on what is sound but may surprise.
 pub(crate) fn run(config: &Path, out: &mut impl Write) -> Result<(), Failure> {
     let settings = Settings::load_with(config, Absent::Pretend)?;
     writeln!(out, "{}: no faults", config.display())?;
     for l in &settings.listeners {
-        writeln!(
-            out,
-            "listener  {} takes mail and hands it on to {}",
-            l.listen, l.next_hops
-        )?;
+        match l.protocol {
+            Protocol::Milter => writeln!(out, "listener  {} is a milter of the MTA that connects", l.listen)?,
+            _ => writeln!(
+                out,
+                "listener  {} takes mail and hands it on to {}",
+                l.listen, l.next_hops
+            )?,
+        }
     }
     let click = &settings.click;
     writeln!(out, "click     {} answers for {}", click.listen, click.base.as_str())?;

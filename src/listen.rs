@@ -3,6 +3,7 @@
 mod arrival;
 mod clients;
 mod in_flight;
+mod milter;
 pub mod smtp;
 mod trace;
 mod transaction;
@@ -223,6 +224,7 @@ async fn session(mut stream: Stream, peer: Peer, context: Arc<Context>, mut shut
     };
     match context.listener.protocol {
         Protocol::Smtp | Protocol::Lmtp => smtp::session(stream, peer, context, shutdown).await,
+        Protocol::Milter => milter::session(stream, peer, context, shutdown).await,
     }
     drop(admission);
 }
@@ -244,6 +246,10 @@ async fn receive(stream: &mut Stream, peer: Peer, context: &Context) -> Option<(
 /// Tells a client that it has as many sessions as one may have.
 async fn turn_away(stream: &mut Stream, peer: Peer, context: &Context) {
     info!(target: "linkgate::mail", listener = %context.listener.listen, client = %peer, "too many connections of one client");
+    if context.listener.protocol == Protocol::Milter {
+        // There is no word for it before terms are agreed on: the MTA sees a filter that is away.
+        return;
+    }
     if let ListenerTls::Implicit(_) = context.listener.tls {
         // A client that waits for a handshake would not understand it, and a handshake is what costs.
         return;

@@ -30,7 +30,7 @@ use crate::listen::{self, Context, InFlight};
 use crate::metrics::{Metrics, Reload};
 use crate::net::Socket;
 use crate::record::Ledger;
-use crate::settings::{Address, Listener, Settings};
+use crate::settings::{Address, Listener, Protocol, Settings};
 use crate::telemetry::Telemetry;
 
 /// More threads would idle: a message is mostly waiting, and what is work goes to the blocking pool.
@@ -336,7 +336,11 @@ impl Server {
         let settings = self.settings.borrow();
         for (address, listener) in self.addresses.mail.iter().zip(&settings.listeners) {
             let next_hop = listener.next_hops.to_string();
-            info!(target: "linkgate::server", %address, what = "mail", next_hop, "listening");
+            let (what, next_hop) = match listener.protocol {
+                Protocol::Milter => ("milter", None),
+                _ => ("mail", Some(next_hop)),
+            };
+            info!(target: "linkgate::server", %address, what, next_hop, "listening");
         }
         let public_url = settings.click.base.as_str();
         info!(target: "linkgate::server", address = %self.addresses.click, what = "click links", public_url, "listening");

@@ -14,6 +14,7 @@ use link::{ClickBase, KeyRing, MessageClaims, Opener, Policy, Rewrite, SenderRul
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
+use linkgate::metrics::ListenerCounts;
 use linkgate::net::Socket;
 use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::settings::{
@@ -236,7 +237,12 @@ impl Rig {
 
     /// Recipients so far who may get a message twice.
     pub(crate) fn possible_duplicates(&self) -> u64 {
-        self.context.counts.possible_duplicates.get()
+        self.counts().possible_duplicates.get()
+    }
+
+    /// What was counted of the listener.
+    pub(crate) fn counts(&self) -> &ListenerCounts {
+        &self.context.counts
     }
 
     /// What the click link says that `text` begins with.
@@ -456,6 +462,8 @@ impl Rewriter for Obedient {
             "refuse-other" if for_other => outcome.action = Action::Refuse("told to".into()),
             "dot" => outcome.patch = insert(".leading\r\n".into()),
             "stray" => outcome.patch = insert("a\nb\r\n".into()),
+            "swap" => outcome.patch = swap(&text),
+            "slow" => std::thread::sleep(Duration::from_millis(10_500)),
             "refuse" => outcome.action = Action::Refuse("told to".into()),
             "fail" => return Err(Failure::ours(Phase::Rewrite, io::Error::other("told to"))),
             "panic" => panic!("told to"),
@@ -566,6 +574,18 @@ impl Write for Wire {
     }
 }
 
+/// Puts something longer in the place of every `SWAP`.
+fn swap(text: &str) -> Patch {
+    let changes = text.match_indices("SWAP").map(|(at, found)| Change {
+        at: at as u64..(at + found.len()) as u64,
+        with: SWAPPED.as_bytes().to_vec(),
+    });
+    Patch::new(changes.collect()).unwrap()
+}
+
+/// What the word `swap` puts in the place of `SWAP`.
+pub(crate) const SWAPPED: &str = "something rather longer";
+
 /// One end of a connection, played by a test.
 pub(crate) struct Peer {
     stream: Wire,
@@ -663,6 +683,26 @@ impl Peer {
                 ),
             }
         }
+    }
+
+    /// The next `n` octets; `None` when the connection ends before the first of them.
+    pub(crate) fn octets(&mut self, n: usize) -> Option<Vec<u8>> {
+        while self.unread.len() < n {
+            let mut block = [0; 65536];
+            match self.stream.read(&mut block) {
+                Ok(0) if self.unread.is_empty() => return None,
+                Ok(0) => panic!("the {} sees the end of the connection in between", self.name),
+                Ok(read) => self.unread.extend_from_slice(&block[..read]),
+                Err(e) if e.kind() == ErrorKind::ConnectionReset => return None,
+                Err(e) => panic!("reading as {}: {e}", self.name),
+            }
+        }
+        Some(self.unread.drain(..n).collect())
+    }
+
+    /// Lets the peer wait longer for what it reads.
+    pub(crate) fn be_patient(&mut self, patience: Duration) {
+        self.stream.set_read_timeout(patience);
     }
 
     pub(crate) fn expect(&mut self, wanted: &str) {

@@ -15,6 +15,7 @@ mod load;
 mod mail;
 mod matrix;
 mod metrics;
+mod milter;
 mod peers;
 mod proxy;
 mod restore;

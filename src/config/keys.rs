@@ -98,7 +98,7 @@ pub const KEYS: &[Key] = &[
     key("admin", "listen", Text(ADDRESS), Required),
     key("store", "url", Text(STORE), Required),
     key("keys", "file", Text("the path of a file"), Required),
-    key("listener", "protocol", Choice(&["smtp", "lmtp"]), Required),
+    key("listener", "protocol", Choice(&["smtp", "lmtp", "milter"]), Required),
     key("listener", "listen", Text(SOCKET), Required),
     key(
         "listener",
@@ -263,7 +263,7 @@ pub const SECTIONS: &[&str] = &[
 ];
 
 /// Values that are planned but not built, with what they would be: refused with a word on that.
-pub(super) const NOT_YET: &[(&str, &str)] = &[("listener.protocol", "milter"), ("listener.direction", "outbound")];
+pub(super) const NOT_YET: &[(&str, &str)] = &[("listener.direction", "outbound")];
 
 /// The entry for a key.
 pub(super) fn find(section: &str, name: &str) -> Option<&'static Key> {

@@ -6,8 +6,8 @@ use super::build::{MIB, Root, network, path};
 use super::tls::{listener_tls, next_hop_tls};
 use super::walk::{Item, Section, Walk};
 use crate::settings::{
-    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, NextHop, NextHopOrder, NextHops, OnError, Protocol,
-    ascii_domain,
+    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHops,
+    OnError, Protocol, ascii_domain,
 };
 
 /// Addresses from all sections, for the checks that look across them: one section's fault must not hide another's.
@@ -31,13 +31,31 @@ pub(super) fn listeners<'t>(w: &Walk<'t>, root: &'t Root<'t>, addresses: &mut Ad
 }
 
 fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option<Listener> {
-    let protocol = w.choice(s, "protocol", &[("smtp", Protocol::Smtp), ("lmtp", Protocol::Lmtp)]);
+    let protocol = w.choice(
+        s,
+        "protocol",
+        &[
+            ("smtp", Protocol::Smtp),
+            ("lmtp", Protocol::Lmtp),
+            ("milter", Protocol::Milter),
+        ],
+    );
     let listen = w.parsed(s, "listen", address);
     if let Some(listen) = &listen {
         addresses.add_own(listen, listen.value.clone());
     }
     let socket_mode = w.parsed(s, "socket_mode", mode).map(|i| i.value);
-    let next_hops = next_hops(w, s, addresses);
+    let next_hops = match protocol {
+        Some(Protocol::Milter) => {
+            refuse_what_milter_lacks(w, s);
+            Some(NextHops {
+                all: Vec::new(),
+                trust: None,
+                order: NextHopOrder::default(),
+            })
+        }
+        _ => next_hops(w, s, addresses),
+    };
     let direction = w.choice(s, "direction", &[("inbound", Direction::Inbound)]);
     let bare_line_ends = w.choice(
         s,
@@ -49,7 +67,11 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
         "on_error",
         &[("tempfail", OnError::Tempfail), ("pass", OnError::Pass)],
     );
-    let tls = listener_tls(w, s);
+    let tls = match protocol {
+        // What is said of it is a fault already.
+        Some(Protocol::Milter) => Some(ListenerTls::Off),
+        _ => listener_tls(w, s),
+    };
     let proxy_from = w.parsed_list(s, "proxy_from", network);
     if let (Some(Address::Unix(_)), false) = (listen.as_ref().map(|l| &l.value), proxy_from.is_empty()) {
         let what =
@@ -88,6 +110,32 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
         max_passes: max_passes?,
         hostname: hostname?,
     })
+}
+
+/// Keys of SMTP that would be read and never used.
+fn refuse_what_milter_lacks<'t>(w: &Walk<'t>, s: &Section<'t>) {
+    const KEEPS: &str = "the MTA keeps the mail and hands it on itself";
+    const PLAIN: &str = "the MTA connects in plain text";
+    const NAMES: &str = "the MTA names its client without being asked";
+    for (name, why) in [
+        ("next_hop", KEEPS),
+        ("next_hop_order", KEEPS),
+        ("next_hop_tls", KEEPS),
+        ("next_hop_ca", KEEPS),
+        ("tls_certificate", PLAIN),
+        ("tls_key", PLAIN),
+        ("proxy_from", "the MTA connects itself"),
+        ("xforward_from", NAMES),
+        ("xclient_from", NAMES),
+        ("hostname", "nothing is greeted"),
+    ] {
+        w.refuse_key(s, name, &format!("nothing with protocol = \"milter\", where {why}"));
+    }
+    // "off" says what holds anyway.
+    let tls = [("off", true), ("starttls", false), ("implicit", false)];
+    if w.choice(s, "tls", &tls) == Some(false) {
+        w.refuse_key(s, "tls", &format!("\"off\" with protocol = \"milter\", where {PLAIN}"));
+    }
 }
 
 fn next_hops<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option<NextHops> {

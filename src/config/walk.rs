@@ -393,6 +393,13 @@ impl<'t> Walk<'t> {
             .ok()
     }
 
+    /// Refuses a key that has no place in this section, if the file has it.
+    pub(super) fn refuse_key(&self, s: &Section<'t>, name: &str, allowed: &str) {
+        if let Some(v) = self.value(s, name) {
+            self.wrong_kind(s, name, v, allowed);
+        }
+    }
+
     /// Whether the file has this key.
     pub(super) fn says(&self, s: &Section<'t>, name: &str) -> bool {
         self.value(s, name).is_some()

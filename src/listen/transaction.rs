@@ -148,6 +148,13 @@ impl Story {
         context.counts.message(result, self.octets_out, self.ended.elapsed());
         context.counts.report(&self.report, self.end);
     }
+
+    /// The message goes on as it came after all.
+    pub(super) fn unchanged(&mut self) {
+        self.report = Report::default();
+        self.octets_out = self.octets_in;
+        self.changed = false;
+    }
 }
 
 /// Where a message came from, for its log line.
@@ -161,7 +168,6 @@ pub(super) struct Origin<'a> {
 }
 
 /// What becomes of a message.
-#[allow(dead_code, reason = "for dialects whose answer is for a message as a whole")]
 pub(super) enum Verdict {
     /// It is refused for its form.
     Refuse(Answer),
@@ -261,6 +267,17 @@ impl Transaction {
     pub(super) fn counted(mut self, open: Held) -> Self {
         self.open = Some(open);
         self
+    }
+
+    /// Adds a recipient whose policy goes for the whole message, whoever was added before.
+    pub(super) fn add_in_front(&mut self, recipient: Recipient) {
+        self.recipients.insert(0, recipient);
+    }
+
+    /// The message becomes one that is too large, whatever its size.
+    pub(super) fn give_up_as_too_large(&mut self) {
+        self.too_large = true;
+        self.spool = self.envelope.settings.limits.no_spool();
     }
 
     /// The snapshot of settings that this transaction goes by.
@@ -407,7 +424,6 @@ impl Transaction {
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
-    #[allow(dead_code, reason = "for dialects whose answer is for a message as a whole")]
     pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
         let spool = match self.close(story, context).await? {
             Ok(spool) => spool,
@@ -531,7 +547,7 @@ impl Transaction {
     }
 
     /// Our own failure: the message as it came if the listener says so, else the failure.
-    fn pass_or(&self, failure: Failure, context: &Context) -> Result<Outcome, Failure> {
+    pub(super) fn pass_or(&self, failure: Failure, context: &Context) -> Result<Outcome, Failure> {
         match context.listener.on_error {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {

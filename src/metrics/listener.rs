@@ -43,7 +43,8 @@ pub struct ListenerCounts {
     /// Connections refused for their PROXY header.
     pub proxy_refused: Counter,
     pub(super) transactions: Gauge,
-    pub(super) messages: Counters<MessageResult>,
+    /// Messages, and copies of them, by what became of them.
+    pub messages: Counters<MessageResult>,
     pub(super) received: Counter,
     pub(super) sent: Counter,
     pub(super) reply_seconds: Seconds,
@@ -210,6 +211,11 @@ impl ListenerCounts {
         if matches!(answer.code(), 500..=504) {
             self.protocol_errors.inc(Speaker::Client);
         }
+    }
+
+    /// The client broke a protocol that has no reply for that.
+    pub fn client_broke_protocol(&self) {
+        self.protocol_errors.inc(Speaker::Client);
     }
 
     /// A session panicked.

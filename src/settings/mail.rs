@@ -17,7 +17,7 @@ pub struct Listener {
     pub listen: Address,
     /// `socket_mode`: who may connect to a unix socket, as permission bits.
     pub socket_mode: u32,
-    /// `next_hop`, `next_hop_order`
+    /// `next_hop`, `next_hop_order`; none with milter, where mail goes back to the client.
     pub next_hops: NextHops,
     /// `direction`
     pub direction: Direction,
@@ -77,6 +77,8 @@ pub enum Protocol {
     Smtp,
     /// RFC 2033: a reply, and a copy, for each recipient.
     Lmtp,
+    /// The protocol of Sendmail's libmilter, which Postfix speaks as well.
+    Milter,
 }
 
 /// Which way mail flows through a listener.
@@ -107,7 +109,7 @@ impl fmt::Display for Address {
 /// Where messages go on to: one server, or several that can stand in for each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextHops {
-    /// At least one, in file order. All speak one dialect.
+    /// At least one (but with milter), in file order. All speak one dialect.
     pub all: Vec<NextHop>,
     /// `next_hop_ca`; `None` when nothing is encrypted.
     pub trust: Option<Trust>,

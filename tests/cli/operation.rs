@@ -256,6 +256,28 @@ fn a_next_hop_that_is_away_makes_it_unready_and_comes_back() {
 }
 
 #[test]
+fn a_milter_is_ready_without_a_next_hop() {
+    let home = Home::new();
+    home.edit("next_hop = \"smtp://127.0.0.1:9\"", "");
+    home.edit("protocol = \"smtp\"", "protocol = \"milter\"");
+    let mut server = Server::start(&home);
+    let (mail, admin) = (server.address("milter"), server.address("admin"));
+    assert_eq!(page(admin, "/readyz"), (200, "ready\n".to_owned()));
+    // Version 2 of the terms, with all that it knows.
+    let mut mta = TcpStream::connect(mail).unwrap();
+    mta.write_all(b"\0\0\0\x0dO\0\0\0\x02\0\0\0\x3f\0\0\0\x7f").unwrap();
+    let mut terms = [0; 17];
+    mta.read_exact(&mut terms).unwrap();
+    assert_eq!(terms[4..9], *b"O\0\0\0\x02");
+    assert_eq!(metric(admin, "linkgate_connections", &[]), 1.0);
+    drop(mta);
+    metric_becomes(admin, "linkgate_connections_ended_total", &["end=\"closed\""], 1.0);
+    let (_, body) = page(admin, "/metrics");
+    assert!(!body.contains("linkgate_next_hop_up{"), "{body}");
+    assert_eq!(page(admin, "/readyz").0, 200);
+}
+
+#[test]
 fn a_dead_next_hop_does_not_flood_the_log() {
     let reserved = TcpListener::bind("127.0.0.1:0").unwrap();
     let away = reserved.local_addr().unwrap();

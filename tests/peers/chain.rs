@@ -23,6 +23,8 @@ pub(crate) enum Recipe {
     BeforeQueue,
     /// `virtual_transport`
     Lmtp,
+    /// `smtpd_milters`
+    Milter,
 }
 
 impl Recipe {
@@ -31,6 +33,7 @@ impl Recipe {
             Self::AfterQueue => "postfix/after-queue",
             Self::BeforeQueue => "postfix/before-queue",
             Self::Lmtp => "postfix/lmtp",
+            Self::Milter => "postfix/milter",
         }
     }
 
@@ -41,6 +44,14 @@ impl Recipe {
             return None;
         }
         Some(Place::new(self.folder()))
+    }
+
+    /// Where Postfix listens.
+    fn postfix_ports(self) -> &'static [u16] {
+        match self {
+            Self::Milter => &[PUBLIC_PORT],
+            _ => &[PUBLIC_PORT, RETURN_PORT],
+        }
     }
 }
 
@@ -70,38 +81,44 @@ impl Chain {
                     &place.path("inner"),
                     "inner.example.org",
                     DELIVERS,
-                    &place.recipe_file("master-return.cf"),
+                    &behind(&place, recipe),
                 )
             });
             let edge = Postfix::start(&place.path("edge"), "edge.example.org", &main, &master);
             (inner.join().expect("the inner instance starts"), edge)
         });
-        Some(Self::complete(place, Some(edge), inner))
+        Some(Self::complete(recipe, place, Some(edge), inner))
     }
 
     /// One instance on both sides, as on most hosts.
     pub(crate) fn one(recipe: Recipe) -> Option<Self> {
+        Self::one_with(recipe, "")
+    }
+
+    /// As [`Chain::one`], with lines of the test's own in `main.cf`, behind the recipe's.
+    pub(crate) fn one_with(recipe: Recipe, more: &str) -> Option<Self> {
         let place = recipe.place()?;
         let (main, master) = before(&place, recipe);
-        let main = format!("{DELIVERS}{main}");
+        let main = format!("{DELIVERS}{main}{more}");
         let both = Postfix::start(
             &place.path("both"),
             "mx.example.org",
             &main,
-            &(master + &place.recipe_file("master-return.cf")),
+            &(master + &behind(&place, recipe)),
         );
-        Some(Self::complete(place, None, both))
+        Some(Self::complete(recipe, place, None, both))
     }
 
-    fn complete(place: Place, edge: Option<Postfix>, inner: Postfix) -> Self {
+    fn complete(recipe: Recipe, place: Place, edge: Option<Postfix>, inner: Postfix) -> Self {
         let chain = Self {
             linkgate: Linkgate::start(&place, &place.recipe_file("linkgate.toml")),
             edge,
             inner,
             place,
         };
-        chain.place.wait_for(PUBLIC_PORT);
-        chain.place.wait_for(RETURN_PORT);
+        for port in recipe.postfix_ports() {
+            chain.place.wait_for(*port);
+        }
         chain
     }
 
@@ -154,6 +171,11 @@ impl Chain {
         &self.place
     }
 
+    /// What linkgate has logged so far.
+    pub(crate) fn linkgate_log(&self) -> String {
+        self.linkgate.log()
+    }
+
     /// Ends linkgate at once.
     pub(crate) fn stop_linkgate(&mut self) {
         self.linkgate.stop();
@@ -187,5 +209,15 @@ pub(crate) fn before(place: &Place, recipe: Recipe) -> (String, String) {
             (String::new(), feed.replace("\nsmtp      inet", &format!("\n{public}")))
         }
         Recipe::Lmtp => (place.recipe_file("main.cf"), listener + &place.recipe_file("master.cf")),
+        Recipe::Milter => (place.recipe_file("main.cf"), listener),
+    }
+}
+
+/// What the recipe adds to `master.cf` of the Postfix behind linkgate.
+fn behind(place: &Place, recipe: Recipe) -> String {
+    match recipe {
+        // The Postfix in front goes on with the mail itself.
+        Recipe::Milter => String::new(),
+        _ => place.recipe_file("master-return.cf"),
     }
 }

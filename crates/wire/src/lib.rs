@@ -17,6 +17,7 @@ mod command;
 mod data;
 mod final_replies;
 mod line_meter;
+pub mod milter;
 mod next_hop;
 mod path;
 mod printable;

@@ -44,6 +44,12 @@ impl<'a> PathLine<'a> {
         }
     }
 
+    /// Reads what stands behind the colon of a MAIL or RCPT line: a path and parameters.
+    #[must_use]
+    pub fn behind_colon(line: &'a [u8]) -> Self {
+        Self::new(line, 0)
+    }
+
     /// The address as text; empty for the null sender. Octets that are not UTF-8 come out as U+FFFD.
     #[must_use]
     pub fn address(&self) -> Cow<'a, str> {
