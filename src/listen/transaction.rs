@@ -1,34 +1,31 @@
 //! One message of a session: its envelope, its bytes, what is decided about it, and what became of it.
 
-use std::collections::BTreeMap;
-use std::fmt::Write;
+mod recipient;
+mod story;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use link::{Policy, Rewrite};
 use message::{Patch, Source};
-use store::{LinkRow, MessageRow};
-use tracing::{info, warn};
-use wire::{Answer, DataEnd, LineMeter, PathLine, Printable};
+use tracing::warn;
+use wire::{Answer, LineMeter, PathLine};
 
+pub(super) use self::recipient::Recipient;
+pub(super) use self::story::{Origin, Story};
 use super::Context;
 use super::in_flight::Place;
 use super::trace::{self, Way};
-use crate::failure::{Cause, Failure, Phase, Side};
+use crate::failure::{Cause, Failure, Phase};
 use crate::job::Rewriter;
 use crate::mail_id;
 use crate::metrics::{Held, MessageResult};
-use crate::net::Peer;
-use crate::rewrite::{Action, Job, Outcome, Report};
+use crate::rewrite::{Action, Job, Outcome};
 use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
 
 /// Up to this size, in octets, a message is rewritten where it is: moving it to another thread would cost more.
 const INLINE: u64 = 16 << 10;
-
-/// Octets of recipients' addresses in a line of the log.
-const MAX_ADDRESSEES: usize = 1000;
 
 /// A transaction from MAIL on, or the part of one that concerns some of its recipients.
 pub(super) struct Transaction {
@@ -68,105 +65,6 @@ struct Envelope {
     received_us: i64,
 }
 
-/// A recipient, and the policy for mail to it.
-#[derive(Clone)]
-pub(super) struct Recipient {
-    address: String,
-    /// The RCPT line as it came.
-    pub(super) line: Vec<u8>,
-    /// `None` when its domain is off.
-    policy: Option<Arc<Policy>>,
-}
-
-/// What is known of a message when its log line is written.
-#[derive(Clone)]
-pub(super) struct Story {
-    end: DataEnd,
-    octets_in: u64,
-    report: Report,
-    octets_out: u64,
-    refused_because: Option<String>,
-    /// Whether what goes on is not what came.
-    changed: bool,
-    result: Option<MessageResult>,
-    ended: Instant,
-}
-
-impl Story {
-    /// The story of a message whose data has ended.
-    pub(super) fn new(transaction: &Transaction, end: DataEnd) -> Self {
-        Self {
-            end,
-            octets_in: transaction.octets,
-            report: Report::default(),
-            octets_out: 0,
-            refused_because: None,
-            changed: false,
-            result: None,
-            ended: Instant::now(),
-        }
-    }
-
-    /// What became of the message. What was said first counts.
-    pub(super) fn ends(&mut self, result: MessageResult) {
-        self.result.get_or_insert(result);
-    }
-
-    /// The message came to grief.
-    pub(super) fn fails(&mut self, failure: &Failure) {
-        self.ends(match (&failure.cause, failure.side) {
-            (Cause::Refused(reply), Side::NextHop) if reply.first() == Some(&b'5') => MessageResult::NextHopRefused,
-            (Cause::Refused(_), Side::NextHop) => MessageResult::NextHopDeferred,
-            (_, Side::NextHop) => MessageResult::NextHopLost,
-            (_, Side::Client | Side::Ours) => MessageResult::Deferred,
-        });
-    }
-
-    /// The message was refused for its form.
-    pub(super) fn is_refused(&mut self, refusal: Answer) {
-        self.ends(match refusal {
-            Answer::TOO_LARGE => MessageResult::TooLarge,
-            Answer::TEXT_LINE_TOO_LONG => MessageResult::TextLine,
-            Answer::ROUTING_LOOP => MessageResult::Loop,
-            _ => MessageResult::BareLineEnd,
-        });
-    }
-
-    /// Counts the octets of the message, once for all of its copies.
-    pub(super) fn count_received(&self, context: &Context) {
-        context.counts.received(self.octets_in);
-    }
-
-    /// Counts the message, or one copy of it, when it is answered; `class` is the first digit of the best reply.
-    pub(super) fn count(&self, context: &Context, class: u8) {
-        let result = self.result.unwrap_or(match class {
-            b'2' if self.changed => MessageResult::Rewritten,
-            b'2' => MessageResult::Unchanged,
-            b'5' => MessageResult::NextHopRefused,
-            _ => MessageResult::NextHopDeferred,
-        });
-        context.counts.message(result, self.octets_out, self.ended.elapsed());
-        context.counts.report(&self.report, self.end);
-    }
-
-    /// The message goes on as it came after all.
-    pub(super) fn unchanged(&mut self) {
-        self.report = Report::default();
-        self.octets_out = self.octets_in;
-        self.changed = false;
-    }
-}
-
-/// Where a message came from, for its log line.
-pub(super) struct Origin<'a> {
-    /// Who is connected to us.
-    pub(super) client: Peer,
-    /// What it calls itself.
-    pub(super) helo: &'a [u8],
-    /// What it says about its own client, as XFORWARD attributes.
-    pub(super) xforward: &'a [u8],
-}
-
 /// What becomes of a message.
 pub(super) enum Verdict {
     /// It is refused for its form.
@@ -180,56 +78,6 @@ pub(super) enum Verdict {
         /// What changes in it.
         patch: Patch,
     },
-}
-
-impl Recipient {
-    pub(super) fn new(path: &PathLine<'_>, settings: &Settings) -> Self {
-        let address = path.address().into_owned();
-        let line = path.line.to_vec();
-        let on = |address: &str| {
-            settings
-                .domains
-                .policy(address)
-                .filter(|p| p.rewrite != Rewrite::Off)
-                .cloned()
-        };
-        let mut found = path.domains().filter_map(|domain| {
-            let policy = on(&format!("@{domain}"))?;
-            Some((policy, domain))
-        });
-        match found.next() {
-            // Named in a way that leads to the same policy for whoever asks again.
-            Some((policy, domain)) if on(&address).is_none() => Self {
-                address: format!("{address}@{domain}"),
-                line,
-                policy: Some(policy),
-            },
-            Some((policy, _)) => Self {
-                address,
-                line,
-                policy: Some(policy),
-            },
-            None => Self {
-                address,
-                line,
-                policy: None,
-            },
-        }
-    }
-
-    /// Whether links are to be looked at in mail to this recipient.
-    pub(super) fn wants_rewriting(&self) -> bool {
-        self.policy.is_some()
-    }
-
-    /// Whether one copy of a message is right for both.
-    pub(super) fn shares_copy_with(&self, other: &Self) -> bool {
-        match (&self.policy, &other.policy) {
-            (Some(a), Some(b)) => Arc::ptr_eq(a, b) || link::same_policy(a, b),
-            (None, None) => true,
-            _ => false,
-        }
-    }
 }
 
 impl Transaction {
@@ -557,116 +405,6 @@ impl Transaction {
                 Ok(Outcome::default())
             }
         }
-    }
-
-    /// The one line of the message in the log; `reply` is what the client is told.
-    pub(super) fn log(&self, story: &Story, origin: &Origin<'_>, reply: &[u8]) {
-        let report = &story.report;
-        let (mut wrapped, mut disarmed) = (0u32, 0u32);
-        let mut kept = BTreeMap::<&str, u32>::new();
-        for link in &report.links {
-            match link.decision {
-                "wrapped" => wrapped += 1,
-                "disarmed" => disarmed += 1,
-                _ => *kept.entry(link.reason).or_default() += 1,
-            }
-        }
-        let mut kept_by_reason = String::new();
-        for (reason, n) in kept {
-            let _ = write!(
-                kept_by_reason,
-                "{}{reason}={n}",
-                if kept_by_reason.is_empty() { "" } else { "," }
-            );
-        }
-        let mut quirks = report.quirks.join(",");
-        for (seen, name) in [(story.end.bare_cr, "bare-cr"), (story.end.bare_lf, "bare-lf")] {
-            if seen {
-                let _ = write!(quirks, "{}{name}", if quirks.is_empty() { "" } else { "," });
-            }
-        }
-        info!(
-            target: "linkgate::mail",
-            id = self.id(),
-            transaction = %self.envelope.transaction,
-            client = %origin.client,
-            helo = %Printable(origin.helo),
-            xforward = %Printable(origin.xforward),
-            from = %Printable(self.envelope.sender.as_bytes()),
-            to = %Printable(self.addressees().as_bytes()),
-            recipients = self.recipients.len(),
-            message_id = %Printable(report.message_id.as_deref().unwrap_or_default().as_bytes()),
-            octets_in = story.octets_in,
-            octets_out = story.octets_out,
-            parts = report.parts,
-            links = report.links.len(),
-            wrapped,
-            disarmed,
-            kept = %kept_by_reason,
-            quirks = %Printable(quirks.as_bytes()),
-            refused_because = %Printable(story.refused_because.as_deref().unwrap_or_default().as_bytes()),
-            ms = self.started.elapsed().as_millis() as u64,
-            reply = %Printable(reply.trim_ascii_end()),
-            "message"
-        );
-    }
-
-    /// The recipients, by name as far as a line of the log has room.
-    fn addressees(&self) -> String {
-        let mut named = String::new();
-        for recipient in &self.recipients {
-            if !named.is_empty() && named.len() + recipient.address.len() > MAX_ADDRESSEES {
-                named.push_str(",...");
-                break;
-            }
-            let _ = write!(
-                named,
-                "{}{}",
-                if named.is_empty() { "" } else { "," },
-                recipient.address
-            );
-        }
-        named
-    }
-
-    /// Queues the row of a message that was taken.
-    pub(super) fn record(self, story: Story, context: &Context) {
-        // Domains that did not opt in leave no trace in the store.
-        let Some(policy) = self.first().and_then(|first| first.policy.clone()) else {
-            return;
-        };
-        let count = |decision| {
-            let n = story
-                .report
-                .links
-                .iter()
-                .filter(|link| link.decision == decision)
-                .count();
-            u32::try_from(n).unwrap_or(u32::MAX)
-        };
-        let (links_wrapped, links_kept) = (count("wrapped"), count("kept"));
-        context.recorder.message(MessageRow {
-            mail_id: self.envelope.id.clone(),
-            message_id: story.report.message_id,
-            sender: self.envelope.sender.clone(),
-            recipients: self.recipients.into_iter().map(|r| r.address).collect(),
-            received_at_us: self.envelope.received_us,
-            listener: context.listener.listen.to_string(),
-            policy_domain: Some(policy.domain.clone()),
-            links_found: u32::try_from(story.report.links.len()).unwrap_or(u32::MAX),
-            links_wrapped,
-            links_kept,
-            links: story
-                .report
-                .links
-                .into_iter()
-                .map(|link| LinkRow {
-                    url: link.url,
-                    decision: link.decision.to_owned(),
-                    reason: link.reason.to_owned(),
-                })
-                .collect(),
-        });
     }
 }
 
