@@ -100,13 +100,14 @@ async fn attend(
     loop {
         tokio::select! {
             name = signals.stop.next() => {
+                server.stop.send_replace(true);
                 info!(target: "linkgate::server", signal = name, "stopping: nothing new is taken, open sessions may end");
                 break;
             }
             _ = signals.hangup.recv() => {
                 notify::reloading();
-                let result = reload::reload(&server.settings, config, telemetry).await;
-                server.reloaded(result);
+                let changed = reload::reload(&server.settings, config, telemetry).await;
+                server.reloaded(changed.as_deref());
             }
             // Only a bug ends a listener before its time. Mail waits at the client until we are started again.
             () = server.task_ended() => {
@@ -347,15 +348,18 @@ impl Server {
         info!(target: "linkgate::server", address = %self.addresses.admin, what = "admin", "listening");
     }
 
-    /// Tells of a reload.
-    fn reloaded(&self, result: Reload) {
-        self.metrics.reloaded(result);
+    /// Tells of a reload, and of what has changed by it unless it was refused.
+    fn reloaded(&self, changed: Option<&str>) {
+        let Some(changed) = changed else {
+            self.metrics.reloaded(Reload::Refused);
+            let status = self.status();
+            return notify::ready(&format!("{status}; the last reload was refused, the log says why"));
+        };
+        self.metrics.reloaded(Reload::Applied);
         self.metrics
             .set_next_hops(&next_hops(&self.settings.borrow().listeners));
-        notify::ready(&match result {
-            Reload::Applied => self.status(),
-            Reload::Refused => format!("{}; the last reload was refused, the log says why", self.status()),
-        });
+        info!(target: "linkgate::server", changed, "reloaded");
+        notify::ready(&self.status());
     }
 
     /// What the service manager shows.

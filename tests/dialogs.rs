@@ -265,9 +265,15 @@ impl Stage {
             return Ok(());
         }
         let size = if self.octet_by_octet { 1 } else { said.len() };
+        let octet_by_octet = self.octet_by_octet;
         let client = self.client()?;
         for chunk in said.chunks(size) {
-            client.send(chunk);
+            match client.try_send(chunk) {
+                Ok(()) => {}
+                // Whoever is sent away in the middle of a line cannot finish it; what it hears is looked at all the same.
+                Err(_) if octet_by_octet => break,
+                Err(e) => return Err(format!("the client cannot speak: {e}")),
+            }
         }
         Ok(())
     }

@@ -5,15 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use crate::keyfile::Absent;
-use crate::metrics::Reload;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
 
-/// Reads the configuration again and swaps the settings, unless there is a reason not to.
-pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path, telemetry: &Telemetry) -> Reload {
+/// Reads the configuration again and swaps the settings, unless there is a reason not to. Says what has changed; `None`, with
+/// lines in the log, when the settings of before stay in force.
+pub(super) async fn reload(
+    current: &watch::Sender<Arc<Settings>>,
+    config: &Path,
+    telemetry: &Telemetry,
+) -> Option<String> {
     let path = config.to_owned();
     // Compiling the rules of many domains takes a while; sessions must not feel it.
     let loaded = tokio::task::spawn_blocking(move || Settings::load_with(&path, Absent::Refuse)).await;
@@ -28,11 +32,11 @@ pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path
             }
             let faults = faults.len();
             warn!(target: "linkgate::server", faults, "not reloaded: the settings of before stay in force");
-            return Reload::Refused;
+            return None;
         }
         Err(e) => {
             error!(target: "linkgate::server", cause = %e, "not reloaded: the settings of before stay in force");
-            return Reload::Refused;
+            return None;
         }
     };
     let old = Arc::clone(&current.borrow());
@@ -43,7 +47,7 @@ pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path
             target: "linkgate::server", keys,
             "not reloaded: a changed key needs restart; the settings of before stay in force"
         );
-        return Reload::Refused;
+        return None;
     }
     let changed = match changes(&old, &new) {
         none if none.is_empty() => "nothing".to_owned(),
@@ -51,8 +55,7 @@ pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path
     };
     telemetry.reload(&new.log);
     current.send_replace(Arc::new(new));
-    info!(target: "linkgate::server", changed, "reloaded");
-    Reload::Applied
+    Some(changed)
 }
 
 /// Budgets of the same size stay the ones that messages under way have taken their share of.
