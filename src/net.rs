@@ -159,19 +159,23 @@ impl Stream {
     /// `WouldBlock` when nothing is there; else what the connection says.
     pub fn try_read_buf(&mut self, to: &mut Vec<u8>) -> io::Result<usize> {
         match self {
-            Self::Tcp(s) => s.try_read_buf(to),
-            Self::Unix(s) => s.try_read_buf(to),
-            Self::Tls(s) => {
-                // Whoever waits does so in `readable`, which asks again. Without the scheduler's budget, "nothing there" is
-                // said only when it is true.
-                let read = pin!(unconstrained(s.read_buf(to)));
-                match read.poll(&mut Context::from_waker(Waker::noop())) {
-                    Poll::Ready(done) => done,
-                    Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
-                }
-            }
+            Self::Tcp(s) => read_at_once(s, to),
+            Self::Unix(s) => read_at_once(s, to),
+            Self::Tls(s) => read_at_once(s, to),
             Self::Gone => Ok(0),
         }
+    }
+}
+
+/// Reads without waiting. A read that does not fill the space tells the reactor that nothing is left, which spares the call
+/// that would find it out.
+fn read_at_once<S: AsyncRead + Unpin>(stream: &mut S, to: &mut Vec<u8>) -> io::Result<usize> {
+    // Whoever waits does so in `readable`, which asks again. Without the scheduler's budget, "nothing there" is said only
+    // when it is true.
+    let read = pin!(unconstrained(stream.read_buf(to)));
+    match read.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(done) => done,
+        Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
     }
 }
 

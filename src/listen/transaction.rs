@@ -226,7 +226,7 @@ impl Transaction {
     /// What the next hop is given of the message so far, if the rest may go on as it comes: nobody wants it changed, and it
     /// is large. From then on it is not kept here.
     pub(super) fn begin_to_flow(&mut self, context: &Context) -> Option<Vec<u8>> {
-        const FLOW_FROM: usize = 16 << 10;
+        const FLOW_FROM: usize = 32 << 10;
         let bytes = self.spool.as_slice()?;
         // A long header is looked through again when it has doubled.
         let early = bytes.len() < FLOW_FROM.max(self.looked_at * 2);
