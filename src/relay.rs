@@ -27,6 +27,10 @@ use crate::settings::{Dialect, Limits, NextHops};
 /// Octets of message data that are written at a time.
 const BLOCK: usize = 32 << 10;
 
+/// Transactions in a row that are ended with RSET on one connection. Exim closes it after ten (`smtp_accept_max_nonmail`), Postfix
+/// slows it down after a hundred (`smtpd_junk_command_limit`).
+const MAX_RESETS: u32 = 8;
+
 /// XFORWARD lines kept for a transaction; Postfix sends two.
 const MAX_XFORWARD_LINES: usize = 8;
 
@@ -56,6 +60,8 @@ pub struct Relay {
     /// When the message that is under way was complete here.
     sending_since: Instant,
     data: Data,
+    /// Transactions on this connection that came to nothing, since one that did not.
+    resets: u32,
 }
 
 /// What the next hop says to a transaction that was begun for some of the recipients.
@@ -84,6 +90,7 @@ impl Relay {
             chosen: 0,
             sending_since: Instant::now(),
             data: Data::None,
+            resets: 0,
         }
     }
 
@@ -116,6 +123,7 @@ impl Relay {
     pub async fn connect(&mut self, limits: &Limits) -> Result<&Capabilities, Failure> {
         let wait = limits.next_hop_timeout;
         self.abandon();
+        self.retire();
         let live = match self
             .connection
             .take()
@@ -129,6 +137,7 @@ impl Relay {
                     .connect(&self.to, &self.counts, &self.hostname, limits)
                     .await?;
                 self.chosen = chosen;
+                self.resets = 0;
                 if new.offers.xforward.is_some() {
                     for line in &self.xforward {
                         new.queue(Sent::Xforward, line);
@@ -306,6 +315,7 @@ impl Relay {
     /// Gives the connection up as it is.
     pub fn close(&mut self) {
         self.connection = None;
+        self.resets = 0;
         self.open = false;
         self.data = Data::None;
     }
@@ -365,6 +375,18 @@ impl Relay {
         Ok(end)
     }
 
+    /// Leaves a connection on which transaction after transaction came to nothing, before the next hop takes us for a pest.
+    fn retire(&mut self) {
+        if self.open
+            && self.resets >= MAX_RESETS
+            && let Some(connection) = self.connection.take()
+        {
+            self.close();
+            // Nobody need wait until the next hop has said goodbye.
+            tokio::spawn(connection.quit());
+        }
+    }
+
     /// Makes the next hop forget a transaction that came to nothing; RSET goes out with what follows if it may.
     async fn end_transaction(&mut self, limits: &Limits) -> Result<(), Failure> {
         let Some(connection) = &mut self.connection else {
@@ -374,6 +396,7 @@ impl Relay {
             return Ok(());
         }
         connection.queue(Sent::Rset, b"RSET\r\n");
+        self.resets += 1;
         self.xforward_said = false;
         if !connection.offers.pipelining {
             let outcome = connection.accepted(Phase::Envelope, limits.next_hop_timeout).await;

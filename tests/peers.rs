@@ -11,6 +11,7 @@ mod dovecot;
 mod dovecot_recipes;
 mod exim;
 mod exim_recipes;
+mod exim_smuggling;
 mod milter;
 mod opensmtpd;
 mod place;

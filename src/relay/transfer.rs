@@ -140,6 +140,7 @@ impl Relay {
         let complete = connection.awaiting().is_none();
         if complete {
             self.open = false;
+            self.resets = 0;
             self.xforward_said = false;
         }
         if let Err(failure) = &outcome {

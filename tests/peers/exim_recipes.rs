@@ -17,21 +17,24 @@ const PUBLIC_PORT: u16 = 2525;
 /// Where linkgate hands mail back.
 const RETURN_PORT: u16 = 10026;
 
+/// Where Exim reaches linkgate.
+const LINKGATE_PORT: u16 = 10025;
+
 /// One Exim on both sides of linkgate.
-struct Chain {
+pub(crate) struct Chain {
     linkgate: Linkgate,
-    exim: Exim,
+    pub(crate) exim: Exim,
     place: Place,
 }
 
 impl Chain {
     /// `contrib/exim/smtp`. `None`, with a line that says why, where that cannot be; a failure where `CI` is set.
-    fn smtp() -> Option<Self> {
-        Self::smtp_with(|transport| transport)
+    pub(crate) fn smtp() -> Option<Self> {
+        Self::smtp_with(|transport| transport, |linkgate| linkgate)
     }
 
-    /// The same, with another transport.
-    fn smtp_with(change: impl Fn(String) -> String) -> Option<Self> {
+    /// The same, with another transport, or another configuration of linkgate.
+    pub(crate) fn smtp_with(transport: impl Fn(String) -> String, linkgate: impl Fn(String) -> String) -> Option<Self> {
         if let Some(why) = missing() {
             skip(&why);
             return None;
@@ -44,18 +47,29 @@ impl Chain {
             main: main.replace(public[0], public[1]),
             acl: place.recipe_file("acl"),
             router: place.recipe_file("router"),
-            transport: change(place.recipe_file("transport")),
+            transport: transport(place.recipe_file("transport")),
             ..Sections::default()
         };
         let exim = Exim::start(&place, &sections);
-        let linkgate = Linkgate::start(&place, &place.recipe_file("linkgate.toml"));
+        let linkgate = Linkgate::start(&place, &linkgate(place.recipe_file("linkgate.toml")));
         place.wait_for(PUBLIC_PORT);
         place.wait_for(RETURN_PORT);
         Some(Self { linkgate, exim, place })
     }
 
-    fn client(&self) -> Session {
+    /// A session with the Exim in front.
+    pub(crate) fn client(&self) -> Session {
         Session::connect(Ipv4Addr::LOCALHOST, self.place.at(PUBLIC_PORT))
+    }
+
+    /// A session with linkgate, past the Exim in front.
+    pub(crate) fn linkgate_client(&self) -> Session {
+        Session::connect(Ipv4Addr::LOCALHOST, self.place.at(LINKGATE_PORT))
+    }
+
+    /// A session with the listener behind linkgate, past linkgate.
+    pub(crate) fn return_client(&self) -> Session {
+        Session::connect(Ipv4Addr::LOCALHOST, self.place.at(RETURN_PORT))
     }
 
     fn send(&self, recipients: &[&str], message: &[u8]) {
@@ -64,7 +78,7 @@ impl Chain {
     }
 
     /// Waits until `address` has `count` messages in its mailbox, and no more than that; gives them back.
-    fn mailbox(&self, address: &str, count: usize) -> Vec<Vec<u8>> {
+    pub(crate) fn mailbox(&self, address: &str, count: usize) -> Vec<Vec<u8>> {
         eventually(&format!("{count} message(s) for {address}"), || {
             let messages = self.exim.mailbox(address);
             assert!(messages.len() <= count, "{} messages for {address}", messages.len());
@@ -72,7 +86,7 @@ impl Chain {
         })
     }
 
-    fn nothing_waits(&self) {
+    pub(crate) fn nothing_waits(&self) {
         eventually("an empty queue", || (self.exim.waiting() == 0).then_some(()));
     }
 }
@@ -100,10 +114,13 @@ fn exim_by_smtp_each_recipient_gets_links_of_their_own() {
 /// What the README says for `max_rcpt`: Exim asks for PRDR by itself.
 #[test]
 fn exim_by_smtp_with_prdr_each_recipient_gets_links_of_their_own() {
-    let Some(chain) = Chain::smtp_with(|transport| {
-        assert!(transport.contains("max_rcpt = 1\n"), "{transport}");
-        transport.replace("max_rcpt = 1\n", "max_rcpt = 20\n")
-    }) else {
+    let Some(chain) = Chain::smtp_with(
+        |transport| {
+            assert!(transport.contains("max_rcpt = 1\n"), "{transport}");
+            transport.replace("max_rcpt = 1\n", "max_rcpt = 20\n")
+        },
+        |linkgate| linkgate,
+    ) else {
         return;
     };
     chain.send(&[ALICE, BOB, DAVE], &newsletter());

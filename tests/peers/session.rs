@@ -29,6 +29,8 @@ impl Session {
             .expect("the Postfix in front takes connections");
         stream.set_nonblocking(false).expect("a socket");
         stream.set_read_timeout(Some(TIMEOUT)).expect("a socket");
+        // The final dot is a write of its own, and need not wait until what came before it is acknowledged.
+        stream.set_nodelay(true).expect("a socket");
         let mut session = Self {
             stream: BufReader::new(stream),
         };
@@ -92,7 +94,8 @@ impl Session {
         self.stream.get_mut().write_all(bytes).expect("Postfix reads");
     }
 
-    fn reply(&mut self) -> String {
+    /// The last line of the next reply.
+    pub(crate) fn reply(&mut self) -> String {
         loop {
             let mut line = String::new();
             self.stream.read_line(&mut line).expect("Postfix answers");
