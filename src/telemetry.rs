@@ -3,6 +3,7 @@
 //! What a stranger wrote (addresses, host names, user agents ...) ends up in log fields. Nobody may forge a line, steer a
 //! terminal or turn text around with it, so every control character is escaped here, in one place, whatever the field.
 
+mod held;
 mod limiter;
 
 use std::fmt::{self, Write as _};
@@ -16,6 +17,7 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
+pub(crate) use self::held::{hold_lines, write_held};
 pub use self::limiter::Limiter;
 use crate::config::ConfigError;
 use crate::settings::{Log, LogFormat};
@@ -74,7 +76,7 @@ fn filter(log: &Log) -> Result<EnvFilter, String> {
     EnvFilter::builder().parse(directives).map_err(|e| e.to_string())
 }
 
-/// Writes each event as one line, in one write.
+/// Writes each event as one line, in one write, unless the thread holds its lines.
 struct Lines<W> {
     format: LogFormat,
     to: fn() -> W,
@@ -84,6 +86,11 @@ impl<S: Subscriber, W: Write + 'static> Layer<S> for Lines<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let now = jiff::Timestamp::now();
         let line = render(self.format, now, event);
+        // What is wrong is said at once.
+        if *event.metadata().level() > Level::WARN && held::hold(line.as_bytes()) {
+            return;
+        }
+        write_held();
         // Nobody is left to be told when standard error is gone.
         let _ = (self.to)().write_all(line.as_bytes());
     }

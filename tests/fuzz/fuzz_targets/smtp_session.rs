@@ -50,6 +50,7 @@ impl Asked {
 fn talk(input: &[u8], chunk: usize, rules: Rules) -> Heard {
     let session = if rules.lmtp { Session::lmtp() } else { Session::default() };
     let mut session = session.with_command_line(rules.command_line);
+    session.offer_tls();
     let (mut heard, mut asked, mut recipients) = (Heard::default(), Asked::default(), 0);
     let mut message = Vec::new();
     let mut buffer: Vec<u8> = Vec::new();
@@ -95,6 +96,10 @@ fn talk(input: &[u8], chunk: usize, rules: Rules) -> Heard {
                     }
                 }
                 Event::Hello { .. } => step = 'h',
+                Event::StartTls => {
+                    assert!(!before.1, "STARTTLS within a transaction");
+                    step = 't';
+                }
                 Event::Data => step = 'd',
                 Event::Chunk => step = 'c',
                 Event::ChunkTaken => assert!(session.in_message()),
@@ -121,6 +126,7 @@ fn talk(input: &[u8], chunk: usize, rules: Rules) -> Heard {
             match step {
                 'h' => session.hello(),
                 'x' => session.greet_again(),
+                't' => session.encrypted(),
                 'd' => heard.events.push(format!("{:?}", session.data(rules.policy))),
                 'c' => session.chunk(rules.policy, None),
                 _ => {}
