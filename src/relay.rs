@@ -307,8 +307,10 @@ impl Relay {
         }
     }
 
-    /// Forgets the XFORWARD lines: they hold for one transaction.
+    /// The client's transaction is over. Forgets the XFORWARD lines, which hold for one transaction, and leaves a next hop that
+    /// still waits for the rest of a message.
     pub fn end_of_transaction(&mut self) {
+        self.abandon();
         self.xforward.clear();
     }
 

@@ -187,6 +187,33 @@ fn a_next_hop_that_stops_reading_in_the_middle_costs_a_451() {
 }
 
 #[test]
+fn a_reset_between_chunks_leaves_the_next_hop_at_once() {
+    let rig = Rig::start(&options());
+    let mut client = rig.client();
+    let mut next_hop = rig.next_hop();
+    next_hop.greet(KEYWORDS);
+    client.hello();
+    for command in ["MAIL FROM:<a@x.test>", "RCPT TO:<b@off.test>"] {
+        client.send(format!("{command}\r\n"));
+        next_hop.expect(command);
+        next_hop.send("250 ok\r\n");
+        client.expect("250 ok");
+    }
+    let chunk = [b"Subject: half\r\n\r\n".to_vec(), LINE.repeat(5_000)].concat();
+    client.send(format!("BDAT {}\r\n", chunk.len()));
+    client.send(chunk);
+    next_hop.expect("DATA");
+    next_hop.send("354 go\r\n");
+    client.expect("250 *");
+    client.send("RSET\r\n");
+    client.expect("250 *");
+    let heard = next_hop.rest();
+    assert!(heard.len() > 32_000 && !heard.ends_with(b"\r\n.\r\n") && !heard.ends_with(b"QUIT\r\n"));
+    client.send("NOOP\r\n");
+    client.expect("250 *");
+}
+
+#[test]
 fn a_message_that_may_have_to_change_is_kept() {
     let rig = Rig::start(&options());
     let mut client = rig.client();

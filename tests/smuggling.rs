@@ -47,16 +47,25 @@ fn start(bare_line_ends: BareLineEnds) -> (Rig, Peer, Peer) {
     (rig, client, next_hop)
 }
 
-fn envelope(client: &mut Peer, next_hop: &mut Peer) {
-    envelope_to("b@on.test", client, next_hop);
+fn envelope(rig: &Rig, client: &mut Peer, next_hop: &mut Peer) {
+    envelope_to("b@on.test", rig, client, next_hop);
 }
 
-fn envelope_to(to: &str, client: &mut Peer, next_hop: &mut Peer) {
+fn envelope_to(to: &str, rig: &Rig, client: &mut Peer, next_hop: &mut Peer) {
     for command in ["MAIL FROM:<a@x.test>", &format!("RCPT TO:<{to}>")] {
         client.send(format!("{command}\r\n"));
-        if next_hop.line().unwrap() == "RSET" {
-            next_hop.send("250 reset\r\n");
-            next_hop.expect(command);
+        match next_hop.line().unwrap().as_str() {
+            "RSET" => {
+                next_hop.send("250 reset\r\n");
+                next_hop.expect(command);
+            }
+            // After some messages that came to nothing another connection is made.
+            "QUIT" => {
+                *next_hop = rig.next_hop();
+                next_hop.greet(&["PIPELINING"]);
+                next_hop.expect(command);
+            }
+            _ => {}
         }
         next_hop.send("250 ok\r\n");
         client.expect("250 ok");
@@ -104,11 +113,11 @@ fn send(client: &mut Peer, packets: &[Vec<u8>]) {
 
 #[test]
 fn no_odd_end_of_data_reaches_the_next_hop() {
-    let (_rig, mut client, mut next_hop) = start(BareLineEnds::Refuse);
+    let (rig, mut client, mut next_hop) = start(BareLineEnds::Refuse);
     for odd in ODD_ENDS {
         let stray = odd.replace("\r\n", "").contains(['\r', '\n']);
         for packets in ways(odd) {
-            envelope(&mut client, &mut next_hop);
+            envelope(&rig, &mut client, &mut next_hop);
             send(&mut client, &packets);
             if stray {
                 client.expect("550 5.5.2 Bare <CR> or <LF> in message data");
@@ -122,10 +131,10 @@ fn no_odd_end_of_data_reaches_the_next_hop() {
 
 #[test]
 fn normalised_data_is_one_message_for_the_next_hop() {
-    let (_rig, mut client, mut next_hop) = start(BareLineEnds::Normalise);
+    let (rig, mut client, mut next_hop) = start(BareLineEnds::Normalise);
     for odd in ODD_ENDS {
         for packets in ways(odd) {
-            envelope(&mut client, &mut next_hop);
+            envelope(&rig, &mut client, &mut next_hop);
             send(&mut client, &packets);
             assert_one_message(&taken(&mut next_hop), odd);
             client.expect("250 taken");
@@ -141,7 +150,7 @@ fn a_message_that_flows_past_is_cut_off_at_an_odd_end_of_data() {
         let stray = odd.replace("\r\n", "").contains(['\r', '\n']);
         for in_chunks in [false, true] {
             let (rig, mut client, mut next_hop) = start(BareLineEnds::Refuse);
-            envelope_to("b@off.test", &mut client, &mut next_hop);
+            envelope_to("b@off.test", &rig, &mut client, &mut next_hop);
             let behind = format!("x{odd}{SMUGGLED}\r\n");
             let packets = if in_chunks {
                 let head = format!("Subject: outer\r\n\r\n{padding}");
@@ -191,7 +200,7 @@ fn assert_one_message(lines: &[String], odd: &str) {
 
 #[test]
 fn a_reply_that_hides_another_stays_one_reply() {
-    let (_rig, mut client, mut next_hop) = start(BareLineEnds::Refuse);
+    let (rig, mut client, mut next_hop) = start(BareLineEnds::Refuse);
     for hidden in [
         "\n250 2.0.0 fine",
         "\r250 2.0.0 fine",
@@ -206,13 +215,13 @@ fn a_reply_that_hides_another_stays_one_reply() {
         let shown: String = hidden.chars().map(|c| if c.is_control() { '?' } else { c }).collect();
         client.expect(&format!("550 5.7.1 no{shown}"));
         client.expect("250 2.0.0 Ok");
-        next_hop_is_in_step(&mut client, &mut next_hop);
+        next_hop_is_in_step(&rig, &mut client, &mut next_hop);
     }
 }
 
 /// A whole envelope: each reply answers its command. Ends it.
-fn next_hop_is_in_step(client: &mut Peer, next_hop: &mut Peer) {
-    envelope(client, next_hop);
+fn next_hop_is_in_step(rig: &Rig, client: &mut Peer, next_hop: &mut Peer) {
+    envelope(rig, client, next_hop);
     client.send("DATA\r\n");
     client.expect("354 *");
     client.send("x\r\n.\r\n");

@@ -78,7 +78,6 @@ impl Conversation {
             let n = u64::try_from(duplicates).unwrap_or(u64::MAX);
             self.context.counts.possible_duplicates.inc_by(n);
         }
-        self.relay.abandon();
         self.end_of_transaction();
         if copies.client_gone {
             self.end = SessionEnd::Broken;
