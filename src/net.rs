@@ -1,5 +1,7 @@
 //! Streams and sockets of the mail path: TCP, unix sockets, and TLS over either, behind one face.
 
+mod inbox;
+
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -18,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::task::unconstrained;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
+pub use self::inbox::Inbox;
 use crate::settings::{Address, Endpoint};
 
 /// How long the end of a TLS connection may take to be written.

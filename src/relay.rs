@@ -6,7 +6,6 @@
 
 mod connection;
 mod hops;
-mod inbox;
 mod transfer;
 
 use std::ops::Range;
@@ -17,9 +16,9 @@ use wire::{Capabilities, PathLine, Reply, Sent};
 
 use self::connection::Connection;
 pub use self::hops::Hops;
-pub use self::inbox::Inbox;
 use self::transfer::Data;
 pub use self::transfer::Sending;
+pub(crate) use self::transfer::{read_block, sound_line_ends};
 use crate::failure::{Cause, Failure, Phase, Side};
 use crate::metrics::{Metrics, NextHopCounts};
 use crate::settings::{Dialect, Limits, NextHops};

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use self::mail_threads::MailThreads;
+use self::mail_threads::{KEEP_THREAD, MAX_WORKERS, MailThreads};
 pub use self::passed::Passed;
 use crate::admin::Admin;
 use crate::cli::Failure;
@@ -33,10 +33,6 @@ use crate::record::Ledger;
 use crate::settings::{Address, Listener, Protocol, Settings};
 use crate::telemetry::Telemetry;
 
-/// More threads would idle: a message is mostly waiting, and what is work goes to the blocking pool.
-const MAX_WORKERS: usize = 4;
-/// A thread of the blocking pool that has nothing to do goes away, and its memory with it.
-const KEEP_THREAD: Duration = Duration::from_secs(2);
 /// Threads for what pages ask of the disk.
 const BLOCKING_THREADS: usize = 8;
 /// Trees of hostile HTML are deep; what is not used of it costs nothing.

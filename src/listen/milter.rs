@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, info, warn};
@@ -19,7 +19,7 @@ use super::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
 use crate::failure::Failure;
 use crate::metrics::{Limit, SessionEnd, Silence};
-use crate::net::Peer;
+use crate::net::{Inbox, Peer, Stream};
 use crate::settings::Settings;
 
 /// Octets read at a time while little is expected.
@@ -40,12 +40,7 @@ const LEAST_RECIPIENTS: usize = 2;
 const MAX_SHOWN: usize = 256;
 
 /// Serves one MTA to the end of its connection.
-pub(super) async fn session<S: AsyncRead + AsyncWrite + Unpin>(
-    stream: S,
-    peer: Peer,
-    context: Arc<Context>,
-    shutdown: watch::Receiver<bool>,
-) {
+pub(super) async fn session(stream: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let settings = context.settings.borrow().clone();
     let mut conversation = Conversation {
         stream,
@@ -64,8 +59,8 @@ pub(super) async fn session<S: AsyncRead + AsyncWrite + Unpin>(
     conversation.take_leave(ended.err());
 }
 
-struct Conversation<S> {
-    stream: S,
+struct Conversation {
+    stream: Stream,
     peer: Peer,
     context: Arc<Context>,
     /// The snapshot of the message, or of the last one.
@@ -152,7 +147,7 @@ enum Flow {
     Close,
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+impl Conversation {
     async fn run(&mut self) -> io::Result<()> {
         let mut inbox = Inbox::default();
         let mut deadline = self.deadline();
@@ -506,34 +501,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 }
             },
         }
-    }
-}
-
-/// A read buffer over any stream, which holds little memory while nothing is in it.
-#[derive(Default)]
-struct Inbox {
-    bytes: Vec<u8>,
-    used: usize,
-}
-
-impl Inbox {
-    fn filled(&self) -> &[u8] {
-        self.bytes.get(self.used..).unwrap_or_default()
-    }
-
-    fn consume(&mut self, n: usize) {
-        self.used = (self.used + n).min(self.bytes.len());
-    }
-
-    /// Waits for octets and appends up to about `block` of them; 0 at the end of the stream. Cancelling loses nothing.
-    async fn fill<S: AsyncRead + Unpin>(&mut self, stream: &mut S, block: usize) -> io::Result<usize> {
-        self.bytes.drain(..self.used);
-        self.used = 0;
-        if self.bytes.is_empty() && self.bytes.capacity() > 2 * block {
-            self.bytes = Vec::new();
-        }
-        self.bytes.reserve(block);
-        stream.read_buf(&mut self.bytes).await
     }
 }
 

@@ -20,8 +20,8 @@ use super::transaction::{Recipient, Transaction};
 use super::{Context, arrival, stopped};
 use crate::failure::{Failure, Phase, Side};
 use crate::metrics::{Limit, SessionEnd, Silence};
-use crate::net::{Peer, Stream};
-use crate::relay::{Inbox, Relay};
+use crate::net::{Inbox, Peer, Stream};
+use crate::relay::Relay;
 use crate::settings::{ListenerTls, Protocol, Settings};
 use crate::telemetry::Limiter;
 

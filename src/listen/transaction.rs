@@ -65,6 +65,13 @@ struct Envelope {
     received_us: i64,
 }
 
+impl Envelope {
+    /// Seconds since 1970.
+    fn received_s(&self) -> i64 {
+        self.received_us / 1_000_000
+    }
+}
+
 /// What becomes of a message.
 pub(super) enum Verdict {
     /// It is refused for its form.
@@ -83,18 +90,23 @@ pub(super) enum Verdict {
 impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
         let spool = settings.limits.spool();
-        let lines = LineMeter::new(settings.limits.text_line);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let id = mail_id::next();
+        let envelope = Envelope {
+            id: id.clone(),
+            settings,
+            sender: path.address().into_owned(),
+            mail_line: path.line.to_vec(),
+            transaction: id,
+            received_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
+        };
+        Self::of(envelope, spool)
+    }
+
+    fn of(envelope: Envelope, spool: Spool) -> Self {
+        let lines = LineMeter::new(envelope.settings.limits.text_line);
         Self {
-            envelope: Arc::new(Envelope {
-                id: id.clone(),
-                settings,
-                sender: path.address().into_owned(),
-                mail_line: path.line.to_vec(),
-                transaction: id,
-                received_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
-            }),
+            envelope: Arc::new(envelope),
             recipients: Vec::new(),
             lost: false,
             spool,
@@ -136,24 +148,17 @@ impl Transaction {
     /// The part of this transaction that concerns these of its recipients, under an id of its own. The message itself stays
     /// behind: see [`close`](Self::close).
     pub(super) fn part(&self, recipients: Vec<Recipient>) -> Self {
+        let envelope = Envelope {
+            id: mail_id::next(),
+            ..Envelope::clone(&self.envelope)
+        };
         Self {
-            envelope: Arc::new(Envelope {
-                id: mail_id::next(),
-                ..Envelope::clone(&self.envelope)
-            }),
             recipients,
-            lost: false,
-            spool: self.envelope.settings.limits.no_spool(),
             octets: self.octets,
             flows: self.flows,
-            looked_at: 0,
             way: self.way,
-            lines: LineMeter::new(self.envelope.settings.limits.text_line),
-            place: None,
-            too_large: false,
-            fault: None,
             started: self.started,
-            open: None,
+            ..Self::of(envelope, self.envelope.settings.limits.no_spool())
         }
     }
 
@@ -187,6 +192,11 @@ impl Transaction {
 
     pub(super) fn add(&mut self, recipient: Recipient) {
         self.recipients.push(recipient);
+    }
+
+    /// Whether anybody may want the message changed.
+    pub(super) fn wants_rewriting(&self) -> bool {
+        self.recipients.iter().any(Recipient::wants_rewriting)
     }
 
     /// Whether the message will be refused whatever else comes of it.
@@ -230,7 +240,7 @@ impl Transaction {
         let bytes = self.spool.as_slice()?;
         // A long header is looked through again when it has doubled.
         let early = bytes.len() < FLOW_FROM.max(self.looked_at * 2);
-        if early || self.has_failed() || self.recipients.iter().any(|r| r.policy.is_some()) {
+        if early || self.has_failed() || self.wants_rewriting() {
             return None;
         }
         self.looked_at = bytes.len();
@@ -239,11 +249,7 @@ impl Transaction {
         if way.passes >= context.listener.max_passes {
             return None;
         }
-        let mark = way.mark(
-            Patch::default(),
-            &context.instance,
-            self.envelope.received_us / 1_000_000,
-        );
+        let mark = way.mark(Patch::default(), &context.instance, self.envelope.received_s());
         let begin = mark.apply(bytes);
         self.flows = true;
         self.spool = self.envelope.settings.limits.no_spool();
@@ -358,11 +364,12 @@ impl Transaction {
             }
         }
         story.report = outcome.report;
-        let now_s = self.envelope.received_us / 1_000_000;
         let (patch, octets_out) = if self.flows {
             (outcome.patch, self.octets)
         } else {
-            let patch = self.way.mark(outcome.patch, &context.instance, now_s);
+            let patch = self
+                .way
+                .mark(outcome.patch, &context.instance, self.envelope.received_s());
             let octets = patch.patched_len(spool.len());
             (patch, octets)
         };
@@ -420,7 +427,7 @@ fn rewrite(
         sender: &envelope.sender,
         recipients,
         mail_id: &envelope.id,
-        now_s: envelope.received_us / 1_000_000,
+        now_s: envelope.received_s(),
     };
     catch_unwind(AssertUnwindSafe(|| rewriter.rewrite(spool, &job))).unwrap_or_else(|panic| {
         let text = panic

@@ -8,9 +8,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use wire::{Capabilities, NextHop, Reply, Sent};
 
-use super::Inbox;
 use crate::failure::{Cause, Failure, Phase};
-use crate::net::{Stream, Target};
+use crate::net::{Inbox, Stream, Target};
 use crate::settings::{self, Dialect, Endpoint, NextHopTls};
 use crate::tls::Trust;
 

@@ -171,10 +171,7 @@ impl Relay {
         replies: usize,
         limits: &Limits,
     ) -> Result<Sending, Failure> {
-        if patch.changes().iter().any(|c| wire::stray_line_end(&c.with)) {
-            let cause = "the patch holds a lone CR or LF".into();
-            return Err(Failure::ours(Phase::Rewrite, Cause::Other(cause)));
-        }
+        sound_line_ends(patch)?;
         let wait = limits.next_hop_timeout;
         self.open_data(wait).await?;
         let connection = self.connection.as_mut().ok_or_else(lost)?;
@@ -197,13 +194,7 @@ impl Relay {
                     let mut from = range.start;
                     while from < range.end {
                         let to = range.end.min(from + BLOCK as u64);
-                        match spool.as_slice() {
-                            Some(_) => {
-                                let block = spool.read(from..to).map_err(|e| Failure::ours(Phase::Transfer, e))?;
-                                stuffer.encode(&block, &mut out);
-                            }
-                            None => stuffer.encode(&read_off_thread(spool, from..to).await?, &mut out),
-                        }
+                        stuffer.encode(&read_block(spool, from..to).await?, &mut out);
                         send_full(connection, &mut out, wait).await?;
                         from = to;
                     }
@@ -224,11 +215,30 @@ async fn send_full(connection: &mut Connection, out: &mut Vec<u8>, wait: Duratio
     Ok(())
 }
 
-/// Reads from the spool's file without holding up other sessions.
-async fn read_off_thread(spool: &Arc<Spool>, range: Range<u64>) -> Result<Vec<u8>, Failure> {
+/// A piece of a message. What is in a file is read elsewhere, so that other sessions are not held up.
+///
+/// # Errors
+/// The file cannot be read.
+pub(crate) async fn read_block(spool: &Arc<Spool>, range: Range<u64>) -> Result<Cow<'_, [u8]>, Failure> {
+    let failed = |e| Failure::ours(Phase::Transfer, Cause::Io(e));
+    if spool.as_slice().is_some() {
+        return spool.read(range).map_err(failed);
+    }
     let spool = Arc::clone(spool);
     match tokio::task::spawn_blocking(move || spool.read(range).map(Cow::into_owned)).await {
-        Ok(read) => read.map_err(|e| Failure::ours(Phase::Transfer, e)),
+        Ok(read) => read.map(Cow::Owned).map_err(failed),
         Err(e) => Err(Failure::ours(Phase::Transfer, Cause::Panic(e.to_string()))),
     }
+}
+
+/// A patch of ours must not bring line ends that some server would take for the end of the message.
+///
+/// # Errors
+/// It holds a lone CR or LF.
+pub(crate) fn sound_line_ends(patch: &Patch) -> Result<(), Failure> {
+    if patch.changes().iter().any(|c| wire::stray_line_end(&c.with)) {
+        let cause = "the patch holds a lone CR or LF".into();
+        return Err(Failure::ours(Phase::Rewrite, Cause::Other(cause)));
+    }
+    Ok(())
 }

@@ -14,11 +14,11 @@ use tokio::sync::oneshot;
 use crate::telemetry::{hold_lines, write_held};
 
 /// More threads would idle.
-const MAX_WORKERS: usize = 4;
+pub(super) const MAX_WORKERS: usize = 4;
 /// Threads for files, beside those for rewriting, of which there is one for each processor. Each busy one costs memory.
 const FILE_THREADS: usize = 8;
 /// A thread that has nothing to do goes away, and its memory with it.
-const KEEP_THREAD: Duration = Duration::from_secs(2);
+pub(super) const KEEP_THREAD: Duration = Duration::from_secs(2);
 
 /// Threads that sessions run on, until this is dropped.
 #[derive(Debug)]

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+pub use wire::BareLineEnds;
 
 use crate::tls::{Identity, Trust};
 
@@ -224,16 +225,6 @@ impl fmt::Display for NextHop {
             Endpoint::Unix(path) => write!(f, "{dialect}+unix:{}", path.display()),
         }
     }
-}
-
-/// What becomes of a CR or LF that stands alone in message data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum BareLineEnds {
-    /// 550 5.5.2 at the end of data.
-    #[default]
-    Refuse,
-    /// LF becomes CRLF, a stray CR a space.
-    Normalise,
 }
 
 /// What becomes of a message when linkgate itself fails.

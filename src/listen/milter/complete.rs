@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use message::{Patch, Source};
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, interval_at};
 use tracing::warn;
 use wire::DataEnd;
@@ -17,6 +16,7 @@ use super::{Conversation, Message, code};
 use crate::failure::{Cause, Failure, Phase};
 use crate::listen::transaction::{Origin, Story, Verdict};
 use crate::metrics::MessageResult;
+use crate::relay::{read_block, sound_line_ends};
 use crate::settings::BareLineEnds;
 use crate::spool::Spool;
 
@@ -42,7 +42,7 @@ enum Stretch {
     New(usize),
 }
 
-impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
+impl Conversation {
     /// The message is there: decides about it, asks for its changes, and says what becomes of it.
     pub(super) async fn complete(&mut self, mut message: Message) -> io::Result<()> {
         let max = self.context.listener.max_message;
@@ -72,14 +72,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                 (false, &b""[..])
             }
         };
-        let xforward = self.client.as_xforward();
-        let origin = Origin {
-            client: self.peer,
-            helo: &self.client.helo,
-            xforward: &xforward,
-        };
         story.count(&self.context, if taken { b'2' } else { b'4' });
-        message.transaction.log(&story, &origin, said);
+        self.log(&message, &story, said);
         self.client.message_over();
         if taken {
             message.transaction.record(story, &self.context);
@@ -89,20 +83,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
 
     /// The one line of a message that is not looked at.
     pub(super) fn log_passed_over(&self, message: &Message) {
-        let end = DataEnd {
-            bare_cr: false,
-            bare_lf: false,
-            refuse: false,
-        };
+        let story = Story::new(&message.transaction, DataEnd::default());
+        story.count(&self.context, b'2');
+        self.log(message, &story, b"accept");
+    }
+
+    fn log(&self, message: &Message, story: &Story, said: &[u8]) {
         let xforward = self.client.as_xforward();
         let origin = Origin {
             client: self.peer,
             helo: &self.client.helo,
             xforward: &xforward,
         };
-        let story = Story::new(&message.transaction, end);
-        story.count(&self.context, b'2');
-        message.transaction.log(&story, &origin, b"accept");
+        message.transaction.log(story, &origin, said);
     }
 
     /// Answers the end of a message; gives back the words of a refusal, or `None` when the message is taken.
@@ -203,7 +196,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
                     Some(octets) => {
                         packet.extend_from_slice(octets.get(from as usize..to as usize).unwrap_or_default())
                     }
-                    None => match read(spool, from..to).await {
+                    None => match read_block(spool, from..to).await {
                         Ok(octets) => packet.extend_from_slice(&octets),
                         Err(failure) => return Ok(Err(failure)),
                     },
@@ -224,18 +217,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<S> {
     }
 }
 
-async fn read(spool: &Arc<Spool>, range: Range<u64>) -> Result<Vec<u8>, Failure> {
-    let failed = |e| Failure::ours(Phase::Transfer, Cause::Io(e));
-    if spool.as_slice().is_some() {
-        return spool.read(range).map(|bytes| bytes.into_owned()).map_err(failed);
-    }
-    let spool = Arc::clone(spool);
-    tokio::task::spawn_blocking(move || spool.read(range).map(|bytes| bytes.into_owned()))
-        .await
-        .map_err(|e| Failure::ours(Phase::Transfer, Cause::Panic(e.to_string())))?
-        .map_err(failed)
-}
-
 /// Divides a patch into edits of header fields and a new body.
 fn changes(
     fields: &FieldMap,
@@ -245,9 +226,7 @@ fn changes(
     patch: Patch,
 ) -> Result<Changes, Failure> {
     let cannot = |why: &'static str| Failure::ours(Phase::Rewrite, Cause::Other(why.into()));
-    if patch.changes().iter().any(|c| wire::stray_line_end(&c.with)) {
-        return Err(cannot("the patch holds a lone CR or LF"));
-    }
+    sound_line_ends(&patch)?;
     let (header_end, body_start) = (fields.len(), fields.len() + 2);
     let in_header = patch.changes().partition_point(|c| c.at.start < body_start);
     let (header, body) = patch.changes().split_at(in_header);

@@ -5,7 +5,6 @@ use wire::{Answer, BareLineEnds, DataEnd, Form};
 
 use super::{Conversation, Flow};
 use crate::failure::Failure;
-use crate::settings;
 
 impl Conversation {
     pub(super) async fn data(&mut self) {
@@ -16,8 +15,10 @@ impl Conversation {
             return Answer::NEXT_HOP_LOST.write_with_id(transaction.id(), &mut self.out);
         }
         // A message that nobody wants changed is refused for its form at most: the next hop makes ready for it meanwhile.
-        let unchanged = transaction.recipients().iter().all(|r| !r.wants_rewriting());
-        self.session.data(self.bare_line_ends()).write(&mut self.out);
+        let unchanged = !transaction.wants_rewriting();
+        self.session
+            .data(self.context.listener.bare_line_ends)
+            .write(&mut self.out);
         self.message_may_begin();
         if self.session.in_data()
             && unchanged
@@ -30,7 +31,7 @@ impl Conversation {
     /// BDAT: what becomes of it is said behind its payload.
     pub(super) fn chunk(&mut self) {
         let lost = self.transaction.as_ref().is_some_and(|t| t.lost);
-        let policy = self.bare_line_ends();
+        let policy = self.context.listener.bare_line_ends;
         self.session.chunk(policy, lost.then_some(Answer::NEXT_HOP_LOST));
         self.message_may_begin();
     }
@@ -50,13 +51,6 @@ impl Conversation {
                 Answer::CHUNK_TAKEN.write(&mut self.out);
                 Flow::Continue
             }
-        }
-    }
-
-    fn bare_line_ends(&self) -> BareLineEnds {
-        match self.context.listener.bare_line_ends {
-            settings::BareLineEnds::Refuse => BareLineEnds::Refuse,
-            settings::BareLineEnds::Normalise => BareLineEnds::Normalise,
         }
     }
 

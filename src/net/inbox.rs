@@ -2,7 +2,7 @@
 
 use std::io;
 
-use crate::net::Stream;
+use super::Stream;
 
 /// A read buffer that holds memory only while something is in it.
 #[derive(Debug, Default)]
