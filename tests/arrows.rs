@@ -1,5 +1,5 @@
-//! The arrows between the rooms, read from `cargo metadata`: `message`, `link` and `wire` know nobody, `store` may use
-//! `link`, and only the root knows all. The pure rooms pull in no runtime, socket or database, even at second hand, and
+//! The arrows between the rooms, read from `cargo metadata`: `message`, `link` and `wire` know nobody, `store` and `lists`
+//! may use `link`, and only the root knows all. The pure rooms pull in no runtime, socket or database, even at second hand, and
 //! name no file, socket or clock in their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,17 +9,24 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Rooms without IO and without a clock.
-const PURE: [&str; 3] = ["linkgate-message", "linkgate-link", "linkgate-wire"];
+const PURE: [&str; 4] = ["linkgate-message", "linkgate-link", "linkgate-lists", "linkgate-wire"];
 
 /// Which rooms a room may use.
-const ARROWS: [(&str, &[&str]); 5] = [
+const ARROWS: [(&str, &[&str]); 6] = [
     ("linkgate-message", &[]),
     ("linkgate-link", &[]),
+    ("linkgate-lists", &["linkgate-link"]),
     ("linkgate-wire", &[]),
     ("linkgate-store", &["linkgate-link"]),
     (
         "linkgate",
-        &["linkgate-message", "linkgate-link", "linkgate-wire", "linkgate-store"],
+        &[
+            "linkgate-message",
+            "linkgate-link",
+            "linkgate-lists",
+            "linkgate-wire",
+            "linkgate-store",
+        ],
     ),
 ];
 

@@ -17,6 +17,7 @@ mod mark;
 mod policy;
 mod target;
 mod token;
+mod verdict;
 
 pub use claims::MessageClaims;
 pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
@@ -28,3 +29,7 @@ pub use policy::{
 };
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};
+pub use verdict::{
+    Answer, Category, ClickPolicy, Contact, Evidence, Finding, Flow, Listing, Obstacle, OnFailure, OnThreat, OnUnknown,
+    Scope, Smuggled, Verdict, Weight, combine, score,
+};
