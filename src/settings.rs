@@ -2,6 +2,7 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
+mod clicks;
 mod mail;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use link::{ClickBase, KeyRing, Policy, Target};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::spool::Spool;
 
+pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
@@ -38,6 +40,10 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Policies by recipient domain.
     pub domains: Domains,
+    /// What recipient domains want at a click.
+    pub click_rules: ClickRules,
+    /// How long a check may take, and how often links may be opened.
+    pub checks: CheckLimits,
     /// `[log]`
     pub log: Log,
     /// `[limits]`

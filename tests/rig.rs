@@ -382,6 +382,8 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         admin_listen: anywhere,
         store: PathBuf::new(),
         rewriting: message::Options::default(),
+        click_rules: Default::default(),
+        checks: Default::default(),
         keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([7; 32], 0)),
         listeners: vec![listener.clone()],

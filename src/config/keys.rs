@@ -82,6 +82,13 @@ const SENDERS: &str = "an address, \"@domain\" or \"*.domain\"";
 const URLS: &str = "a host, \"*.host\", a host and path, or \"re:\" and a regular expression";
 const REWRITE: &[&str] = &["off", "all", "suspicious"];
 const SECONDS: &str = "seconds";
+const MILLISECONDS: &str = "milliseconds";
+const POINTS: &str = "points";
+const FLOW: &[&str] = &["redirect", "confirm"];
+const ON_THREAT: &[&str] = &["block", "warn"];
+const ON_UNKNOWN: &[&str] = &["open", "confirm", "warn", "block"];
+const ON_FAILURE: &[&str] = &["open", "warn", "closed"];
+const CONTACT: &[&str] = &["lists", "shorteners", "full"];
 
 /// All keys, section by section.
 pub const KEYS: &[Key] = &[
@@ -95,6 +102,18 @@ pub const KEYS: &[Key] = &[
         Word("truncated"),
     ),
     key("click", "trusted_proxies", List(NETWORK), Items(&[])),
+    key(
+        "click",
+        "per_link_per_minute",
+        range(0, 1_000_000, "requests"),
+        Number(60),
+    ),
+    key(
+        "click",
+        "per_network_per_minute",
+        range(0, 1_000_000, "requests"),
+        Number(240),
+    ),
     key("admin", "listen", Text(ADDRESS), Required),
     key("store", "url", Text(STORE), Required),
     key("keys", "file", Text("the path of a file"), Required),
@@ -239,9 +258,57 @@ pub const KEYS: &[Key] = &[
     key("default", "rewrite", Choice(REWRITE), Word("all")),
     key("default", "bypass_senders", List(SENDERS), Items(&[])),
     key("default", "bypass_urls", List(URLS), Items(&[])),
+    key("default", "flow", Choice(FLOW), Word("redirect")),
+    key("default", "on_threat", Choice(ON_THREAT), Word("block")),
+    key("default", "click_through", Flag, Switch(true)),
+    key("default", "show_target", Flag, Switch(true)),
+    key("default", "on_unknown", Choice(ON_UNKNOWN), Word("warn")),
+    key("default", "on_failure", Choice(ON_FAILURE), Word("open")),
+    key("default", "track_clicks", Flag, Switch(true)),
+    key("default", "contact", Choice(CONTACT), Word("lists")),
+    key("default", "warn_score", range(0, 1_000, POINTS), Number(60)),
     key("domain", "rewrite", Choice(REWRITE), Machine("`[default] rewrite`")),
     key("domain", "bypass_senders", List(SENDERS), Items(&[])),
     key("domain", "bypass_urls", List(URLS), Items(&[])),
+    key("domain", "flow", Choice(FLOW), Machine("`[default] flow`")),
+    key(
+        "domain",
+        "on_threat",
+        Choice(ON_THREAT),
+        Machine("`[default] on_threat`"),
+    ),
+    key("domain", "click_through", Flag, Machine("`[default] click_through`")),
+    key("domain", "show_target", Flag, Machine("`[default] show_target`")),
+    key(
+        "domain",
+        "on_unknown",
+        Choice(ON_UNKNOWN),
+        Machine("`[default] on_unknown`"),
+    ),
+    key(
+        "domain",
+        "on_failure",
+        Choice(ON_FAILURE),
+        Machine("`[default] on_failure`"),
+    ),
+    key("domain", "track_clicks", Flag, Machine("`[default] track_clicks`")),
+    key("domain", "contact", Choice(CONTACT), Machine("`[default] contact`")),
+    key(
+        "domain",
+        "warn_score",
+        range(0, 1_000, POINTS),
+        Machine("`[default] warn_score`"),
+    ),
+    key("checks", "silent_ms", range(0, 10_000, MILLISECONDS), Number(2_000)),
+    key("checks", "hard_ms", range(100, 60_000, MILLISECONDS), Number(10_000)),
+    key("checks", "cache_s", range(0, 3_600, SECONDS), Number(300)),
+    key(
+        "checks",
+        "cache_entries",
+        range(0, 10_000_000, "targets"),
+        Number(20_000),
+    ),
+    key("checks", "max_running", range(1, 65_536, "checks"), Number(256)),
 ];
 
 const fn range(min: u64, max: u64, unit: &'static str) -> Kind {
@@ -257,6 +324,7 @@ pub const SECTIONS: &[&str] = &[
     "listener",
     "default",
     "domain",
+    "checks",
     "rewriting",
     "log",
     "limits",

@@ -164,5 +164,7 @@ fn settings() -> Settings {
             drain: Duration::from_secs(1),
         },
         rewriting: message::Options::default(),
+        click_rules: Default::default(),
+        checks: Default::default(),
     }
 }
