@@ -83,6 +83,9 @@ const URLS: &str = "a host, \"*.host\", a host and path, or \"re:\" and a regula
 const REWRITE: &[&str] = &["off", "all", "suspicious"];
 const SECONDS: &str = "seconds";
 
+const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, or a network such as \"10.0.0.0/8\"";
+const DNS_SERVER: &str = "an address such as \"127.0.0.1\", or an address and port such as \"127.0.0.1:5353\"";
+
 /// All keys, section by section.
 pub const KEYS: &[Key] = &[
     key("click", "public_url", Text(PUBLIC_URL), Required),
@@ -189,6 +192,30 @@ pub const KEYS: &[Key] = &[
         Word("typed"),
     ),
     key(
+        "contact",
+        "user_agent",
+        Text("printable ASCII that is not blank"),
+        Machine("`linkgate/VERSION (checks a link for its reader; +PUBLIC_URL)`"),
+    ),
+    key("contact", "ports", List("a port such as \"8443\""), Items(&[])),
+    key("contact", "allow", List(PLACE), Items(&[])),
+    key("contact", "never", List(URLS), Items(&[])),
+    key(
+        "contact",
+        "dns_servers",
+        List(DNS_SERVER),
+        Machine("those of the system"),
+    ),
+    key("contact", "ca", Text(ROOTS), Machine("those that the system trusts")),
+    key("contact", "max_hops", range(1, 50, "redirects"), Number(10)),
+    key(
+        "contact",
+        "hop_timeout_ms",
+        range(100, 60_000, "milliseconds"),
+        Number(4_000),
+    ),
+    key("contact", "max_concurrent", range(1, 10_000, "chains"), Number(32)),
+    key(
         "log",
         "level",
         Choice(&["error", "warn", "info", "debug", "trace"]),
@@ -258,6 +285,7 @@ pub const SECTIONS: &[&str] = &[
     "default",
     "domain",
     "rewriting",
+    "contact",
     "log",
     "limits",
 ];
