@@ -2,6 +2,7 @@
 
 mod build;
 mod clicks;
+mod contact;
 mod fault;
 mod keys;
 mod mail;

@@ -384,6 +384,7 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         rewriting: message::Options::default(),
         click_rules: Default::default(),
         checks: Default::default(),
+        contact: Default::default(),
         keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([7; 32], 0)),
         listeners: vec![listener.clone()],

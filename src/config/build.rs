@@ -13,6 +13,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::clicks;
+use super::contact::contact;
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
@@ -40,6 +41,8 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let rewriting = rewriting(w, root);
     let log = log(w, root);
     let limits = limits(w, root);
+    let public_url = click.as_ref().map_or("", |c| c.base.as_str());
+    let contact = contact(w, root, public_url);
     addresses.refuse_shared(w);
     addresses.refuse_loops(w);
 
@@ -69,6 +72,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         log: log?,
         limits: limits?,
         rewriting: rewriting?,
+        contact: contact?,
     })
 }
 
@@ -192,7 +196,7 @@ impl<'t> Rules<'t> {
     }
 }
 
-fn sound_rules<'t>(
+pub(super) fn sound_rules<'t>(
     w: &Walk<'t>,
     items: Vec<Item<&'t str>>,
     faults: impl Fn(&[&str]) -> Option<Vec<link::RuleError>>,

@@ -90,6 +90,9 @@ const ON_UNKNOWN: &[&str] = &["open", "confirm", "warn", "block"];
 const ON_FAILURE: &[&str] = &["open", "warn", "closed"];
 const CONTACT: &[&str] = &["lists", "shorteners", "full"];
 
+const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, or a network such as \"10.0.0.0/8\"";
+const DNS_SERVER: &str = "an address such as \"127.0.0.1\", or an address and port such as \"127.0.0.1:5353\"";
+
 /// All keys, section by section.
 pub const KEYS: &[Key] = &[
     key("click", "public_url", Text(PUBLIC_URL), Required),
@@ -207,6 +210,30 @@ pub const KEYS: &[Key] = &[
         Choice(&["leave", "typed", "named"]),
         Word("typed"),
     ),
+    key(
+        "contact",
+        "user_agent",
+        Text("printable ASCII that is not blank"),
+        Machine("`linkgate/VERSION (checks a link for its reader; +PUBLIC_URL)`"),
+    ),
+    key("contact", "ports", List("a port such as \"8443\""), Items(&[])),
+    key("contact", "allow", List(PLACE), Items(&[])),
+    key("contact", "never", List(URLS), Items(&[])),
+    key(
+        "contact",
+        "dns_servers",
+        List(DNS_SERVER),
+        Machine("those of the system"),
+    ),
+    key("contact", "ca", Text(ROOTS), Machine("those that the system trusts")),
+    key("contact", "max_hops", range(1, 50, "redirects"), Number(10)),
+    key(
+        "contact",
+        "hop_timeout_ms",
+        range(100, 60_000, "milliseconds"),
+        Number(4_000),
+    ),
+    key("contact", "max_concurrent", range(1, 10_000, "chains"), Number(32)),
     key(
         "log",
         "level",
@@ -326,6 +353,7 @@ pub const SECTIONS: &[&str] = &[
     "domain",
     "checks",
     "rewriting",
+    "contact",
     "log",
     "limits",
 ];

@@ -101,6 +101,7 @@ impl Setup {
             rewriting: Default::default(),
             click_rules: Default::default(),
             checks: Default::default(),
+            contact: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));

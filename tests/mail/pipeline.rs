@@ -166,5 +166,6 @@ fn settings() -> Settings {
         rewriting: message::Options::default(),
         click_rules: Default::default(),
         checks: Default::default(),
+        contact: Default::default(),
     }
 }
