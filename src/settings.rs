@@ -2,6 +2,7 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
+mod checks;
 mod mail;
 
 use std::collections::HashMap;
@@ -16,6 +17,7 @@ use link::{ClickBase, KeyRing, Policy, Target};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::spool::Spool;
 
+pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
@@ -44,6 +46,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[rewriting]`: how messages are worked on.
     pub rewriting: message::Options,
+    /// `[checks]`, `[[source]]`: who is asked about links.
+    pub checks: Checks,
 }
 
 /// `[click]`: the address that click links start with, and the pages behind it.

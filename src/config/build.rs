@@ -12,6 +12,7 @@ use message::{Ambiguous, Amp, MarkupFiles};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::checks::checks;
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
@@ -33,6 +34,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let listeners = mail::listeners(w, root, &mut addresses);
     let domains = domains(w, root);
     let rewriting = rewriting(w, root);
+    let checks = checks(w, root, store.as_ref().map(|s| &*s.value));
     let log = log(w, root);
     let limits = limits(w, root);
     addresses.refuse_shared(w);
@@ -62,6 +64,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         log: log?,
         limits: limits?,
         rewriting: rewriting?,
+        checks: checks?,
     })
 }
 
