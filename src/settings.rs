@@ -2,6 +2,7 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
+mod checks;
 mod clicks;
 mod contact;
 mod mail;
@@ -18,6 +19,7 @@ use link::{ClickBase, KeyRing, Policy, Target};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::spool::Spool;
 
+pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
 pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
 pub use self::contact::{Allowed, ContactSettings};
 pub use self::mail::{
@@ -45,7 +47,7 @@ pub struct Settings {
     /// What recipient domains want at a click.
     pub click_rules: ClickRules,
     /// How long a check may take, and how often links may be opened.
-    pub checks: CheckLimits,
+    pub check_limits: CheckLimits,
     /// `[log]`
     pub log: Log,
     /// `[limits]`
@@ -54,6 +56,8 @@ pub struct Settings {
     pub rewriting: message::Options,
     /// `[contact]`: how targets are asked where they lead.
     pub contact: ContactSettings,
+    /// `[checks]`, `[[source]]`: who is asked about links.
+    pub checks: Checks,
 }
 
 /// `[click]`: the address that click links start with, and the pages behind it.

@@ -12,6 +12,7 @@ use message::{Ambiguous, Amp, MarkupFiles};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::checks::checks;
 use super::clicks;
 use super::contact::contact;
 use super::mail::{self, Addresses};
@@ -37,8 +38,9 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
     let listeners = mail::listeners(w, root, &mut addresses);
     let (domains, click_rules) = domains(w, root);
-    let checks = clicks::limits(w, &w.section(root, "checks", false), &click_section);
+    let check_limits = clicks::limits(w, &w.section(root, "checks", false), &click_section);
     let rewriting = rewriting(w, root);
+    let checks = checks(w, root, store.as_ref().map(|s| &*s.value));
     let log = log(w, root);
     let limits = limits(w, root);
     let public_url = click.as_ref().map_or("", |c| c.base.as_str());
@@ -68,11 +70,12 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         listeners,
         domains,
         click_rules,
-        checks: checks?,
+        check_limits: check_limits?,
         log: log?,
         limits: limits?,
         rewriting: rewriting?,
         contact: contact?,
+        checks: checks?,
     })
 }
 

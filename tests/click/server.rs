@@ -100,8 +100,9 @@ impl Setup {
             },
             rewriting: Default::default(),
             click_rules: Default::default(),
-            checks: Default::default(),
+            check_limits: Default::default(),
             contact: Default::default(),
+            checks: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));

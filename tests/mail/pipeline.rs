@@ -165,7 +165,8 @@ fn settings() -> Settings {
         },
         rewriting: message::Options::default(),
         click_rules: Default::default(),
-        checks: Default::default(),
+        check_limits: Default::default(),
         contact: Default::default(),
+        checks: Default::default(),
     }
 }
