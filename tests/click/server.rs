@@ -99,6 +99,7 @@ impl Setup {
                 drain: Duration::ZERO,
             },
             rewriting: Default::default(),
+            pages: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));

@@ -164,5 +164,6 @@ fn settings() -> Settings {
             drain: Duration::from_secs(1),
         },
         rewriting: message::Options::default(),
+        pages: Default::default(),
     }
 }
