@@ -169,6 +169,7 @@ impl<'t> Rules<'t> {
             rewrite,
             bypass_senders: SenderRules::parse(&self.senders).unwrap_or_default(),
             bypass_urls: UrlRules::parse(&self.urls).unwrap_or_default(),
+            ..Policy::default()
         }
     }
 }

@@ -15,6 +15,7 @@ mod click_link;
 mod keyring;
 mod mark;
 mod policy;
+mod score;
 mod target;
 mod token;
 mod verdict;
@@ -24,9 +25,10 @@ pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, St
 pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
 pub use mark::MARK_SEAL;
 pub use policy::{
-    Decision, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, Sign,
-    UnknownRewrite, UrlRules, same_policy,
+    AtDelivery, Decision, Delivery, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError,
+    RuleList, SenderRules, UnknownRewrite, UrlRules, same_policy,
 };
+pub use score::{Circumstances, NameTable, Names, SIGNS, SenderFacts, Sign, points, registrable_domain, signs};
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};
 pub use verdict::{
