@@ -12,9 +12,11 @@
 
 mod claims;
 mod click_link;
+mod escapes;
 mod keyring;
 mod mark;
 mod policy;
+mod redirectors;
 mod score;
 mod target;
 mod token;
@@ -28,6 +30,7 @@ pub use policy::{
     AtDelivery, Decision, Delivery, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError,
     RuleList, SenderRules, UnknownRewrite, UrlRules, same_policy,
 };
+pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
 pub use score::{Circumstances, NameTable, Names, SIGNS, SenderFacts, Sign, points, registrable_domain, signs};
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};
