@@ -15,6 +15,7 @@ mod click_link;
 mod escapes;
 mod keyring;
 mod mark;
+mod page;
 mod policy;
 mod redirectors;
 mod score;
@@ -26,6 +27,7 @@ pub use claims::MessageClaims;
 pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
 pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
 pub use mark::MARK_SEAL;
+pub use page::{Page, PageError, PageUse};
 pub use policy::{
     AtDelivery, Decision, Delivery, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError,
     RuleList, SenderRules, UnknownRewrite, UrlRules, same_policy,
