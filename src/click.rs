@@ -204,8 +204,6 @@ impl Click {
         };
         let (url, host) = self.opened.target().map_or(("", ""), |t| (t.as_str(), t.host()));
         let row = ClickRow {
-            event_id,
-            at_us,
             user: message.recipient.clone(),
             url: url.to_owned(),
             host: host.to_owned(),
@@ -216,6 +214,7 @@ impl Click {
             client_ip: self.client.clone(),
             method: self.method,
             outcome: Outcome::Redirected,
+            ..ClickRow::new(event_id, at_us)
         };
         let kept = ledger.click(row).await;
         info!(

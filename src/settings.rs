@@ -2,6 +2,9 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
+mod checks;
+mod clicks;
+mod contact;
 mod mail;
 mod pages;
 
@@ -17,6 +20,9 @@ use link::{ClickBase, KeyRing, Policy, Target};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::spool::Spool;
 
+pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
+pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
+pub use self::contact::{Allowed, ContactSettings};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
@@ -40,6 +46,10 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Policies by recipient domain.
     pub domains: Domains,
+    /// What recipient domains want at a click.
+    pub click_rules: ClickRules,
+    /// How long a check may take, and how often links may be opened.
+    pub check_limits: CheckLimits,
     /// `[log]`
     pub log: Log,
     /// `[limits]`
@@ -48,6 +58,10 @@ pub struct Settings {
     pub rewriting: message::Options,
     /// `page_name` and its like, in `[default]` and `[domain]`.
     pub pages: Pages,
+    /// `[contact]`: how targets are asked where they lead.
+    pub contact: ContactSettings,
+    /// `[checks]`, `[[source]]`: who is asked about links.
+    pub checks: Checks,
 }
 
 /// `[click]`: the address that click links start with, and the pages behind it.

@@ -100,6 +100,10 @@ impl Setup {
             },
             rewriting: Default::default(),
             pages: Default::default(),
+            click_rules: Default::default(),
+            check_limits: Default::default(),
+            contact: Default::default(),
+            checks: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));

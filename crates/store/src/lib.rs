@@ -8,6 +8,8 @@
 //! Nothing here logs: what goes wrong comes back as an error or is told to the callback of [`Store::open_watched`].
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
+mod alert;
+mod checked;
 mod error;
 mod reader;
 mod receipt;
@@ -16,6 +18,8 @@ mod schema;
 mod store;
 mod writer;
 
+pub use alert::{AlertKind, AlertRow, RevocationRow, RevokedScope};
+pub use checked::{Facts, Label, Reason};
 pub use error::StoreError;
 pub use reader::{ClickQuery, Clicks, Reader, Totals};
 pub use receipt::Receipt;

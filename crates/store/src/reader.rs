@@ -4,9 +4,13 @@ use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::types::Type;
+use link::Verdict;
+use rusqlite::types::{Type, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
+use serde::de::DeserializeOwned;
+
+use crate::checked::{Label, by_word};
 use crate::rows::{ClickRow, EventId, ReferenceRow, UnknownWord};
 use crate::{StoreError, schema};
 
@@ -37,6 +41,10 @@ pub struct ClickQuery {
     pub domain: Option<String>,
     /// The target's host, without regard to ASCII case.
     pub host: Option<String>,
+    /// Who asked.
+    pub label: Option<Label>,
+    /// What the evidence came to.
+    pub verdict: Option<Verdict>,
 }
 
 /// Rows at rest, by kind.
@@ -139,24 +147,26 @@ impl Reader {
         self.with(|conn| {
             let mut sql = String::from(
                 "SELECT id, event_id, at, user, url, host, mail_id, sender, policy_domain, user_agent, client_ip, method, \
-                 outcome FROM click WHERE (at, id) > (:at, :id)",
+                 outcome, verdict, reasons, chain, page_event, label, label_reasons, rules, facts FROM click WHERE (at, id) > (:at, :id)",
             );
             // A condition that is not set is left out, so that each mix of conditions finds its index.
-            for (column, value) in [("user", &query.user), ("policy_domain", &query.domain), ("host", &query.host)] {
-                let name = if value.is_some() { column } else { continue };
-                sql.push_str(&format!(" AND {name} = :{name}"));
-            }
-            sql.push_str(" ORDER BY at, id LIMIT :page");
-            let mut statement = conn.prepare_cached(&sql)?;
+            let conditions: [(&str, &str, Option<&str>); 5] = [
+                ("user", ":user", query.user.as_deref()),
+                ("policy_domain", ":policy_domain", query.domain.as_deref()),
+                ("host", ":host", query.host.as_deref()),
+                ("label", ":label", query.label.map(Label::as_str)),
+                ("verdict", ":verdict", query.verdict.map(Verdict::as_str)),
+            ];
             let mut named: Vec<(&str, &dyn rusqlite::ToSql)> =
                 named_params! { ":at": last.0, ":id": last.1, ":page": PAGE as i64 }.to_vec();
-            for (name, value) in
-                [(":user", &query.user), (":policy_domain", &query.domain), (":host", &query.host)]
-            {
+            for (column, name, value) in &conditions {
                 if let Some(value) = value {
+                    sql.push_str(&format!(" AND {column} = {name}"));
                     named.push((name, value));
                 }
             }
+            sql.push_str(" ORDER BY at, id LIMIT :page");
+            let mut statement = conn.prepare_cached(&sql)?;
             statement.query_map(named.as_slice(), click)?.collect()
         })
     }
@@ -203,11 +213,6 @@ impl Iterator for Clicks {
 }
 
 fn click(r: &Row<'_>) -> rusqlite::Result<(i64, ClickRow)> {
-    fn word<T: std::str::FromStr<Err = UnknownWord>>(r: &Row<'_>, column: usize) -> rusqlite::Result<T> {
-        let text: String = r.get(column)?;
-        text.parse()
-            .map_err(|e: UnknownWord| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e)))
-    }
     let row = ClickRow {
         event_id: EventId(r.get(1)?),
         at_us: r.get(2)?,
@@ -219,8 +224,33 @@ fn click(r: &Row<'_>) -> rusqlite::Result<(i64, ClickRow)> {
         policy_domain: r.get(8)?,
         user_agent: r.get(9)?,
         client_ip: r.get(10)?,
-        method: word(r, 11)?,
-        outcome: word(r, 12)?,
+        method: word(r, 11, str::parse)?,
+        outcome: word(r, 12, str::parse)?,
+        verdict: match r.get_ref(13)? {
+            ValueRef::Null => None,
+            _ => Some(word(r, 13, |word| by_word(Verdict::WORDS, word))?),
+        },
+        reasons: json(r, 14)?,
+        chain: json(r, 15)?,
+        page_event: r.get::<_, Option<[u8; 16]>>(16)?.map(EventId),
+        label: word(r, 17, str::parse)?,
+        label_reasons: json(r, 18)?,
+        rules: r.get(19)?,
+        facts: json(r, 20)?,
     };
     Ok((r.get(0)?, row))
+}
+
+/// A column that holds one of our words.
+fn word<T>(r: &Row<'_>, column: usize, read: impl Fn(&str) -> Result<T, UnknownWord>) -> rusqlite::Result<T> {
+    read(r.get_ref(column)?.as_str()?).map_err(|e| unreadable(column, e))
+}
+
+/// A column that holds JSON.
+fn json<T: DeserializeOwned>(r: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    serde_json::from_str(r.get_ref(column)?.as_str()?).map_err(|e| unreadable(column, e))
+}
+
+fn unreadable(column: usize, why: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(why))
 }

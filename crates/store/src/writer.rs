@@ -6,7 +6,9 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use link::Verdict;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use serde::Serialize;
 
 use crate::receipt::Promise;
 use crate::rows::{ClickRow, MessageRow, ReferenceRow};
@@ -335,7 +337,13 @@ impl Rows {
         match self {
             Self::Click(c) => {
                 let text = [&c.url, &c.host, &c.mail_id, &c.sender, &c.policy_domain, &c.user_agent];
-                256 + text.iter().map(|s| s.len()).sum::<usize>()
+                let reasons = c
+                    .reasons
+                    .iter()
+                    .map(|r| 128 + r.about.len() + r.detail.len())
+                    .sum::<usize>();
+                let chain = c.chain.iter().map(|url| 32 + url.len()).sum::<usize>();
+                1024 + text.iter().map(|s| s.len()).sum::<usize>() + reasons + chain
             }
             Self::Message(m) => {
                 let links = m.links.iter().map(|l| 96 + l.url.len()).sum::<usize>();
@@ -364,8 +372,10 @@ fn insert(conn: &Connection, rows: &Rows) -> rusqlite::Result<()> {
 
 fn insert_click(conn: &Connection, c: &ClickRow) -> rusqlite::Result<()> {
     conn.prepare_cached(
-        "INSERT INTO click (event_id, at, user, url, host, mail_id, sender, policy_domain, user_agent, \
-         client_ip, method, outcome) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (event_id) DO NOTHING",
+        "INSERT INTO click (event_id, at, user, url, host, mail_id, sender, policy_domain, user_agent, client_ip, method, \
+         outcome, verdict, reasons, chain, page_event, label, label_reasons, rules, facts) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20) \
+         ON CONFLICT (event_id) DO NOTHING",
     )?
     .execute(params![
         c.event_id.0,
@@ -380,8 +390,20 @@ fn insert_click(conn: &Connection, c: &ClickRow) -> rusqlite::Result<()> {
         c.client_ip,
         c.method.as_str(),
         c.outcome.as_str(),
+        c.verdict.map(Verdict::as_str),
+        json(&c.reasons)?,
+        json(&c.chain)?,
+        c.page_event.map(|id| id.0),
+        c.label.as_str(),
+        json(&c.label_reasons)?,
+        c.rules,
+        json(&c.facts)?,
     ])?;
     Ok(())
+}
+
+fn json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)))
 }
 
 fn insert_message(conn: &Connection, m: &MessageRow) -> rusqlite::Result<()> {
