@@ -295,7 +295,7 @@ impl Server {
         tasks.spawn(serve_click(sockets.click, pages, http, counts, stopping.clone()));
         admin.spawn(serve_admin(sockets.admin, Arc::new(told), ADMIN_LIMITS, stopping_admin));
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
-        let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline);
+        let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline::default());
         let threads = MailThreads::start(STACK)?;
         let in_flight = Arc::new(InFlight::default());
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {

@@ -6,6 +6,7 @@ mod checks;
 mod clicks;
 mod contact;
 mod mail;
+mod pages;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -26,6 +27,7 @@ pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
 };
+pub use self::pages::{Brand, Colours, Contact, Logo, MAX_LOGO, Pages, ReviewTo, USUAL_COLOUR, is_mailbox};
 
 /// Everything a running linkgate goes by.
 #[derive(Debug)]
@@ -54,6 +56,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[rewriting]`: how messages are worked on.
     pub rewriting: message::Options,
+    /// `page_name` and its like, in `[default]` and `[domain]`.
+    pub pages: Pages,
     /// `[contact]`: how targets are asked where they lead.
     pub contact: ContactSettings,
     /// `[checks]`, `[[source]]`: who is asked about links.

@@ -74,6 +74,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         log: log?,
         limits: limits?,
         rewriting: rewriting?,
+        pages: Default::default(),
         contact: contact?,
         checks: checks?,
     })
@@ -195,6 +196,7 @@ impl<'t> Rules<'t> {
             rewrite,
             bypass_senders: SenderRules::parse(&self.senders).unwrap_or_default(),
             bypass_urls: UrlRules::parse(&self.urls).unwrap_or_default(),
+            ..Policy::default()
         }
     }
 }

@@ -12,10 +12,13 @@
 
 mod claims;
 mod click_link;
+mod escapes;
 mod keyring;
 mod mark;
 mod page;
 mod policy;
+mod redirectors;
+mod score;
 mod target;
 mod token;
 mod verdict;
@@ -26,9 +29,11 @@ pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, Key
 pub use mark::MARK_SEAL;
 pub use page::{Page, PageError, PageUse};
 pub use policy::{
-    Decision, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, Sign,
-    UnknownRewrite, UrlRules, same_policy,
+    AtDelivery, Decision, Delivery, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError,
+    RuleList, SenderRules, UnknownRewrite, UrlRules, same_policy,
 };
+pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
+pub use score::{Circumstances, NameTable, Names, SIGNS, SenderFacts, Sign, points, registrable_domain, signs};
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};
 pub use verdict::{
