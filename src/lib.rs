@@ -20,6 +20,7 @@ pub mod failure;
 pub mod files;
 mod filter;
 pub mod http;
+pub mod intel;
 pub mod job;
 pub mod keyfile;
 pub mod keys;

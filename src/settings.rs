@@ -2,6 +2,7 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
+mod checks;
 mod contact;
 mod mail;
 
@@ -17,6 +18,7 @@ use link::{ClickBase, KeyRing, Policy, Target};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::spool::Spool;
 
+pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
 pub use self::contact::{Allowed, ContactSettings};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
@@ -48,6 +50,8 @@ pub struct Settings {
     pub rewriting: message::Options,
     /// `[contact]`: how targets are asked where they lead.
     pub contact: ContactSettings,
+    /// `[checks]`, `[[source]]`: who is asked about links.
+    pub checks: Checks,
 }
 
 /// `[click]`: the address that click links start with, and the pages behind it.

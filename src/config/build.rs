@@ -12,6 +12,7 @@ use message::{Ambiguous, Amp, MarkupFiles};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::checks::checks;
 use super::contact::contact;
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
@@ -34,6 +35,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let listeners = mail::listeners(w, root, &mut addresses);
     let domains = domains(w, root);
     let rewriting = rewriting(w, root);
+    let checks = checks(w, root, store.as_ref().map(|s| &*s.value));
     let log = log(w, root);
     let limits = limits(w, root);
     let public_url = click.as_ref().map_or("", |c| c.base.as_str());
@@ -66,6 +68,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         limits: limits?,
         rewriting: rewriting?,
         contact: contact?,
+        checks: checks?,
     })
 }
 

@@ -76,6 +76,11 @@ const NEXT_HOP: &str = "\"smtp://HOST:PORT\", \"smtps://HOST:PORT\", \"lmtp://HO
 pub(super) const CERTIFICATE: &str = "the path of a PEM file with the certificate, and behind it those of its issuers";
 pub(super) const PRIVATE_KEY: &str = "the path of a PEM file with the private key of tls_certificate, not encrypted";
 pub(super) const ROOTS: &str = "the path of a PEM file with the certificates of authorities";
+pub(super) const SOURCE_KEY_FILE: &str =
+    "the path of a file with the source's key in it and nothing else, which others cannot read";
+const SOURCE_NAME: &str =
+    "up to 64 lower-case letters, digits, \"-\", \"_\" and \".\"; not score, contact, wrapper, link";
+const FROM: &str = "the path of a file, an http or https URL, or a DNS zone, as the type has it";
 const STORE: &str = "\"sqlite:\" and the path of a file, such as \"sqlite:/var/lib/linkgate/linkgate.db\"";
 const NETWORK: &str = "an address or network such as \"10.0.0.0/8\" or \"::1\"";
 const SENDERS: &str = "an address, \"@domain\" or \"*.domain\"";
@@ -84,7 +89,6 @@ const REWRITE: &[&str] = &["off", "all", "suspicious"];
 const SECONDS: &str = "seconds";
 
 const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, or a network such as \"10.0.0.0/8\"";
-const DNS_SERVER: &str = "an address such as \"127.0.0.1\", or an address and port such as \"127.0.0.1:5353\"";
 
 /// All keys, section by section.
 pub const KEYS: &[Key] = &[
@@ -202,11 +206,10 @@ pub const KEYS: &[Key] = &[
     key("contact", "never", List(URLS), Items(&[])),
     key(
         "contact",
-        "dns_servers",
-        List(DNS_SERVER),
-        Machine("those of the system"),
+        "ca_file",
+        Text(ROOTS),
+        Machine("those that the system trusts"),
     ),
-    key("contact", "ca", Text(ROOTS), Machine("those that the system trusts")),
     key("contact", "max_hops", range(1, 50, "redirects"), Number(10)),
     key(
         "contact",
@@ -215,6 +218,85 @@ pub const KEYS: &[Key] = &[
         Number(4_000),
     ),
     key("contact", "max_concurrent", range(1, 10_000, "chains"), Number(32)),
+    key(
+        "checks",
+        "use",
+        Choice(&["unstated", "private", "non-commercial", "commercial"]),
+        Word("unstated"),
+    ),
+    key("checks", "dns_servers", List(ADDRESS), Items(&[])),
+    key(
+        "checks",
+        "lists_dir",
+        Text("the path of a folder"),
+        Machine("`lists` beside the store's file"),
+    ),
+    key(
+        "checks",
+        "list_contact",
+        Text("an address or URL, printable ASCII"),
+        Word(""),
+    ),
+    key(
+        "checks",
+        "protected",
+        List("a domain name such as \"example.com\""),
+        Items(&[]),
+    ),
+    key("source", "name", Text(SOURCE_NAME), Required),
+    key(
+        "source",
+        "type",
+        Choice(&[
+            "hosts",
+            "domains",
+            "urls",
+            "urlhaus-csv",
+            "urlhaus-json",
+            "openphish",
+            "adblock",
+            "regex",
+            "misp",
+            "rpz",
+            "spamhaus-dbl",
+            "spamhaus-zrd",
+            "surbl",
+            "uribl",
+            "dns",
+            "safe-browsing",
+            "web-risk",
+        ]),
+        Required,
+    ),
+    key(
+        "source",
+        "from",
+        Text(FROM),
+        Machine("by `type`, where it has one of its own"),
+    ),
+    key("source", "enabled", Flag, Switch(true)),
+    key("source", "refresh_s", range(60, 604_800, SECONDS), Number(3_600)),
+    key("source", "key_file", Text(SOURCE_KEY_FILE), Machine("none")),
+    key(
+        "source",
+        "category",
+        Choice(&["phishing", "malware", "botnet", "abuse", "new-domain"]),
+        Machine("what the list says"),
+    ),
+    key(
+        "source",
+        "weight",
+        Choice(&["block", "warn"]),
+        Machine("what the list says"),
+    ),
+    key("source", "licensed", Flag, Switch(false)),
+    key("source", "max_size_mib", range(1, 1_024, "MiB"), Number(128)),
+    key(
+        "source",
+        "ca_file",
+        Text(ROOTS),
+        Machine("those that the system trusts"),
+    ),
     key(
         "log",
         "level",
@@ -286,6 +368,8 @@ pub const SECTIONS: &[&str] = &[
     "domain",
     "rewriting",
     "contact",
+    "checks",
+    "source",
     "log",
     "limits",
 ];

@@ -100,6 +100,7 @@ impl Setup {
             },
             rewriting: Default::default(),
             contact: Default::default(),
+            checks: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));

@@ -165,5 +165,6 @@ fn settings() -> Settings {
         },
         rewriting: message::Options::default(),
         contact: Default::default(),
+        checks: Default::default(),
     }
 }

@@ -12,9 +12,11 @@
 
 mod claims;
 mod click_link;
+mod escapes;
 mod keyring;
 mod mark;
 mod policy;
+mod redirectors;
 mod target;
 mod token;
 mod verdict;
@@ -27,6 +29,7 @@ pub use policy::{
     Decision, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, Sign,
     UnknownRewrite, UrlRules, same_policy,
 };
+pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};
 pub use verdict::{
