@@ -96,7 +96,6 @@ const ON_FAILURE: &[&str] = &["open", "warn", "closed"];
 const CONTACT: &[&str] = &["lists", "shorteners", "full"];
 
 const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, or a network such as \"10.0.0.0/8\"";
-const DNS_SERVER: &str = "an address such as \"127.0.0.1\", or an address and port such as \"127.0.0.1:5353\"";
 
 /// All keys, section by section.
 pub const KEYS: &[Key] = &[
@@ -226,11 +225,10 @@ pub const KEYS: &[Key] = &[
     key("contact", "never", List(URLS), Items(&[])),
     key(
         "contact",
-        "dns_servers",
-        List(DNS_SERVER),
-        Machine("those of the system"),
+        "ca_file",
+        Text(ROOTS),
+        Machine("those that the system trusts"),
     ),
-    key("contact", "ca", Text(ROOTS), Machine("those that the system trusts")),
     key("contact", "max_hops", range(1, 50, "redirects"), Number(10)),
     key(
         "contact",
