@@ -1,6 +1,9 @@
 //! From the configuration file to [`Settings`]: every fault at once, each with its place, what was found and what is allowed.
 
 mod build;
+mod checks;
+mod clicks;
+mod contact;
 mod fault;
 mod keys;
 mod mail;

@@ -2,6 +2,9 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
+mod checks;
+mod clicks;
+mod contact;
 mod mail;
 
 use std::collections::HashMap;
@@ -16,6 +19,9 @@ use link::{ClickBase, KeyRing, Policy, Target};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::spool::Spool;
 
+pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
+pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
+pub use self::contact::{Allowed, ContactSettings};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
@@ -38,12 +44,20 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Policies by recipient domain.
     pub domains: Domains,
+    /// What recipient domains want at a click.
+    pub click_rules: ClickRules,
+    /// How long a check may take, and how often links may be opened.
+    pub check_limits: CheckLimits,
     /// `[log]`
     pub log: Log,
     /// `[limits]`
     pub limits: Limits,
     /// `[rewriting]`: how messages are worked on.
     pub rewriting: message::Options,
+    /// `[contact]`: how targets are asked where they lead.
+    pub contact: ContactSettings,
+    /// `[checks]`, `[[source]]`: who is asked about links.
+    pub checks: Checks,
 }
 
 /// `[click]`: the address that click links start with, and the pages behind it.

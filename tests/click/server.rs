@@ -99,6 +99,10 @@ impl Setup {
                 drain: Duration::ZERO,
             },
             rewriting: Default::default(),
+            click_rules: Default::default(),
+            check_limits: Default::default(),
+            contact: Default::default(),
+            checks: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));

@@ -164,5 +164,9 @@ fn settings() -> Settings {
             drain: Duration::from_secs(1),
         },
         rewriting: message::Options::default(),
+        click_rules: Default::default(),
+        check_limits: Default::default(),
+        contact: Default::default(),
+        checks: Default::default(),
     }
 }

@@ -14,6 +14,7 @@ mod claims;
 mod click_link;
 mod keyring;
 mod mark;
+mod page;
 mod policy;
 mod target;
 mod token;
@@ -23,6 +24,7 @@ pub use claims::MessageClaims;
 pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
 pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
 pub use mark::MARK_SEAL;
+pub use page::{Page, PageError, PageUse};
 pub use policy::{
     Decision, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, Sign,
     UnknownRewrite, UrlRules, same_policy,
