@@ -6,6 +6,8 @@
 mod agents;
 mod around;
 
+use std::net::IpAddr;
+
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
 use ipnet::IpNet;
 use store::{ClickRow, Facts, Label, LabelRow, Method};
@@ -61,7 +63,9 @@ pub fn facts(headers: &HeaderMap, version: Version) -> Facts {
         .and_then(|v| link::Target::parse(v.to_str().ok()?).ok())
         .map(|target| target.host().to_owned());
     Facts {
-        purpose: ["sec-purpose", "purpose", "x-moz", "x-purpose"].into_iter().find_map(named),
+        purpose: ["sec-purpose", "purpose", "x-moz", "x-purpose"]
+            .into_iter()
+            .find_map(named),
         fetch_mode: named("sec-fetch-mode"),
         fetch_dest: named("sec-fetch-dest"),
         fetch_user: named("sec-fetch-user"),
@@ -75,6 +79,13 @@ pub fn facts(headers: &HeaderMap, version: Version) -> Facts {
         http: http_version(version).map(str::to_owned),
         ..Facts::default()
     }
+}
+
+/// The network of machines that an address is in, as the operator wrote it: a fact to be recorded where the address is not.
+#[must_use]
+pub fn machine_network(client: IpAddr, machines: &Machines) -> Option<String> {
+    let network = machines.networks.iter().find(|network| network.contains(&client));
+    network.map(ToString::to_string)
 }
 
 /// Who made the click of this row, by its raw facts alone: label and verdict of the row are not looked at.
@@ -133,7 +144,11 @@ fn pressed_button(row: &ClickRow) -> bool {
 /// Why this is a machine for certain: it says so, or the operator does.
 fn certain_machine(row: &ClickRow, machines: &Machines) -> Option<&'static str> {
     let facts = &row.facts;
-    let speculative = |p: &str| ["prefetch", "prerender", "preview"].iter().any(|w| p.to_ascii_lowercase().contains(w));
+    let speculative = |p: &str| {
+        ["prefetch", "prerender", "preview"]
+            .iter()
+            .any(|w| p.to_ascii_lowercase().contains(w))
+    };
     if matches!(row.method, Method::Head | Method::Options) {
         Some("method")
     } else if facts.purpose.as_deref().is_some_and(speculative) {
@@ -149,7 +164,11 @@ fn certain_machine(row: &ClickRow, machines: &Machines) -> Option<&'static str> 
 
 /// Whether the recorded address, or all of the recorded network, is in one of the operator's networks of machines.
 fn in_machine_network(client: Option<&str>, machines: &Machines) -> bool {
-    let parse = |text: &str| text.parse::<IpNet>().ok().or_else(|| text.parse().ok().map(IpNet::from));
+    let parse = |text: &str| {
+        text.parse::<IpNet>()
+            .ok()
+            .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
+    };
     client
         .and_then(parse)
         .is_some_and(|client| machines.networks.iter().any(|network| network.contains(&client)))
@@ -191,7 +210,9 @@ fn signs(row: &ClickRow) -> Vec<(&'static str, i32)> {
         }
     }
     // Mail is scanned as it comes; few people are that quick.
-    let age_s = facts.issued_at_s.map(|issued| row.at_us.div_euclid(1_000_000).saturating_sub(issued));
+    let age_s = facts
+        .issued_at_s
+        .map(|issued| row.at_us.div_euclid(1_000_000).saturating_sub(issued));
     if age_s.is_some_and(|age| (0..=10).contains(&age)) {
         signs.push(("just-delivered", -2));
     }
@@ -200,7 +221,9 @@ fn signs(row: &ClickRow) -> Vec<(&'static str, i32)> {
 
 fn shorten(value: &HeaderValue) -> String {
     let text = String::from_utf8_lossy(value.as_bytes());
-    text.get(..text.floor_char_boundary(MAX_VALUE)).unwrap_or_default().to_owned()
+    text.get(..text.floor_char_boundary(MAX_VALUE))
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn http_version(version: Version) -> Option<&'static str> {

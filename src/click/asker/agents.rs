@@ -64,7 +64,17 @@ const MACHINES: &[&str] = &[
 ];
 
 /// Words that crawlers of all kinds have in common. `+http` is how they say where to complain.
-const CRAWLER_WORDS: &[&str] = &["bot/", "bot;", "bot)", "crawler", "spider", "linkcheck", "link checker", "url preview", "+http"];
+const CRAWLER_WORDS: &[&str] = &[
+    "bot/",
+    "bot;",
+    "bot)",
+    "crawler",
+    "spider",
+    "linkcheck",
+    "link checker",
+    "url preview",
+    "+http",
+];
 
 /// Programs that fetch whatever they are told to, by a person or not. Lower case.
 const TOOLS: &[&str] = &[
@@ -134,7 +144,9 @@ pub(super) fn is_tool(agent: &str) -> bool {
     let product = words.next().unwrap_or_default();
     let named = |tool: &&str| match tool.strip_suffix('/') {
         Some(name) => product == name || product.starts_with(*tool),
-        None => product.strip_prefix(*tool).is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic())),
+        None => product
+            .strip_prefix(*tool)
+            .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic())),
     };
     // Windows' own shell writes a browser's agent around its name.
     TOOLS.iter().any(|tool| named(&tool)) || has_name(&agent, "windowspowershell") || has_name(&agent, "winhttp")

@@ -36,7 +36,9 @@ impl Around {
     /// The reasons it gives, as stable words.
     pub(super) fn reasons(self) -> impl Iterator<Item = &'static str> {
         let several = self.several_links.then_some("several-links-at-once");
-        several.into_iter().chain(self.elsewhere.then_some("same-link-elsewhere"))
+        several
+            .into_iter()
+            .chain(self.elsewhere.then_some("same-link-elsewhere"))
     }
 }
 
@@ -88,7 +90,11 @@ impl Surroundings {
                 self.mails.entry(key).or_default()
             }
         };
-        while hits.len() >= MAX_CLICKS || hits.front().is_some_and(|h| h.at_us < row.at_us.saturating_sub(2 * REACH)) {
+        while hits.len() >= MAX_CLICKS
+            || hits
+                .front()
+                .is_some_and(|h| h.at_us < row.at_us.saturating_sub(2 * REACH))
+        {
             hits.pop_front();
         }
         hits.push_back(Hit::of(row));
@@ -97,22 +103,33 @@ impl Surroundings {
     /// What was seen around this click, among those that were added.
     #[must_use]
     pub fn around(&self, row: &ClickRow) -> Around {
-        let Some(hits) = self.mails.get(&key(row)) else {
+        // A link without a recipient was sent to many: what they do at the same time says nothing about one of them.
+        let (Some(hits), Some(_)) = (self.mails.get(&key(row)), &row.user) else {
             return Around::default();
         };
         let own = Hit::of(row);
         let near = |hit: &&Hit, reach: i64| hit.at_us.abs_diff(own.at_us) <= reach.unsigned_abs();
-        // A button opens a link a second time, and says nothing against anyone.
-        let mut links: Vec<&str> = hits.iter().filter(|h| near(h, BURST) && !h.button).map(|h| h.link.as_str()).collect();
+        // Who opens one link of a mail while a scanner is at the others is no scanner.
+        let opened = |h: &&Hit| near(h, BURST) && !h.button && (h.agent == own.agent || h.is_near(&own));
+        let mut links: Vec<&str> = hits.iter().filter(opened).map(|h| h.link.as_str()).collect();
         links.push(&own.link);
         links.sort_unstable();
         links.dedup();
         Around {
             several_links: links.len() >= MANY_LINKS,
-            elsewhere: hits.iter().any(|h| {
-                near(&h, REACH) && h.link == own.link && h.is_elsewhere(&own) && h.points >= own.points
-            }),
+            elsewhere: hits
+                .iter()
+                .any(|h| near(&h, REACH) && h.link == own.link && h.is_elsewhere(&own) && h.points >= own.points),
         }
+    }
+
+    /// Mails and clicks that are remembered.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize) {
+        (
+            self.order.len().max(self.mails.len()),
+            self.mails.values().map(VecDeque::len).sum(),
+        )
     }
 
     /// Forgets mails whose first click is older, and what is older of the others.
@@ -147,6 +164,11 @@ impl Hit {
         }
     }
 
+    /// Known to be in the same network.
+    fn is_near(&self, other: &Self) -> bool {
+        self.network.is_some() && self.network == other.network
+    }
+
     /// Another network, or another program: not the same reader.
     fn is_elsewhere(&self, other: &Self) -> bool {
         let networks = self.network.as_ref().zip(other.network.as_ref());
@@ -156,5 +178,9 @@ impl Hit {
 
 /// One mail as one recipient has it: a mail to many is opened by many at once.
 fn key(row: &ClickRow) -> String {
-    format!("{}\0{}", row.mail_id, row.user.as_deref().unwrap_or_default().to_ascii_lowercase())
+    format!(
+        "{}\0{}",
+        row.mail_id,
+        row.user.as_deref().unwrap_or_default().to_ascii_lowercase()
+    )
 }
