@@ -1,5 +1,6 @@
 //! What a reader gets who opens a click link: a redirect to the target, or a page that says nothing about it.
 
+pub mod asker;
 mod client;
 pub mod page;
 

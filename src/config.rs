@@ -6,6 +6,7 @@ mod clicks;
 mod contact;
 mod fault;
 mod keys;
+mod machines;
 mod mail;
 mod tls;
 mod walk;

@@ -5,6 +5,7 @@
 mod checks;
 mod clicks;
 mod contact;
+mod machines;
 mod mail;
 mod pages;
 
@@ -23,6 +24,7 @@ use crate::spool::Spool;
 pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
 pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
 pub use self::contact::{Allowed, ContactSettings};
+pub use self::machines::{Hindsight, Machines, NeutralPage};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
@@ -62,6 +64,10 @@ pub struct Settings {
     pub contact: ContactSettings,
     /// `[checks]`, `[[source]]`: who is asked about links.
     pub checks: Checks,
+    /// `[machines]`: who is no reader.
+    pub machines: Machines,
+    /// What is made of clicks afterwards.
+    pub hindsight: Hindsight,
 }
 
 /// `[click]`: the address that click links start with, and the pages behind it.

@@ -386,6 +386,8 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         check_limits: Default::default(),
         contact: Default::default(),
         checks: linkgate::settings::Checks::default(),
+        machines: Default::default(),
+        hindsight: Default::default(),
         keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([7; 32], 0)),
         listeners: vec![listener.clone()],

@@ -15,6 +15,7 @@ use toml::de::DeTable;
 use super::checks::checks;
 use super::clicks;
 use super::contact::contact;
+use super::machines;
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
@@ -38,7 +39,10 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
     let listeners = mail::listeners(w, root, &mut addresses);
     let (domains, click_rules) = domains(w, root);
-    let check_limits = clicks::limits(w, &w.section(root, "checks", false), &click_section);
+    let checks_section = w.section(root, "checks", false);
+    let check_limits = clicks::limits(w, &checks_section, &click_section);
+    let hindsight = machines::hindsight(w, &checks_section);
+    let machines = machines::machines(w, root);
     let rewriting = rewriting(w, root);
     let checks = checks(w, root, store.as_ref().map(|s| &*s.value));
     let log = log(w, root);
@@ -77,6 +81,8 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         pages: Default::default(),
         contact: contact?,
         checks: checks?,
+        machines: machines?,
+        hindsight: hindsight?,
     })
 }
 

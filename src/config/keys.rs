@@ -86,6 +86,7 @@ const NETWORK: &str = "an address or network such as \"10.0.0.0/8\" or \"::1\"";
 const SENDERS: &str = "an address, \"@domain\" or \"*.domain\"";
 const URLS: &str = "a host, \"*.host\", a host and path, or \"re:\" and a regular expression";
 const REWRITE: &[&str] = &["off", "all", "suspicious"];
+const AGENT: &str = "a word of a User-Agent, at least three characters of printable ASCII";
 const SECONDS: &str = "seconds";
 const MILLISECONDS: &str = "milliseconds";
 const POINTS: &str = "points";
@@ -418,6 +419,17 @@ pub const KEYS: &[Key] = &[
         Number(20_000),
     ),
     key("checks", "max_running", range(1, 65_536, "checks"), Number(256)),
+    key("checks", "hindsight_h", range(0, 720, "hours"), Number(72)),
+    key("checks", "many_networks", range(0, 1_000, "networks"), Number(8)),
+    key("checks", "long_after_days", range(0, 36_500, "days"), Number(180)),
+    key("machines", "agents", List(AGENT), Items(&[])),
+    key("machines", "networks", List(NETWORK), Items(&[])),
+    key(
+        "machines",
+        "neutral_page",
+        Choice(&["certain", "likely"]),
+        Word("certain"),
+    ),
 ];
 
 const fn range(min: u64, max: u64, unit: &'static str) -> Kind {
@@ -436,6 +448,7 @@ pub const SECTIONS: &[&str] = &[
     "checks",
     "source",
     "contact",
+    "machines",
     "rewriting",
     "log",
     "limits",

@@ -104,6 +104,8 @@ impl Setup {
             check_limits: Default::default(),
             contact: Default::default(),
             checks: Default::default(),
+            machines: Default::default(),
+            hindsight: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));

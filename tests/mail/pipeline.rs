@@ -171,5 +171,7 @@ fn settings() -> Settings {
         check_limits: Default::default(),
         contact: Default::default(),
         checks: Default::default(),
+        machines: Default::default(),
+        hindsight: Default::default(),
     }
 }
