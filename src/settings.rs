@@ -227,6 +227,18 @@ impl Domains {
         self.by_name.get(ascii_domain(domain)?.as_str())
     }
 
+    /// The policy of a domain, by its lower-case name.
+    #[must_use]
+    pub fn of(&self, domain: &str) -> Option<&Arc<Policy>> {
+        self.by_name.get(domain)
+    }
+
+    /// Whether a lower-case domain name has a section.
+    #[must_use]
+    pub fn is_ours(&self, domain: &str) -> bool {
+        self.by_name.contains_key(domain)
+    }
+
     /// All domains that have a section.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Arc<Policy>)> {
         self.by_name.iter().map(|(k, v)| (k.as_str(), v))

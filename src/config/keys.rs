@@ -89,6 +89,8 @@ const REWRITE: &[&str] = &["off", "all", "suspicious"];
 const AGENT: &str = "a word of a User-Agent, at least three characters of printable ASCII";
 const SECONDS: &str = "seconds";
 const MILLISECONDS: &str = "milliseconds";
+const VENDOR: &str =
+    "the word of a vendor of wrapped links, as `linkgate reveal` shows it, such as \"safelinks\" or \"proofpoint\"";
 const POINTS: &str = "points";
 const FLOW: &[&str] = &["redirect", "confirm"];
 const ON_THREAT: &[&str] = &["block", "warn"];
@@ -418,6 +420,7 @@ pub const KEYS: &[Key] = &[
         range(0, 10_000_000, "targets"),
         Number(20_000),
     ),
+    key("checks", "own_wrappers", List(VENDOR), Items(&[])),
     key("checks", "max_running", range(1, 65_536, "checks"), Number(256)),
     key("checks", "hindsight_h", range(0, 720, "hours"), Number(72)),
     key("checks", "many_networks", range(0, 1_000, "networks"), Number(8)),
