@@ -16,7 +16,9 @@ pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Who is asked about targets.
 pub trait Sources: Debug + Send + Sync {
-    /// What lists in memory say, those of the operator's revocations among them. Never waits.
+    /// What the operator has revoked. Never waits.
+    fn revoked(&self, target: &Target) -> Option<Evidence>;
+    /// What lists in memory say. Never waits.
     fn local(&self, target: &Target) -> Vec<Evidence>;
     /// Whether [`Sources::remote`] asks anyone.
     fn has_remote(&self) -> bool;
