@@ -5,6 +5,7 @@
 mod checks;
 mod clicks;
 mod contact;
+mod delivery;
 mod mail;
 
 use std::collections::HashMap;
@@ -22,6 +23,7 @@ use crate::spool::Spool;
 pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
 pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
 pub use self::contact::{Allowed, ContactSettings};
+pub use self::delivery::SenderChecks;
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
@@ -54,6 +56,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[rewriting]`: how messages are worked on.
     pub rewriting: message::Options,
+    /// `[checks]`, as far as it is about senders.
+    pub sender_checks: SenderChecks,
     /// `[contact]`: how targets are asked where they lead.
     pub contact: ContactSettings,
     /// `[checks]`, `[[source]]`: who is asked about links.

@@ -15,6 +15,7 @@ use toml::de::DeTable;
 use super::checks::checks;
 use super::clicks;
 use super::contact::contact;
+use super::delivery::{Deliveries, sender_checks};
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
@@ -40,6 +41,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let (domains, click_rules) = domains(w, root);
     let check_limits = clicks::limits(w, &w.section(root, "checks", false), &click_section);
     let rewriting = rewriting(w, root);
+    let sender_checks = sender_checks(w, root);
     let checks = checks(w, root, store.as_ref().map(|s| &*s.value));
     let log = log(w, root);
     let limits = limits(w, root);
@@ -74,6 +76,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         log: log?,
         limits: limits?,
         rewriting: rewriting?,
+        sender_checks,
         contact: contact?,
         checks: checks?,
     })
@@ -128,6 +131,7 @@ fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> (Domains, ClickRules) {
     let all = w.section(root, "default", false);
     let rewrite = w.choice(&all, "rewrite", &rewrite_words).unwrap_or(Rewrite::Off);
     let common = Rules::read(w, &all);
+    let deliveries = Deliveries::read(w, root, &all);
     let at_click = clicks::policy(w, &all, &ClickPolicy::default());
     let mut click_rules = HashMap::new();
 
@@ -150,7 +154,10 @@ fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> (Domains, ClickRules) {
             continue;
         }
         let line = w.line(&name);
-        let policy = common.with(&own).policy(domain.clone(), rewrite);
+        let policy = Policy {
+            delivery: deliveries.of_domain(w, &s, &domain),
+            ..common.with(&own).policy(domain.clone(), rewrite)
+        };
         let rules = DomainRules {
             policy: own_at_click,
             bypass_urls: policy.bypass_urls.clone(),
