@@ -106,7 +106,8 @@ impl NameTable {
         let ascii = idna::domain_to_ascii(entry).map_err(|_| "not a name of domains".to_owned())?;
         let ascii = ascii.trim_end_matches('.');
         let last = ascii.rsplit('.').next().unwrap_or_default();
-        if last.bytes().all(|b| b.is_ascii_digit()) {
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if !ascii.bytes().all(legal) || last.bytes().all(|b| b.is_ascii_digit()) {
             return Err("not a name of domains".into());
         }
         let name = if ascii.contains('.') {
@@ -119,8 +120,7 @@ impl NameTable {
         } else {
             shown(ascii).into_owned()
         };
-        let legal = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if name.is_empty() || !name.chars().all(legal) || name.len() > 4 * MAX_LABEL {
+        if name.is_empty() {
             return Err("not a name of domains".into());
         }
         if !ascii.contains('.') && name.chars().count() < 3 {

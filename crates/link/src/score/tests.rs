@@ -90,7 +90,10 @@ fn names_made_to_be_taken_for_others_have_their_sign() {
         ("https://firma.test/", &[]),
         ("https://firmen.example/", &[]),
         // Letters of other scripts.
-        ("https://musterb\u{430}nk.example/", &["punycode", "mixed-scripts", "look-alike"]),
+        (
+            "https://musterb\u{430}nk.example/",
+            &["punycode", "mixed-scripts", "look-alike"],
+        ),
         (
             "https://\u{440}\u{430}\u{443}\u{440}\u{430}.example/",
             &["punycode", "whole-script"],
