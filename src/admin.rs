@@ -121,7 +121,6 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let settings = Arc::clone(&admin.settings.borrow());
     let sources = Sources {
         ledger: &admin.ledger,
-        clicks: admin.pages.counts(),
         limits: &settings.limits,
     };
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], admin.metrics.page(&sources))

@@ -1,7 +1,8 @@
 //! What a reader gets who opens a click link: a redirect to the target, or a page that says nothing about it.
 
+pub mod asker;
 mod client;
-mod page;
+pub mod page;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -7,6 +7,7 @@ mod contact;
 mod delivery;
 mod fault;
 mod keys;
+mod machines;
 mod mail;
 mod tls;
 mod walk;

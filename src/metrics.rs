@@ -3,6 +3,7 @@
 //! Whoever counts holds handles that were resolved beforehand ([`ListenerCounts`] for a listener, [`NextHopCounts`] for
 //! a next hop): counting takes no lock and allocates nothing. Every metric stands in `docs/metrics.md`.
 
+mod checks;
 mod labels;
 mod listener;
 mod next_hop;
@@ -20,10 +21,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::checks::{CheckCounts, ClickMetrics};
 use self::labels::Labels;
 pub use self::labels::{
-    Connect, Counters, Handshake, Label, Limit, LinkDecision, MessageResult, PanicPlace, Reload, ReplyClass,
-    SessionEnd, Silence, Speaker,
+    CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Label, Limit, LinkDecision, MessageResult,
+    PanicPlace, Reload, ReplyClass, SessionEnd, Silence, Speaker,
 };
 use self::listener::Shared;
 pub use self::listener::{Held, ListenerCounts};
@@ -46,6 +48,8 @@ pub struct Metrics {
     reloads: Counters<Reload>,
     last_reload: Gauge,
     started: Instant,
+    /// Clicks and checks.
+    pub clicks: Arc<ClickMetrics>,
     /// Requests to the click address.
     pub click_http: Arc<HttpCounts>,
     /// Requests to the admin address.
@@ -92,6 +96,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut book = Book(Registry::with_prefix(PREFIX));
         let families = Families::new(&mut book);
+        let clicks = Arc::new(ClickMetrics::new(&mut book));
         let shared = Arc::new(Shared::new(&mut book));
         let reloads = book.counters("reloads", "Reloads, by result");
         let last_reload = book.gauge(
@@ -116,6 +121,7 @@ impl Metrics {
             reloads: Counters::of(&reloads, &[]),
             last_reload,
             started: Instant::now(),
+            clicks,
             click_http,
             admin_http,
         }

@@ -16,6 +16,7 @@ use super::checks::checks;
 use super::clicks;
 use super::contact::contact;
 use super::delivery::{Deliveries, sender_checks};
+use super::machines;
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
@@ -39,7 +40,10 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
     let listeners = mail::listeners(w, root, &mut addresses);
     let (domains, click_rules) = domains(w, root);
-    let check_limits = clicks::limits(w, &w.section(root, "checks", false), &click_section);
+    let checks_section = w.section(root, "checks", false);
+    let check_limits = clicks::limits(w, &checks_section, &click_section);
+    let hindsight = machines::hindsight(w, &checks_section);
+    let machines = machines::machines(w, root);
     let rewriting = rewriting(w, root);
     let sender_checks = sender_checks(w, root);
     let checks = checks(w, root, store.as_ref().map(|s| &*s.value));
@@ -77,8 +81,11 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         limits: limits?,
         rewriting: rewriting?,
         sender_checks,
+        pages: Default::default(),
         contact: contact?,
         checks: checks?,
+        machines: machines?,
+        hindsight: hindsight?,
     })
 }
 

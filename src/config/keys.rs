@@ -86,8 +86,11 @@ const NETWORK: &str = "an address or network such as \"10.0.0.0/8\" or \"::1\"";
 const SENDERS: &str = "an address, \"@domain\" or \"*.domain\"";
 const URLS: &str = "a host, \"*.host\", a host and path, or \"re:\" and a regular expression";
 const REWRITE: &[&str] = &["off", "all", "suspicious"];
+const AGENT: &str = "a word of a User-Agent, at least three characters of printable ASCII";
 const SECONDS: &str = "seconds";
 const MILLISECONDS: &str = "milliseconds";
+const VENDOR: &str =
+    "the word of a vendor of wrapped links, as `linkgate reveal` shows it, such as \"safelinks\" or \"proofpoint\"";
 const POINTS: &str = "points";
 const AT_DELIVERY: &[&str] = &["wrap", "tag", "block-link", "refuse"];
 const NAMES: &str = link::NameTable::ALLOWED;
@@ -99,7 +102,6 @@ const ON_FAILURE: &[&str] = &["open", "warn", "closed"];
 const CONTACT: &[&str] = &["lists", "shorteners", "full"];
 
 const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, or a network such as \"10.0.0.0/8\"";
-const DNS_SERVER: &str = "an address such as \"127.0.0.1\", or an address and port such as \"127.0.0.1:5353\"";
 
 /// All keys, section by section.
 pub const KEYS: &[Key] = &[
@@ -229,11 +231,10 @@ pub const KEYS: &[Key] = &[
     key("contact", "never", List(URLS), Items(&[])),
     key(
         "contact",
-        "dns_servers",
-        List(DNS_SERVER),
-        Machine("those of the system"),
+        "ca_file",
+        Text(ROOTS),
+        Machine("those that the system trusts"),
     ),
-    key("contact", "ca", Text(ROOTS), Machine("those that the system trusts")),
     key("contact", "max_hops", range(1, 50, "redirects"), Number(10)),
     key(
         "contact",
@@ -446,7 +447,19 @@ pub const KEYS: &[Key] = &[
         range(0, 10_000_000, "targets"),
         Number(20_000),
     ),
+    key("checks", "own_wrappers", List(VENDOR), Items(&[])),
     key("checks", "max_running", range(1, 65_536, "checks"), Number(256)),
+    key("checks", "hindsight_h", range(0, 720, "hours"), Number(72)),
+    key("checks", "many_networks", range(0, 1_000, "networks"), Number(8)),
+    key("checks", "long_after_days", range(0, 36_500, "days"), Number(180)),
+    key("machines", "agents", List(AGENT), Items(&[])),
+    key("machines", "networks", List(NETWORK), Items(&[])),
+    key(
+        "machines",
+        "neutral_page",
+        Choice(&["certain", "likely"]),
+        Word("certain"),
+    ),
 ];
 
 const fn range(min: u64, max: u64, unit: &'static str) -> Kind {
@@ -465,6 +478,7 @@ pub const SECTIONS: &[&str] = &[
     "checks",
     "source",
     "contact",
+    "machines",
     "rewriting",
     "log",
     "limits",

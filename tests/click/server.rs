@@ -100,10 +100,13 @@ impl Setup {
             },
             rewriting: Default::default(),
             sender_checks: Default::default(),
+            pages: Default::default(),
             click_rules: Default::default(),
             check_limits: Default::default(),
             contact: Default::default(),
             checks: Default::default(),
+            machines: Default::default(),
+            hindsight: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();
         let (_, watched) = watch::channel(Arc::clone(&settings));

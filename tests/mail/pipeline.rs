@@ -167,9 +167,12 @@ fn settings() -> Settings {
         },
         rewriting: message::Options::default(),
         sender_checks: Default::default(),
+        pages: Default::default(),
         click_rules: Default::default(),
         check_limits: Default::default(),
         contact: Default::default(),
         checks: Default::default(),
+        machines: Default::default(),
+        hindsight: Default::default(),
     }
 }
