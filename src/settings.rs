@@ -5,6 +5,7 @@
 mod checks;
 mod clicks;
 mod contact;
+mod delivery;
 mod machines;
 mod mail;
 mod pages;
@@ -24,6 +25,7 @@ use crate::spool::Spool;
 pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
 pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
 pub use self::contact::{Allowed, ContactSettings};
+pub use self::delivery::SenderChecks;
 pub use self::machines::{Hindsight, Machines, NeutralPage};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
@@ -58,6 +60,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[rewriting]`: how messages are worked on.
     pub rewriting: message::Options,
+    /// `[checks]`, as far as it is about senders.
+    pub sender_checks: SenderChecks,
     /// `page_name` and its like, in `[default]` and `[domain]`.
     pub pages: Pages,
     /// `[contact]`: how targets are asked where they lead.

@@ -381,6 +381,7 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         admin_listen: anywhere,
         store: PathBuf::new(),
         rewriting: message::Options::default(),
+        sender_checks: Default::default(),
         pages: Default::default(),
         click_rules: Default::default(),
         check_limits: Default::default(),

@@ -92,6 +92,9 @@ const MILLISECONDS: &str = "milliseconds";
 const VENDOR: &str =
     "the word of a vendor of wrapped links, as `linkgate reveal` shows it, such as \"microsoft\" or \"proofpoint\"";
 const POINTS: &str = "points";
+const AT_DELIVERY: &[&str] = &["wrap", "tag", "block-link", "refuse"];
+const NAMES: &str = link::NameTable::ALLOWED;
+const AUTHSERV: &str = "the name that a mail server of yours signs its checks of senders with";
 const FLOW: &[&str] = &["redirect", "confirm"];
 const ON_THREAT: &[&str] = &["block", "warn"];
 const ON_UNKNOWN: &[&str] = &["open", "confirm", "warn", "block"];
@@ -265,6 +268,7 @@ pub const KEYS: &[Key] = &[
         List("a domain name such as \"example.com\""),
         Items(&[]),
     ),
+    key("checks", "authserv_ids", List(AUTHSERV), Items(&[])),
     key("source", "name", Text(SOURCE_NAME), Required),
     key(
         "source",
@@ -370,6 +374,10 @@ pub const KEYS: &[Key] = &[
     key("default", "rewrite", Choice(REWRITE), Word("all")),
     key("default", "bypass_senders", List(SENDERS), Items(&[])),
     key("default", "bypass_urls", List(URLS), Items(&[])),
+    key("default", "suspicious_score", range(1, 1_000, POINTS), Number(30)),
+    key("default", "protected_names", List(NAMES), Items(&[])),
+    key("default", "at_delivery", Choice(AT_DELIVERY), Word("wrap")),
+    key("default", "delivery_score", range(0, 1_000, POINTS), Number(0)),
     key("default", "flow", Choice(FLOW), Word("redirect")),
     key("default", "on_threat", Choice(ON_THREAT), Word("block")),
     key("default", "click_through", Flag, Switch(true)),
@@ -382,6 +390,25 @@ pub const KEYS: &[Key] = &[
     key("domain", "rewrite", Choice(REWRITE), Machine("`[default] rewrite`")),
     key("domain", "bypass_senders", List(SENDERS), Items(&[])),
     key("domain", "bypass_urls", List(URLS), Items(&[])),
+    key(
+        "domain",
+        "suspicious_score",
+        range(1, 1_000, POINTS),
+        Machine("`[default] suspicious_score`"),
+    ),
+    key("domain", "protected_names", List(NAMES), Items(&[])),
+    key(
+        "domain",
+        "at_delivery",
+        Choice(AT_DELIVERY),
+        Machine("`[default] at_delivery`"),
+    ),
+    key(
+        "domain",
+        "delivery_score",
+        range(0, 1_000, POINTS),
+        Machine("`[default] delivery_score`"),
+    ),
     key("domain", "flow", Choice(FLOW), Machine("`[default] flow`")),
     key(
         "domain",

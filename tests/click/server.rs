@@ -99,6 +99,7 @@ impl Setup {
                 drain: Duration::ZERO,
             },
             rewriting: Default::default(),
+            sender_checks: Default::default(),
             pages: Default::default(),
             click_rules: Default::default(),
             check_limits: Default::default(),

@@ -166,6 +166,7 @@ fn settings() -> Settings {
             drain: Duration::from_secs(1),
         },
         rewriting: message::Options::default(),
+        sender_checks: Default::default(),
         pages: Default::default(),
         click_rules: Default::default(),
         check_limits: Default::default(),
