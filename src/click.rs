@@ -4,8 +4,8 @@
 //! URL itself, those who are asked over the network, the target where the policy says so, the verdict, the row, and only then the
 //! answer. A machine gets a page that says nothing, before anything is checked.
 
-pub mod asker;
 mod api;
+pub mod asker;
 mod check;
 mod client;
 mod finish;
@@ -28,6 +28,7 @@ use ring::rand::SystemRandom;
 use tokio::sync::watch;
 use tracing::{error, info};
 
+pub use self::api::{ApiAnswer, ApiError, ApiQuestion};
 use self::asker::Askers;
 use self::check::Checker;
 use self::finish::Finish;
@@ -35,7 +36,6 @@ use self::form::{Sent, Used};
 use self::once::Once;
 use self::page::{Kind, View};
 use self::rates::{Rates, TooMany};
-pub use self::api::{ApiAnswer, ApiError, ApiQuestion};
 pub use self::sources::{Later, Sources, World};
 use self::visit::Visit;
 use crate::http::Peer;

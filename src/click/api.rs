@@ -118,7 +118,8 @@ impl ClickPages {
             may_continue,
             reasons: checked.evidence.iter().filter_map(visit::reason).collect(),
             chain,
-            checked_at: jiff::Timestamp::from_microsecond(now_us()).map_or_else(|_| String::new(), |t| format!("{t:.0}")),
+            checked_at: jiff::Timestamp::from_microsecond(now_us())
+                .map_or_else(|_| String::new(), |t| format!("{t:.0}")),
         })
     }
 }
@@ -133,7 +134,5 @@ fn domain(question: &ApiQuestion) -> Result<Option<String>, ApiError> {
         return Ok(None);
     };
     let domain = address.rsplit_once('@').and_then(|(_, domain)| ascii_domain(domain));
-    domain
-        .map(Some)
-        .ok_or_else(|| ApiError::Recipient(address.clone()))
+    domain.map(Some).ok_or_else(|| ApiError::Recipient(address.clone()))
 }

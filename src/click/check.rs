@@ -209,7 +209,9 @@ impl Checker {
         if running.len() >= settings.check_limits.max_running {
             drop(running);
             self.counts.refused();
-            return Begun::Done(self.conclude(question, &Asked::failed(question.target, "too many checks are running")));
+            return Begun::Done(
+                self.conclude(question, &Asked::failed(question.target, "too many checks are running")),
+            );
         }
         let (landing, landed) = watch::channel(None);
         let flight = Arc::new(Flight {

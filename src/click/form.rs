@@ -42,13 +42,7 @@ impl Used {
     }
 
     /// What the page was shown for, when its form counts.
-    pub(super) fn take(
-        &self,
-        keys: &KeyRing,
-        token: &str,
-        sent: &Sent,
-        now_s: u32,
-    ) -> Result<Page, FormResult> {
+    pub(super) fn take(&self, keys: &KeyRing, token: &str, sent: &Sent, now_s: u32) -> Result<Page, FormResult> {
         let page = keys
             .open_page(sent.usage, token, &sent.seal, now_s)
             .map_err(|e| match e {
@@ -78,7 +72,10 @@ pub(super) async fn read(headers: &HeaderMap, body: Body) -> Option<Sent> {
     if !media_type.eq_ignore_ascii_case(b"application/x-www-form-urlencoded") {
         return None;
     }
-    let octets = tokio::time::timeout(PATIENCE, to_bytes(body, MAX_FORM)).await.ok()?.ok()?;
+    let octets = tokio::time::timeout(PATIENCE, to_bytes(body, MAX_FORM))
+        .await
+        .ok()?
+        .ok()?;
     parse(&octets)
 }
 
@@ -113,7 +110,14 @@ mod tests {
         };
         assert_eq!(parse(b"use=continue&seal=a-_9"), Some(sent(PageUse::Continue)));
         assert_eq!(parse(b"x=1&seal=a-_9&use=review"), Some(sent(PageUse::Review)));
-        for bad in ["", "use=continue", "seal=x", "use=go&seal=x", "use=continue;seal=x", "\u{0}"] {
+        for bad in [
+            "",
+            "use=continue",
+            "seal=x",
+            "use=go&seal=x",
+            "use=continue;seal=x",
+            "\u{0}",
+        ] {
             assert_eq!(parse(bad.as_bytes()), None, "{bad}");
         }
         assert_eq!(parse(b"use=continue&seal=\xff"), None);

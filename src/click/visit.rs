@@ -289,7 +289,9 @@ impl<'a> Visit<'a> {
             };
             self.asked.settings.keys.seal_page(usage, &self.asked.path, &facts)
         };
-        let go_on = go_on.map(|verdict| seal(PageUse::Continue, verdict)).unwrap_or_default();
+        let go_on = go_on
+            .map(|verdict| seal(PageUse::Continue, verdict))
+            .unwrap_or_default();
         let review = seen.map(|_| seal(PageUse::Review, verdict)).unwrap_or_default();
         let go_on = [(form::USE, form::word(PageUse::Continue)), (form::SEAL, &*go_on)];
         let review = [(form::USE, form::word(PageUse::Review)), (form::SEAL, &*review)];
