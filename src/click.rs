@@ -307,7 +307,7 @@ fn public_path(public_url: &str, path: &str) -> String {
 }
 
 /// Microseconds since 1970 in UTC.
-fn now_us() -> i64 {
+pub(crate) fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

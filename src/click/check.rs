@@ -43,7 +43,6 @@ pub(crate) struct Checker {
 }
 
 /// What is to be checked.
-#[derive(Debug)]
 pub(crate) struct Question<'a> {
     /// The URL a browser would be sent to.
     pub(crate) target: &'a Target,

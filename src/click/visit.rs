@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
 use link::{Answer, Contact, Evidence, Finding, Opened, Page, PageUse, Smuggled, Target, Verdict};
 use store::{AlertKind, AlertRow, ClickRow, EventId, Method, Outcome, Reason};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 
 use super::check::{Checked, Question};
 use super::form::{self, Sent};
@@ -118,7 +118,7 @@ impl<'a> Visit<'a> {
             (Answer::Unknown { .. }, _) => Outcome::UnknownTarget,
             (Answer::CouldNotCheck { .. }, _) => Outcome::CouldNotCheck,
         };
-        self.alert(&way.smuggled).await;
+        self.alert(&way.smuggled);
         let response = match (answer, &pressed) {
             (Answer::Go, None) => redirect(self.opened),
             (Answer::Go, Some(_)) => Some(self.show(Kind::Onward { to: self.target }, None, None)),
@@ -260,7 +260,7 @@ impl<'a> Visit<'a> {
         self.row.outcome = Outcome::Review;
         self.row.verdict = Some(page.verdict);
         let detail = format!("a reader asks for a review of the verdict {}", page.verdict.as_str());
-        self.raise(AlertKind::ReviewAsked, detail).await;
+        self.raise(AlertKind::ReviewAsked, detail);
         let response = self.show(Kind::ReviewSent, None, None);
         self.record().await;
         response
@@ -343,7 +343,7 @@ impl<'a> Visit<'a> {
     }
 
     /// Raises an alert for each way in which the link does not belong, once a day.
-    async fn alert(&self, smuggled: &[Smuggled]) {
+    fn alert(&self, smuggled: &[Smuggled]) {
         if smuggled.is_empty() || self.row.label.is_machine() {
             return;
         }
@@ -355,17 +355,12 @@ impl<'a> Visit<'a> {
             .filter(|sign| self.pages.alerted.first((link.clone(), sign)))
             .collect();
         if !new.is_empty() {
-            self.raise(AlertKind::Smuggled, format!("{} (mail {mail_id})", new.join(", ")))
-                .await;
+            self.raise(AlertKind::Smuggled, format!("{} (mail {mail_id})", new.join(", ")));
         }
     }
 
-    async fn raise(&self, kind: AlertKind, detail: String) {
+    fn raise(&self, kind: AlertKind, detail: String) {
         let row = &self.row;
-        warn!(
-            target: "linkgate::click", event = kind.as_str(), detail, mail_id = row.mail_id, host = row.host,
-            user = row.user.as_deref().unwrap_or("-"), event_id = %row.event_id, "alert"
-        );
         let count = |is_so: bool| u64::from(is_so);
         let alert = AlertRow {
             kind,
@@ -380,7 +375,7 @@ impl<'a> Visit<'a> {
             unknown: count(!row.label.is_person() && !row.label.is_machine()),
             events: if self.has_id { vec![row.event_id] } else { Vec::new() },
         };
-        self.pages.ledger.alert(alert).await;
+        self.pages.ledger.alert(alert);
     }
 
     /// Counts the answer and puts it on record, where the domain wants that.
