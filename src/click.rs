@@ -2,6 +2,7 @@
 
 pub mod asker;
 mod client;
+pub mod hindsight;
 mod page;
 
 use std::borrow::Cow;
