@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod finish;
 mod form;
+pub mod hindsight;
 mod once;
 pub mod page;
 mod rates;

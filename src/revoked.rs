@@ -4,13 +4,14 @@
 //! swaps the whole set. Looking up takes no lock for long and never waits for the disk.
 
 use std::borrow::Cow;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::sync::{Arc, PoisonError, RwLock, Weak};
 use std::thread;
 use std::time::Duration;
 
 use link::{Category, Evidence, Finding, Listing, Scope, Target, Weight};
+use lists::Canonical;
 use store::{Reader, RevocationRow, RevocationWatch, RevokedScope, StoreError};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -45,8 +46,7 @@ pub enum RevokeError {
 /// Names in the form in which targets are looked up.
 #[derive(Debug, Default)]
 struct Set {
-    /// With the URL as it was revoked.
-    urls: HashMap<String, String>,
+    urls: HashSet<String>,
     hosts: HashSet<String>,
     domains: HashSet<String>,
 }
@@ -139,7 +139,7 @@ pub fn parse(text: &str) -> Result<(RevokedScope, String), RevokeError> {
     if scope == RevokedScope::Domain && is_address {
         return Err(unreadable());
     }
-    if scope == RevokedScope::Domain && !name.contains('.') {
+    if scope == RevokedScope::Domain && lists::registrable(&name).is_none() {
         return Err(RevokeError::PublicSuffix(text.to_owned()));
     }
     Ok((scope, name))
@@ -151,7 +151,7 @@ impl Set {
         for row in rows {
             match row.scope {
                 RevokedScope::Url => match Target::parse(&row.name) {
-                    Ok(target) => drop(set.urls.insert(canonical(&target), row.name.clone())),
+                    Ok(target) => drop(set.urls.insert(canonical(&target))),
                     Err(_) => warn!(target: "linkgate::click", url = row.name, "revoked, and no URL: left out"),
                 },
                 RevokedScope::Host => drop(set.hosts.insert(row.name.clone())),
@@ -172,7 +172,7 @@ impl Set {
         } else if self.hosts.contains(host) {
             Some(Scope::Host)
         } else {
-            self.urls.contains_key(&canonical(target)).then_some(Scope::Url)
+            self.urls.contains(&canonical(target)).then_some(Scope::Url)
         }
     }
 }
@@ -182,12 +182,11 @@ fn host(target: &Target) -> &str {
     target.host().trim_end_matches('.')
 }
 
-/// What tells a revoked URL from others: host, path and query. Scheme, port, user and fragment could be changed by whoever
-/// writes a link and still reach the same page.
+/// What tells a revoked URL from others: host, path and query in the form that lists compare. Scheme, port, user, fragment and
+/// spelling could be changed by whoever writes a link and still reach the same page.
 fn canonical(target: &Target) -> String {
-    let url = target.url();
-    let query = url.query().map(|q| format!("?{q}")).unwrap_or_default();
-    format!("{}{}{query}", host(target), url.path())
+    let text = target.as_str();
+    Canonical::of(text.as_bytes()).map_or_else(|_| text.to_owned(), |url| url.expression().to_owned())
 }
 
 /// Looks at the store until nobody asks any more.
@@ -248,7 +247,8 @@ mod tests {
         for (url, wanted) in [
             ("https://shop.example/page?x=1", Some(Scope::Url)),
             ("http://u:p@shop.example.:8080/page?x=1#else", Some(Scope::Url)),
-            ("https://shop.example/%70age?x=1", None),
+            ("https://shop.example/%70%2561ge?x=1", Some(Scope::Url)),
+            ("https://shop.example//page?x=1", Some(Scope::Url)),
             ("https://shop.example/page", None),
             ("https://www.shop.example/page?x=1", None),
             ("https://EVIL.example/any", Some(Scope::Host)),
@@ -286,6 +286,11 @@ mod tests {
                 parse(bad)
             );
         }
-        assert!(matches!(parse("*.com"), Err(RevokeError::PublicSuffix(_))));
+        for everyones in ["*.com", "*.co.uk", "*.github.io"] {
+            assert!(
+                matches!(parse(everyones), Err(RevokeError::PublicSuffix(_))),
+                "{everyones}"
+            );
+        }
     }
 }

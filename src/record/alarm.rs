@@ -53,6 +53,7 @@ impl Alarm {
         } = row;
         let what = match row.kind {
             AlertKind::LateListing => match people {
+                0 => "someone opened this, and nobody can tell whether they are people; it is listed now".to_owned(),
                 1 => "1 person opened this; it is listed now".to_owned(),
                 n => format!("{n} people opened this; it is listed now"),
             },
