@@ -324,8 +324,10 @@ fn proofpoint_3(url: &str) -> String {
     )
 }
 
+type Shape = (&'static str, fn(&str) -> String);
+
 /// The shapes that can be made of any URL.
-fn shapes() -> Vec<(&'static str, fn(&str) -> String)> {
+fn shapes() -> Vec<Shape> {
     vec![
         ("microsoft", |u| {
             format!(
