@@ -172,7 +172,7 @@ impl FileArgs {
 #[derive(Debug, Args)]
 struct RevealArgs {
     /// Print a JSON object per URL: click_url, url, recipient, message_id, issued_at, sender; or click_url, error.
-    /// What is inside stands in inside, as objects with vendor and url
+    /// The key inside holds the layers, if there are any: vendor, url
     #[arg(long)]
     json: bool,
 
