@@ -37,7 +37,7 @@ pub use policy::{
     UnknownRewrite, UrlRules, same_policy,
 };
 pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
-pub use smuggling::{Circumstances, signs_of_smuggling};
+pub use smuggling::{Provenance, signs_of_smuggling};
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};
 pub use unwrap::{Layer, LayerKind, MAX_LAYERS, Opaque, OpenOwn, Unfinished, Unwrapped, Vendor, Wrapper, unwrap};

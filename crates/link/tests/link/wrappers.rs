@@ -99,6 +99,29 @@ fn the_host_of_a_vendor_needs_no_check_of_its_own() {
 }
 
 #[test]
+fn a_redirector_to_a_one_time_link_looks_one_time() {
+    let magic = "https%3A%2F%2Fshop.example%2Fl%2FkQ8zV1nT-x_7Ga2LrYw0Bd";
+    for (url, want) in [
+        (
+            format!("https://urlsand.esvalabs.com/?u={magic}&e=0&h=9f86d081884c7d659a2feaa0c55ad015"),
+            true,
+        ),
+        (format!("https://slack-redir.net/link?url={magic}"), true),
+        (
+            "https://urlsand.esvalabs.com/?u=https%3A%2F%2Fshop.example%2F&h=9f86d081884c7d659a2feaa0c55ad015".into(),
+            false,
+        ),
+    ] {
+        assert_eq!(apart(&url).looks_one_time(None).is_some(), want, "{url}");
+    }
+    assert!(
+        apart("https://shop.example/")
+            .looks_one_time(Some("Unsubscribe"))
+            .is_some()
+    );
+}
+
+#[test]
 fn all_urls_in_a_link_are_checked_not_only_the_likeliest() {
     let found = apart(
         "https://a.example/?url=https://b.example&next=https%3A%2F%2Furlsand.esvalabs.com%2F%3Fu%3Dhttps%253A%252F%252Fevil.example\
@@ -108,6 +131,22 @@ fn all_urls_in_a_link_are_checked_not_only_the_likeliest() {
     for host in ["b.example", "a.example", "evil.example"] {
         assert!(hosts.contains(&host), "{host}: {hosts:?}");
     }
+}
+
+#[test]
+fn a_redirect_behind_many_harmless_urls_is_not_overlooked() {
+    let harmless = |count: u32| {
+        (0..count).fold(String::new(), |mut all, i| {
+            let _ = write!(all, "x{i}=https://h{i}.example/&");
+            all
+        })
+    };
+    let found = apart(&format!("https://a.example/?{}url=https://evil.example/", harmless(12)));
+    assert_eq!(found.target.host(), "evil.example");
+    assert_eq!((found.to_check().len(), found.unfinished), (14, None));
+    // More than are looked at: that is said.
+    let found = apart(&format!("https://a.example/?{}", harmless(24)));
+    assert_eq!(found.unfinished, Some(Unfinished::TooDeep));
 }
 
 #[test]
@@ -329,7 +368,7 @@ type Shape = (&'static str, fn(&str) -> String);
 /// The shapes that can be made of any URL.
 fn shapes() -> Vec<Shape> {
     vec![
-        ("microsoft", |u| {
+        ("safelinks", |u| {
             format!(
                 "https://nam01.safelinks.protection.outlook.com/?url={}&data=x&sdata=y&reserved=0",
                 percent(u)
@@ -435,6 +474,9 @@ proptest! {
             if let Ok(parsed) = Target::parse(&format!("https://{host}/{rest}")) {
                 let found = unwrap(&parsed, &|_| None);
                 prop_assert!(found.layers.len() <= MAX_LAYERS);
+                if found.unfinished.is_none() {
+                    prop_assert_eq!(unwrap(&found.target, &|_| None).layers, []);
+                }
                 let _ = link::looks_one_time(&parsed, Some(&rest));
             }
         }
