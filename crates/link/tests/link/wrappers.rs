@@ -71,6 +71,14 @@ fn every_sample_of_a_wrapper_comes_apart_as_it_says() {
 }
 
 #[test]
+fn the_documentation_names_every_vendor() {
+    let flow = include_str!("../../../../docs/flow.md");
+    for (word, _) in Vendor::WORDS {
+        assert!(flow.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+#[test]
 fn a_look_alike_of_a_vendor_is_checked_itself() {
     let found = apart("https://urldefense.com.evil.example/v3/__https://www.shop.example/__;!!a!b$");
     assert!(found.to_check().contains(&found.outer()), "{found:#?}");
