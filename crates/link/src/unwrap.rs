@@ -312,10 +312,30 @@ struct Work<'a> {
 impl Work<'_> {
     /// Looks at one link; URLs beside the main one go to `aside`.
     fn step(&mut self, target: &Target, aside: &mut Vec<Target>) -> Step {
-        self.certain(target).unwrap_or_else(|| {
-            self.guess(target, aside, MAX_SAME_SITE)
-                .map_or(Step::Nothing, |inside| Step::Inside(LayerKind::Generic, Ok(inside)))
-        })
+        let Some(step) = self.certain(target) else {
+            let inside = self.guess(target, aside, MAX_SAME_SITE);
+            return inside.map_or(Step::Nothing, |inside| Step::Inside(LayerKind::Generic, Ok(inside)));
+        };
+        // Which of two values of one name a server takes, it alone knows.
+        if let Step::Inside(LayerKind::Vendor(_) | LayerKind::Redirector(_), Ok(inside)) = &step
+            && self.looks > 0
+        {
+            self.looks -= 1;
+            for other in embedded(target) {
+                if other.host() != inside.host() {
+                    self.put_aside(other, aside);
+                }
+            }
+        }
+        step
+    }
+
+    fn put_aside(&mut self, url: Target, aside: &mut Vec<Target>) {
+        if aside.len() <= MAX_ALSO {
+            aside.push(url);
+        } else {
+            self.too_many = true;
+        }
     }
 
     fn certain(&self, target: &Target) -> Option<Step> {
@@ -348,10 +368,8 @@ impl Work<'_> {
                     || self.guess(&inside, aside, depth - 1).is_some());
             if leaves {
                 found = Some(inside);
-            } else if aside.len() <= MAX_ALSO {
-                aside.push(inside);
             } else {
-                self.too_many = true;
+                self.put_aside(inside, aside);
             }
         }
         found

@@ -142,6 +142,23 @@ fn all_urls_in_a_link_are_checked_not_only_the_likeliest() {
 }
 
 #[test]
+fn a_value_that_stands_there_twice_is_checked_twice() {
+    for url in [
+        "https://www.google.com/url?q=https://shop.example/&q=https://evil.example/",
+        "https://www.google.com/url?url=https://evil.example/&q=https://shop.example/",
+        "https://urlsand.esvalabs.com/?u=https%3A%2F%2Fshop.example&e=0&u=https%3A%2F%2Fevil.example",
+        "https://eu.protection.sophos.com/?d=x&u=aHR0cHM6Ly9zaG9wLmV4YW1wbGU&u=aHR0cHM6Ly9ldmlsLmV4YW1wbGU",
+    ] {
+        let found = apart(url);
+        let hosts: Vec<&str> = found.to_check().iter().map(|t| t.host()).collect();
+        assert!(
+            hosts.contains(&"evil.example") && hosts.contains(&"shop.example"),
+            "{url}: {hosts:?}"
+        );
+    }
+}
+
+#[test]
 fn a_redirect_behind_many_harmless_urls_is_not_overlooked() {
     let harmless = |count: u32| {
         (0..count).fold(String::new(), |mut all, i| {
