@@ -334,6 +334,7 @@ fn clicks_command(cli: &Cli, args: &ClicksCommand, out: &mut impl Write) -> Resu
         user: args.user.clone(),
         domain: args.domain.as_deref().map(ascii_name),
         host: args.host.as_deref().map(ascii_name),
+        ..ClickQuery::default()
     };
     let format = match args {
         ClicksCommand { json: true, .. } => ClicksFormat::Json,

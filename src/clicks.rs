@@ -252,8 +252,6 @@ mod tests {
 
     fn click() -> ClickRow {
         ClickRow {
-            event_id: EventId([0xab; 16]),
-            at_us: 1_795_288_391_500_001,
             user: Some("anna@example.com".to_owned()),
             url: "https://shop.example/a?b=\"c\",d".to_owned(),
             host: "shop.example".to_owned(),
@@ -264,6 +262,7 @@ mod tests {
             client_ip: None,
             method: Method::Get,
             outcome: Outcome::Redirected,
+            ..ClickRow::new(EventId([0xab; 16]), 1_795_288_391_500_001)
         }
     }
 

@@ -1,8 +1,13 @@
 //! From the configuration file to [`Settings`]: every fault at once, each with its place, what was found and what is allowed.
 
 mod build;
+mod checks;
+mod clicks;
+mod contact;
+mod delivery;
 mod fault;
 mod keys;
+mod machines;
 mod mail;
 mod tls;
 mod walk;

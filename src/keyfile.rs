@@ -26,9 +26,9 @@ pub enum Absent {
 
 /// Mode bits nobody may have: all of others, and writing by the group. A group may read, so that root can own the file
 /// of a service.
-const TOO_OPEN: u32 = 0o027;
+pub(crate) const TOO_OPEN: u32 = 0o027;
 
-const HOW_TO_CLOSE: &str = "a file only its owner can write and others cannot read: chmod 600";
+pub(crate) const HOW_TO_CLOSE: &str = "a file only its owner can write and others cannot read: chmod 600";
 
 /// More than this is no key file.
 const MAX_OCTETS: u64 = 1024 * 1024;

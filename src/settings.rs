@@ -2,7 +2,13 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
+mod checks;
+mod clicks;
+mod contact;
+mod delivery;
+mod machines;
 mod mail;
+mod pages;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,10 +22,16 @@ use link::{ClickBase, KeyRing, Policy, Target};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::spool::Spool;
 
+pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
+pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
+pub use self::contact::{Allowed, ContactSettings};
+pub use self::delivery::SenderChecks;
+pub use self::machines::{Hindsight, Machines, NeutralPage};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
 };
+pub use self::pages::{Brand, Colours, Contact, Logo, MAX_LOGO, Pages, ReviewTo, USUAL_COLOUR, is_mailbox};
 
 /// Everything a running linkgate goes by.
 #[derive(Debug)]
@@ -38,12 +50,28 @@ pub struct Settings {
     pub listeners: Vec<Listener>,
     /// Policies by recipient domain.
     pub domains: Domains,
+    /// What recipient domains want at a click.
+    pub click_rules: ClickRules,
+    /// How long a check may take, and how often links may be opened.
+    pub check_limits: CheckLimits,
     /// `[log]`
     pub log: Log,
     /// `[limits]`
     pub limits: Limits,
     /// `[rewriting]`: how messages are worked on.
     pub rewriting: message::Options,
+    /// `[checks]`, as far as it is about senders.
+    pub sender_checks: SenderChecks,
+    /// `page_name` and its like, in `[default]` and `[domain]`.
+    pub pages: Pages,
+    /// `[contact]`: how targets are asked where they lead.
+    pub contact: ContactSettings,
+    /// `[checks]`, `[[source]]`: who is asked about links.
+    pub checks: Checks,
+    /// `[machines]`: who is no reader.
+    pub machines: Machines,
+    /// What is made of clicks afterwards.
+    pub hindsight: Hindsight,
 }
 
 /// `[click]`: the address that click links start with, and the pages behind it.
@@ -201,6 +229,18 @@ impl Domains {
         }
         // RFC 6531 lets a client write U-labels.
         self.by_name.get(ascii_domain(domain)?.as_str())
+    }
+
+    /// The policy of a domain, by its lower-case name.
+    #[must_use]
+    pub fn of(&self, domain: &str) -> Option<&Arc<Policy>> {
+        self.by_name.get(domain)
+    }
+
+    /// Whether a lower-case domain name has a section.
+    #[must_use]
+    pub fn is_ours(&self, domain: &str) -> bool {
+        self.by_name.contains_key(domain)
     }
 
     /// All domains that have a section.

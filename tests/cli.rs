@@ -669,8 +669,6 @@ fn store_clicks(home: &Home, n: u16) {
             let mut id = [0; 16];
             id[..2].copy_from_slice(&n.to_be_bytes());
             store.record_click(ClickRow {
-                event_id: EventId(id),
-                at_us: 1_000_000_000_000_000 + i64::from(n) * 1_000_000,
                 user: Some(format!("u{n}@on.test")),
                 url: format!("https://b\u{fc}cher.example/{n}"),
                 host: "xn--bcher-kva.example".to_owned(),
@@ -681,6 +679,7 @@ fn store_clicks(home: &Home, n: u16) {
                 client_ip: None,
                 method: Method::Get,
                 outcome: Outcome::Redirected,
+                ..ClickRow::new(EventId(id), 1_000_000_000_000_000 + i64::from(n) * 1_000_000)
             })
         })
         .collect();

@@ -17,8 +17,6 @@ use store::{
 
 fn click(n: u128) -> ClickRow {
     ClickRow {
-        event_id: EventId(n.to_be_bytes()),
-        at_us: 1_000_000 + n as i64,
         user: Some("anna@example.com".to_owned()),
         url: format!("https://shop.example/{n}"),
         host: "shop.example".to_owned(),
@@ -29,6 +27,7 @@ fn click(n: u128) -> ClickRow {
         client_ip: Some("203.0.113.0/24".to_owned()),
         method: Method::Get,
         outcome: Outcome::Redirected,
+        ..ClickRow::new(EventId(n.to_be_bytes()), 1_000_000 + n as i64)
     }
 }
 

@@ -7,16 +7,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use link::{ClickBase, Policy, Rewrite, SenderRules, Style, UrlRules};
+use link::{ClickBase, ClickPolicy, Policy, Rewrite, SenderRules, Style, UrlRules};
 use message::{Ambiguous, Amp, MarkupFiles};
 use toml::Spanned;
 use toml::de::DeTable;
 
+use super::checks::checks;
+use super::clicks;
+use super::contact::contact;
+use super::delivery::{Deliveries, sender_checks};
+use super::machines;
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::keyfile::{self, Absent};
-use crate::settings::{Address, Click, ClientIp, Domains, Limits, Log, LogFormat, Settings, ascii_domain};
+use crate::settings::{
+    Address, Click, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings, ascii_domain,
+};
 
 const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * 1024;
@@ -26,15 +33,25 @@ pub(super) type Root<'t> = Spanned<DeTable<'t>>;
 /// The settings, or `None` when the walk has found a fault.
 pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> Option<Settings> {
     let mut addresses = Addresses::default();
-    let click = click(w, root, &mut addresses);
+    let click_section = w.section(root, "click", true);
+    let click = click(w, &click_section, &mut addresses);
     let admin_listen = listen(w, &w.section(root, "admin", true), &mut addresses);
     let store = store(w, &w.section(root, "store", true));
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
     let listeners = mail::listeners(w, root, &mut addresses);
-    let domains = domains(w, root);
+    let (domains, mut click_rules) = domains(w, root);
+    let checks_section = w.section(root, "checks", false);
+    let check_limits = clicks::limits(w, &checks_section, &click_section);
+    click_rules.own_wrappers = clicks::own_wrappers(w, &checks_section);
+    let hindsight = machines::hindsight(w, &checks_section);
+    let machines = machines::machines(w, root);
     let rewriting = rewriting(w, root);
+    let sender_checks = sender_checks(w, root);
+    let checks = checks(w, root, store.as_ref().map(|s| &*s.value));
     let log = log(w, root);
     let limits = limits(w, root);
+    let public_url = click.as_ref().map_or("", |c| c.base.as_str());
+    let contact = contact(w, root, public_url);
     addresses.refuse_shared(w);
     addresses.refuse_loops(w);
 
@@ -59,9 +76,17 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         keys: Arc::new(keys),
         listeners,
         domains,
+        click_rules,
+        check_limits: check_limits?,
         log: log?,
         limits: limits?,
         rewriting: rewriting?,
+        sender_checks,
+        pages: Default::default(),
+        contact: contact?,
+        checks: checks?,
+        machines: machines?,
+        hindsight: hindsight?,
     })
 }
 
@@ -79,15 +104,14 @@ fn store<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<Item<PathBuf>> {
     w.parsed(s, "url", |url| path(url.strip_prefix("sqlite:")?))
 }
 
-fn click<'t>(w: &Walk<'t>, root: &'t Root<'t>, addresses: &mut Addresses) -> Option<Click> {
-    let s = w.section(root, "click", true);
+fn click<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option<Click> {
     let style = w.choice(
-        &s,
+        s,
         "link_style",
         &[("readable", Style::Readable), ("short", Style::Short)],
     );
     let client_ip = w.choice(
-        &s,
+        s,
         "client_ip",
         &[
             ("none", ClientIp::None),
@@ -95,9 +119,9 @@ fn click<'t>(w: &Walk<'t>, root: &'t Root<'t>, addresses: &mut Addresses) -> Opt
             ("full", ClientIp::Full),
         ],
     );
-    let trusted_proxies = w.parsed_list(&s, "trusted_proxies", network);
-    let listen = listen(w, &s, addresses);
-    let base = w.parsed_or_why(&s, "public_url", |url| ClickBase::new(url, style.unwrap_or_default()));
+    let trusted_proxies = w.parsed_list(s, "trusted_proxies", network);
+    let listen = listen(w, s, addresses);
+    let base = w.parsed_or_why(s, "public_url", |url| ClickBase::new(url, style.unwrap_or_default()));
     Some(Click {
         base: base?,
         listen: listen?,
@@ -106,7 +130,7 @@ fn click<'t>(w: &Walk<'t>, root: &'t Root<'t>, addresses: &mut Addresses) -> Opt
     })
 }
 
-fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Domains {
+fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> (Domains, ClickRules) {
     let rewrite_words = [
         ("off", Rewrite::Off),
         ("all", Rewrite::All),
@@ -115,10 +139,14 @@ fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Domains {
     let all = w.section(root, "default", false);
     let rewrite = w.choice(&all, "rewrite", &rewrite_words).unwrap_or(Rewrite::Off);
     let common = Rules::read(w, &all);
+    let deliveries = Deliveries::read(w, root, &all);
+    let at_click = clicks::policy(w, &all, &ClickPolicy::default());
+    let mut click_rules = HashMap::new();
 
     let mut by_name: HashMap<String, (usize, Arc<Policy>)> = HashMap::new();
     for (name, s) in w.named_sections(root, "domain") {
         let own = Rules::read(w, &s);
+        let own_at_click = clicks::policy(w, &s, &at_click);
         let rewrite = w.choice(&s, "rewrite", &rewrite_words).unwrap_or(rewrite);
         let Some(domain) = ascii_domain(name.value) else {
             w.fault(
@@ -134,10 +162,23 @@ fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Domains {
             continue;
         }
         let line = w.line(&name);
-        let policy = common.with(&own).policy(domain.clone(), rewrite);
+        let policy = Policy {
+            delivery: deliveries.of_domain(w, &s, &domain),
+            ..common.with(&own).policy(domain.clone(), rewrite)
+        };
+        let rules = DomainRules {
+            policy: own_at_click,
+            bypass_urls: policy.bypass_urls.clone(),
+        };
+        click_rules.insert(domain.clone(), Arc::new(rules));
         by_name.insert(domain, (line, Arc::new(policy)));
     }
-    Domains::new(by_name.into_iter().map(|(k, (_, p))| (k, p)).collect())
+    let of_no_domain = DomainRules {
+        policy: at_click,
+        bypass_urls: UrlRules::parse(&common.urls).unwrap_or_default(),
+    };
+    let domains = Domains::new(by_name.into_iter().map(|(k, (_, p))| (k, p)).collect());
+    (domains, ClickRules::new(of_no_domain, click_rules))
 }
 
 /// Bypass rules as typed; those of a domain follow those of `[default]`.
@@ -169,11 +210,12 @@ impl<'t> Rules<'t> {
             rewrite,
             bypass_senders: SenderRules::parse(&self.senders).unwrap_or_default(),
             bypass_urls: UrlRules::parse(&self.urls).unwrap_or_default(),
+            ..Policy::default()
         }
     }
 }
 
-fn sound_rules<'t>(
+pub(super) fn sound_rules<'t>(
     w: &Walk<'t>,
     items: Vec<Item<&'t str>>,
     faults: impl Fn(&[&str]) -> Option<Vec<link::RuleError>>,

@@ -76,12 +76,32 @@ const NEXT_HOP: &str = "\"smtp://HOST:PORT\", \"smtps://HOST:PORT\", \"lmtp://HO
 pub(super) const CERTIFICATE: &str = "the path of a PEM file with the certificate, and behind it those of its issuers";
 pub(super) const PRIVATE_KEY: &str = "the path of a PEM file with the private key of tls_certificate, not encrypted";
 pub(super) const ROOTS: &str = "the path of a PEM file with the certificates of authorities";
+pub(super) const SOURCE_KEY_FILE: &str =
+    "the path of a file with the source's key in it and nothing else, which others cannot read";
+const SOURCE_NAME: &str =
+    "up to 64 lower-case letters, digits, \"-\", \"_\" and \".\"; not score, contact, wrapper, link";
+const FROM: &str = "the path of a file, an http or https URL, or a DNS zone, as the type has it";
 const STORE: &str = "\"sqlite:\" and the path of a file, such as \"sqlite:/var/lib/linkgate/linkgate.db\"";
 const NETWORK: &str = "an address or network such as \"10.0.0.0/8\" or \"::1\"";
 const SENDERS: &str = "an address, \"@domain\" or \"*.domain\"";
 const URLS: &str = "a host, \"*.host\", a host and path, or \"re:\" and a regular expression";
 const REWRITE: &[&str] = &["off", "all", "suspicious"];
+const AGENT: &str = "a word of a User-Agent, at least three characters of printable ASCII";
 const SECONDS: &str = "seconds";
+const MILLISECONDS: &str = "milliseconds";
+const VENDOR: &str =
+    "the word of a vendor of wrapped links, as `linkgate reveal` shows it, such as \"microsoft\" or \"proofpoint\"";
+const POINTS: &str = "points";
+const AT_DELIVERY: &[&str] = &["wrap", "tag", "block-link", "refuse"];
+const NAMES: &str = link::NameTable::ALLOWED;
+const AUTHSERV: &str = "the name that a mail server of yours signs its checks of senders with";
+const FLOW: &[&str] = &["redirect", "confirm"];
+const ON_THREAT: &[&str] = &["block", "warn"];
+const ON_UNKNOWN: &[&str] = &["open", "confirm", "warn", "block"];
+const ON_FAILURE: &[&str] = &["open", "warn", "closed"];
+const CONTACT: &[&str] = &["lists", "shorteners", "full"];
+
+const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, or a network such as \"10.0.0.0/8\"";
 
 /// All keys, section by section.
 pub const KEYS: &[Key] = &[
@@ -95,6 +115,18 @@ pub const KEYS: &[Key] = &[
         Word("truncated"),
     ),
     key("click", "trusted_proxies", List(NETWORK), Items(&[])),
+    key(
+        "click",
+        "per_link_per_minute",
+        range(0, 1_000_000, "requests"),
+        Number(60),
+    ),
+    key(
+        "click",
+        "per_network_per_minute",
+        range(0, 1_000_000, "requests"),
+        Number(240),
+    ),
     key("admin", "listen", Text(ADDRESS), Required),
     key("store", "url", Text(STORE), Required),
     key("keys", "file", Text("the path of a file"), Required),
@@ -189,6 +221,109 @@ pub const KEYS: &[Key] = &[
         Word("typed"),
     ),
     key(
+        "contact",
+        "user_agent",
+        Text("printable ASCII that is not blank"),
+        Machine("`linkgate/VERSION (checks a link for its reader; +PUBLIC_URL)`"),
+    ),
+    key("contact", "ports", List("a port such as \"8443\""), Items(&[])),
+    key("contact", "allow", List(PLACE), Items(&[])),
+    key("contact", "never", List(URLS), Items(&[])),
+    key(
+        "contact",
+        "ca_file",
+        Text(ROOTS),
+        Machine("those that the system trusts"),
+    ),
+    key("contact", "max_hops", range(1, 50, "redirects"), Number(10)),
+    key(
+        "contact",
+        "hop_timeout_ms",
+        range(100, 60_000, "milliseconds"),
+        Number(4_000),
+    ),
+    key("contact", "max_concurrent", range(1, 10_000, "chains"), Number(32)),
+    key(
+        "checks",
+        "use",
+        Choice(&["unstated", "private", "non-commercial", "commercial"]),
+        Word("unstated"),
+    ),
+    key("checks", "dns_servers", List(ADDRESS), Items(&[])),
+    key(
+        "checks",
+        "lists_dir",
+        Text("the path of a folder"),
+        Machine("`lists` beside the store's file"),
+    ),
+    key(
+        "checks",
+        "list_contact",
+        Text("an address or URL, printable ASCII"),
+        Word(""),
+    ),
+    key(
+        "checks",
+        "protected",
+        List("a domain name such as \"example.com\""),
+        Items(&[]),
+    ),
+    key("checks", "authserv_ids", List(AUTHSERV), Items(&[])),
+    key("source", "name", Text(SOURCE_NAME), Required),
+    key(
+        "source",
+        "type",
+        Choice(&[
+            "hosts",
+            "domains",
+            "urls",
+            "urlhaus-csv",
+            "urlhaus-json",
+            "openphish",
+            "adblock",
+            "regex",
+            "misp",
+            "rpz",
+            "spamhaus-dbl",
+            "spamhaus-zrd",
+            "surbl",
+            "uribl",
+            "dns",
+            "safe-browsing",
+            "web-risk",
+        ]),
+        Required,
+    ),
+    key(
+        "source",
+        "from",
+        Text(FROM),
+        Machine("by `type`, where it has one of its own"),
+    ),
+    key("source", "enabled", Flag, Switch(true)),
+    key("source", "refresh_s", range(60, 604_800, SECONDS), Number(3_600)),
+    key("source", "key_file", Text(SOURCE_KEY_FILE), Machine("none")),
+    key(
+        "source",
+        "category",
+        Choice(&["phishing", "malware", "botnet", "abuse", "new-domain"]),
+        Machine("what the list says"),
+    ),
+    key(
+        "source",
+        "weight",
+        Choice(&["block", "warn"]),
+        Machine("what the list says"),
+    ),
+    key("source", "licensed", Flag, Switch(false)),
+    key("source", "max_size_mib", range(1, 1_024, "MiB"), Number(128)),
+    key(
+        "source",
+        "ca_file",
+        Text(ROOTS),
+        Machine("those that the system trusts"),
+    ),
+    key(
         "log",
         "level",
         Choice(&["error", "warn", "info", "debug", "trace"]),
@@ -239,9 +374,92 @@ pub const KEYS: &[Key] = &[
     key("default", "rewrite", Choice(REWRITE), Word("all")),
     key("default", "bypass_senders", List(SENDERS), Items(&[])),
     key("default", "bypass_urls", List(URLS), Items(&[])),
+    key("default", "suspicious_score", range(1, 1_000, POINTS), Number(30)),
+    key("default", "protected_names", List(NAMES), Items(&[])),
+    key("default", "at_delivery", Choice(AT_DELIVERY), Word("wrap")),
+    key("default", "delivery_score", range(0, 1_000, POINTS), Number(0)),
+    key("default", "flow", Choice(FLOW), Word("redirect")),
+    key("default", "on_threat", Choice(ON_THREAT), Word("block")),
+    key("default", "click_through", Flag, Switch(true)),
+    key("default", "show_target", Flag, Switch(true)),
+    key("default", "on_unknown", Choice(ON_UNKNOWN), Word("warn")),
+    key("default", "on_failure", Choice(ON_FAILURE), Word("open")),
+    key("default", "track_clicks", Flag, Switch(true)),
+    key("default", "contact", Choice(CONTACT), Word("lists")),
+    key("default", "warn_score", range(0, 1_000, POINTS), Number(60)),
     key("domain", "rewrite", Choice(REWRITE), Machine("`[default] rewrite`")),
     key("domain", "bypass_senders", List(SENDERS), Items(&[])),
     key("domain", "bypass_urls", List(URLS), Items(&[])),
+    key(
+        "domain",
+        "suspicious_score",
+        range(1, 1_000, POINTS),
+        Machine("`[default] suspicious_score`"),
+    ),
+    key("domain", "protected_names", List(NAMES), Items(&[])),
+    key(
+        "domain",
+        "at_delivery",
+        Choice(AT_DELIVERY),
+        Machine("`[default] at_delivery`"),
+    ),
+    key(
+        "domain",
+        "delivery_score",
+        range(0, 1_000, POINTS),
+        Machine("`[default] delivery_score`"),
+    ),
+    key("domain", "flow", Choice(FLOW), Machine("`[default] flow`")),
+    key(
+        "domain",
+        "on_threat",
+        Choice(ON_THREAT),
+        Machine("`[default] on_threat`"),
+    ),
+    key("domain", "click_through", Flag, Machine("`[default] click_through`")),
+    key("domain", "show_target", Flag, Machine("`[default] show_target`")),
+    key(
+        "domain",
+        "on_unknown",
+        Choice(ON_UNKNOWN),
+        Machine("`[default] on_unknown`"),
+    ),
+    key(
+        "domain",
+        "on_failure",
+        Choice(ON_FAILURE),
+        Machine("`[default] on_failure`"),
+    ),
+    key("domain", "track_clicks", Flag, Machine("`[default] track_clicks`")),
+    key("domain", "contact", Choice(CONTACT), Machine("`[default] contact`")),
+    key(
+        "domain",
+        "warn_score",
+        range(0, 1_000, POINTS),
+        Machine("`[default] warn_score`"),
+    ),
+    key("checks", "silent_ms", range(0, 10_000, MILLISECONDS), Number(2_000)),
+    key("checks", "hard_ms", range(100, 60_000, MILLISECONDS), Number(10_000)),
+    key("checks", "cache_s", range(0, 3_600, SECONDS), Number(300)),
+    key(
+        "checks",
+        "cache_entries",
+        range(0, 10_000_000, "targets"),
+        Number(20_000),
+    ),
+    key("checks", "own_wrappers", List(VENDOR), Items(&[])),
+    key("checks", "max_running", range(1, 65_536, "checks"), Number(256)),
+    key("checks", "hindsight_h", range(0, 720, "hours"), Number(72)),
+    key("checks", "many_networks", range(0, 1_000, "networks"), Number(8)),
+    key("checks", "long_after_days", range(0, 36_500, "days"), Number(180)),
+    key("machines", "agents", List(AGENT), Items(&[])),
+    key("machines", "networks", List(NETWORK), Items(&[])),
+    key(
+        "machines",
+        "neutral_page",
+        Choice(&["certain", "likely"]),
+        Word("certain"),
+    ),
 ];
 
 const fn range(min: u64, max: u64, unit: &'static str) -> Kind {
@@ -257,6 +475,10 @@ pub const SECTIONS: &[&str] = &[
     "listener",
     "default",
     "domain",
+    "checks",
+    "source",
+    "contact",
+    "machines",
     "rewriting",
     "log",
     "limits",

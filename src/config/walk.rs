@@ -400,6 +400,12 @@ impl<'t> Walk<'t> {
         }
     }
 
+    /// Notes a fault with a key of this section: where it stands, or where the section does if it is absent.
+    pub(super) fn fault_at(&self, s: &Section<'t>, name: &str, what: impl Into<String>) {
+        let at = self.value(s, name).map_or(s.at, |v| v.span().start);
+        self.fault(at, format!("{}.{name}", s.shown), what);
+    }
+
     /// Whether the file has this key.
     pub(super) fn says(&self, s: &Section<'t>, name: &str) -> bool {
         self.value(s, name).is_some()

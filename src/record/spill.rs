@@ -187,8 +187,6 @@ mod tests {
 
     fn row(n: u8) -> ClickRow {
         ClickRow {
-            event_id: EventId([n; 16]),
-            at_us: i64::from(n),
             user: None,
             url: "https://a.example/\u{e4}\n".to_owned(),
             host: "a.example".to_owned(),
@@ -199,6 +197,7 @@ mod tests {
             client_ip: None,
             method: Method::Get,
             outcome: Outcome::Redirected,
+            ..ClickRow::new(EventId([n; 16]), i64::from(n))
         }
     }
 

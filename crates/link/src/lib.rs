@@ -19,8 +19,10 @@ mod escapes;
 mod keyring;
 mod mark;
 mod one_time;
+mod page;
 mod policy;
 mod redirectors;
+mod score;
 mod smuggling;
 mod target;
 mod token;
@@ -32,11 +34,13 @@ pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, St
 pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
 pub use mark::MARK_SEAL;
 pub use one_time::{OneTime, looks_one_time};
+pub use page::{Page, PageError, PageUse};
 pub use policy::{
-    Decision, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, Sign,
-    UnknownRewrite, UrlRules, same_policy,
+    AtDelivery, Decision, Delivery, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError,
+    RuleList, SenderRules, UnknownRewrite, UrlRules, same_policy,
 };
 pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
+pub use score::{Circumstances, NameTable, Names, SIGNS, SenderFacts, Sign, points, registrable_domain, signs};
 pub use smuggling::{Provenance, signs_of_smuggling};
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};

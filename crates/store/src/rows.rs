@@ -3,7 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use link::Verdict;
 use serde::{Deserialize, Serialize};
+
+use crate::checked::{Facts, Label, Reason, by_word, verdict_word};
 
 /// One click on a click link.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +35,30 @@ pub struct ClickRow {
     pub method: Method,
     /// What the reader got.
     pub outcome: Outcome,
+    /// What all the evidence came to; `None` where nothing was checked.
+    #[serde(default, with = "verdict_word")]
+    pub verdict: Option<Verdict>,
+    /// What the verdict rests on.
+    #[serde(default)]
+    pub reasons: Vec<Reason>,
+    /// The URLs on the way to the target, as far as they were seen; without the target of the link itself.
+    #[serde(default)]
+    pub chain: Vec<String>,
+    /// The click that was answered with the page whose button was pressed now.
+    #[serde(default)]
+    pub page_event: Option<EventId>,
+    /// Who asked, as far as that can be told.
+    #[serde(default)]
+    pub label: Label,
+    /// What the label rests on, as stable words.
+    #[serde(default)]
+    pub label_reasons: Vec<String>,
+    /// The version of the rules the label was given by; 0: by none.
+    #[serde(default)]
+    pub rules: u32,
+    /// What the request said.
+    #[serde(default)]
+    pub facts: Facts,
 }
 
 /// One message that passed through.
@@ -101,15 +128,41 @@ pub enum Method {
     Get,
     /// HEAD
     Head,
+    /// POST: the button of a page.
+    Post,
+    /// OPTIONS
+    Options,
 }
 
 /// What the reader got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum Outcome {
     /// A redirect to the target.
     Redirected,
+    /// A page that shows the target and asks to go on.
+    Confirmed,
+    /// The way to the target, by the button of such a page.
+    Continued,
+    /// A warning.
+    Warned,
+    /// The way to the target, by the button of a warning.
+    ClickedThrough,
+    /// A page that says why the target is not opened.
+    Blocked,
+    /// A page that says that the target is not known, or could not be looked into.
+    UnknownTarget,
+    /// A page that says that the check failed.
+    CouldNotCheck,
+    /// The page for machines: nothing was checked, and it leads nowhere by itself.
+    Neutral,
+    /// A page that says that the check goes on.
+    Checking,
+    /// A page that says that there were too many requests.
+    RefusedRate,
+    /// A page that confirms a request for review.
+    Review,
 }
 
 /// A word that is none of those known.
@@ -117,13 +170,51 @@ pub enum Outcome {
 #[error("unknown word {0:?}")]
 pub struct UnknownWord(pub String);
 
+impl ClickRow {
+    /// A row with an id and a time, and nothing else to tell.
+    #[must_use]
+    pub fn new(event_id: EventId, at_us: i64) -> Self {
+        Self {
+            event_id,
+            at_us,
+            user: None,
+            url: String::new(),
+            host: String::new(),
+            mail_id: String::new(),
+            sender: String::new(),
+            policy_domain: String::new(),
+            user_agent: String::new(),
+            client_ip: None,
+            method: Method::Get,
+            outcome: Outcome::Redirected,
+            verdict: None,
+            reasons: Vec::new(),
+            chain: Vec::new(),
+            page_event: None,
+            label: Label::Unknown,
+            label_reasons: Vec::new(),
+            rules: 0,
+            facts: Facts::default(),
+        }
+    }
+}
+
 impl Method {
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("GET", Self::Get),
+        ("HEAD", Self::Head),
+        ("POST", Self::Post),
+        ("OPTIONS", Self::Options),
+    ];
+
     /// As in HTTP.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
             Self::Head => "HEAD",
+            Self::Post => "POST",
+            Self::Options => "OPTIONS",
         }
     }
 }
@@ -131,31 +222,57 @@ impl Method {
 impl FromStr for Method {
     type Err = UnknownWord;
     fn from_str(s: &str) -> Result<Self, UnknownWord> {
-        match s {
-            "GET" => Ok(Self::Get),
-            "HEAD" => Ok(Self::Head),
-            _ => Err(UnknownWord(s.to_owned())),
-        }
+        by_word(Self::WORDS, s)
     }
 }
 
 impl Outcome {
+    /// All of them with their words.
+    pub const WORDS: &'static [(&'static str, Self)] = &[
+        ("redirected", Self::Redirected),
+        ("confirmed", Self::Confirmed),
+        ("continued", Self::Continued),
+        ("warned", Self::Warned),
+        ("clicked-through", Self::ClickedThrough),
+        ("blocked", Self::Blocked),
+        ("unknown-target", Self::UnknownTarget),
+        ("could-not-check", Self::CouldNotCheck),
+        ("neutral", Self::Neutral),
+        ("checking", Self::Checking),
+        ("refused-rate", Self::RefusedRate),
+        ("review", Self::Review),
+    ];
+
     /// A stable word for tables, logs and exports.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Redirected => "redirected",
+            Self::Confirmed => "confirmed",
+            Self::Continued => "continued",
+            Self::Warned => "warned",
+            Self::ClickedThrough => "clicked-through",
+            Self::Blocked => "blocked",
+            Self::UnknownTarget => "unknown-target",
+            Self::CouldNotCheck => "could-not-check",
+            Self::Neutral => "neutral",
+            Self::Checking => "checking",
+            Self::RefusedRate => "refused-rate",
+            Self::Review => "review",
         }
+    }
+
+    /// Whether the reader was let through to the target.
+    #[must_use]
+    pub fn let_through(self) -> bool {
+        matches!(self, Self::Redirected | Self::Continued | Self::ClickedThrough)
     }
 }
 
 impl FromStr for Outcome {
     type Err = UnknownWord;
     fn from_str(s: &str) -> Result<Self, UnknownWord> {
-        match s {
-            "redirected" => Ok(Self::Redirected),
-            _ => Err(UnknownWord(s.to_owned())),
-        }
+        by_word(Self::WORDS, s)
     }
 }
 
@@ -215,10 +332,33 @@ mod tests {
 
     #[test]
     fn words_read_back() {
-        for m in [Method::Get, Method::Head] {
-            assert_eq!(m.as_str().parse(), Ok(m));
+        for (word, method) in Method::WORDS {
+            assert_eq!((method.as_str(), word.parse()), (*word, Ok(*method)));
         }
-        assert_eq!(Outcome::Redirected.as_str().parse(), Ok(Outcome::Redirected));
+        for (word, outcome) in Outcome::WORDS {
+            assert_eq!((outcome.as_str(), word.parse()), (*word, Ok(*outcome)));
+            let json = serde_json::to_string(outcome).unwrap();
+            assert_eq!(json, format!("{word:?}"));
+        }
         assert!("redirect".parse::<Outcome>().is_err());
+    }
+
+    #[test]
+    fn a_row_written_by_the_first_release_reads_back() {
+        let line = r#"{"event_id":"000102030405060708090a0b0c0d0eff","at_us":5,"user":null,"url":"https://a.example/",
+            "host":"a.example","mail_id":"m","sender":"","policy_domain":"example.com","user_agent":"A/1",
+            "client_ip":null,"method":"HEAD","outcome":"redirected"}"#;
+        let row: ClickRow = serde_json::from_str(line).unwrap();
+        let id = EventId([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 0xff]);
+        let wanted = ClickRow {
+            url: "https://a.example/".to_owned(),
+            host: "a.example".to_owned(),
+            mail_id: "m".to_owned(),
+            policy_domain: "example.com".to_owned(),
+            user_agent: "A/1".to_owned(),
+            method: Method::Head,
+            ..ClickRow::new(id, 5)
+        };
+        assert_eq!(row, wanted);
     }
 }

@@ -10,10 +10,13 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use crate::StoreError;
 
 /// The steps from an empty file to the schema of today. A step that has been released is never edited.
-const STEPS: &[&str] = &[include_str!("../migrations/0001_first.sql")];
+const STEPS: &[&str] = &[
+    include_str!("../migrations/0001_first.sql"),
+    include_str!("../migrations/0002_checked.sql"),
+];
 
 /// The schema version this code reads and writes.
-pub(crate) const VERSION: u32 = 1;
+pub(crate) const VERSION: u32 = 2;
 const _: () = assert!(STEPS.len() == VERSION as usize);
 
 /// `application_id` of our files ("lkgt"), so that a database of someone else is never migrated.

@@ -41,7 +41,7 @@ macro_rules! vendors {
 
 vendors! {
     /// Microsoft Defender Safe Links.
-    Microsoft = "safelinks" "Microsoft Safe Links",
+    Microsoft = "microsoft" "Microsoft Safe Links",
     /// Proofpoint URL Defense, versions 1 to 3.
     Proofpoint = "proofpoint" "Proofpoint URL Defense",
     /// Mimecast; opaque, but for the host.

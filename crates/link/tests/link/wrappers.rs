@@ -393,7 +393,7 @@ type Shape = (&'static str, fn(&str) -> String);
 /// The shapes that can be made of any URL.
 fn shapes() -> Vec<Shape> {
     vec![
-        ("safelinks", |u| {
+        ("microsoft", |u| {
             format!(
                 "https://nam01.safelinks.protection.outlook.com/?url={}&data=x&sdata=y&reserved=0",
                 percent(u)
