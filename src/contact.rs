@@ -67,8 +67,8 @@ pub struct Explorer {
 /// What following a link has shown.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Journey {
-    /// Where it leads, in order, without the link itself: every URL that a reader passes or may pass, of which the last
-    /// is the one a reader arrives at. The caller asks the lists about each.
+    /// Where it leads, without the link itself, as it was found: every URL that a reader passes, and those that a page on
+    /// the way may lead to as well. The caller asks the lists about each.
     pub hops: Vec<Target>,
     /// What was seen, or why there is nothing to see: signs of [`SIGNS`], [`Finding::CouldNotInspect`],
     /// [`Finding::TargetUnknown`] of a shortener that does not say, [`Finding::Smuggled`] of a chain that leads to a

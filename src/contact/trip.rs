@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use link::{Contact, Finding, Obstacle, Smuggled, Target};
+use link::{Contact, Finding, Layer, LayerKind, Obstacle, Smuggled, Target};
 use reqwest::{Method, StatusCode};
 use url::Url;
 
@@ -138,13 +138,22 @@ impl<'a> Trip<'a> {
             Err(refusal) => return Err(refusal.obstacle()),
         };
         if hops > 0
+            && let Some(next) = inside(at)
+        {
+            return Ok(Some(Onward::to(next)));
+        }
+        if self.level == Contact::Full && LOGIN_HOSTS.contains(&at.host()) {
+            return Err(Obstacle::Login);
+        }
+        if hops > 0
             && let Some(why) = self.unasked(at)
         {
             self.journey.skipped = Some(why);
+            if let Some(opaque) = link::unwrap(at, &|_| None).opaque {
+                let vendor = Finding::TargetUnknown(opaque.vendor.name().into());
+                self.journey.evidence.push(evidence(at, vendor));
+            }
             return Ok(None);
-        }
-        if LOGIN_HOSTS.contains(&at.host()) {
-            return Err(Obstacle::Login);
         }
         let mut without_fragment = at.url().clone();
         without_fragment.set_fragment(None);
@@ -162,11 +171,16 @@ impl<'a> Trip<'a> {
         let until = self.until.min(Instant::now() + self.settings.hop_timeout);
         let addresses = base.asker.addresses(&place, &base.guard, until).await?;
         if self.level == Contact::Shorteners {
-            // A shortener's answer to HEAD is as good, and costs it nothing.
-            let mut answer = self.ask(Method::HEAD, at, &addresses, until).await?;
-            let onward = self.read(at, &mut answer, true, until).await;
-            if onward.next.is_some() || onward.obstacle.is_some() {
-                return Ok(Some(onward));
+            // A shortener's answer to HEAD is as good, and costs it nothing; not all give one.
+            match self.ask(Method::HEAD, at, &addresses, until).await {
+                Ok(mut answer) => {
+                    let onward = self.read(at, &mut answer, true, until).await;
+                    if onward.next.is_some() || onward.obstacle.is_some() {
+                        return Ok(Some(onward));
+                    }
+                }
+                Err(Obstacle::NoAnswer) => {}
+                Err(obstacle) => return Err(obstacle),
             }
         }
         let mut answer = self.ask(Method::GET, at, &addresses, until).await?;
@@ -184,6 +198,8 @@ impl<'a> Trip<'a> {
             Some("never")
         } else if self.level == Contact::Shorteners && !link::is_shortener(at.host()) {
             Some("not-a-shortener")
+        } else if link::looks_one_time(at, None).is_some() {
+            Some("looks-one-time")
         } else {
             None
         }
@@ -322,10 +338,12 @@ impl<'a> Trip<'a> {
             }
             return None;
         };
-        if self.journey.hops.len() >= MAX_NOTED {
-            return None;
+        if !self.journey.hops.contains(&target) {
+            if self.journey.hops.len() >= MAX_NOTED {
+                return None;
+            }
+            self.journey.hops.push(target.clone());
         }
-        self.journey.hops.push(target.clone());
         Some(target)
     }
 
@@ -365,6 +383,18 @@ impl Onward {
             obstacle: Some(obstacle),
             ..Self::default()
         }
+    }
+}
+
+/// Where a redirector or another vendor's wrapper leads, as far as that can be read from its link.
+fn inside(at: &Target) -> Option<Url> {
+    let unwrapped = link::unwrap(at, &|_| None);
+    match unwrapped.layers.as_slice() {
+        [Layer { kind, .. }, rest @ ..] if matches!(kind, LayerKind::Vendor(_) | LayerKind::Redirector(_)) => {
+            let next = rest.first().map_or(&unwrapped.target, |layer| &layer.url);
+            (next != at).then(|| next.url().clone())
+        }
+        _ => None,
     }
 }
 
