@@ -60,6 +60,10 @@ fn site(path: &str) -> String {
         "/open?next=http%3A%2F%2F127.0.0.2%3APORT%2Fend" => redirect("http://127.0.0.2:PORT/end"),
         "/pdf" => file("application/pdf", "%PDF-1.7\ntrailer << /Encrypt 5 0 R >>"),
         "/pdf-open" => file("application/pdf", "%PDF-1.7\ntrailer << /Root 5 0 R >>"),
+        "/untyped-pdf" => {
+            let body = "%PDF-1.7\ntrailer << /Encrypt 5 0 R >>";
+            format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\n\r\n{body}", body.len())
+        }
         "/zip" => file("application/zip", "PK\x03\x04\x14\0\x01\0\x08\0"),
         "/attached" => page(
             200,
@@ -189,6 +193,7 @@ async fn what_cannot_be_looked_into_is_never_clean() {
         ),
         ("/pdf", &["encrypted"], 0),
         ("/zip", &["encrypted"], 0),
+        ("/untyped-pdf", &["encrypted"], 0),
         ("/head-64k", &["too-large"], 0),
         ("/head-endless", &["too-large"], 0),
         ("/fields", &["too-large"], 0),
@@ -359,6 +364,11 @@ async fn a_chain_to_a_click_link_of_ours_is_smuggling() {
     let journey = full(&explorer, &format!("http://127.0.0.1:{}/", web.port())).await;
     assert_eq!((journey.skipped, journey.fetched), (Some("own-name"), 1));
     assert_eq!(found(&journey), ["Smuggled(OwnLinkInside)"]);
+    // Other pages may stand on that host.
+    let web = Web::start("127.0.0.1:0", |_| redirect("https://click.example.com/about"));
+    let explorer = allowing(&[&web], "", None);
+    let journey = full(&explorer, &format!("http://127.0.0.1:{}/", web.port())).await;
+    assert_eq!((journey.skipped, found(&journey)), (Some("own-name"), vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -454,6 +464,19 @@ async fn no_answer_takes_longer_than_it_may() {
             "{what}: {:?}",
             started.elapsed()
         );
+    }
+    // A resolver that is silent, and one that is not there.
+    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for server in [silent.local_addr().unwrap(), nobody] {
+        let explorer = explorer(
+            &format!("hop_timeout_ms = 400\n[checks]\ndns_servers = [\"{server}\"]"),
+            None,
+        );
+        let started = Instant::now();
+        let journey = full(&explorer, "http://a.example/").await;
+        assert_eq!((found(&journey), journey.fetched), (vec!["no-answer".to_owned()], 0));
+        assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     }
     // All in all it takes no longer than the caller has.
     let web = slow("", "");
