@@ -7,6 +7,7 @@ mod contact;
 mod fault;
 mod keys;
 mod mail;
+mod pages;
 mod tls;
 mod walk;
 

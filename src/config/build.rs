@@ -16,6 +16,7 @@ use super::checks::checks;
 use super::clicks;
 use super::contact::contact;
 use super::mail::{self, Addresses};
+use super::pages::pages;
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::keyfile::{self, Absent};
@@ -45,6 +46,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let limits = limits(w, root);
     let public_url = click.as_ref().map_or("", |c| c.base.as_str());
     let contact = contact(w, root, public_url);
+    let pages = pages(w, root, &click_section, public_url);
     addresses.refuse_shared(w);
     addresses.refuse_loops(w);
 
@@ -74,7 +76,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         log: log?,
         limits: limits?,
         rewriting: rewriting?,
-        pages: Default::default(),
+        pages,
         contact: contact?,
         checks: checks?,
     })
