@@ -166,10 +166,13 @@ fn settings() -> Settings {
             drain: Duration::from_secs(1),
         },
         rewriting: message::Options::default(),
+        sender_checks: Default::default(),
         pages: Default::default(),
         click_rules: Default::default(),
         check_limits: Default::default(),
         contact: Default::default(),
         checks: Default::default(),
+        machines: Default::default(),
+        hindsight: Default::default(),
     }
 }

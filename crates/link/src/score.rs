@@ -147,6 +147,9 @@ macro_rules! codes {
             }
         }
 
+        #[cfg(test)]
+        const CODES: &[Code] = &[$(Code::$code),+];
+
         /// All signs: their stable words, and what they say in English.
         pub const SIGNS: &[(&str, &str)] = &[$(($word, $words)),+];
     };
@@ -156,7 +159,7 @@ codes! {
     // Names made to be taken for others. Only these come to a warning alone.
     LookAlike = "look-alike", 60, "the name looks like a protected one";
     DigitsForLetters = "digits-for-letters", 60, "digits stand for the letters of a protected name";
-    NearName = "near-name", 45, "the name is one character away from a protected one";
+    NearName = "near-name", 40, "the name is one character away from a protected one";
     WholeScript = "whole-script", 40, "the name is written in letters of another script that look like Latin ones";
     MixedScripts = "mixed-scripts", 40, "the name mixes letters of several scripts";
     OtherEnding = "other-ending", 35, "a protected name under an ending that is not its owner's";

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use link::Verdict;
 use serde::{Deserialize, Serialize};
 
-use crate::rows::UnknownWord;
+use crate::rows::{EventId, UnknownWord};
 
 /// One reason of a verdict.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,19 @@ pub enum Label {
     LikelyPerson,
     /// The button of a page was pressed. The best evidence there is, and no proof.
     Person,
+}
+
+/// A label that a click gets anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LabelRow {
+    /// The click.
+    pub event_id: EventId,
+    /// Who asked.
+    pub label: Label,
+    /// What that rests on, as stable words.
+    pub reasons: Vec<String>,
+    /// The version of the rules.
+    pub rules: u32,
 }
 
 /// What a request said, before anybody judged it. Written once, never edited; labels are computed from it.

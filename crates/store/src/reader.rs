@@ -10,7 +10,9 @@ use rusqlite::{Connection, OptionalExtension, Row, named_params};
 
 use serde::de::DeserializeOwned;
 
-use crate::checked::{Label, by_word};
+use crate::alert::{AlertKind, AlertRow, RevocationRow};
+use crate::checked::{Label, Reason, by_word};
+use crate::revoked::{self, RevocationWatch};
 use crate::rows::{ClickRow, EventId, ReferenceRow, UnknownWord};
 use crate::{StoreError, schema};
 
@@ -45,6 +47,51 @@ pub struct ClickQuery {
     pub label: Option<Label>,
     /// What the evidence came to.
     pub verdict: Option<Verdict>,
+}
+
+/// Which alerts are asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AlertQuery {
+    /// Raised at this time or later, microseconds since 1970 in UTC.
+    pub since_us: Option<i64>,
+    /// Of this kind.
+    pub kind: Option<AlertKind>,
+}
+
+/// A click that let its reader through, as far as it takes to match it against lists again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Through {
+    /// Seen at, microseconds since 1970 in UTC.
+    pub at_us: i64,
+    /// Row number, which tells rows of one microsecond apart.
+    pub id: i64,
+    /// Its id.
+    pub event_id: EventId,
+    /// The target.
+    pub url: String,
+    /// URLs on the way to it.
+    pub chain: Vec<String>,
+    /// What its verdict rested on.
+    pub reasons: Vec<Reason>,
+    /// Who asked, by the label it has now.
+    pub label: Label,
+    /// Our id of the mail that held the link.
+    pub mail_id: String,
+}
+
+/// That a link was opened from a network, by someone who is no machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// When, microseconds since 1970 in UTC.
+    pub at_us: i64,
+    /// Row number, which tells rows of one microsecond apart.
+    pub id: i64,
+    /// The recipient.
+    pub user: String,
+    /// The link, as [`Facts::link`](crate::Facts::link) has it.
+    pub link: String,
+    /// The network, as [`Facts::network`](crate::Facts::network) has it.
+    pub network: String,
 }
 
 /// Rows at rest, by kind.
@@ -123,6 +170,157 @@ impl Reader {
         }
     }
 
+    /// The click with this id, if there is one.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn click(&self, id: EventId) -> Result<Option<ClickRow>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached(&format!("SELECT {COLUMNS} FROM click WHERE event_id = ?1"))?
+                .query_row([id.0], click)
+                .optional()
+                .map(|row| row.map(|(_, row)| row))
+        })
+    }
+
+    /// The clicks on links of one mail between two times, both included, oldest first; `limit` of them at most.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn clicks_of_mail(
+        &self,
+        mail_id: &str,
+        from_us: i64,
+        to_us: i64,
+        limit: u32,
+    ) -> Result<Vec<ClickRow>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached(&format!(
+                "SELECT {COLUMNS} FROM click WHERE at BETWEEN ?1 AND ?2 AND mail_id = ?3 ORDER BY at, id LIMIT ?4"
+            ))?
+            .query_map((from_us, to_us, mail_id, limit), |r| Ok(click(r)?.1))?
+            .collect()
+        })
+    }
+
+    /// A page of clicks behind `(at_us, id)` whose readers were let through, oldest first. Empty at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn let_through(&self, behind: (i64, i64)) -> Result<Vec<Through>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached(
+                "SELECT at, id, event_id, url, chain, reasons, label, mail_id FROM click WHERE (at, id) > (?1, ?2) \
+                 AND outcome IN ('redirected', 'continued', 'clicked-through') ORDER BY at, id LIMIT ?3",
+            )?
+            .query_map((behind.0, behind.1, PAGE as i64), |r| {
+                Ok(Through {
+                    at_us: r.get(0)?,
+                    id: r.get(1)?,
+                    event_id: EventId(r.get(2)?),
+                    url: r.get(3)?,
+                    chain: json(r, 4)?,
+                    reasons: json(r, 5)?,
+                    label: word(r, 6, str::parse)?,
+                    mail_id: r.get(7)?,
+                })
+            })?
+            .collect()
+        })
+    }
+
+    /// A page of openings of links behind `(at_us, id)`, oldest first. Empty at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn openings(&self, behind: (i64, i64)) -> Result<Vec<Opening>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached(
+                "SELECT at, id, user, facts ->> 'link' AS link, facts ->> 'network' AS network FROM click \
+                 WHERE (at, id) > (?1, ?2) AND label NOT IN ('machine', 'likely-machine') \
+                 AND user IS NOT NULL AND link IS NOT NULL AND network IS NOT NULL ORDER BY at, id LIMIT ?3",
+            )?
+            .query_map((behind.0, behind.1, PAGE as i64), |r| {
+                Ok(Opening {
+                    at_us: r.get(0)?,
+                    id: r.get(1)?,
+                    user: r.get(2)?,
+                    link: r.get(3)?,
+                    network: r.get(4)?,
+                })
+            })?
+            .collect()
+        })
+    }
+
+    /// The alerts that meet `query`, oldest first.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn alerts(&self, query: &AlertQuery) -> Result<Vec<AlertRow>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached(
+                "SELECT kind, url, source, detail, at, first_click, last_click, people, machines, unknown, events \
+                 FROM alert WHERE at >= ?1 AND (?2 IS NULL OR kind = ?2) ORDER BY at, id",
+            )?
+            .query_map(
+                (query.since_us.unwrap_or(i64::MIN), query.kind.map(AlertKind::as_str)),
+                |r| {
+                    let count = |column| r.get::<usize, i64>(column).map(i64::cast_unsigned);
+                    Ok(AlertRow {
+                        kind: word(r, 0, str::parse)?,
+                        url: r.get(1)?,
+                        source: r.get(2)?,
+                        detail: r.get(3)?,
+                        at_us: r.get(4)?,
+                        first_click_us: r.get(5)?,
+                        last_click_us: r.get(6)?,
+                        people: count(7)?,
+                        machines: count(8)?,
+                        unknown: count(9)?,
+                        events: json(r, 10)?,
+                    })
+                },
+            )?
+            .collect()
+        })
+    }
+
+    /// The time of the last click that alerts of this kind about this URL speak of; `None` when there is none.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn last_alerted(&self, kind: AlertKind, url: &str) -> Result<Option<i64>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached("SELECT max(last_click) FROM alert WHERE kind = ?1 AND url = ?2")?
+                .query_row((kind.as_str(), url), |r| r.get(0))
+        })
+    }
+
+    /// What is revoked, by scope and name.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn revocations(&self) -> Result<Vec<RevocationRow>, StoreError> {
+        self.with(revoked::all)
+    }
+
+    /// Follows what is revoked, on a connection of its own.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn watch_revocations(&self) -> Result<RevocationWatch, StoreError> {
+        RevocationWatch::open(&self.0.path)
+    }
+
+    /// The secret behind the hashes of networks in the facts of clicks: made at random with the store.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn network_secret(&self) -> Result<[u8; 32], StoreError> {
+        self.with(|conn| conn.query_row("SELECT value FROM secret WHERE name = 'network'", [], |r| r.get(0)))
+    }
+
     /// How many rows there are. Counts them, so not for a busy path.
     ///
     /// # Errors
@@ -145,10 +343,7 @@ impl Reader {
     /// A page of clicks behind `last`, each with its row number.
     fn page(&self, query: &ClickQuery, last: (i64, i64)) -> Result<Vec<(i64, ClickRow)>, StoreError> {
         self.with(|conn| {
-            let mut sql = String::from(
-                "SELECT id, event_id, at, user, url, host, mail_id, sender, policy_domain, user_agent, client_ip, method, \
-                 outcome, verdict, reasons, chain, page_event, label, label_reasons, rules, facts FROM click WHERE (at, id) > (:at, :id)",
-            );
+            let mut sql = format!("SELECT {COLUMNS} FROM click WHERE (at, id) > (:at, :id)");
             // A condition that is not set is left out, so that each mix of conditions finds its index.
             let conditions: [(&str, &str, Option<&str>); 5] = [
                 ("user", ":user", query.user.as_deref()),
@@ -212,6 +407,10 @@ impl Iterator for Clicks {
     }
 }
 
+/// What [`click`] reads, in its order.
+const COLUMNS: &str = "id, event_id, at, user, url, host, mail_id, sender, policy_domain, user_agent, client_ip, method, \
+                       outcome, verdict, reasons, chain, page_event, label, label_reasons, rules, facts";
+
 fn click(r: &Row<'_>) -> rusqlite::Result<(i64, ClickRow)> {
     let row = ClickRow {
         event_id: EventId(r.get(1)?),
@@ -242,7 +441,11 @@ fn click(r: &Row<'_>) -> rusqlite::Result<(i64, ClickRow)> {
 }
 
 /// A column that holds one of our words.
-fn word<T>(r: &Row<'_>, column: usize, read: impl Fn(&str) -> Result<T, UnknownWord>) -> rusqlite::Result<T> {
+pub(crate) fn word<T>(
+    r: &Row<'_>,
+    column: usize,
+    read: impl Fn(&str) -> Result<T, UnknownWord>,
+) -> rusqlite::Result<T> {
     read(r.get_ref(column)?.as_str()?).map_err(|e| unreadable(column, e))
 }
 

@@ -6,6 +6,8 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
 
+use crate::alert::{AlertRow, RevocationRow, RevokedScope};
+use crate::checked::LabelRow;
 use crate::reader::{ClickQuery, Clicks, Reader};
 use crate::receipt::{Promise, Receipt};
 use crate::rows::{ClickRow, MessageRow, ReferenceRow};
@@ -150,6 +152,27 @@ impl Store {
     /// none is kept, and the caller has to try again.
     pub fn store_references(&self, rows: Vec<ReferenceRow>) -> Receipt {
         self.send(Rows::References(rows))
+    }
+
+    /// Stores an alert, unless one is there of the same kind and target that speaks of its last click already. Durable
+    /// once the receipt resolves without an error; kept and tried again as clicks are.
+    pub fn record_alert(&self, row: AlertRow) -> Receipt {
+        self.send(Rows::Alert(Box::new(row)))
+    }
+
+    /// Gives clicks other labels. All are durable once the receipt resolves without an error; after an error none is.
+    pub fn relabel(&self, rows: Vec<LabelRow>) -> Receipt {
+        self.send(Rows::Labels(rows))
+    }
+
+    /// Stores a revocation, in place of one of the same scope and name. Durable once the receipt resolves without an error.
+    pub fn revoke(&self, row: RevocationRow) -> Receipt {
+        self.send(Rows::Revoke(Box::new(row)))
+    }
+
+    /// Takes a revocation back. Durable once the receipt resolves without an error, whether there was one or not.
+    pub fn unrevoke(&self, scope: RevokedScope, name: &str) -> Receipt {
+        self.send(Rows::Unrevoke(scope, name.to_owned()))
     }
 
     /// Resolves when everything handed in before is on disk; with an error when it is not. Either way the writer's thread

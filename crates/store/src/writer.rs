@@ -10,6 +10,8 @@ use link::Verdict;
 use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
 use serde::Serialize;
 
+use crate::alert::{AlertRow, RevocationRow, RevokedScope};
+use crate::checked::LabelRow;
 use crate::receipt::Promise;
 use crate::rows::{ClickRow, MessageRow, ReferenceRow};
 use crate::store::Shared;
@@ -74,6 +76,10 @@ pub(crate) enum Rows {
     Click(Arc<ClickRow>),
     Message(Box<MessageRow>),
     References(Vec<ReferenceRow>),
+    Alert(Box<AlertRow>),
+    Labels(Vec<LabelRow>),
+    Revoke(Box<RevocationRow>),
+    Unrevoke(RevokedScope, String),
 }
 
 pub(crate) struct Writer {
@@ -259,7 +265,9 @@ impl Writer {
     fn defer(&mut self, items: Vec<Item>, error: &StoreError) {
         for Item { rows, promise } in items {
             let octets = rows.octets();
-            let keep = !matches!(rows, Rows::References(_)) && self.backlog_octets + octets <= BACKLOG;
+            // Whoever hands in others waits for the answer, and tries again.
+            let worth = matches!(rows, Rows::Click(_) | Rows::Message(_) | Rows::Alert(_));
+            let keep = worth && self.backlog_octets + octets <= BACKLOG;
             // A flush has no rows that could find no room.
             let flush = matches!(&rows, Rows::References(rows) if rows.is_empty());
             if let Some(promise) = promise {
@@ -271,7 +279,7 @@ impl Writer {
                     self.backlog.push(Item { rows, promise: None });
                 }
                 Rows::Message(row) => self.shared.lose(row.mail_id, error.clone()),
-                Rows::Click(_) | Rows::References(_) => {}
+                _ => {}
             }
         }
         self.shared.waiting.store(self.backlog.len() as u64, Ordering::Relaxed);
@@ -350,6 +358,10 @@ impl Rows {
                 512 + m.recipients.iter().map(|r| 32 + r.len()).sum::<usize>() + links
             }
             Self::References(rows) => rows.iter().map(|r| 128 + r.target.len()).sum(),
+            Self::Alert(a) => 512 + a.url.len() + a.detail.len() + 16 * a.events.len(),
+            Self::Labels(rows) => 128 * rows.len(),
+            Self::Revoke(r) => 128 + r.name.len() + r.note.len(),
+            Self::Unrevoke(_, name) => 128 + name.len(),
         }
     }
 }
@@ -367,6 +379,16 @@ fn insert(conn: &Connection, rows: &Rows) -> rusqlite::Result<()> {
         Rows::Click(c) => insert_click(conn, c),
         Rows::Message(m) => insert_message(conn, m),
         Rows::References(rows) => rows.iter().try_for_each(|r| insert_reference(conn, r)),
+        Rows::Alert(a) => insert_alert(conn, a),
+        Rows::Labels(rows) => rows.iter().try_for_each(|r| update_label(conn, r)),
+        Rows::Revoke(r) => insert_revocation(conn, r),
+        Rows::Unrevoke(scope, name) => {
+            conn.execute(
+                "DELETE FROM revocation WHERE scope = ?1 AND name = ?2",
+                params![scope.as_str(), name],
+            )?;
+            Ok(())
+        }
     }
 }
 
@@ -399,6 +421,44 @@ fn insert_click(conn: &Connection, c: &ClickRow) -> rusqlite::Result<()> {
         c.rules,
         json(&c.facts)?,
     ])?;
+    Ok(())
+}
+
+fn update_label(conn: &Connection, l: &LabelRow) -> rusqlite::Result<()> {
+    conn.prepare_cached("UPDATE click SET label = ?2, label_reasons = ?3, rules = ?4 WHERE event_id = ?1")?
+        .execute(params![l.event_id.0, l.label.as_str(), json(&l.reasons)?, l.rules])?;
+    Ok(())
+}
+
+/// An alert that says nothing beyond one that is there is not stored again: two nodes may find the same.
+fn insert_alert(conn: &Connection, a: &AlertRow) -> rusqlite::Result<()> {
+    conn.prepare_cached(
+        "INSERT INTO alert (kind, url, source, detail, at, first_click, last_click, people, machines, unknown, events) \
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 \
+         WHERE NOT EXISTS (SELECT 1 FROM alert WHERE kind = ?1 AND url = ?2 AND last_click >= ?7)",
+    )?
+    .execute(params![
+        a.kind.as_str(),
+        a.url,
+        a.source,
+        a.detail,
+        a.at_us,
+        a.first_click_us,
+        a.last_click_us,
+        a.people.cast_signed(),
+        a.machines.cast_signed(),
+        a.unknown.cast_signed(),
+        json(&a.events)?,
+    ])?;
+    Ok(())
+}
+
+fn insert_revocation(conn: &Connection, r: &RevocationRow) -> rusqlite::Result<()> {
+    conn.execute(
+        "INSERT INTO revocation (scope, name, note, made_at) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (scope, name) DO UPDATE SET note = excluded.note, made_at = excluded.made_at",
+        params![r.scope.as_str(), r.name, r.note, r.made_at_us],
+    )?;
     Ok(())
 }
 

@@ -14,7 +14,7 @@ use crate::policy::RuleError;
 #[derive(Debug, Default)]
 pub struct NameTable {
     /// As readers see them, in lower case.
-    names: Vec<String>,
+    names: Vec<Name>,
     /// Hashes of what names become when they lose a character, with the name's place; sorted.
     shortened: Vec<(u64, u32)>,
     by_name: HashMap<String, u32>,
@@ -22,6 +22,13 @@ pub struct NameTable {
     /// Registrable domains that are really theirs.
     domains: HashSet<String>,
     reach: Reach,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+struct Name {
+    text: String,
+    /// A domain of that name is known; a bare name belongs to whoever has it.
+    has_domain: bool,
 }
 
 /// How far a table's protection goes.
@@ -98,6 +105,11 @@ impl NameTable {
     fn add(&mut self, entry: &str) -> Result<(), String> {
         let ascii = idna::domain_to_ascii(entry).map_err(|_| "not a name of domains".to_owned())?;
         let ascii = ascii.trim_end_matches('.');
+        let last = ascii.rsplit('.').next().unwrap_or_default();
+        let legal = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+        if !ascii.bytes().all(legal) || last.bytes().all(|b| b.is_ascii_digit()) {
+            return Err("not a name of domains".into());
+        }
         let name = if ascii.contains('.') {
             let place = Place::of_name(ascii);
             if place.domain.is_empty() {
@@ -108,14 +120,17 @@ impl NameTable {
         } else {
             shown(ascii).into_owned()
         };
-        let legal = |c: char| !c.is_ascii() || c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
-        if name.is_empty() || !name.chars().all(legal) || name.len() > 4 * MAX_LABEL {
+        if name.is_empty() {
             return Err("not a name of domains".into());
         }
         if !ascii.contains('.') && name.chars().count() < 3 {
             return Err("too short: it would turn up everywhere".into());
         }
-        if self.by_name.contains_key(&name) {
+        let has_domain = ascii.contains('.');
+        if let Some(known) = self.by_name.get(&name) {
+            if let Some(known) = self.names.get_mut(*known as usize) {
+                known.has_domain |= has_domain;
+            }
             return Ok(());
         }
         let place = u32::try_from(self.names.len()).unwrap_or(u32::MAX);
@@ -124,7 +139,7 @@ impl NameTable {
         if self.reach != Reach::Looks && name.chars().count() >= MIN_NEAR {
             self.shortened.extend(without_one(&name).map(|s| (hash(&s), place)));
         }
-        self.names.push(name);
+        self.names.push(Name { text: name, has_domain });
         Ok(())
     }
 
@@ -138,7 +153,7 @@ impl NameTable {
     }
 
     fn name(&self, place: u32) -> &str {
-        self.names.get(place as usize).map_or("", String::as_str)
+        self.names.get(place as usize).map_or("", |n| &*n.text)
     }
 
     /// The name that one inserted, left out, replaced or swapped character makes of `label`.
@@ -172,11 +187,10 @@ impl NameTable {
         let label = &*place.label;
         if let Some(name) = self.by_name.get(label) {
             let theirs = match self.reach {
-                Reach::Full => self.domains.is_empty(),
+                Reach::Full => self.names.get(*name as usize).is_none_or(|n| !n.has_domain),
                 Reach::World => is_of_a_country(place.ending),
                 Reach::Looks => true,
             };
-            // A bare name belongs to whoever has it.
             return (!theirs).then(|| (Code::OtherEnding, self.name(*name)));
         }
         if let Some(name) = self.by_look.get(&look(label)) {

@@ -1,6 +1,7 @@
 //! Signs of path, query and scheme.
 
 use super::{Code, Found};
+use crate::redirectors::{is_shortener, known_redirector};
 use crate::target::Target;
 
 pub(super) fn signs(target: &Target, found: &mut Found) {
@@ -16,6 +17,13 @@ pub(super) fn signs(target: &Target, found: &mut Found) {
     let file = path.rsplit('/').next().unwrap_or_default();
     if let Some((code, detail)) = kind_of_file(file) {
         found.add(code, detail);
+    }
+    if is_shortener(target.host()) {
+        found.add(Code::Shortener, target.host());
+    }
+    // Mailers' own redirectors lead to where the mailer says; these lead to where anybody says.
+    if let Some(redirected) = known_redirector(target) {
+        found.add(Code::OpenRedirector, redirected.to.host());
     }
     if is_needlessly_encoded(target.as_str()) {
         found.add(Code::NeedlessEncoding, "");

@@ -1,0 +1,186 @@
+//! What happens around a click: scanners open many links of a mail at once, and the same link as its reader does.
+
+use std::collections::{HashMap, VecDeque};
+
+use store::ClickRow;
+
+use super::{pressed_button, signs};
+
+/// Clicks this far apart, in microseconds, say something about each other.
+const REACH: i64 = 15_000_000;
+
+/// Links of one mail that nobody opens by hand within [`BURST`].
+const MANY_LINKS: usize = 3;
+
+/// Microseconds within which they are opened at once.
+const BURST: i64 = 5_000_000;
+
+/// Clicks of one mail that are remembered at a time.
+const MAX_CLICKS: usize = 64;
+
+/// What was seen around a click.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Around {
+    /// Several links of the same mail were opened at once.
+    pub several_links: bool,
+    /// The same link was opened from elsewhere at the same time, by someone who looks more like a person or just as much.
+    pub elsewhere: bool,
+}
+
+impl Around {
+    /// What it is worth; see [`super::judge`].
+    pub(super) fn points(self) -> i32 {
+        -4 * i32::from(self.several_links) - 3 * i32::from(self.elsewhere)
+    }
+
+    /// The reasons it gives, as stable words.
+    pub(super) fn reasons(self) -> impl Iterator<Item = &'static str> {
+        let several = self.several_links.then_some("several-links-at-once");
+        several
+            .into_iter()
+            .chain(self.elsewhere.then_some("same-link-elsewhere"))
+    }
+}
+
+/// The clicks of the last seconds, mail by mail. Bounded, by the number of mails and of clicks on each.
+#[derive(Debug)]
+pub struct Surroundings {
+    mails: HashMap<String, VecDeque<Hit>>,
+    /// Mails in the order of their first click, with its time.
+    order: VecDeque<(i64, String)>,
+    max_mails: usize,
+}
+
+/// What matters of a click to its neighbours.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hit {
+    at_us: i64,
+    link: String,
+    network: Option<String>,
+    agent: String,
+    points: i32,
+    button: bool,
+}
+
+impl Surroundings {
+    /// Nothing seen yet; remembers clicks on links of so many mails at most.
+    #[must_use]
+    pub fn new(max_mails: usize) -> Self {
+        Self {
+            mails: HashMap::new(),
+            order: VecDeque::new(),
+            max_mails,
+        }
+    }
+
+    /// Remembers a click. Those that can say nothing about later ones any more are forgotten; clicks come in the order of
+    /// time, more or less.
+    pub fn add(&mut self, row: &ClickRow) {
+        self.forget_before(row.at_us.saturating_sub(2 * REACH));
+        let key = key(row);
+        let hits = match self.mails.get_mut(&key) {
+            Some(hits) => hits,
+            None => {
+                if self.order.len() >= self.max_mails
+                    && let Some((_, oldest)) = self.order.pop_front()
+                {
+                    self.mails.remove(&oldest);
+                }
+                self.order.push_back((row.at_us, key.clone()));
+                self.mails.entry(key).or_default()
+            }
+        };
+        while hits.len() >= MAX_CLICKS
+            || hits
+                .front()
+                .is_some_and(|h| h.at_us < row.at_us.saturating_sub(2 * REACH))
+        {
+            hits.pop_front();
+        }
+        hits.push_back(Hit::of(row));
+    }
+
+    /// What was seen around this click, among those that were added.
+    #[must_use]
+    pub fn around(&self, row: &ClickRow) -> Around {
+        // A link without a recipient was sent to many: what they do at the same time says nothing about one of them.
+        let (Some(hits), Some(_)) = (self.mails.get(&key(row)), &row.user) else {
+            return Around::default();
+        };
+        let own = Hit::of(row);
+        let near = |hit: &&Hit, reach: i64| hit.at_us.abs_diff(own.at_us) <= reach.unsigned_abs();
+        // Who opens one link of a mail while a scanner is at the others is no scanner.
+        let opened = |h: &&Hit| near(h, BURST) && !h.button && (h.agent == own.agent || h.is_near(&own));
+        let mut links: Vec<&str> = hits.iter().filter(opened).map(|h| h.link.as_str()).collect();
+        links.push(&own.link);
+        links.sort_unstable();
+        links.dedup();
+        Around {
+            several_links: links.len() >= MANY_LINKS,
+            elsewhere: hits
+                .iter()
+                .any(|h| near(&h, REACH) && h.link == own.link && h.is_elsewhere(&own) && h.points >= own.points),
+        }
+    }
+
+    /// Mails and clicks that are remembered.
+    #[cfg(test)]
+    pub(super) fn size(&self) -> (usize, usize) {
+        (
+            self.order.len().max(self.mails.len()),
+            self.mails.values().map(VecDeque::len).sum(),
+        )
+    }
+
+    /// Forgets mails whose first click is older, and what is older of the others.
+    fn forget_before(&mut self, at_us: i64) {
+        while let Some((first, _)) = self.order.front()
+            && *first < at_us
+        {
+            let Some((_, key)) = self.order.pop_front() else { return };
+            let Some(hits) = self.mails.get_mut(&key) else { continue };
+            while hits.front().is_some_and(|h| h.at_us < at_us) {
+                hits.pop_front();
+            }
+            match hits.front().map(|h| h.at_us) {
+                Some(first) => self.order.push_back((first, key)),
+                None => {
+                    self.mails.remove(&key);
+                }
+            }
+        }
+    }
+}
+
+impl Hit {
+    fn of(row: &ClickRow) -> Self {
+        Self {
+            at_us: row.at_us,
+            link: row.facts.link.clone().unwrap_or_else(|| row.url.clone()),
+            network: row.facts.network.clone().or_else(|| row.client_ip.clone()),
+            agent: row.user_agent.clone(),
+            points: signs(row).iter().map(|(_, points)| points).sum(),
+            button: pressed_button(row),
+        }
+    }
+
+    /// Known to be in the same network.
+    fn is_near(&self, other: &Self) -> bool {
+        self.network.is_some() && self.network == other.network
+    }
+
+    /// Another network, or another program: not the same reader.
+    fn is_elsewhere(&self, other: &Self) -> bool {
+        let networks = self.network.as_ref().zip(other.network.as_ref());
+        networks.is_some_and(|(a, b)| a != b) || self.agent != other.agent
+    }
+}
+
+/// One mail as one recipient has it: a mail to many is opened by many at once.
+fn key(row: &ClickRow) -> String {
+    format!(
+        "{}\0{}",
+        row.mail_id,
+        row.user.as_deref().unwrap_or_default().to_ascii_lowercase()
+    )
+}
