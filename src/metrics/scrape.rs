@@ -167,6 +167,15 @@ impl Now {
             "kind",
             &[("click", hardship.lost), ("message", counts.lost)],
         );
+        let labels: Vec<_> = ledger.labels().map(|(label, n)| (label.as_str(), n)).collect();
+        self.counters("clicks_by_asker", "Clicks recorded, by who asked", "label", &labels);
+        let alerts = ledger.alerts();
+        self.counters(
+            "alerts",
+            "Alerts raised, by kind",
+            "kind",
+            &[("late-listing", alerts.late_listings), ("smuggled", alerts.smuggled)],
+        );
         self.counter(
             "clicks_spilled",
             "Clicks that went to the file beside the store",
