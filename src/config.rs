@@ -4,6 +4,7 @@ mod build;
 mod checks;
 mod clicks;
 mod contact;
+mod delivery;
 mod fault;
 mod keys;
 mod machines;

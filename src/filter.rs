@@ -12,6 +12,7 @@ use store::{Reader, ReferenceRow, Store};
 
 use crate::cli::Failure;
 use crate::files::{Filtered, Plan, Tally};
+use crate::job::Sources;
 use crate::mail_id;
 use crate::restore::restore;
 use crate::rewrite::{Action, Job, Outcome, rewrite};
@@ -38,6 +39,7 @@ pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl
     }
     let sender = bare(&asked.sender);
     let references = References::new(settings);
+    let sources = Sources::default();
     let filter = |source: &dyn Source, file: &str| {
         let mail_id = mail_id::next();
         let job = Job {
@@ -47,7 +49,7 @@ pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl
             mail_id: &mail_id,
             now_s: jiff::Timestamp::now().as_second(),
         };
-        match rewrite(source, &job) {
+        match rewrite(source, &job, &sources) {
             Ok(outcome) => rewritten(file, outcome, &references),
             Err(e) => Ok(Filtered::unreadable(file, &e.to_string())),
         }

@@ -3,6 +3,8 @@
 //! Whoever counts holds handles that were resolved beforehand ([`ListenerCounts`] for a listener, [`NextHopCounts`] for
 //! a next hop): counting takes no lock and allocates nothing. Every metric stands in `docs/metrics.md`.
 
+mod checks;
+mod contact;
 mod labels;
 mod listener;
 mod next_hop;
@@ -20,10 +22,12 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::checks::{CheckCounts, ClickMetrics};
+pub use self::contact::ContactCounts;
 use self::labels::Labels;
 pub use self::labels::{
-    Connect, Counters, Handshake, Label, Limit, LinkDecision, MessageResult, PanicPlace, Reload, ReplyClass,
-    SessionEnd, Silence, Speaker,
+    Asked, CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Label, Limit, LinkDecision, MessageResult,
+    PanicPlace, Reload, ReplyClass, SessionEnd, Silence, Speaker,
 };
 use self::listener::Shared;
 pub use self::listener::{Held, ListenerCounts};
@@ -46,10 +50,14 @@ pub struct Metrics {
     reloads: Counters<Reload>,
     last_reload: Gauge,
     started: Instant,
+    /// Clicks and checks.
+    pub clicks: Arc<ClickMetrics>,
     /// Requests to the click address.
     pub click_http: Arc<HttpCounts>,
     /// Requests to the admin address.
     pub admin_http: Arc<HttpCounts>,
+    /// Targets that are asked where they lead.
+    pub contact: Arc<ContactCounts>,
 }
 
 /// Series by listener or next hop, of which a reload may bring new ones.
@@ -92,6 +100,7 @@ impl Metrics {
     pub fn new() -> Self {
         let mut book = Book(Registry::with_prefix(PREFIX));
         let families = Families::new(&mut book);
+        let clicks = Arc::new(ClickMetrics::new(&mut book));
         let shared = Arc::new(Shared::new(&mut book));
         let reloads = book.counters("reloads", "Reloads, by result");
         let last_reload = book.gauge(
@@ -99,6 +108,7 @@ impl Metrics {
             "1 when the settings in force are those of the file as it was last read",
         );
         last_reload.set(1);
+        let contact = Arc::new(ContactCounts::new(&mut book));
         book.start();
         let http = || {
             Arc::new(HttpCounts {
@@ -116,8 +126,10 @@ impl Metrics {
             reloads: Counters::of(&reloads, &[]),
             last_reload,
             started: Instant::now(),
+            clicks,
             click_http,
             admin_http,
+            contact,
         }
     }
 

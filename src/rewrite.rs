@@ -12,6 +12,7 @@ use link::{
 use message::{Judge, Patch, Ruling, Seal, Site, Source, Use};
 use store::ReferenceRow;
 
+use crate::job::Sources;
 use crate::settings::Settings;
 
 /// One message, as far as it is not its bytes.
@@ -98,7 +99,7 @@ pub enum RewriteError {
 ///
 /// # Errors
 /// See [`RewriteError`].
-pub fn rewrite(source: &dyn Source, job: &Job<'_>) -> Result<Outcome, RewriteError> {
+pub fn rewrite(source: &dyn Source, job: &Job<'_>, _sources: &Sources) -> Result<Outcome, RewriteError> {
     let Some(mut verdicts) = Verdicts::new(job) else {
         return Ok(Outcome::default());
     };
@@ -224,7 +225,10 @@ impl<'a> Verdicts<'a> {
                 (Verdict::Keep(KeepReason::OwnLink.as_str()), None)
             }
             Resolved::Web(target) => {
-                let verdict = match (self.policy.decide_known(self.sender_bypassed, &target), site.usage) {
+                let verdict = match (
+                    self.policy.decide_known(self.sender_bypassed, &target, || 0),
+                    site.usage,
+                ) {
                     (Decision::Keep(reason), _) => Verdict::Keep(reason.as_str()),
                     (Decision::Disarm(reason), _) => Verdict::Disarm(reason.as_str()),
                     // These do not wait for a click, or carry more than one: no click page can stand in for them.

@@ -5,8 +5,10 @@
 mod checks;
 mod clicks;
 mod contact;
+mod delivery;
 mod machines;
 mod mail;
+mod pages;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -23,11 +25,13 @@ use crate::spool::Spool;
 pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
 pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
 pub use self::contact::{Allowed, ContactSettings};
+pub use self::delivery::SenderChecks;
 pub use self::machines::{Hindsight, Machines, NeutralPage};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
 };
+pub use self::pages::{Brand, Colours, Contact, Logo, MAX_LOGO, Pages, ReviewTo, USUAL_COLOUR, is_mailbox};
 
 /// Everything a running linkgate goes by.
 #[derive(Debug)]
@@ -56,6 +60,10 @@ pub struct Settings {
     pub limits: Limits,
     /// `[rewriting]`: how messages are worked on.
     pub rewriting: message::Options,
+    /// `[checks]`, as far as it is about senders.
+    pub sender_checks: SenderChecks,
+    /// `page_name` and its like, in `[default]` and `[domain]`.
+    pub pages: Pages,
     /// `[contact]`: how targets are asked where they lead.
     pub contact: ContactSettings,
     /// `[checks]`, `[[source]]`: who is asked about links.
@@ -221,6 +229,18 @@ impl Domains {
         }
         // RFC 6531 lets a client write U-labels.
         self.by_name.get(ascii_domain(domain)?.as_str())
+    }
+
+    /// The policy of a domain, by its lower-case name.
+    #[must_use]
+    pub fn of(&self, domain: &str) -> Option<&Arc<Policy>> {
+        self.by_name.get(domain)
+    }
+
+    /// Whether a lower-case domain name has a section.
+    #[must_use]
+    pub fn is_ours(&self, domain: &str) -> bool {
+        self.by_name.contains_key(domain)
     }
 
     /// All domains that have a section.

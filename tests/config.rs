@@ -95,7 +95,11 @@ fn a_domain_adds_its_rules_to_those_of_default() {
     let settings = Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap();
     let decide = |to: &str, url: &str| {
         let policy = settings.domains.policy(to).unwrap();
-        policy.decide("a@b.example", &link::Target::parse(url).unwrap())
+        policy.decide(
+            "a@b.example",
+            &link::Target::parse(url).unwrap(),
+            &link::Circumstances::default(),
+        )
     };
     let bypassed = link::Decision::Keep(link::KeepReason::BypassUrl);
     assert_eq!(decide("u@example.com", "https://everywhere.example/"), bypassed);

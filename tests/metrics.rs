@@ -4,7 +4,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use linkgate::click::ClickCounts;
 use linkgate::keyfile::Absent;
 use linkgate::metrics::{Metrics, Sources};
 use linkgate::record::Ledger;
@@ -29,7 +28,6 @@ fn exposed() -> (String, BTreeMap<String, Shape>) {
     );
     let page = metrics.page(&Sources {
         ledger: &ledger,
-        clicks: ClickCounts::default(),
         limits: &settings().limits,
     });
     let mut shapes = BTreeMap::<String, Shape>::new();
@@ -122,7 +120,6 @@ fn one_name_has_one_set_of_counters() {
     let ledger = Ledger::open(&folder.path().join("linkgate.db")).unwrap();
     let page = metrics.page(&Sources {
         ledger: &ledger,
-        clicks: ClickCounts::default(),
         limits: &settings().limits,
     });
     for line in [

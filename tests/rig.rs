@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use link::{ClickBase, KeyRing, MessageClaims, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
+use link::{ClickBase, KeyRing, MessageClaims, Opener, Policy, Rewrite, Style};
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
@@ -151,7 +151,7 @@ impl Rig {
         let address = socket.local_address().unwrap();
         let recorder: Arc<dyn Recorder> = records.clone();
         let rewriter: Arc<dyn Rewriter> = if options.real_rewriter {
-            Arc::new(Pipeline)
+            Arc::new(Pipeline::default())
         } else {
             Arc::new(Obedient)
         };
@@ -363,8 +363,7 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         let policy = Policy {
             domain: domain.into(),
             rewrite,
-            bypass_senders: SenderRules::default(),
-            bypass_urls: UrlRules::default(),
+            ..Policy::default()
         };
         Arc::new(policy)
     };
@@ -382,6 +381,8 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         admin_listen: anywhere,
         store: PathBuf::new(),
         rewriting: message::Options::default(),
+        sender_checks: Default::default(),
+        pages: Default::default(),
         click_rules: Default::default(),
         check_limits: Default::default(),
         contact: Default::default(),

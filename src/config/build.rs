@@ -15,6 +15,7 @@ use toml::de::DeTable;
 use super::checks::checks;
 use super::clicks;
 use super::contact::contact;
+use super::delivery::{Deliveries, sender_checks};
 use super::machines;
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
@@ -38,12 +39,14 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let store = store(w, &w.section(root, "store", true));
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
     let listeners = mail::listeners(w, root, &mut addresses);
-    let (domains, click_rules) = domains(w, root);
+    let (domains, mut click_rules) = domains(w, root);
     let checks_section = w.section(root, "checks", false);
     let check_limits = clicks::limits(w, &checks_section, &click_section);
+    click_rules.own_wrappers = clicks::own_wrappers(w, &checks_section);
     let hindsight = machines::hindsight(w, &checks_section);
     let machines = machines::machines(w, root);
     let rewriting = rewriting(w, root);
+    let sender_checks = sender_checks(w, root);
     let checks = checks(w, root, store.as_ref().map(|s| &*s.value));
     let log = log(w, root);
     let limits = limits(w, root);
@@ -78,6 +81,8 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         log: log?,
         limits: limits?,
         rewriting: rewriting?,
+        sender_checks,
+        pages: Default::default(),
         contact: contact?,
         checks: checks?,
         machines: machines?,
@@ -134,6 +139,7 @@ fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> (Domains, ClickRules) {
     let all = w.section(root, "default", false);
     let rewrite = w.choice(&all, "rewrite", &rewrite_words).unwrap_or(Rewrite::Off);
     let common = Rules::read(w, &all);
+    let deliveries = Deliveries::read(w, root, &all);
     let at_click = clicks::policy(w, &all, &ClickPolicy::default());
     let mut click_rules = HashMap::new();
 
@@ -156,7 +162,10 @@ fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> (Domains, ClickRules) {
             continue;
         }
         let line = w.line(&name);
-        let policy = common.with(&own).policy(domain.clone(), rewrite);
+        let policy = Policy {
+            delivery: deliveries.of_domain(w, &s, &domain),
+            ..common.with(&own).policy(domain.clone(), rewrite)
+        };
         let rules = DomainRules {
             policy: own_at_click,
             bypass_urls: policy.bypass_urls.clone(),
@@ -201,6 +210,7 @@ impl<'t> Rules<'t> {
             rewrite,
             bypass_senders: SenderRules::parse(&self.senders).unwrap_or_default(),
             bypass_urls: UrlRules::parse(&self.urls).unwrap_or_default(),
+            ..Policy::default()
         }
     }
 }

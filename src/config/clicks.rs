@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use link::{ClickPolicy, Contact, Flow, OnFailure, OnThreat, OnUnknown};
+use link::{ClickPolicy, Contact, Flow, OnFailure, OnThreat, OnUnknown, Vendor};
 
 use super::walk::{Section, Walk};
 use crate::settings::CheckLimits;
@@ -25,6 +25,11 @@ pub(super) fn policy<'t>(w: &Walk<'t>, s: &Section<'t>, inherited: &ClickPolicy)
         contact: w.choice(s, "contact", Contact::WORDS).unwrap_or(inherited.contact),
         warn_score: score.unwrap_or(inherited.warn_score),
     }
+}
+
+/// `[checks] own_wrappers`
+pub(super) fn own_wrappers<'t>(w: &Walk<'t>, s: &Section<'t>) -> Vec<Vendor> {
+    w.parsed_list(s, "own_wrappers", Vendor::from_word)
 }
 
 /// `[checks]` (`s`), and the rates of `[click]`.

@@ -1,6 +1,5 @@
 //! `[contact]`: from the section of the file to [`ContactSettings`].
 
-use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use link::UrlRules;
@@ -9,8 +8,6 @@ use super::build::{Root, path, sound_rules};
 use super::walk::Walk;
 use crate::settings::{Allowed, ContactSettings};
 use crate::tls::Trust;
-
-const DNS_PORT: u16 = 53;
 
 /// The section; `public_url` stands in what targets are told of who asks.
 pub(super) fn contact<'t>(w: &Walk<'t>, root: &'t Root<'t>, public_url: &str) -> Option<ContactSettings> {
@@ -23,9 +20,8 @@ pub(super) fn contact<'t>(w: &Walk<'t>, root: &'t Root<'t>, public_url: &str) ->
     let ports = w.parsed_list(&s, "ports", |p| p.parse().ok().filter(|p| *p != 0));
     let allow = w.parsed_list(&s, "allow", Allowed::parse);
     let never = sound_rules(w, w.list(&s, "never"), |r| UrlRules::parse(r).err());
-    let dns_servers = w.parsed_list(&s, "dns_servers", server);
-    let ca = if w.says(&s, "ca") {
-        let file = w.parsed(&s, "ca", path)?;
+    let ca_file = if w.says(&s, "ca_file") {
+        let file = w.parsed(&s, "ca_file", path)?;
         if let Err(why) = Trust::load(Some(&file.value)) {
             let found = file.value.display();
             w.fault(
@@ -47,8 +43,7 @@ pub(super) fn contact<'t>(w: &Walk<'t>, root: &'t Root<'t>, public_url: &str) ->
         ports,
         allow,
         never: UrlRules::parse(&never).unwrap_or_default(),
-        dns_servers,
-        ca,
+        ca_file,
         max_hops: max_hops?,
         hop_timeout: hop_timeout?,
         max_concurrent: max_concurrent?,
@@ -59,9 +54,4 @@ pub(super) fn contact<'t>(w: &Walk<'t>, root: &'t Root<'t>, public_url: &str) ->
 fn agent(text: &str) -> Option<String> {
     let sound = !text.trim().is_empty() && text.bytes().all(|b| matches!(b, b' '..=b'~'));
     sound.then(|| text.trim().to_owned())
-}
-
-fn server(text: &str) -> Option<SocketAddr> {
-    let alone = || text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, DNS_PORT));
-    text.parse().or_else(|_| alone()).ok()
 }

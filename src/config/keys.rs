@@ -89,7 +89,12 @@ const REWRITE: &[&str] = &["off", "all", "suspicious"];
 const AGENT: &str = "a word of a User-Agent, at least three characters of printable ASCII";
 const SECONDS: &str = "seconds";
 const MILLISECONDS: &str = "milliseconds";
+const VENDOR: &str =
+    "the word of a vendor of wrapped links, as `linkgate reveal` shows it, such as \"microsoft\" or \"proofpoint\"";
 const POINTS: &str = "points";
+const AT_DELIVERY: &[&str] = &["wrap", "tag", "block-link", "refuse"];
+const NAMES: &str = link::NameTable::ALLOWED;
+const AUTHSERV: &str = "the name that a mail server of yours signs its checks of senders with";
 const FLOW: &[&str] = &["redirect", "confirm"];
 const ON_THREAT: &[&str] = &["block", "warn"];
 const ON_UNKNOWN: &[&str] = &["open", "confirm", "warn", "block"];
@@ -97,7 +102,6 @@ const ON_FAILURE: &[&str] = &["open", "warn", "closed"];
 const CONTACT: &[&str] = &["lists", "shorteners", "full"];
 
 const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, or a network such as \"10.0.0.0/8\"";
-const DNS_SERVER: &str = "an address such as \"127.0.0.1\", or an address and port such as \"127.0.0.1:5353\"";
 
 /// All keys, section by section.
 pub const KEYS: &[Key] = &[
@@ -227,11 +231,10 @@ pub const KEYS: &[Key] = &[
     key("contact", "never", List(URLS), Items(&[])),
     key(
         "contact",
-        "dns_servers",
-        List(DNS_SERVER),
-        Machine("those of the system"),
+        "ca_file",
+        Text(ROOTS),
+        Machine("those that the system trusts"),
     ),
-    key("contact", "ca", Text(ROOTS), Machine("those that the system trusts")),
     key("contact", "max_hops", range(1, 50, "redirects"), Number(10)),
     key(
         "contact",
@@ -265,6 +268,7 @@ pub const KEYS: &[Key] = &[
         List("a domain name such as \"example.com\""),
         Items(&[]),
     ),
+    key("checks", "authserv_ids", List(AUTHSERV), Items(&[])),
     key("source", "name", Text(SOURCE_NAME), Required),
     key(
         "source",
@@ -370,6 +374,10 @@ pub const KEYS: &[Key] = &[
     key("default", "rewrite", Choice(REWRITE), Word("all")),
     key("default", "bypass_senders", List(SENDERS), Items(&[])),
     key("default", "bypass_urls", List(URLS), Items(&[])),
+    key("default", "suspicious_score", range(1, 1_000, POINTS), Number(30)),
+    key("default", "protected_names", List(NAMES), Items(&[])),
+    key("default", "at_delivery", Choice(AT_DELIVERY), Word("wrap")),
+    key("default", "delivery_score", range(0, 1_000, POINTS), Number(0)),
     key("default", "flow", Choice(FLOW), Word("redirect")),
     key("default", "on_threat", Choice(ON_THREAT), Word("block")),
     key("default", "click_through", Flag, Switch(true)),
@@ -382,6 +390,25 @@ pub const KEYS: &[Key] = &[
     key("domain", "rewrite", Choice(REWRITE), Machine("`[default] rewrite`")),
     key("domain", "bypass_senders", List(SENDERS), Items(&[])),
     key("domain", "bypass_urls", List(URLS), Items(&[])),
+    key(
+        "domain",
+        "suspicious_score",
+        range(1, 1_000, POINTS),
+        Machine("`[default] suspicious_score`"),
+    ),
+    key("domain", "protected_names", List(NAMES), Items(&[])),
+    key(
+        "domain",
+        "at_delivery",
+        Choice(AT_DELIVERY),
+        Machine("`[default] at_delivery`"),
+    ),
+    key(
+        "domain",
+        "delivery_score",
+        range(0, 1_000, POINTS),
+        Machine("`[default] delivery_score`"),
+    ),
     key("domain", "flow", Choice(FLOW), Machine("`[default] flow`")),
     key(
         "domain",
@@ -420,6 +447,7 @@ pub const KEYS: &[Key] = &[
         range(0, 10_000_000, "targets"),
         Number(20_000),
     ),
+    key("checks", "own_wrappers", List(VENDOR), Items(&[])),
     key("checks", "max_running", range(1, 65_536, "checks"), Number(256)),
     key("checks", "hindsight_h", range(0, 720, "hours"), Number(72)),
     key("checks", "many_networks", range(0, 1_000, "networks"), Number(8)),

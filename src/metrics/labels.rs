@@ -216,11 +216,91 @@ label! {
 }
 
 label! {
+    /// What a request to a target came to.
+    Asked as "result" {
+        /// It leads on.
+        Redirect = "redirect",
+        /// A page or file.
+        Content = "content",
+        /// The target says that there is nothing for us.
+        Refused = "refused",
+        /// Nothing that could be read.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// What became of a reload.
     Reload as "result" {
         /// New settings are in force.
         Applied = "applied",
         /// The settings of before stay.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// How a request for a click link was answered.
+    ClickResult as "outcome" {
+        /// A redirect to the target.
+        Redirected = "redirected",
+        /// A page with a button.
+        Confirmed = "confirmed",
+        /// The way on, by that button.
+        Continued = "continued",
+        /// A warning.
+        Warned = "warned",
+        /// The way on from a warning.
+        ClickedThrough = "clicked-through",
+        /// A page that says why the target is not opened.
+        Blocked = "blocked",
+        /// A page that says that the target is not known.
+        UnknownTarget = "unknown-target",
+        /// A page that says that the check failed.
+        CouldNotCheck = "could-not-check",
+        /// The page for machines.
+        Neutral = "neutral",
+        /// A page that says that the check goes on.
+        Checking = "checking",
+        /// Too many requests.
+        RefusedRate = "refused-rate",
+        /// A review was asked for.
+        Review = "review",
+        /// Not a link of ours, or not as we made it.
+        Refused = "refused",
+        /// A genuine link whose stored target is not in the store.
+        TargetMissing = "target-missing",
+        /// A genuine link whose stored target could not be looked up.
+        Unavailable = "unavailable",
+    }
+}
+
+label! {
+    /// How it went when other hosts had to be asked about a target.
+    CheckStep as "result" {
+        /// They were asked a while ago.
+        Cached = "cached",
+        /// They were being asked already.
+        Joined = "joined",
+        /// They were asked.
+        Started = "started",
+        /// There were too many checks.
+        Refused = "refused",
+        /// They were asked, and had not answered in time.
+        OverTime = "over-time",
+    }
+}
+
+label! {
+    /// What became of a form that came back.
+    FormResult as "result" {
+        /// It counted.
+        Taken = "taken",
+        /// It was used already.
+        Used = "used",
+        /// It was too old.
+        Expired = "expired",
+        /// It was not ours.
         Refused = "refused",
     }
 }
@@ -334,6 +414,10 @@ mod tests {
         in_order::<SessionEnd>();
         in_order::<MessageResult>();
         in_order::<Phase>();
+        in_order::<ClickResult>();
+        in_order::<CheckStep>();
+        in_order::<FormResult>();
+        in_order::<Asked>();
         let counters = Counters::<Phase>::default();
         counters.inc(Phase::FinalReply);
         assert_eq!((counters.get(Phase::FinalReply), counters.get(Phase::Transfer)), (1, 0));

@@ -11,7 +11,6 @@ use store::Health;
 
 use super::labels::Labels;
 use super::{HttpCounts, Metrics, PREFIX};
-use crate::click::ClickCounts;
 use crate::record::Ledger;
 use crate::settings::Limits;
 use crate::spool;
@@ -24,8 +23,6 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct Sources<'a> {
     /// Store and spill.
     pub ledger: &'a Ledger,
-    /// How click links were answered.
-    pub clicks: ClickCounts,
     /// The settings of the moment, which hold the budgets.
     pub limits: &'a Limits,
 }
@@ -53,18 +50,6 @@ impl Metrics {
         now.spool();
         now.budgets(sources.limits);
         now.store(sources.ledger);
-        let clicks = sources.clicks;
-        now.counters(
-            "clicks",
-            "Requests for click links, by outcome",
-            "outcome",
-            &[
-                ("redirected", clicks.redirected),
-                ("refused", clicks.refused),
-                ("target-missing", clicks.target_missing),
-                ("unavailable", clicks.unavailable),
-            ],
-        );
         now.http(&[("click", &self.click_http), ("admin", &self.admin_http)]);
         now.0
     }
@@ -167,8 +152,6 @@ impl Now {
             "kind",
             &[("click", hardship.lost), ("message", counts.lost)],
         );
-        let labels: Vec<_> = ledger.labels().map(|(label, n)| (label.as_str(), n)).collect();
-        self.counters("clicks_by_asker", "Clicks recorded, by who asked", "label", &labels);
         let alerts = ledger.alerts();
         self.counters(
             "alerts",

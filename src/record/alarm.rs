@@ -59,6 +59,7 @@ impl Alarm {
             },
             AlertKind::Smuggled => "a link turned up where it does not belong".to_owned(),
             AlertKind::Revoked => "revoked".to_owned(),
+            AlertKind::ReviewAsked => "a reader asks for a review".to_owned(),
             _ => "a revocation was taken back".to_owned(),
         };
         warn!(

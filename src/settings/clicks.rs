@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{ClickPolicy, UrlRules};
+use link::{ClickPolicy, UrlRules, Vendor};
 
 /// The policies of recipient domains at a click.
 #[derive(Debug, Default)]
 pub struct ClickRules {
+    /// `[checks] own_wrappers`: vendors that wrap our own mail as well, or did.
+    pub own_wrappers: Vec<Vendor>,
     common: Arc<DomainRules>,
     by_name: HashMap<String, Arc<DomainRules>>,
 }
@@ -27,6 +29,7 @@ impl ClickRules {
     #[must_use]
     pub fn new(common: DomainRules, by_name: HashMap<String, Arc<DomainRules>>) -> Self {
         Self {
+            own_wrappers: Vec::new(),
             common: Arc::new(common),
             by_name,
         }
@@ -47,7 +50,7 @@ impl PartialEq for DomainRules {
 
 impl PartialEq for ClickRules {
     fn eq(&self, other: &Self) -> bool {
-        self.common == other.common && self.by_name == other.by_name
+        (&self.own_wrappers, &self.common, &self.by_name) == (&other.own_wrappers, &other.common, &other.by_name)
     }
 }
 

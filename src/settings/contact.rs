@@ -19,10 +19,8 @@ pub struct ContactSettings {
     pub allow: Vec<Allowed>,
     /// `never`: targets that are never asked.
     pub never: UrlRules,
-    /// `dns_servers`: who is asked for addresses; those of the system when empty.
-    pub dns_servers: Vec<SocketAddr>,
-    /// `ca`: a PEM file with the authorities that certificates are judged by; those of the system when absent.
-    pub ca: Option<PathBuf>,
+    /// `ca_file`: a PEM file with the authorities that certificates are judged by; those of the system when absent.
+    pub ca_file: Option<PathBuf>,
     /// `max_hops`: redirects that are followed.
     pub max_hops: usize,
     /// `hop_timeout_ms`: what one target may take for its answer.
@@ -49,8 +47,7 @@ impl Default for ContactSettings {
             ports: Vec::new(),
             allow: Vec::new(),
             never: UrlRules::default(),
-            dns_servers: Vec::new(),
-            ca: None,
+            ca_file: None,
             max_hops: 10,
             hop_timeout: Duration::from_millis(4_000),
             max_concurrent: 32,

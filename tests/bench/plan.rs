@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use link::{MessageClaims, Opener, Sealed, Target};
+use linkgate::job::Sources;
 use linkgate::keyfile::Absent;
 use linkgate::rewrite::{Job, Outcome, judge, rewrite};
 use linkgate::settings::Settings;
@@ -84,7 +85,7 @@ impl Bench {
 
     /// The whole plan, as `serve` makes it.
     pub(crate) fn plan(&self, source: &dyn Source) -> Outcome {
-        rewrite(source, &self.job()).expect("a plan")
+        rewrite(source, &self.job(), &Sources::default()).expect("a plan")
     }
 
     /// What the plan does to the HTML alone: with its proof, or without.

@@ -6,6 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use link::{ClickBase, KeyRing, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
+use linkgate::job::Sources;
 use linkgate::restore::restore;
 use linkgate::rewrite::{Job, Outcome, rewrite};
 use linkgate::settings::{Click, ClientIp, Domains, Limits, Log, LogFormat, Settings};
@@ -67,7 +68,7 @@ impl Pipeline {
             mail_id: MAIL_ID,
             now_s: NOW_S,
         };
-        let outcome = rewrite(message, &job).unwrap();
+        let outcome = rewrite(message, &job, &Sources::default()).unwrap();
         if !outcome.references.is_empty() {
             self.keep(&outcome.references);
         }
@@ -122,6 +123,7 @@ fn settings() -> Settings {
         rewrite: Rewrite::All,
         bypass_senders: SenderRules::parse(&["@trusted.example"]).unwrap(),
         bypass_urls: UrlRules::parse(&["intranet.example", "*.intranet.example"]).unwrap(),
+        ..Policy::default()
     };
     let off = Policy {
         domain: "off.example".into(),
@@ -164,6 +166,8 @@ fn settings() -> Settings {
             drain: Duration::from_secs(1),
         },
         rewriting: message::Options::default(),
+        sender_checks: Default::default(),
+        pages: Default::default(),
         click_rules: Default::default(),
         check_limits: Default::default(),
         contact: Default::default(),

@@ -6,9 +6,11 @@
 //! message = flags u8, issued_at varint (zigzag, seconds since 2024-01-01), message_id text,
 //!           [recipient text], [domain text], sender text
 //!           flags: 1 recipient present, 2 domain left out because it is the recipient's
-//! link    = kind u8, [form u8], direct | reference, [pad 0]
+//! link    = kind u8, [more u8], [form u8], direct | reference, [pad 0]
 //!           kind:  bits 0-1 written (0 none, 1 the target with & as &amp;, 2 spliced from the target, 3 from that escaped target)
-//!                  bits 2-4 start of the target (see STARTS), 5 form present, 6 reference, 7 one pad octet at the end
+//!                  bits 2-4 start of the target (see STARTS) or 7 (more present), 5 form present, 6 reference, 7 one pad
+//!                  octet at the end
+//!           more:  bits 0-2 start of the target, 3 blocked at delivery
 //! direct  = [written splice: head varint, tail varint, middle text], rest of the target
 //! reference = id (16 octets), host
 //! text    = length varint, octets
@@ -32,6 +34,16 @@ pub struct MessageClaims {
     pub issued_at: i64,
     /// The recipient domain whose policy was applied, in lower case.
     pub domain: String,
+}
+
+impl MessageClaims {
+    /// As a token gives them back: what is longer than any real address is left out.
+    #[must_use]
+    pub fn as_sealed(&self) -> Self {
+        let mut plain = encode_message(self);
+        push_direct(&mut plain, "", None, 0);
+        decode(&plain).map_or_else(|| self.clone(), |claims| claims.message)
+    }
 }
 
 /// What one link adds.
@@ -61,9 +73,12 @@ const WRITTEN_SPLICED_ESCAPED: u8 = 3;
 const START_SHIFT: u8 = 2;
 const HAS_FORM: u8 = 1 << 5;
 const REFERENCE: u8 = 1 << 6;
+/// In the place of the start: another octet follows that has it.
+const MORE: u8 = 0b111;
+const BLOCKED: u8 = 1 << 3;
 const PADDED: u8 = 1 << 7;
 
-/// How most targets start; the index is sealed instead. Never change an entry; up to eight fit.
+/// How most targets start; the index is sealed instead. Never change an entry; up to seven fit.
 const STARTS: [&str; 5] = ["", "https://", "http://", "https://www.", "http://www."];
 
 /// Encodes the message section.
@@ -143,6 +158,15 @@ pub(crate) fn push_reference(out: &mut Vec<u8>, id: &[u8; 16], host: &str, form:
     out.extend_from_slice(host.as_bytes());
 }
 
+/// Says of the link section, whose kind octet stands at `kind_at`, that the link was blocked when the mail came in.
+pub(crate) fn block(out: &mut Vec<u8>, kind_at: usize) {
+    if let Some(kind) = out.get_mut(kind_at) {
+        let start = (*kind >> START_SHIFT) & MORE;
+        *kind |= MORE << START_SHIFT;
+        out.insert(kind_at + 1, start | BLOCKED);
+    }
+}
+
 /// Appends one pad octet, and notes it in the kind octet, which stands at `kind_at`.
 pub(crate) fn pad(out: &mut Vec<u8>, kind_at: usize) {
     if let Some(kind) = out.get_mut(kind_at) {
@@ -151,8 +175,18 @@ pub(crate) fn pad(out: &mut Vec<u8>, kind_at: usize) {
     }
 }
 
+/// What a token says.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Claims {
+    pub(crate) message: MessageClaims,
+    pub(crate) link: Link,
+    pub(crate) form: u8,
+    /// The link was known to be bad when the mail came in.
+    pub(crate) blocked: bool,
+}
+
 /// Reads both sections; `None` when this is not what version 1 writes.
-pub(crate) fn decode(plain: &[u8]) -> Option<(MessageClaims, Link, u8)> {
+pub(crate) fn decode(plain: &[u8]) -> Option<Claims> {
     let mut r = Reader(plain);
     let flags = r.octet()?;
     if flags & !(HAS_RECIPIENT | DOMAIN_OF_RECIPIENT) != 0 {
@@ -185,11 +219,27 @@ pub(crate) fn decode(plain: &[u8]) -> Option<(MessageClaims, Link, u8)> {
         let (0, rest) = r.0.split_last()? else { return None };
         r.0 = rest;
     }
+    let mut start = (kind >> START_SHIFT) & MORE;
+    let mut blocked = false;
+    if start == MORE {
+        let more = r.octet()?;
+        if more & !(MORE | BLOCKED) != 0 {
+            return None;
+        }
+        start = more & MORE;
+        blocked = more & BLOCKED != 0;
+    }
     let form = if kind & HAS_FORM == 0 { 0 } else { r.octet()? };
+    let claims = |link| Claims {
+        message,
+        link,
+        form,
+        blocked,
+    };
     if kind & REFERENCE != 0 {
         let id = *r.0.first_chunk::<16>()?;
         let host = String::from_utf8(r.0.get(16..)?.to_vec()).ok()?;
-        return Some((message, Link::Reference { id, host }, form));
+        return Some(claims(Link::Reference { id, host }));
     }
     let mode = kind & WRITTEN;
     let splice = if mode & WRITTEN_SPLICED == 0 {
@@ -197,7 +247,7 @@ pub(crate) fn decode(plain: &[u8]) -> Option<(MessageClaims, Link, u8)> {
     } else {
         Some((r.varint()?, r.varint()?, r.counted()?))
     };
-    let start = STARTS.get(usize::from((kind >> START_SHIFT) & 0b111))?;
+    let start = STARTS.get(usize::from(start))?;
     let rest = std::str::from_utf8(r.0).ok()?;
     let mut target = String::with_capacity(start.len() + rest.len());
     target.push_str(start);
@@ -208,7 +258,7 @@ pub(crate) fn decode(plain: &[u8]) -> Option<(MessageClaims, Link, u8)> {
         (WRITTEN_SPLICED_ESCAPED, Some(s)) => Some(spliced(&escaped(&target), s)?),
         _ => None,
     };
-    Some((message, Link::Direct { target, written }, form))
+    Some(claims(Link::Direct { target, written }))
 }
 
 struct Splice<'a> {
@@ -399,7 +449,7 @@ mod tests {
         };
         let mut plain = encode_message(&other);
         push_direct(&mut plain, "https://a.example/", None, 0);
-        assert_eq!(decode(&plain).unwrap().0, other);
+        assert_eq!(decode(&plain).unwrap().message, other);
     }
 
     #[test]
@@ -441,7 +491,9 @@ mod tests {
         assert!(encode_message(&long).len() <= MAX_MESSAGE);
         let mut plain = encode_message(&long);
         push_reference(&mut plain, &[7; 16], "h", 3);
-        let (message, link, form) = decode(&plain).unwrap();
+        let Claims {
+            message, link, form, ..
+        } = decode(&plain).unwrap();
         assert_eq!(
             (message.recipient, message.sender.as_str(), message.message_id.len()),
             (None, "", 128)
@@ -463,18 +515,22 @@ mod tests {
         fn claims_come_back(
             message_id in "\\PC{0,20}", recipient in proptest::option::of("[a-z]{0,9}(@[A-Za-z.]{0,12})?"),
             sender in "\\PC{0,40}", issued_at: i64, domain in "[a-z.]{0,12}",
-            target in "(https?://(www\\.)?)?[a-z&/?]{0,40}", form: u8, padded: bool,
+            target in "(https?://(www\\.)?)?[a-z&/?]{0,40}", form: u8, padded: bool, blocked: bool,
             written in proptest::option::of(prop_oneof!["[a-z&/?;:]{0,40}".prop_map(String::into_bytes), any::<Vec<u8>>()]),
         ) {
             let message = MessageClaims { message_id, recipient, sender, issued_at, domain };
             let mut plain = encode_message(&message);
             let kind_at = plain.len();
             push_direct(&mut plain, &target, written.as_deref(), form);
+            if blocked {
+                block(&mut plain, kind_at);
+            }
             if padded {
                 pad(&mut plain, kind_at);
             }
             let written = written.filter(|w| w != target.as_bytes());
-            prop_assert_eq!(decode(&plain), Some((message, Link::Direct { target, written }, form)));
+            let link = Link::Direct { target, written };
+            prop_assert_eq!(decode(&plain), Some(Claims { message, link, form, blocked }));
         }
 
         #[test]

@@ -1,15 +1,16 @@
 //! What becomes of a link: rules by sender and URL, per recipient domain.
 
+mod delivery;
 mod rules;
-mod signs;
 
+pub use delivery::{AtDelivery, Delivery};
 pub use rules::{RuleError, SenderRules, UrlRules};
-pub use signs::Sign;
 
+use crate::score::{self, Circumstances, Sign};
 use crate::target::{LeaveReason, Target};
 
 /// What a recipient domain wants done with links.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// The recipient domain, in lower case.
     pub domain: String,
@@ -19,16 +20,30 @@ pub struct Policy {
     pub bypass_senders: SenderRules,
     /// URLs that stay.
     pub bypass_urls: UrlRules,
+    /// What is done about suspicious links when mail comes in.
+    pub delivery: Delivery,
 }
 
 impl Policy {
     /// What becomes of a link to `target` in a mail from `sender` (envelope sender, without angle brackets).
     ///
-    /// In this order: the domain is off, a rule for the sender, a rule for the URL, the signs under
+    /// In this order: the domain is off, a rule for the sender, a rule for the URL, the points of the signs under
     /// [`Rewrite::Suspicious`].
     #[must_use]
-    pub fn decide(&self, sender: &str, target: &Target) -> Decision {
-        self.decide_known(self.bypasses(sender), target)
+    pub fn decide(&self, sender: &str, target: &Target, circumstances: &Circumstances<'_>) -> Decision {
+        self.decide_known(self.bypasses(sender), target, || {
+            score::points(&self.signs(target, circumstances))
+        })
+    }
+
+    /// The signs that a link shows, with the names that this domain protects.
+    #[must_use]
+    pub fn signs(&self, target: &Target, circumstances: &Circumstances<'_>) -> Vec<Sign> {
+        let circumstances = Circumstances {
+            names: Some(&self.delivery.names),
+            ..*circumstances
+        };
+        score::signs(target, &circumstances)
     }
 
     /// Whether a rule lets every link of this sender stay.
@@ -38,15 +53,17 @@ impl Policy {
     }
 
     /// As [`Policy::decide`], when [`Policy::bypasses`] was asked already: senders are looked up once a mail, not once a link.
+    /// `score`: the points of the link's signs; asked for only where they count.
     #[must_use]
-    pub fn decide_known(&self, bypassed: bool, target: &Target) -> Decision {
-        self.judge(bypassed.then_some(0), target).0
+    pub fn decide_known(&self, bypassed: bool, target: &Target, score: impl FnOnce() -> u32) -> Decision {
+        self.judge(bypassed.then_some(0), target, score).0
     }
 
     /// The decision with the rule or the signs behind it.
     #[must_use]
-    pub fn explain(&self, sender: &str, target: &Target) -> Explanation {
-        let (decision, matched) = self.judge(self.bypass_senders.find(sender), target);
+    pub fn explain(&self, sender: &str, target: &Target, circumstances: &Circumstances<'_>) -> Explanation {
+        let signs = self.signs(target, circumstances);
+        let (decision, matched) = self.judge(self.bypass_senders.find(sender), target, || score::points(&signs));
         let matched = matched.map(|(list, index)| {
             let texts = match list {
                 RuleList::BypassSenders => self.bypass_senders.texts(),
@@ -61,12 +78,18 @@ impl Policy {
         Explanation {
             decision,
             matched,
-            signs: signs::of(target).collect(),
+            score: score::points(&signs),
+            signs,
         }
     }
 
     /// `sender`: place of the rule that matches the sender.
-    fn judge(&self, sender: Option<usize>, target: &Target) -> (Decision, Option<(RuleList, usize)>) {
+    fn judge(
+        &self,
+        sender: Option<usize>,
+        target: &Target,
+        score: impl FnOnce() -> u32,
+    ) -> (Decision, Option<(RuleList, usize)>) {
         let keep = |reason, matched| (Decision::Keep(reason), matched);
         if self.rewrite == Rewrite::Off {
             keep(KeepReason::DomainOff, None)
@@ -74,7 +97,7 @@ impl Policy {
             keep(KeepReason::BypassSender, Some((RuleList::BypassSenders, i)))
         } else if let Some(i) = self.bypass_urls.find(target) {
             keep(KeepReason::BypassUrl, Some((RuleList::BypassUrls, i)))
-        } else if self.rewrite == Rewrite::Suspicious && signs::of(target).next().is_none() {
+        } else if self.rewrite == Rewrite::Suspicious && score() < self.delivery.suspicious_score {
             keep(KeepReason::NotSuspicious, None)
         } else {
             (Decision::Wrap, None)
@@ -90,7 +113,8 @@ pub fn same_policy(a: &Policy, b: &Policy) -> bool {
         || (a.domain == b.domain
             && a.rewrite == b.rewrite
             && a.bypass_senders == b.bypass_senders
-            && a.bypass_urls == b.bypass_urls)
+            && a.bypass_urls == b.bypass_urls
+            && a.delivery == b.delivery)
 }
 
 /// Which links are wrapped.
@@ -211,8 +235,10 @@ pub struct Explanation {
     pub decision: Decision,
     /// The rule that decided, if one did.
     pub matched: Option<Matched>,
-    /// The suspicious signs of the target; they decide under [`Rewrite::Suspicious`] only.
+    /// The suspicious signs of the target; they decide under [`Rewrite::Suspicious`], and at `delivery_score`.
     pub signs: Vec<Sign>,
+    /// Their points in all.
+    pub score: u32,
 }
 
 /// A rule that matched.
@@ -250,12 +276,24 @@ impl RuleList {
 mod tests {
     use super::*;
 
+    const NOTHING: Circumstances<'static> = Circumstances {
+        names: None,
+        link_text: None,
+        newly_seen: false,
+        sender: crate::score::SenderFacts {
+            reply_to_elsewhere: false,
+            dmarc_failed: false,
+            spf_failed: false,
+        },
+    };
+
     fn policy(rewrite: Rewrite) -> Policy {
         Policy {
             domain: "example.com".into(),
             rewrite,
             bypass_senders: SenderRules::parse(&["@partner.example"]).unwrap(),
             bypass_urls: UrlRules::parse(&["intranet.example.com", "*.example.com"]).unwrap(),
+            delivery: Delivery::default(),
         }
     }
 
@@ -268,40 +306,41 @@ mod tests {
         let (inside, outside) = (target("https://www.example.com/"), target("https://a.example/"));
         let all = policy(Rewrite::All);
         assert_eq!(
-            policy(Rewrite::Off).decide("a@b.example", &outside),
+            policy(Rewrite::Off).decide("a@b.example", &outside, &NOTHING),
             Decision::Keep(KeepReason::DomainOff)
         );
         assert_eq!(
-            all.decide("a@partner.example", &inside),
+            all.decide("a@partner.example", &inside, &NOTHING),
             Decision::Keep(KeepReason::BypassSender)
         );
         assert_eq!(
-            all.decide("a@b.example", &inside),
+            all.decide("a@b.example", &inside, &NOTHING),
             Decision::Keep(KeepReason::BypassUrl)
         );
-        assert_eq!(all.decide("", &outside), Decision::Wrap);
+        assert_eq!(all.decide("", &outside, &NOTHING), Decision::Wrap);
     }
 
     #[test]
     fn an_explanation_names_the_rule() {
-        let e = policy(Rewrite::All).explain("a@b.example", &target("https://x.example.com:8443/"));
+        let e = policy(Rewrite::All).explain("a@b.example", &target("https://x.example.com:8443/"), &NOTHING);
         let rule = Matched {
             list: RuleList::BypassUrls,
             index: 1,
             rule: "*.example.com".into(),
         };
         assert_eq!(e.matched, Some(rule));
-        assert_eq!(e.signs, [Sign::OddPort]);
+        let codes: Vec<_> = e.signs.iter().map(|s| s.code).collect();
+        assert_eq!((codes.as_slice(), e.score), (&["odd-port"][..], 20));
     }
 
     #[test]
     fn only_suspicious_links_are_wrapped_on_demand() {
         let p = policy(Rewrite::Suspicious);
         assert_eq!(
-            p.decide("", &target("https://a.example/")),
+            p.decide("", &target("https://a.example/"), &NOTHING),
             Decision::Keep(KeepReason::NotSuspicious)
         );
-        assert_eq!(p.decide("", &target("https://192.0.2.1/")), Decision::Wrap);
+        assert_eq!(p.decide("", &target("https://192.0.2.1/"), &NOTHING), Decision::Wrap);
     }
 
     #[test]

@@ -25,7 +25,7 @@ use data_encoding::BASE64URL_NOPAD;
 use ring::aead::{Aad, Nonce};
 use ring::hmac;
 
-use crate::claims::{self, Link, MessageClaims};
+use crate::claims::{self, Claims, Link, MessageClaims};
 use crate::keyring::{Key, KeyId, KeyRing};
 use crate::target::Target;
 
@@ -45,6 +45,7 @@ pub struct Sealer<'k> {
     /// Has taken in the message section already.
     nonce: hmac::Context,
     reference: hmac::Context,
+    blocked: bool,
 }
 
 /// What became of a target in [`Sealer::seal`].
@@ -57,6 +58,16 @@ pub enum Sealed {
 }
 
 impl Sealer<'_> {
+    /// A sealer for links that are known to be bad by now: their tokens say so, whatever lists have forgotten when a reader
+    /// clicks.
+    #[must_use]
+    pub fn blocking(&self) -> Self {
+        Self {
+            blocked: true,
+            ..self.clone()
+        }
+    }
+
     /// Seals a target, with the bytes that stood in the mail (`written`) and flags of the caller (`form`).
     #[must_use]
     pub fn seal(&self, target: &Target, written: Option<&[u8]>, form: u8) -> Sealed {
@@ -101,6 +112,9 @@ impl Sealer<'_> {
 
     fn finish(&self, mut token: Vec<u8>) -> Option<String> {
         let link_at = HEADER + NONCE + self.message.len();
+        if self.blocked {
+            claims::block(&mut token, link_at);
+        }
         if (token.len() + TAG).is_multiple_of(3) {
             claims::pad(&mut token, link_at);
         }
@@ -142,6 +156,7 @@ pub struct Opened {
     message: MessageClaims,
     place: Place,
     form: u8,
+    blocked: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -206,6 +221,13 @@ impl Opened {
         self.form
     }
 
+    /// Whether the link was known to be bad when the mail came in, and is never to lead to its target (`at_delivery =
+    /// "block-link"`).
+    #[must_use]
+    pub fn blocked_at_delivery(&self) -> bool {
+        self.blocked
+    }
+
     /// The facts about the mail.
     #[must_use]
     pub fn message(&self) -> &MessageClaims {
@@ -233,6 +255,7 @@ impl KeyRing {
             message,
             nonce,
             reference,
+            blocked: false,
         }
     }
 
@@ -252,7 +275,12 @@ impl KeyRing {
             .aead
             .open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(*header), sealed)
             .map_err(|_| OpenError::Forged)?;
-        let (message, link, form) = claims::decode(plain).ok_or(OpenError::Malformed)?;
+        let Claims {
+            message,
+            link,
+            form,
+            blocked,
+        } = claims::decode(plain).ok_or(OpenError::Malformed)?;
         let place = match link {
             Link::Direct { target, written } => Place::Direct {
                 target: Target::parse(&target).map_err(|_| OpenError::Malformed)?,
@@ -265,6 +293,7 @@ impl KeyRing {
             message,
             place,
             form,
+            blocked,
         })
     }
 
@@ -474,6 +503,33 @@ mod tests {
         }
         let whole = ring.complete(opened, t.as_str(), Some(written)).unwrap();
         assert_eq!((whole.target(), whole.written().as_deref()), (Some(&t), Some(written)));
+    }
+
+    #[test]
+    fn a_link_that_was_blocked_at_delivery_says_so() {
+        let ring = ring();
+        let sealer = ring.sealer(&claims());
+        for url in ["https://a.example/", "http://www.a.example/x", "ftp://a.example/y/"] {
+            let t = target(url);
+            let written: &[u8] = b"HTTPS://a.example/";
+            let open = |sealer: &Sealer<'_>| {
+                let Sealed::Direct(token) = sealer.seal(&t, Some(written), 9) else {
+                    panic!("too long");
+                };
+                ring.open(&token).unwrap()
+            };
+            let (plain, blocked) = (open(&sealer), open(&sealer.blocking()));
+            assert!(!plain.blocked_at_delivery() && blocked.blocked_at_delivery());
+            assert_eq!((blocked.target(), blocked.form()), (Some(&t), 9));
+            assert_eq!(blocked.written(), plain.written());
+            let (token, id) = sealer.blocking().seal_reference(&t, Some(written), 9);
+            let stored = ring.open(&token).unwrap();
+            assert!(stored.blocked_at_delivery());
+            assert_eq!(stored.reference_id(), Some(id));
+            let whole = ring.complete(stored, t.as_str(), Some(written)).unwrap();
+            assert!(whole.blocked_at_delivery());
+            assert_eq!(whole.target(), Some(&t));
+        }
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub(crate) mod mark;
 pub(crate) mod plain;
 pub(crate) mod reference;
 mod running;
+pub(crate) mod shown;
 pub(crate) mod sites;
 pub(crate) mod tag;
 pub(crate) mod tree;
@@ -28,6 +29,7 @@ use context::Context;
 use facts::Facts;
 use mark::Mark;
 use running::links_more;
+use shown::Shown;
 use sites::{Action, Scan};
 
 /// How a text of HTML is worked on.
@@ -255,7 +257,12 @@ impl<'t, 'j> Pass<'t, 'j> {
                     let url = sites::value(text, value, *usage, work.encoding);
                     // What runs out of its comment is judged as it stands, but only the part within gives way.
                     let (value, whole) = (&scan.clipped(value), scan.clipped(whole));
-                    let site = self.site(*usage, place, value.clone(), url, base);
+                    let mut site = self.site(*usage, place, value.clone(), url, base);
+                    if *usage == Use::Link {
+                        let text = text.get(tag.start.saturating_sub(1)..).unwrap_or_default();
+                        let encoding = work.encoding;
+                        site.shown = Some(Shown { text, encoding });
+                    }
                     let ruling = self.rule(value, *usage, &site);
                     if *usage == Use::Link {
                         let gone = matches!(ruling, Decided::Disarm);
@@ -320,6 +327,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             base,
             left: work.left,
             encoding: work.queries,
+            shown: None,
         }
     }
 
@@ -385,6 +393,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                     base,
                     left: work.left,
                     encoding: work.queries,
+                    shown: None,
                 };
                 self.judge.is_safe(&site)
             }

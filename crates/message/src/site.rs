@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use encoding_rs::{EncoderResult, Encoding};
 
+use crate::html::shown::Shown;
 use crate::origin;
 
 /// What following a site does.
@@ -80,6 +81,8 @@ pub struct Site<'a> {
     /// Why the part stays byte for byte, whatever is in it (`signed`, `attachment`); the site is only reported then.
     pub left: Option<&'static str>,
     pub(crate) encoding: &'static Encoding,
+    /// Where the text of a link in HTML is.
+    pub(crate) shown: Option<Shown<'a>>,
 }
 
 impl Site<'_> {
@@ -88,6 +91,13 @@ impl Site<'_> {
     #[must_use]
     pub fn form(&self) -> u8 {
         self.usage.form() | origin::number(self.written, self.encoding) << 4
+    }
+
+    /// What a reader sees in place of the URL: the text of a link in HTML, empty for a picture; `None` where the URL itself
+    /// is seen. Reads it anew at each call.
+    #[must_use]
+    pub fn shown_text(&self) -> Option<String> {
+        self.shown.map(|s| s.read())
     }
 
     /// Whether queries are to be encoded in something else than UTF-8 (WHATWG URL 4.4, encoding override).
@@ -187,6 +197,7 @@ mod tests {
                 base: None,
                 left: None,
                 encoding,
+                shown: None,
             };
             assert_eq!(site.encode_query(query), want, "{query}");
         }

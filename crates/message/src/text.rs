@@ -105,6 +105,7 @@ pub(crate) fn rewrite(
             base: None,
             left: is_signed.then_some("signed").or(found.left).or(work.left),
             encoding: work.encoding,
+            shown: None,
         };
         if let Ruling::Replace(with) = judge.rule(&site) {
             let with = fold.map_or_else(|| with.clone().into_bytes(), |f| folded(newline, f, &with));

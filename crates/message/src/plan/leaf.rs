@@ -327,6 +327,7 @@ impl LeafWork<'_, '_> {
             base: None,
             left: None,
             encoding: encoding_rs::UTF_8,
+            shown: None,
         };
         let value = match if url.is_empty() {
             Ruling::Disarm

@@ -1,0 +1,134 @@
+//! Signs of a host, whoever's names are protected.
+
+use std::borrow::Cow;
+
+use psl::Type;
+use unicode_security::mixed_script::MixedScript;
+use unicode_security::restriction_level::{RestrictionLevel, RestrictionLevelDetection};
+use unicode_security::skeleton;
+use url::Host;
+
+use super::{Code, Found};
+use crate::target::Target;
+
+/// A host, taken apart.
+pub(super) struct Place<'t> {
+    /// The whole name in A-labels, without a final dot; empty for an address.
+    pub(super) name: &'t str,
+    /// The registrable domain; empty for an address, and for a name that nobody can register.
+    pub(super) domain: &'t str,
+    /// What stands in front of it, without the dot between.
+    pub(super) front: &'t str,
+    /// The first label of the registrable domain, as readers see it.
+    pub(super) label: Cow<'t, str>,
+    /// What follows that label.
+    pub(super) ending: &'t str,
+    /// The public suffix is one under which anybody can have a page.
+    is_free_hosting: bool,
+}
+
+impl<'t> Place<'t> {
+    pub(super) fn of(target: &'t Target) -> Self {
+        match target.url().host() {
+            Some(Host::Domain(name)) => Self::of_name(name),
+            _ => Self::of_name(""),
+        }
+    }
+
+    /// Takes apart a host name in lower case and A-labels.
+    pub(super) fn of_name(name: &'t str) -> Self {
+        let name = name.trim_end_matches('.');
+        let domain = psl::domain_str(name).unwrap_or_default();
+        let front = name.strip_suffix(domain).unwrap_or_default();
+        let (label, ending) = domain.split_once('.').unwrap_or((domain, ""));
+        let suffix = if domain.is_empty() {
+            None
+        } else {
+            psl::suffix(name.as_bytes())
+        };
+        Self {
+            name,
+            domain,
+            front: if domain.is_empty() {
+                ""
+            } else {
+                front.trim_end_matches('.')
+            },
+            label: shown(label),
+            ending,
+            is_free_hosting: suffix.is_some_and(|s| s.typ() == Some(Type::Private)),
+        }
+    }
+}
+
+/// A label as readers see it.
+pub(super) fn shown(label: &str) -> Cow<'_, str> {
+    if !label.starts_with("xn--") {
+        return Cow::Borrowed(label);
+    }
+    let (unicode, sound) = idna::domain_to_unicode(label);
+    if sound.is_ok() {
+        Cow::Owned(unicode)
+    } else {
+        Cow::Borrowed(label)
+    }
+}
+
+/// What a label looks like (UTS 39 section 4), in lower case: equal for labels that are hard to tell apart.
+pub(super) fn look(label: &str) -> String {
+    skeleton(label).flat_map(char::to_lowercase).collect()
+}
+
+pub(super) fn signs(target: &Target, place: &Place<'_>, found: &mut Found) {
+    let url = target.url();
+    if place.name.is_empty() {
+        found.add(Code::IpAddress, target.host());
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        found.add(Code::UserInfo, url.username());
+    }
+    // The parser leaves out a port that is the usual one of the scheme.
+    if let Some(port) = url.port() {
+        found.add(Code::OddPort, &port.to_string());
+    }
+    let labels = place.name.split('.');
+    if labels.clone().count() > MAX_LABELS {
+        found.add(Code::ManyLabels, place.name);
+    }
+    if place.front.split('.').skip(1).any(|l| ENDS.contains(&l)) {
+        found.add(Code::EmbeddedDomain, place.front);
+    }
+    if place.is_free_hosting {
+        found.add(Code::FreeHosting, place.ending);
+    }
+    if place.name.contains("xn--") {
+        scripts(place.name, found);
+    }
+}
+
+const MAX_LABELS: usize = 5;
+
+/// Ends of domains that are copied in front of others.
+const ENDS: [&str; 7] = ["com", "net", "org", "gov", "edu", "de", "uk"];
+
+/// Signs of labels with other letters than those of English. The last label, if it is in such letters itself, says that
+/// the others are at home there.
+fn scripts(name: &str, found: &mut Found) {
+    found.add(Code::Punycode, &idna::domain_to_unicode(name).0);
+    let at_home = name.rsplit('.').next().is_some_and(|last| last.starts_with("xn--"));
+    for label in name.split('.').filter(|l| l.starts_with("xn--")) {
+        let label = shown(label);
+        if label.is_ascii() {
+            // It cannot be decoded, so no program shows letters for it.
+            continue;
+        }
+        if !label.is_single_script() {
+            // Latin beside Japanese, Chinese or Korean is usual.
+            if label.detect_restriction_level() > RestrictionLevel::HighlyRestrictive {
+                return found.add(Code::MixedScripts, &label);
+            }
+        } else if !at_home && !label.chars().any(|c| c.is_ascii_alphabetic()) && look(&label).is_ascii() {
+            return found.add(Code::WholeScript, &label);
+        }
+    }
+}

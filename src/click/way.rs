@@ -1,0 +1,126 @@
+//! What can be seen of a link without asking anyone: what is wrapped in it, whether it belongs where it is, and whether a
+//! rule of the operator lets it pass.
+
+use std::borrow::Cow;
+
+use link::{
+    Category, Circumstances, Evidence, Finding, Listing, MessageClaims, Opened, Opener, Provenance, Scope, Smuggled,
+    Target, Unwrapped, Weight, looks_one_time, signs, signs_of_smuggling, unwrap,
+};
+
+use crate::settings::{DomainRules, Settings};
+
+/// A link, taken apart.
+#[derive(Debug)]
+pub(super) struct Way {
+    inside: Unwrapped,
+    /// What speaks against it by itself.
+    pub(super) evidence: Vec<Evidence>,
+    /// Where it turned up and does not belong.
+    pub(super) smuggled: Vec<Smuggled>,
+    /// It looks as if it worked only once.
+    pub(super) one_time: bool,
+}
+
+impl Way {
+    /// Takes the link of a click apart.
+    pub(super) fn of_click(settings: &Settings, opened: &Opened, target: &Target, strange: &[Smuggled]) -> Self {
+        let mut way = Self::of_url(settings, target, Some(opened.message()));
+        way.add_smuggled(strange);
+        if opened.blocked_at_delivery() {
+            let listing = Listing {
+                category: Category::Unspecified,
+                scope: Scope::Url,
+                weight: Weight::Block,
+            };
+            way.evidence.push(Evidence {
+                source: Cow::Borrowed("delivery"),
+                about: target.as_str().to_owned(),
+                finding: Finding::Listed(listing),
+            });
+        }
+        way
+    }
+
+    /// Takes a URL apart that came with a mail of which `message` says more, or from nowhere.
+    pub(super) fn of_url(settings: &Settings, target: &Target, message: Option<&MessageClaims>) -> Self {
+        let opener = Opener::new(&settings.keys, &settings.click.base);
+        let inside = unwrap(target, &|url| opener.recognise(url));
+        let mut way = Self {
+            evidence: inside.evidence(),
+            smuggled: Vec::new(),
+            one_time: looks_one_time(inside.certain(), None).is_some(),
+            inside,
+        };
+        // Nothing is inside a link of its own, so it cannot be out of place by what is.
+        if let Some(message) = message
+            && !(way.inside.layers.is_empty() && way.inside.opaque.is_none())
+        {
+            let around = Provenance {
+                sender: &message.sender,
+                recipient: message.recipient.as_deref(),
+                is_ours: &|domain| settings.domains.is_ours(domain),
+                own_wrappers: &settings.click_rules.own_wrappers,
+                sender_uses: &|_, _| false,
+            };
+            let smuggled = signs_of_smuggling(&way.inside, &around);
+            way.add_smuggled(&smuggled);
+        }
+        way
+    }
+
+    fn add_smuggled(&mut self, signs: &[Smuggled]) {
+        for sign in signs {
+            self.smuggled.push(*sign);
+            self.evidence.push(Evidence {
+                source: Cow::Borrowed("link"),
+                about: self.inside.outer().as_str().to_owned(),
+                finding: Finding::Smuggled(*sign),
+            });
+        }
+    }
+
+    /// Where it leads for certain.
+    pub(super) fn certain(&self) -> &Target {
+        self.inside.certain()
+    }
+
+    /// Every URL that has to be checked.
+    pub(super) fn urls(&self) -> Vec<&Target> {
+        self.inside.to_check()
+    }
+
+    /// URLs on the way that were read from the link, without the link itself.
+    pub(super) fn chain(&self) -> Vec<String> {
+        if self.inside.layers.is_empty() {
+            return Vec::new();
+        }
+        let layers = self.inside.layers.iter().skip(1).map(|layer| &layer.url);
+        let urls = layers.chain(std::iter::once(&self.inside.target));
+        urls.map(|url| url.as_str().to_owned()).collect()
+    }
+
+    /// The rule that lets it pass: one for every URL that a reader may end at, and nothing that speaks against it by itself.
+    pub(super) fn bypassed<'r>(&self, rules: &'r DomainRules) -> Option<&'r str> {
+        if rules.bypass_urls.texts().is_empty() || !self.evidence.is_empty() {
+            return None;
+        }
+        let mut first = None;
+        for url in self.urls() {
+            let rule = rules.bypass_urls.find(url)?;
+            first = first.or(Some(rule));
+        }
+        rules.bypass_urls.texts().get(first?).map(String::as_str)
+    }
+}
+
+/// What a URL itself shows.
+pub(super) fn signs_of(settings: &Settings, domain: &str, url: &Target) -> Vec<Evidence> {
+    let policy = settings.domains.of(domain);
+    let circumstances = Circumstances {
+        names: policy.map(|policy| &policy.delivery.names),
+        ..Circumstances::default()
+    };
+    let found = signs(url, &circumstances);
+    found.into_iter().map(|sign| sign.evidence(url.as_str())).collect()
+}
