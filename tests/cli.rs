@@ -17,12 +17,12 @@ use tempfile::TempDir;
 const BASE: &str = "https://click.example.test";
 
 /// A folder with a configuration.
-struct Home {
+pub(crate) struct Home {
     dir: TempDir,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_next_hop("127.0.0.1:9")
     }
 
@@ -53,7 +53,7 @@ rewrite = "off"
         Self { dir }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -74,7 +74,7 @@ rewrite = "off"
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).stdin(Stdio::null()).output().unwrap()
     }
 
@@ -135,26 +135,26 @@ fn feed(command: &mut Command, input: &[u8]) -> Output {
     })
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn json_lines(text: &str) -> Vec<Value> {
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
 /// `fixtures/help/NAME.txt` is the help as people see it: a change of it is a change of the contract.
 #[test]
 fn the_help_is_as_it_was_agreed() {
-    let pages: [(&str, &[&str]); 12] = [
+    let pages: [(&str, &[&str]); 15] = [
         ("linkgate", &[]),
         ("serve", &["serve"]),
         ("demo", &["demo"]),
@@ -163,6 +163,9 @@ fn the_help_is_as_it_was_agreed() {
         ("restore", &["restore"]),
         ("reveal", &["reveal"]),
         ("clicks", &["clicks"]),
+        ("clicks-relabel", &["clicks", "relabel"]),
+        ("revoke", &["revoke"]),
+        ("alerts", &["alerts"]),
         ("keys", &["keys"]),
         ("keys-list", &["keys", "list"]),
         ("keys-add", &["keys", "add"]),
@@ -191,6 +194,9 @@ fn each_command_shows_an_example() {
         &["restore"],
         &["reveal"],
         &["clicks"],
+        &["clicks", "relabel"],
+        &["revoke"],
+        &["alerts"],
         &["keys", "list"],
         &["keys", "add"],
         &["keys", "retire"],
@@ -221,6 +227,9 @@ fn exit_codes() {
         (64, &["keys", "retire"]),
         (64, &["clicks", "--json", "--csv"]),
         (64, &["clicks", "--since", "whenever"]),
+        (64, &["clicks", "--json", "relabel"]),
+        (64, &["alerts", "--since", "whenever"]),
+        (64, &["revoke"]),
         (64, &["rewrite", "--config", file, "a", "b"]),
         // Before there is a key file.
         (78, &["reveal", "--config", file, "https://click.example.test/c/x"]),
@@ -242,6 +251,8 @@ fn exit_codes() {
         (78, &["serve", "--config", "/nonexistent/linkgate.toml"]),
         (0, &["--config", file, "check"]),
         (1, &["clicks", "--config", file]),
+        (1, &["clicks", "relabel", "--config", file]),
+        (1, &["alerts", "--config", file]),
         (
             1,
             &["rewrite", "--config", file, "--to", "u@off.test", "/nonexistent.eml"],

@@ -100,7 +100,7 @@ fn a_click_is_stored_whole_before_its_redirect_is_seen() {
         format: ClicksFormat::Json,
     };
     let mut out = Vec::new();
-    clicks::run(&other, &args, &mut out).unwrap();
+    clicks::run(&other, &args, &mut out, &mut std::io::sink()).unwrap();
     let lines: Vec<serde_json::Value> = String::from_utf8(out)
         .unwrap()
         .lines()

@@ -19,6 +19,7 @@ mod metrics;
 mod milter;
 mod peers;
 mod proxy;
+mod records;
 mod restore;
 mod rig;
 mod smuggling;

@@ -152,6 +152,13 @@ impl Now {
             "kind",
             &[("click", hardship.lost), ("message", counts.lost)],
         );
+        let alerts = ledger.alerts();
+        self.counters(
+            "alerts",
+            "Alerts raised, by kind",
+            "kind",
+            &[("late-listing", alerts.late_listings), ("smuggled", alerts.smuggled)],
+        );
         self.counter(
             "clicks_spilled",
             "Clicks that went to the file beside the store",
