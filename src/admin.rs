@@ -1,18 +1,20 @@
-//! The pages of `[admin] listen`: whether the server is alive, whether it should get work, and its metrics.
+//! The pages of `[admin] listen`: whether the server is alive, whether it should get work, its metrics, and checks of URLs for
+//! programs.
 
 use std::fmt::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Body, to_bytes};
 use axum::extract::State;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
-use axum::routing::get;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
 use store::Health;
 use tokio::sync::watch;
 
-use crate::click::ClickPages;
+use crate::click::{ApiQuestion, ClickPages};
 use crate::metrics::{CONTENT_TYPE, Metrics, Sources};
 use crate::record::Ledger;
 use crate::settings::Settings;
@@ -22,6 +24,13 @@ use crate::settings::Settings;
 const NEXT_HOP_MEMORY: Duration = Duration::from_secs(60);
 
 const TEXT: &str = "text/plain; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// Octets of a question that are read.
+const MAX_QUESTION: usize = 64 * 1024;
+
+/// How long a program may take to send it.
+const QUESTION: Duration = Duration::from_secs(10);
 
 /// What the admin pages tell about.
 #[derive(Debug)]
@@ -45,6 +54,7 @@ impl Admin {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/metrics", get(metrics))
+            .route("/api/v1/check", post(check))
             .with_state(self)
     }
 
@@ -115,6 +125,53 @@ async fn readyz(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         let _ = writeln!(body, "{reason}");
     }
     (StatusCode::SERVICE_UNAVAILABLE, [(header::CONTENT_TYPE, TEXT)], body)
+}
+
+/// Checks a URL; 400 with the reason in words for what is no question.
+async fn check(State(admin): State<Arc<Admin>>, headers: HeaderMap, body: Body) -> Response {
+    let question = match question(&headers, body).await {
+        Ok(question) => question,
+        Err((status, why)) => return refusal(status, &why),
+    };
+    match admin.pages.check(&question).await {
+        Ok(answer) => json(StatusCode::OK, &answer),
+        Err(e) => refusal(StatusCode::BAD_REQUEST, &e.to_string()),
+    }
+}
+
+async fn question(headers: &HeaderMap, body: Body) -> Result<ApiQuestion, (StatusCode, String)> {
+    let media_type = headers
+        .get(header::CONTENT_TYPE)
+        .map_or(&b""[..], HeaderValue::as_bytes);
+    let media_type = media_type.split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+    if !media_type.eq_ignore_ascii_case(JSON.as_bytes()) {
+        let found = String::from_utf8_lossy(media_type);
+        let why = format!("content-type: found {found:?}, allowed: {JSON:?}");
+        return Err((StatusCode::UNSUPPORTED_MEDIA_TYPE, why));
+    }
+    let octets = match tokio::time::timeout(QUESTION, to_bytes(body, MAX_QUESTION)).await {
+        Ok(Ok(octets)) => octets,
+        Ok(Err(_)) => {
+            let why = format!("body: found more than {MAX_QUESTION} octets, or not all of it, allowed: less");
+            return Err((StatusCode::PAYLOAD_TOO_LARGE, why));
+        }
+        Err(_) => return Err((StatusCode::REQUEST_TIMEOUT, "body: it did not come in time".to_owned())),
+    };
+    serde_json::from_slice(&octets).map_err(|e| {
+        let allowed = "allowed: an object with url, and domain or recipient if wanted";
+        (StatusCode::BAD_REQUEST, format!("body: {e}; {allowed}"))
+    })
+}
+
+fn refusal(status: StatusCode, why: &str) -> Response {
+    json(status, &serde_json::json!({ "error": why }))
+}
+
+fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
+    match serde_json::to_string(value) {
+        Ok(text) => (status, [(header::CONTENT_TYPE, JSON)], text + "\n").into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {

@@ -1,28 +1,54 @@
-//! What a reader gets who opens a click link: a redirect to the target, or a page that says nothing about it.
+//! What a reader gets who opens a click link: a redirect to the target when nothing speaks against it, or a page.
+//!
+//! The order of work: the token, who asks, what is wrapped in the target, the operator's rules, lists in memory and signs of the
+//! URL itself, those who are asked over the network, the target where the policy says so, the verdict, the row, and only then the
+//! answer. A machine gets a page that says nothing, before anything is checked.
 
+mod api;
 pub mod asker;
+mod check;
 mod client;
+mod finish;
+mod form;
+pub mod hindsight;
+mod once;
 pub mod page;
+mod rates;
+mod sources;
+mod visit;
+mod way;
 
-use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use axum::body::Body;
-use axum::http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use link::{OpenError, Opened, Opener};
 use ring::rand::SystemRandom;
-use store::{ClickRow, Outcome};
 use tokio::sync::watch;
 use tracing::{error, info};
 
+pub use self::api::{ApiAnswer, ApiError, ApiQuestion};
+use self::asker::Askers;
+use self::check::Checker;
+use self::finish::Finish;
+use self::form::{Sent, Used};
+use self::once::Once;
+use self::page::{Kind, View};
+use self::rates::{Rates, TooMany};
+pub use self::sources::{Later, Sources, World};
+use self::visit::Visit;
 use crate::http::Peer;
-use crate::record::{Ledger, event_id};
+use crate::metrics::{ClickMetrics, ClickResult};
+use crate::record::Ledger;
 use crate::settings::Settings;
 
-/// Octets of `User-Agent` that are recorded.
-const MAX_USER_AGENT: usize = 512;
+/// Links of which an alert was raised lately that are remembered.
+const ALERTED: usize = 100_000;
+
+/// How long a link raises no second alert.
+const ALERT_PAUSE: Duration = Duration::from_secs(86_400);
 
 /// Answers requests to the click address.
 #[derive(Debug)]
@@ -30,28 +56,13 @@ pub struct ClickPages {
     settings: watch::Receiver<Arc<Settings>>,
     ledger: Ledger,
     random: SystemRandom,
-    counts: Counters,
-}
-
-/// How click links were answered since the start.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ClickCounts {
-    /// Redirected to the target.
-    pub redirected: u64,
-    /// Not a link of ours, or not as we made it.
-    pub refused: u64,
-    /// A genuine link whose stored target is not in the store.
-    pub target_missing: u64,
-    /// A genuine link whose stored target could not be looked up.
-    pub unavailable: u64,
-}
-
-#[derive(Debug, Default)]
-struct Counters {
-    redirected: AtomicU64,
-    refused: AtomicU64,
-    target_missing: AtomicU64,
-    unavailable: AtomicU64,
+    askers: Arc<Askers>,
+    checker: Arc<Checker>,
+    rates: Rates,
+    used: Used,
+    /// Links and what was alerted of them.
+    alerted: Once<(String, &'static str)>,
+    counts: Arc<ClickMetrics>,
 }
 
 /// Why a click link leads nowhere.
@@ -64,48 +75,79 @@ enum Refusal {
     Unavailable { mail_id: String, why: String },
 }
 
+/// What of a request matters after its link was opened.
+struct Asked {
+    settings: Arc<Settings>,
+    /// As the browser sees it, with the path of the public URL.
+    path: String,
+    client: Option<IpAddr>,
+    headers: HeaderMap,
+    version: axum::http::Version,
+    method: store::Method,
+    began: Instant,
+}
+
 impl ClickPages {
-    /// Pages that go by the newest settings at each request and record clicks in `ledger`.
+    /// Pages that go by the newest settings at each request, ask `sources` about targets, `askers` about readers, and record
+    /// clicks in `ledger`.
     #[must_use]
-    pub fn new(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger) -> Self {
+    pub fn new(
+        settings: watch::Receiver<Arc<Settings>>,
+        ledger: Ledger,
+        sources: Arc<dyn Sources>,
+        askers: Arc<Askers>,
+        counts: Arc<ClickMetrics>,
+    ) -> Self {
+        let now = Arc::clone(&settings.borrow());
         Self {
             settings,
             ledger,
             random: SystemRandom::new(),
-            counts: Counters::default(),
+            askers,
+            checker: Checker::new(sources, now, Arc::clone(&counts.checks)),
+            rates: Rates::new(),
+            used: Used::new(),
+            alerted: Once::new(ALERT_PAUSE, ALERTED),
+            counts,
         }
     }
 
-    /// How click links were answered so far.
+    /// What is counted of clicks.
     #[must_use]
-    pub fn counts(&self) -> ClickCounts {
-        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        ClickCounts {
-            redirected: load(&self.counts.redirected),
-            refused: load(&self.counts.refused),
-            target_missing: load(&self.counts.target_missing),
-            unavailable: load(&self.counts.unavailable),
-        }
+    pub fn counts(&self) -> &ClickMetrics {
+        &self.counts
     }
 
-    /// Answers one request. A click is on disk before the redirect goes out.
-    pub async fn answer<B>(&self, request: &Request<B>) -> Response<Body> {
+    /// Answers one request. A click is on disk before its answer goes out, and it counts even if nobody waits for the answer.
+    pub async fn answer<B>(self: &Arc<Self>, request: Request<B>) -> Response<Body>
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<axum::BoxError>,
+    {
         let began = Instant::now();
-        let method = match *request.method() {
-            Method::GET => store::Method::Get,
-            Method::HEAD => store::Method::Head,
-            _ => return page::wrong_method(),
-        };
         // One snapshot for the whole request.
         let settings = Arc::clone(&self.settings.borrow());
-        let peer = request.extensions().get::<Peer>().map(|Peer(address)| address.ip());
-        let client = peer.and_then(|peer| {
-            let client = client::address(peer, request.headers(), &settings.click.trusted_proxies)?;
-            client::shorten(client, settings.click.client_ip)
-        });
-        let Some(link) = settings.click.base.parse_path(request.uri().path()) else {
-            return page::not_found();
+        let (head, body) = request.into_parts();
+        let method = match head.method {
+            Method::GET => store::Method::Get,
+            Method::HEAD => store::Method::Head,
+            Method::POST => store::Method::Post,
+            _ => return plain(&settings, &head.headers, Kind::WrongMethod),
         };
+        let path = head.uri.path();
+        let Some(link) = settings.click.base.parse_path(path) else {
+            return page::asset(path, &settings.pages)
+                .filter(|_| method != store::Method::Post)
+                .unwrap_or_else(|| plain(&settings, &head.headers, Kind::NotOurs));
+        };
+        let peer = head.extensions.get::<Peer>().map(|Peer(address)| address.ip());
+        let client = peer.and_then(|peer| client::address(peer, &head.headers, &settings.click.trusted_proxies));
+        let told = || client.and_then(|ip| client::shorten(ip, settings.click.client_ip));
+        self.rates.clean();
+        let too_many = self.rates.network(&settings.check_limits, client).err();
+        if let Some(too_many) = too_many.filter(|t| !t.first) {
+            return self.too_many(&settings, &head.headers, too_many);
+        }
         let opener = Opener::new(&settings.keys, &settings.click.base);
         let opened = match opener.open_link(&link) {
             Ok(opened) => self.with_target(&opener, opened).await,
@@ -113,26 +155,51 @@ impl ClickPages {
         };
         let opened = match opened {
             Ok(opened) => opened,
-            Err(refusal) => return self.refuse(&refusal, client.as_deref()),
+            Err(refusal) => return self.refuse(&refusal, told().as_deref(), &settings, &head.headers),
         };
-        let Some(response) = redirect(&opened) else {
-            return self.refuse(&Refusal::NotOurs(OpenError::Malformed), client.as_deref());
+        let sent = match method {
+            store::Method::Post => form::read(&head.headers, Body::new(body)).await,
+            _ => None,
         };
-        let click = Click {
-            opened,
-            method,
+        let asked = Asked {
+            path: public_path(settings.click.base.as_str(), path),
             client,
-            user_agent: user_agent(request),
-            random: self.random.clone(),
+            version: head.version,
+            method,
             began,
+            headers: head.headers,
+            settings,
         };
-        // A task of its own: a click counts, and is logged, even if the reader does not wait for the answer.
-        let recorded = tokio::spawn(click.record(self.ledger.clone())).await;
-        if let Err(e) = recorded {
-            error!(target: "linkgate::click", error = %e, "click not recorded");
+        let pages = Arc::clone(self);
+        Finish::new(async move { pages.opened(asked, opened, sent, too_many).await }).await
+    }
+
+    /// Answers a request for a genuine link.
+    async fn opened(
+        self: Arc<Self>,
+        asked: Asked,
+        opened: Opened,
+        sent: Option<Sent>,
+        too_many: Option<TooMany>,
+    ) -> Response<Body> {
+        let Some(visit) = Visit::new(&self, &asked, &opened) else {
+            // Only a link whose target was looked up comes here.
+            return plain(&asked.settings, &asked.headers, Kind::NotOurs);
+        };
+        let too_many = too_many.or_else(|| {
+            let limits = &asked.settings.check_limits;
+            self.rates.link(limits, visit.link()).err()
+        });
+        match too_many {
+            Some(too_many) => {
+                let response = self.too_many(&asked.settings, &asked.headers, too_many);
+                if too_many.first {
+                    visit.record_refusal().await;
+                }
+                response
+            }
+            None => visit.answer(sent).await,
         }
-        self.counts.redirected.fetch_add(1, Ordering::Relaxed);
-        response
     }
 
     /// Looks up the target of a reference; other links have theirs in the token.
@@ -156,82 +223,61 @@ impl ClickPages {
         }
     }
 
-    fn refuse(&self, refusal: &Refusal, client: Option<&str>) -> Response<Body> {
+    fn refuse(
+        &self,
+        refusal: &Refusal,
+        client: Option<&str>,
+        settings: &Settings,
+        headers: &HeaderMap,
+    ) -> Response<Body> {
         let client = client.unwrap_or("-");
         match refusal {
             Refusal::NotOurs(why) => {
-                self.counts.refused.fetch_add(1, Ordering::Relaxed);
+                self.counts.results.inc(ClickResult::Refused);
                 info!(target: "linkgate::click", outcome = "refused", reason = why.as_str(), client, "click");
-                page::not_found()
+                let kind = match why {
+                    OpenError::RetiredKey(_) => Kind::Expired,
+                    _ => Kind::NotOurs,
+                };
+                plain(settings, headers, kind)
             }
             Refusal::TargetMissing { mail_id } => {
-                self.counts.target_missing.fetch_add(1, Ordering::Relaxed);
+                self.counts.results.inc(ClickResult::TargetMissing);
                 error!(
                     target: "linkgate::click", outcome = "target-missing", mail_id, client,
                     "a genuine link refers to a target that is not in the store: was an older copy of it put back?"
                 );
-                page::not_found()
+                plain(settings, headers, Kind::NotOurs)
             }
             Refusal::Unavailable { mail_id, why } => {
-                self.counts.unavailable.fetch_add(1, Ordering::Relaxed);
+                self.counts.results.inc(ClickResult::Unavailable);
                 error!(
                     target: "linkgate::click", outcome = "unavailable", mail_id, client, error = why,
                     "the target of a link could not be looked up"
                 );
-                page::unavailable()
+                plain(settings, headers, Kind::TryLater { retry_after_s: 60 })
             }
         }
     }
-}
 
-/// A click on its way into the store.
-struct Click {
-    opened: Opened,
-    method: store::Method,
-    client: Option<String>,
-    user_agent: String,
-    random: SystemRandom,
-    began: Instant,
-}
-
-impl Click {
-    async fn record(self, ledger: Ledger) {
-        let at_us = now_us();
-        let message = self.opened.message();
-        let Ok(event_id) = event_id(at_us, &self.random) else {
-            // Without random numbers no row can be told from another. The reader must not suffer for it.
-            error!(target: "linkgate::click", mail_id = message.message_id, "no random numbers: click not stored");
-            return;
-        };
-        let (url, host) = self.opened.target().map_or(("", ""), |t| (t.as_str(), t.host()));
-        let row = ClickRow {
-            user: message.recipient.clone(),
-            url: url.to_owned(),
-            host: host.to_owned(),
-            mail_id: message.message_id.clone(),
-            sender: message.sender.clone(),
-            policy_domain: message.domain.clone(),
-            user_agent: self.user_agent,
-            client_ip: self.client.clone(),
-            method: self.method,
-            outcome: Outcome::Redirected,
-            ..ClickRow::new(event_id, at_us)
-        };
-        let kept = ledger.click(row).await;
-        info!(
-            target: "linkgate::click",
-            event_id = %event_id,
-            outcome = Outcome::Redirected.as_str(),
-            kept = kept.as_str(),
-            mail_id = message.message_id,
-            user = message.recipient.as_deref().unwrap_or("-"),
-            host,
-            client = self.client.as_deref().unwrap_or("-"),
-            method = self.method.as_str(),
-            ms = self.began.elapsed().as_millis() as u64,
-            "click"
-        );
+    fn too_many(&self, settings: &Settings, headers: &HeaderMap, too_many: TooMany) -> Response<Body> {
+        self.counts.results.inc(ClickResult::RefusedRate);
+        let seconds = too_many.after.as_secs().saturating_add(1);
+        let retry_after_s = u32::try_from(seconds).unwrap_or(u32::MAX);
+        plain(settings, headers, Kind::TooMany { retry_after_s })
     }
+}
+
+/// A page that belongs to no link.
+fn plain(settings: &Settings, headers: &HeaderMap, kind: Kind<'_>) -> Response<Body> {
+    let brand = &settings.pages.common;
+    let wanted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
+    let lang = page::language(
+        wanted.unwrap_or_default(),
+        &settings.pages.languages,
+        brand.language.as_deref(),
+    );
+    page::answer(&View::plain(kind, brand, lang))
 }
 
 /// The redirect to the target: the only way to write one, and it takes the proof that the link is ours.
@@ -249,24 +295,20 @@ fn redirect(opened: &Opened) -> Option<Response<Body>> {
     Some(response)
 }
 
-fn user_agent<B>(request: &Request<B>) -> String {
-    let bytes = request
-        .headers()
-        .get(header::USER_AGENT)
-        .map_or(&b""[..], HeaderValue::as_bytes);
-    let text = String::from_utf8_lossy(bytes);
-    let end = text.floor_char_boundary(MAX_USER_AGENT);
-    match text {
-        Cow::Owned(mut text) => {
-            text.truncate(end);
-            text
-        }
-        Cow::Borrowed(text) => text.get(..end).unwrap_or_default().to_owned(),
+/// The path as a browser knows it: a proxy may have cut off the path of the public URL.
+fn public_path(public_url: &str, path: &str) -> String {
+    let origin_end = public_url.find("://").map_or(0, |at| at + 3);
+    let rest = public_url.get(origin_end..).unwrap_or_default();
+    let prefix = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default();
+    if path.strip_prefix(prefix).is_some_and(|p| p.starts_with("/c/")) {
+        path.to_owned()
+    } else {
+        format!("{prefix}{path}")
     }
 }
 
 /// Microseconds since 1970 in UTC.
-fn now_us() -> i64 {
+pub(crate) fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
@@ -276,18 +318,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn user_agents_are_cut_between_characters() {
-        let long = "\u{e9}".repeat(400);
-        let request = Request::builder()
-            .header("user-agent", HeaderValue::from_bytes(long.as_bytes()).unwrap())
-            .body(())
-            .unwrap();
-        assert_eq!(user_agent(&request), "\u{e9}".repeat(256));
-        // Octets that are no UTF-8 grow threefold as they are replaced; the limit counts what is kept.
-        let request = Request::builder()
-            .header("user-agent", HeaderValue::from_bytes(&[0xff; 400]).unwrap())
-            .body(())
-            .unwrap();
-        assert_eq!(user_agent(&request).len(), 510);
+    fn paths_are_as_browsers_know_them() {
+        let path = |url, path| public_path(url, path);
+        assert_eq!(path("https://click.example.com", "/c/a/b"), "/c/a/b");
+        assert_eq!(path("https://click.example.com/safe", "/safe/c/b"), "/safe/c/b");
+        assert_eq!(path("https://click.example.com/safe", "/c/b"), "/safe/c/b");
+        assert_eq!(path("https://click.example.com/c", "/c/b"), "/c/c/b");
+        assert_eq!(path("https://click.example.com/c", "/c/c/b"), "/c/c/b");
     }
 }

@@ -66,7 +66,7 @@ pub async fn serve_click(
 ) {
     serve(listener, limits, counts, shutdown, move |request| {
         let pages = Arc::clone(&pages);
-        async move { pages.answer(&request).await }
+        async move { pages.answer(request).await }
     })
     .await;
 }

@@ -32,6 +32,7 @@ pub mod record;
 pub mod relay;
 pub mod restore;
 pub mod reveal;
+pub mod revoked;
 pub mod rewrite;
 pub mod server;
 pub mod settings;

@@ -4,6 +4,7 @@
 //! a next hop): counting takes no lock and allocates nothing. Every metric stands in `docs/metrics.md`.
 
 mod checks;
+mod contact;
 mod labels;
 mod listener;
 mod next_hop;
@@ -22,9 +23,10 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
 pub use self::checks::{CheckCounts, ClickMetrics};
+pub use self::contact::ContactCounts;
 use self::labels::Labels;
 pub use self::labels::{
-    CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Label, Limit, LinkDecision, MessageResult,
+    Asked, CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Label, Limit, LinkDecision, MessageResult,
     PanicPlace, Reload, ReplyClass, SessionEnd, Silence, Speaker,
 };
 use self::listener::Shared;
@@ -54,6 +56,8 @@ pub struct Metrics {
     pub click_http: Arc<HttpCounts>,
     /// Requests to the admin address.
     pub admin_http: Arc<HttpCounts>,
+    /// Targets that are asked where they lead.
+    pub contact: Arc<ContactCounts>,
 }
 
 /// Series by listener or next hop, of which a reload may bring new ones.
@@ -104,6 +108,7 @@ impl Metrics {
             "1 when the settings in force are those of the file as it was last read",
         );
         last_reload.set(1);
+        let contact = Arc::new(ContactCounts::new(&mut book));
         book.start();
         let http = || {
             Arc::new(HttpCounts {
@@ -124,6 +129,7 @@ impl Metrics {
             clicks,
             click_http,
             admin_http,
+            contact,
         }
     }
 

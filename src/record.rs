@@ -4,6 +4,7 @@
 //! store, and from there back into the store as soon as that works again. Only when that file fails too is a click lost,
 //! and then the log has all of it.
 
+mod alarm;
 mod spill;
 
 use std::path::Path;
@@ -12,12 +13,15 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use link::{Evidence, Finding};
 use ring::rand::{SecureRandom, SystemRandom};
-use store::{ClickRow, EventId, Health, MessageRow, Notice, ReferenceRow, Store, StoreError};
+use store::{AlertRow, ClickRow, EventId, Health, Label, MessageRow, Notice, Reason, ReferenceRow, Store, StoreError};
 use tracing::{error, info, warn};
 
 use crate::failure::{Cause, Failure, Phase};
 use crate::job::{Recorder, Stored};
+use alarm::Alarm;
+pub use alarm::AlertCounts;
 use spill::Spill;
 
 /// How long a reader waits for the commit of the click. A healthy store needs a few milliseconds.
@@ -40,6 +44,9 @@ struct Inner {
     returning: AtomicBool,
     spilled: AtomicU64,
     lost: AtomicU64,
+    alarm: Alarm,
+    /// Clicks by label, in the order of [`Label::WORDS`].
+    labels: [AtomicU64; Label::WORDS.len()],
 }
 
 /// What became of a click.
@@ -89,6 +96,8 @@ impl Ledger {
             returning: AtomicBool::new(false),
             spilled: AtomicU64::new(0),
             lost: AtomicU64::new(0),
+            alarm: Alarm::default(),
+            labels: Default::default(),
         }));
         if left_over {
             ledger.bring_back();
@@ -114,6 +123,9 @@ impl Ledger {
 
     /// Records a click. It is on disk when this returns, unless it is [`Kept::Lost`]; takes about a second at worst.
     pub async fn click(&self, row: ClickRow) -> Kept {
+        for ((_, label), n) in Label::WORDS.iter().zip(&self.0.labels) {
+            n.fetch_add(u64::from(*label == row.label), Ordering::Relaxed);
+        }
         let row = Arc::new(row);
         let why = match tokio::time::timeout(PATIENCE, self.0.store.record_click(Arc::clone(&row))).await {
             Ok(Ok(())) => return Kept::Stored,
@@ -139,6 +151,29 @@ impl Ledger {
             Ok(Err(e)) => self.lose(&row, &format!("{why}; and {}: {e}", self.0.spill.path().display())),
             Err(e) => self.lose(&row, &format!("{why}; and {e}")),
         }
+    }
+
+    /// Tells the log of an alert and records it some time soon. Never waits. False, and nothing is told or recorded, when
+    /// the same smuggled link was told of within the hour.
+    pub fn alert(&self, row: AlertRow) -> bool {
+        let news = self.0.alarm.raise(&row);
+        if news {
+            // Nobody waits: the log has it already, and the store keeps it until its disk is well again.
+            drop(self.0.store.record_alert(row));
+        }
+        news
+    }
+
+    /// Alerts raised since the start.
+    #[must_use]
+    pub fn alerts(&self) -> AlertCounts {
+        self.0.alarm.counts()
+    }
+
+    /// Clicks recorded since the start, by label.
+    pub fn labels(&self) -> impl Iterator<Item = (Label, u64)> + '_ {
+        let words = Label::WORDS.iter().map(|(_, label)| *label);
+        words.zip(self.0.labels.iter().map(|n| n.load(Ordering::Relaxed)))
     }
 
     /// Records a message some time soon. Never waits.
@@ -203,6 +238,27 @@ impl Recorder for Ledger {
     fn message(&self, row: MessageRow) {
         Ledger::message(self, row);
     }
+}
+
+/// Evidence as a row keeps it; `None` for a source that was asked and names nothing.
+#[must_use]
+pub fn reason(evidence: &Evidence) -> Option<Reason> {
+    let (code, detail) = match &evidence.finding {
+        Finding::NotListed => return None,
+        Finding::Listed(listing) => (listing.category.as_str(), listing.scope.as_str()),
+        Finding::CouldNotAsk(why) => ("could-not-ask", why.as_ref()),
+        Finding::Sign { code, detail, .. } => (*code, detail.as_str()),
+        Finding::TargetUnknown(vendor) => ("target-unknown", vendor.as_ref()),
+        Finding::CouldNotInspect(obstacle) => ("could-not-inspect", obstacle.as_str()),
+        Finding::Smuggled(how) => ("smuggled", how.as_str()),
+        Finding::Bypassed(rule) => ("bypassed", rule.as_str()),
+    };
+    Some(Reason {
+        source: evidence.source.clone().into_owned(),
+        code: code.to_owned(),
+        detail: detail.to_owned(),
+        about: evidence.about.clone(),
+    })
 }
 
 /// An id for a click at this time: unique, and growing with time so that the store's index stays compact.

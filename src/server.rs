@@ -23,13 +23,17 @@ use self::mail_threads::{KEEP_THREAD, MAX_WORKERS, MailThreads};
 pub use self::passed::Passed;
 use crate::admin::Admin;
 use crate::cli::Failure;
-use crate::click::ClickPages;
+use crate::click::asker::Askers;
+use crate::click::{ClickPages, World, now_us};
+use crate::contact::Explorer;
 use crate::http::{HttpLimits, serve_admin, serve_click};
+use crate::intel::Intel;
 use crate::job::{Pipeline, Recorder, Rewriter};
 use crate::listen::{self, Context, InFlight};
 use crate::metrics::{Metrics, Reload};
 use crate::net::Socket;
 use crate::record::Ledger;
+use crate::revoked::Revocations;
 use crate::settings::{Address, Listener, Protocol, Settings};
 use crate::telemetry::Telemetry;
 
@@ -283,7 +287,19 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         metrics.set_next_hops(&next_hops(&listeners));
 
-        let pages = Arc::new(ClickPages::new(watched.clone(), ledger.clone()));
+        let world = World {
+            intel: Intel::start(watched.clone(), &metrics),
+            explorer: Arc::new(Explorer::new(watched.clone()).counting(Arc::clone(&metrics.contact))),
+            revocations: Revocations::start(ledger.store().reader()).map_err(io::Error::other)?,
+        };
+        let askers = Askers::start(&ledger, now_us()).map_err(io::Error::other)?;
+        let pages = Arc::new(ClickPages::new(
+            watched.clone(),
+            ledger.clone(),
+            Arc::new(world),
+            askers,
+            Arc::clone(&metrics.clicks),
+        ));
         let told = Admin {
             ledger: ledger.clone(),
             metrics: Arc::clone(&metrics),

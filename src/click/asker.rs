@@ -5,6 +5,7 @@
 
 mod agents;
 mod around;
+mod live;
 
 use std::net::IpAddr;
 
@@ -13,6 +14,7 @@ use ipnet::IpNet;
 use store::{ClickRow, Facts, Label, LabelRow, Method};
 
 pub use self::around::{Around, Surroundings};
+pub use self::live::Askers;
 use crate::settings::{Machines, NeutralPage};
 
 /// The version of the rules: to be raised whenever the same facts may get another label.

@@ -43,12 +43,11 @@ pub(crate) struct Checker {
 }
 
 /// What is to be checked.
-#[derive(Debug)]
 pub(crate) struct Question<'a> {
     /// The URL a browser would be sent to.
     pub(crate) target: &'a Target,
-    /// What is wrapped in it, from the outside in.
-    pub(crate) inner: &'a [Target],
+    /// Every URL to be checked: it, or what is wrapped in it.
+    pub(crate) urls: &'a [&'a Target],
     /// Where following begins.
     pub(crate) start: &'a Target,
     /// How far the check may go.
@@ -56,7 +55,7 @@ pub(crate) struct Question<'a> {
     /// Whether the link looks as if it worked only once.
     pub(crate) one_time: bool,
     /// What is known already.
-    pub(crate) known: Vec<Evidence>,
+    pub(crate) known: &'a [Evidence],
     /// Points of signs that warrant a warning.
     pub(crate) warn_score: u32,
     /// Signs of a URL that can be seen without asking anyone.
@@ -70,10 +69,36 @@ pub(crate) struct Checked {
     pub(crate) verdict: Verdict,
     /// What it rests on.
     pub(crate) evidence: Vec<Evidence>,
-    /// URLs on the way, without the target itself.
-    pub(crate) chain: Vec<String>,
+    /// Where the target led when it was followed.
+    pub(crate) hops: Vec<String>,
     /// Why the target was not asked although the policy allows it.
     pub(crate) skipped: Option<&'static str>,
+}
+
+impl Checked {
+    /// A rule of the operator lets the target pass.
+    pub(crate) fn bypassed(target: &Target, rule: &str) -> Self {
+        Self {
+            verdict: Verdict::Allow,
+            evidence: vec![Evidence {
+                source: Cow::Borrowed("bypass_urls"),
+                about: target.as_str().to_owned(),
+                finding: Finding::Bypassed(rule.to_owned()),
+            }],
+            hops: Vec::new(),
+            skipped: None,
+        }
+    }
+
+    /// It could not be checked.
+    pub(crate) fn failed(target: &Target) -> Self {
+        Self {
+            verdict: Verdict::Unchecked,
+            evidence: Asked::failed(target, "the check failed").evidence,
+            hops: Vec::new(),
+            skipped: None,
+        }
+    }
 }
 
 /// A check that was begun.
@@ -183,7 +208,9 @@ impl Checker {
         if running.len() >= settings.check_limits.max_running {
             drop(running);
             self.counts.refused();
-            return Begun::Done(self.conclude(question, &Asked::failed(question.target, "too many checks are running")));
+            return Begun::Done(
+                self.conclude(question, &Asked::failed(question.target, "too many checks are running")),
+            );
         }
         let (landing, landed) = watch::channel(None);
         let flight = Arc::new(Flight {
@@ -196,7 +223,7 @@ impl Checker {
         self.counts.started();
         let trip = Trip {
             target: question.target.clone(),
-            inner: question.inner.to_vec(),
+            urls: question.urls.iter().map(|url| (*url).clone()).collect(),
             start: question.start.clone(),
             contact,
         };
@@ -246,23 +273,24 @@ impl Checker {
 
     /// Joins what lists in memory say by now with what others said.
     fn conclude(&self, question: &Question<'_>, asked: &Asked) -> Checked {
-        let mut evidence = question.known.clone();
+        let mut evidence = question.known.to_vec();
         evidence.extend(asked.evidence.iter().cloned());
-        let urls = std::iter::once(question.target).chain(question.inner);
-        let mut chain = Vec::new();
-        for (n, url) in urls.chain(&asked.hops).enumerate() {
+        for url in question.urls.iter().copied().chain(&asked.hops) {
+            evidence.extend(self.sources.revoked(url));
             evidence.append(&mut self.sources.local(url));
             evidence.append(&mut (question.signs)(url));
-            if n > 0 {
-                chain.push(url.as_str().to_owned());
-            }
         }
         Checked {
             verdict: combine(&evidence, question.warn_score),
             evidence,
-            chain,
+            hops: asked.hops.iter().map(|hop| hop.as_str().to_owned()).collect(),
             skipped: asked.skipped,
         }
+    }
+
+    /// Whether the operator has revoked one of these.
+    pub(crate) fn is_revoked(&self, urls: &[&Target]) -> bool {
+        urls.iter().any(|url| self.sources.revoked(url).is_some())
     }
 
     fn kept(&self, settings: &Arc<Settings>) -> Arc<Kept> {
@@ -298,7 +326,7 @@ impl Checker {
         // Whoever answers has to do so a little before the end, or all answers are lost with one that is late.
         let until = began + hard.mul_f32(0.95);
         let mut asked = Asked::default();
-        let first: Vec<&Target> = std::iter::once(&trip.target).chain(&trip.inner).collect();
+        let first: Vec<&Target> = trip.urls.iter().collect();
         asked.evidence = self.ask_all(&first, until).await;
         // The rest of the way matters no more.
         if trip.contact == Contact::Lists || combine(&asked.evidence, 0) == Verdict::Block {
@@ -351,7 +379,7 @@ impl Checker {
 #[derive(Debug)]
 struct Trip {
     target: Target,
-    inner: Vec<Target>,
+    urls: Vec<Target>,
     start: Target,
     contact: Contact,
 }

@@ -1,6 +1,6 @@
 //! How often links may be opened: per link, and per network.
 
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -65,12 +65,12 @@ impl Rates {
         limiters.networks.as_ref().map_or(Ok(()), |l| limiters.check(l, key))
     }
 
-    /// Counts a request for the link with this token.
-    pub(super) fn link(&self, limits: &CheckLimits, token: &str) -> Result<(), TooMany> {
+    /// Counts a request for a link, by whatever tells it from others.
+    pub(super) fn link(&self, limits: &CheckLimits, link: impl Hash) -> Result<(), TooMany> {
         if limits.per_link == 0 {
             return Ok(());
         }
-        let key = self.hasher.hash_one((1, token));
+        let key = self.hasher.hash_one((1, link));
         let limiters = self.limiters(limits);
         limiters.links.as_ref().map_or(Ok(()), |l| limiters.check(l, key))
     }
@@ -209,7 +209,7 @@ mod tests {
         // So many a minute that a key is as good as new after a few milliseconds.
         let limits = limits(1_000_000, 0);
         for n in 0..1000 {
-            rates.link(&limits, &n.to_string()).unwrap();
+            rates.link(&limits, n).unwrap();
         }
         assert_eq!(rates.current().links.as_ref().unwrap().len(), 1000);
         rates.clean();

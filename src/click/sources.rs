@@ -10,13 +10,16 @@ use link::{Contact, Evidence, Target};
 
 use crate::contact::{Explorer, Journey};
 use crate::intel::Intel;
+use crate::revoked::Revocations;
 
 /// What comes later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Who is asked about targets.
 pub trait Sources: Debug + Send + Sync {
-    /// What lists in memory say, those of the operator's revocations among them. Never waits.
+    /// What the operator has revoked. Never waits.
+    fn revoked(&self, target: &Target) -> Option<Evidence>;
+    /// What lists in memory say. Never waits.
     fn local(&self, target: &Target) -> Vec<Evidence>;
     /// Whether [`Sources::remote`] asks anyone.
     fn has_remote(&self) -> bool;
@@ -35,9 +38,15 @@ pub struct World {
     pub intel: Arc<Intel>,
     /// Who follows links.
     pub explorer: Arc<Explorer>,
+    /// What the operator has revoked.
+    pub revocations: Arc<Revocations>,
 }
 
 impl Sources for World {
+    fn revoked(&self, target: &Target) -> Option<Evidence> {
+        self.revocations.find(target)
+    }
+
     fn local(&self, target: &Target) -> Vec<Evidence> {
         self.intel.local(target)
     }
@@ -55,6 +64,6 @@ impl Sources for World {
     }
 
     fn generation(&self) -> u64 {
-        self.intel.generation()
+        self.intel.generation().wrapping_add(self.revocations.generation())
     }
 }

@@ -39,9 +39,10 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let store = store(w, &w.section(root, "store", true));
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
     let listeners = mail::listeners(w, root, &mut addresses);
-    let (domains, click_rules) = domains(w, root);
+    let (domains, mut click_rules) = domains(w, root);
     let checks_section = w.section(root, "checks", false);
     let check_limits = clicks::limits(w, &checks_section, &click_section);
+    click_rules.own_wrappers = clicks::own_wrappers(w, &checks_section);
     let hindsight = machines::hindsight(w, &checks_section);
     let machines = machines::machines(w, root);
     let rewriting = rewriting(w, root);

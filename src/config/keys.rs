@@ -90,7 +90,7 @@ const AGENT: &str = "a word of a User-Agent, at least three characters of printa
 const SECONDS: &str = "seconds";
 const MILLISECONDS: &str = "milliseconds";
 const VENDOR: &str =
-    "the word of a vendor of wrapped links, as `linkgate reveal` shows it, such as \"safelinks\" or \"proofpoint\"";
+    "the word of a vendor of wrapped links, as `linkgate reveal` shows it, such as \"microsoft\" or \"proofpoint\"";
 const POINTS: &str = "points";
 const AT_DELIVERY: &[&str] = &["wrap", "tag", "block-link", "refuse"];
 const NAMES: &str = link::NameTable::ALLOWED;

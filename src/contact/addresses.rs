@@ -17,25 +17,25 @@ pub(super) fn is_public(ip: IpAddr) -> bool {
 
 /// Network and prefix length.
 const V4: &[(Ipv4Addr, u32)] = &[
-    (Ipv4Addr::new(0, 0, 0, 0), 8),         // this network, RFC 791
-    (Ipv4Addr::new(10, 0, 0, 0), 8),        // private, RFC 1918
-    (Ipv4Addr::new(100, 64, 0, 0), 10),     // shared, RFC 6598; 100.100.100.200 tells secrets at Alibaba
-    (Ipv4Addr::new(127, 0, 0, 0), 8),       // loopback, RFC 1122
-    (Ipv4Addr::new(168, 63, 129, 16), 32),  // Azure's host
-    (Ipv4Addr::new(169, 254, 0, 0), 16),    // link-local, RFC 3927; 169.254.169.254 tells secrets nearly everywhere
-    (Ipv4Addr::new(172, 16, 0, 0), 12),     // private, RFC 1918
-    (Ipv4Addr::new(192, 0, 0, 0), 24),      // protocol assignments, RFC 6890; 192.0.0.192 tells secrets at Oracle
-    (Ipv4Addr::new(192, 0, 2, 0), 24),      // documentation, RFC 5737
-    (Ipv4Addr::new(192, 31, 196, 0), 24),   // AS112, RFC 7535
-    (Ipv4Addr::new(192, 52, 193, 0), 24),   // AMT, RFC 7450
-    (Ipv4Addr::new(192, 88, 99, 0), 24),    // 6to4 relays, RFC 7526
-    (Ipv4Addr::new(192, 168, 0, 0), 16),    // private, RFC 1918
-    (Ipv4Addr::new(192, 175, 48, 0), 24),   // AS112, RFC 7534
-    (Ipv4Addr::new(198, 18, 0, 0), 15),     // benchmarks, RFC 2544
-    (Ipv4Addr::new(198, 51, 100, 0), 24),   // documentation, RFC 5737
-    (Ipv4Addr::new(203, 0, 113, 0), 24),    // documentation, RFC 5737
-    (Ipv4Addr::new(224, 0, 0, 0), 4),       // multicast, RFC 5771
-    (Ipv4Addr::new(240, 0, 0, 0), 4),       // reserved, RFC 1112, and broadcast
+    (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network, RFC 791
+    (Ipv4Addr::new(10, 0, 0, 0), 8),       // private, RFC 1918
+    (Ipv4Addr::new(100, 64, 0, 0), 10),    // shared, RFC 6598; 100.100.100.200 tells secrets at Alibaba
+    (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback, RFC 1122
+    (Ipv4Addr::new(168, 63, 129, 16), 32), // Azure's host
+    (Ipv4Addr::new(169, 254, 0, 0), 16),   // link-local, RFC 3927; 169.254.169.254 tells secrets nearly everywhere
+    (Ipv4Addr::new(172, 16, 0, 0), 12),    // private, RFC 1918
+    (Ipv4Addr::new(192, 0, 0, 0), 24),     // protocol assignments, RFC 6890; 192.0.0.192 tells secrets at Oracle
+    (Ipv4Addr::new(192, 0, 2, 0), 24),     // documentation, RFC 5737
+    (Ipv4Addr::new(192, 31, 196, 0), 24),  // AS112, RFC 7535
+    (Ipv4Addr::new(192, 52, 193, 0), 24),  // AMT, RFC 7450
+    (Ipv4Addr::new(192, 88, 99, 0), 24),   // 6to4 relays, RFC 7526
+    (Ipv4Addr::new(192, 168, 0, 0), 16),   // private, RFC 1918
+    (Ipv4Addr::new(192, 175, 48, 0), 24),  // AS112, RFC 7534
+    (Ipv4Addr::new(198, 18, 0, 0), 15),    // benchmarks, RFC 2544
+    (Ipv4Addr::new(198, 51, 100, 0), 24),  // documentation, RFC 5737
+    (Ipv4Addr::new(203, 0, 113, 0), 24),   // documentation, RFC 5737
+    (Ipv4Addr::new(224, 0, 0, 0), 4),      // multicast, RFC 5771
+    (Ipv4Addr::new(240, 0, 0, 0), 4),      // reserved, RFC 1112, and broadcast
 ];
 
 const fn v6(a: u16, b: u16, c: u16) -> Ipv6Addr {
@@ -44,12 +44,12 @@ const fn v6(a: u16, b: u16, c: u16) -> Ipv6Addr {
 
 /// What is special within 2000::/3; outside of it nothing is global unicast (RFC 4291, 2.4).
 const V6: &[(Ipv6Addr, u32)] = &[
-    (v6(0x2001, 0, 0), 23),          // protocol assignments, RFC 2928: Teredo, benchmarks, ORCHID
-    (v6(0x2001, 0xdb8, 0), 32),      // documentation, RFC 3849
-    (v6(0x2002, 0, 0), 16),          // 6to4, RFC 3056: a tunnel to an IPv4 address of the sender's choice
-    (v6(0x2620, 0x4f, 0x8000), 48),  // AS112, RFC 7534
-    (v6(0x3ffe, 0, 0), 16),          // 6bone, given back, RFC 3701
-    (v6(0x3fff, 0, 0), 20),          // documentation, RFC 9637
+    (v6(0x2001, 0, 0), 23),         // protocol assignments, RFC 2928: Teredo, benchmarks, ORCHID
+    (v6(0x2001, 0xdb8, 0), 32),     // documentation, RFC 3849
+    (v6(0x2002, 0, 0), 16),         // 6to4, RFC 3056: a tunnel to an IPv4 address of the sender's choice
+    (v6(0x2620, 0x4f, 0x8000), 48), // AS112, RFC 7534
+    (v6(0x3ffe, 0, 0), 16),         // 6bone, given back, RFC 3701
+    (v6(0x3fff, 0, 0), 20),         // documentation, RFC 9637
 ];
 
 fn is_public_v4(ip: Ipv4Addr) -> bool {

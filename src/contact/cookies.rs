@@ -82,7 +82,11 @@ impl Jar {
     pub(super) fn field(&self, to: &Target) -> Option<String> {
         let (host, path, secure) = (to.host(), to.url().path(), to.scheme() == "https");
         let sent = self.cookies.iter().filter(|c| {
-            let host_matches = if c.host_only { host == c.domain } else { is_within(host, &c.domain) };
+            let host_matches = if c.host_only {
+                host == c.domain
+            } else {
+                is_within(host, &c.domain)
+            };
             host_matches && path_matches(path, &c.path) && (secure || !c.secure)
         });
         let pairs: Vec<String> = sent.map(|c| format!("{}={}", c.name, c.value)).collect();
@@ -126,8 +130,14 @@ mod tests {
         jar.set("foreign=4; Domain=other.example", &from);
         jar.set("all=5; Domain=example", &from);
         let field = |url: &str| jar.field(&target(url));
-        assert_eq!(field("https://a.shop.example/in/y").as_deref(), Some("host=1; wide=2; secret=3"));
-        assert_eq!(field("https://a.shop.example/inner").as_deref(), Some("wide=2; secret=3"));
+        assert_eq!(
+            field("https://a.shop.example/in/y").as_deref(),
+            Some("host=1; wide=2; secret=3")
+        );
+        assert_eq!(
+            field("https://a.shop.example/inner").as_deref(),
+            Some("wide=2; secret=3")
+        );
         assert_eq!(field("http://a.shop.example/").as_deref(), Some("wide=2"));
         assert_eq!(field("https://b.shop.example/").as_deref(), Some("wide=2"));
         assert_eq!(field("https://evilshop.example/"), None);

@@ -82,7 +82,10 @@ impl FileScan {
             *self = Self::Known { encrypted };
             return;
         };
-        *self = Self::Seeking { needle, tail: Vec::new() };
+        *self = Self::Seeking {
+            needle,
+            tail: Vec::new(),
+        };
         self.take(&head);
     }
 }

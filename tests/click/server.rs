@@ -1,18 +1,26 @@
 //! A click server to test, and a client that sees every byte.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{ClickBase, KeyRing, MessageClaims, Style, Target, Wrapped, wrap_link};
+use link::{ClickBase, ClickPolicy, KeyRing, MessageClaims, Style, Target, Wrapped, wrap_link};
 use linkgate::admin::Admin;
-use linkgate::click::{ClickCounts, ClickPages};
+use linkgate::click::asker::Askers;
+use linkgate::click::{ClickPages, Sources, World};
+use linkgate::contact::Explorer;
 use linkgate::http::{self, HttpLimits};
-use linkgate::metrics::Metrics;
+use linkgate::intel::Intel;
+use linkgate::keyfile::Absent;
+use linkgate::metrics::{ClickMetrics, ClickResult, Metrics};
 use linkgate::record::Ledger;
-use linkgate::settings::{self, ClientIp, Domains, Limits, Log, LogFormat, Settings};
+use linkgate::revoked::Revocations;
+use linkgate::settings::{
+    self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
+};
 use store::{ClickQuery, ClickRow};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -26,6 +34,8 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
     pub(crate) settings: Arc<Settings>,
+    /// Takes other settings, as a reload does.
+    pub(crate) reload: watch::Sender<Arc<Settings>>,
     pub(crate) ledger: Ledger,
     pub(crate) pages: Arc<ClickPages>,
     pub(crate) stop: watch::Sender<bool>,
@@ -41,6 +51,22 @@ pub(crate) struct Setup {
     pub(crate) trusted: Vec<&'static str>,
     pub(crate) limits: HttpLimits,
     pub(crate) folder: Arc<TempDir>,
+    /// Instead of the real ones.
+    pub(crate) sources: Option<Arc<dyn Sources>>,
+    /// What is different from the default settings.
+    pub(crate) tune: fn(&mut Settings),
+    /// The same, for what a function cannot hold.
+    pub(crate) policy: ClickPolicy,
+    /// Lists and the like, as `[[source]]` sections.
+    pub(crate) config: String,
+}
+
+/// How many clicks were answered in some ways.
+#[derive(Debug)]
+pub(crate) struct ClickCounts {
+    pub(crate) redirected: u64,
+    pub(crate) refused: u64,
+    pub(crate) target_missing: u64,
 }
 
 impl Default for Setup {
@@ -51,6 +77,10 @@ impl Default for Setup {
             trusted: Vec::new(),
             limits: HttpLimits::default(),
             folder: Arc::new(tempfile::tempdir().unwrap()),
+            sources: None,
+            tune: |_| {},
+            policy: ClickPolicy::default(),
+            config: String::new(),
         }
     }
 }
@@ -65,7 +95,11 @@ impl Setup {
     pub(crate) fn start(self) -> Server {
         let store = self.folder.path().join("linkgate.db");
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-        let settings = Arc::new(Settings {
+        let rules = DomainRules {
+            policy: self.policy,
+            ..DomainRules::default()
+        };
+        let mut settings = Settings {
             click: settings::Click {
                 base: ClickBase::new(PREFIXED, self.style).unwrap(),
                 listen: local,
@@ -101,18 +135,49 @@ impl Setup {
             rewriting: Default::default(),
             sender_checks: Default::default(),
             pages: Default::default(),
-            click_rules: Default::default(),
-            check_limits: Default::default(),
+            click_rules: ClickRules::new(rules, HashMap::new()),
+            // Tests ask often.
+            check_limits: CheckLimits {
+                per_link: 0,
+                per_network: 0,
+                ..CheckLimits::default()
+            },
             contact: Default::default(),
             checks: Default::default(),
             machines: Default::default(),
             hindsight: Default::default(),
-        });
+        };
+        if !self.config.is_empty() {
+            settings.checks = checks(&self.config, &store);
+        }
+        (self.tune)(&mut settings);
+        let settings = Arc::new(settings);
         let ledger = Ledger::open(&store).unwrap();
-        let (_, watched) = watch::channel(Arc::clone(&settings));
-        let pages = Arc::new(ClickPages::new(watched.clone(), ledger.clone()));
-        let (stop, stopping) = watch::channel(false);
+        let (reload, watched) = watch::channel(Arc::clone(&settings));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap();
         let metrics = Arc::new(Metrics::new());
+        let sources = self.sources.unwrap_or_else(|| {
+            let _inside = runtime.enter();
+            Arc::new(World {
+                intel: Intel::start(watched.clone(), &metrics),
+                explorer: Arc::new(Explorer::new(watched.clone())),
+                revocations: Revocations::start(ledger.store().reader()).unwrap(),
+            })
+        });
+        let askers = Askers::start(&ledger, 0).unwrap();
+        let clicks = Arc::clone(&metrics.clicks);
+        let pages = Arc::new(ClickPages::new(
+            watched.clone(),
+            ledger.clone(),
+            sources,
+            askers,
+            clicks,
+        ));
+        let (stop, stopping) = watch::channel(false);
         let counts = Arc::clone(&metrics.click_http);
         let told = Arc::new(Admin {
             ledger: ledger.clone(),
@@ -121,11 +186,6 @@ impl Setup {
             settings: watched,
             stopping: stopping.clone(),
         });
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
-            .enable_all()
-            .build()
-            .unwrap();
         let bind = || runtime.block_on(TcpListener::bind(local)).unwrap();
         let (click, admin) = (bind(), bind());
         let (address, admin_address) = (click.local_addr().unwrap(), admin.local_addr().unwrap());
@@ -141,6 +201,7 @@ impl Setup {
             address,
             admin: admin_address,
             settings,
+            reload,
             ledger,
             pages,
             stop,
@@ -204,7 +265,26 @@ impl Server {
     }
 
     pub(crate) fn counts(&self) -> ClickCounts {
+        let results = &self.metrics().results;
+        ClickCounts {
+            redirected: results.get(ClickResult::Redirected),
+            refused: results.get(ClickResult::Refused),
+            target_missing: results.get(ClickResult::TargetMissing),
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &ClickMetrics {
         self.pages.counts()
+    }
+
+    /// Presses a button: sends a form as a browser does.
+    pub(crate) fn post(&self, path: &str, form: &str, fields: &str) -> Answer {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nHost: click.example.com\r\nConnection: close\r\n\
+             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{fields}\r\n{form}",
+            form.len()
+        );
+        Answer::of(&talk(self.address, request.as_bytes()))
     }
 }
 
@@ -216,7 +296,31 @@ impl Drop for Server {
     }
 }
 
+/// `[checks]` and `[[source]]` as the configuration has them.
+fn checks(sections: &str, store: &Path) -> settings::Checks {
+    let text = include_str!("../../fixtures/config/good/least.toml");
+    let lists = store.with_file_name("lists");
+    let text = format!("{text}\n{}", sections.replace("LISTS_DIR", lists.to_str().unwrap()));
+    let settings = Settings::from_toml(&text, Path::new("x"), Absent::Pretend);
+    settings.unwrap_or_else(|faults| panic!("{faults:?}")).checks
+}
+
 impl Answer {
+    /// The fields of the form with this button: `continue` or `review`.
+    pub(crate) fn form(&self, button: &str) -> Option<String> {
+        let form = self
+            .body
+            .split("<form")
+            .skip(1)
+            .find(|form| form.contains(&format!("value=\"{button}\"")))?;
+        let form = form.split("</form>").next()?;
+        let fields = form.split("<input").skip(1).filter_map(|input| {
+            let value = |name: &str| input.split_once(&format!("{name}=\""))?.1.split('"').next();
+            Some(format!("{}={}", value(" name")?, value(" value")?))
+        });
+        Some(fields.collect::<Vec<_>>().join("&"))
+    }
+
     pub(crate) fn of(raw: &[u8]) -> Self {
         let text = std::str::from_utf8(raw).unwrap();
         let (head, body) = text

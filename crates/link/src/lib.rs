@@ -21,7 +21,6 @@ mod mark;
 mod one_time;
 mod page;
 mod policy;
-mod pseudonym;
 mod redirectors;
 mod score;
 mod smuggling;
@@ -40,7 +39,6 @@ pub use policy::{
     AtDelivery, Decision, Delivery, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError,
     RuleList, SenderRules, UnknownRewrite, UrlRules, same_policy,
 };
-pub use pseudonym::PSEUDONYM;
 pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
 pub use score::{Circumstances, NameTable, Names, SIGNS, SenderFacts, Sign, points, registrable_domain, signs};
 pub use smuggling::{Circumstances as Provenance, signs_of_smuggling};

@@ -533,7 +533,7 @@ mod tests {
             "/products/samsung-galaxy-s24-ultra-256gb-5g",
             "/blog/2026/11/how-b2b-companies-grow-in-a-shrinking-market.html",
             "/Getting_Started_Guide_For_Everyone_2026.pdf",
-            "/wiki/GettingStartedGuideForAll",
+            "/wiki/GettingStartedGuideToAll",
             "/dp/B08N5WRWNW/ref=pd_1",
             "/status/1234567890123456789",
             "/watch?v=dQw4w9WgXcQ&t=42s",

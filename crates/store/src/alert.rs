@@ -47,6 +47,8 @@ pub enum AlertKind {
     Revoked,
     /// The operator took a revocation back.
     Unrevoked,
+    /// A reader asked for a review of a verdict.
+    ReviewAsked,
 }
 
 /// What the operator revoked: it is blocked at once, whatever the lists say.
@@ -80,6 +82,7 @@ impl AlertKind {
         ("smuggled", Self::Smuggled),
         ("revoked", Self::Revoked),
         ("unrevoked", Self::Unrevoked),
+        ("review-asked", Self::ReviewAsked),
     ];
 
     /// A stable word for tables, logs and exports.
@@ -90,6 +93,7 @@ impl AlertKind {
             Self::Smuggled => "smuggled",
             Self::Revoked => "revoked",
             Self::Unrevoked => "unrevoked",
+            Self::ReviewAsked => "review-asked",
         }
     }
 }

@@ -22,7 +22,7 @@ mod writer;
 pub use alert::{AlertKind, AlertRow, RevocationRow, RevokedScope};
 pub use checked::{Facts, Label, LabelRow, Reason};
 pub use error::StoreError;
-pub use reader::{AlertQuery, ClickQuery, Clicks, Reader, Through, Totals};
+pub use reader::{AlertQuery, ClickQuery, Clicks, Opening, Reader, Through, Totals};
 pub use receipt::Receipt;
 pub use revoked::RevocationWatch;
 pub use rows::{ClickRow, EventId, LinkRow, MessageRow, Method, Outcome, ReferenceRow, UnknownWord};

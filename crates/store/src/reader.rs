@@ -73,6 +73,25 @@ pub struct Through {
     pub chain: Vec<String>,
     /// What its verdict rested on.
     pub reasons: Vec<Reason>,
+    /// Who asked, by the label it has now.
+    pub label: Label,
+    /// Our id of the mail that held the link.
+    pub mail_id: String,
+}
+
+/// That a link was opened from a network, by someone who is no machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opening {
+    /// When, microseconds since 1970 in UTC.
+    pub at_us: i64,
+    /// Row number, which tells rows of one microsecond apart.
+    pub id: i64,
+    /// The recipient.
+    pub user: String,
+    /// The link, as [`Facts::link`](crate::Facts::link) has it.
+    pub link: String,
+    /// The network, as [`Facts::network`](crate::Facts::network) has it.
+    pub network: String,
 }
 
 /// Rows at rest, by kind.
@@ -191,7 +210,7 @@ impl Reader {
     pub fn let_through(&self, behind: (i64, i64)) -> Result<Vec<Through>, StoreError> {
         self.with(|conn| {
             conn.prepare_cached(
-                "SELECT at, id, event_id, url, chain, reasons FROM click WHERE (at, id) > (?1, ?2) \
+                "SELECT at, id, event_id, url, chain, reasons, label, mail_id FROM click WHERE (at, id) > (?1, ?2) \
                  AND outcome IN ('redirected', 'continued', 'clicked-through') ORDER BY at, id LIMIT ?3",
             )?
             .query_map((behind.0, behind.1, PAGE as i64), |r| {
@@ -202,6 +221,32 @@ impl Reader {
                     url: r.get(3)?,
                     chain: json(r, 4)?,
                     reasons: json(r, 5)?,
+                    label: word(r, 6, str::parse)?,
+                    mail_id: r.get(7)?,
+                })
+            })?
+            .collect()
+        })
+    }
+
+    /// A page of openings of links behind `(at_us, id)`, oldest first. Empty at the end.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn openings(&self, behind: (i64, i64)) -> Result<Vec<Opening>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached(
+                "SELECT at, id, user, facts ->> 'link' AS link, facts ->> 'network' AS network FROM click \
+                 WHERE (at, id) > (?1, ?2) AND label NOT IN ('machine', 'likely-machine') \
+                 AND user IS NOT NULL AND link IS NOT NULL AND network IS NOT NULL ORDER BY at, id LIMIT ?3",
+            )?
+            .query_map((behind.0, behind.1, PAGE as i64), |r| {
+                Ok(Opening {
+                    at_us: r.get(0)?,
+                    id: r.get(1)?,
+                    user: r.get(2)?,
+                    link: r.get(3)?,
+                    network: r.get(4)?,
                 })
             })?
             .collect()

@@ -185,4 +185,16 @@ fn teach<'a>(view: &View<'_>, t: &'a Texts, category: Option<Category>) -> &'a s
 }
 
 /// Signs of a name that imitates another.
-const LOOK_ALIKE: [&str; 1] = ["look-alike"];
+const LOOK_ALIKE: [&str; 11] = [
+    "look-alike",
+    "digits-for-letters",
+    "near-name",
+    "whole-script",
+    "mixed-scripts",
+    "other-ending",
+    "name-in-subdomain",
+    "name-part",
+    "embedded-domain",
+    "other-text",
+    "user-info",
+];

@@ -11,6 +11,7 @@ macro_rules! texts {
 
         impl Texts {
             /// All keys, in the order in which language files show them.
+            #[cfg(test)]
             pub(super) const KEYS: &'static [&'static str] = &[$(stringify!($key)),+];
 
             /// The text under a key.
@@ -58,6 +59,11 @@ texts! {
     smuggled_own_link_inside smuggled_many_networks smuggled_long_after smuggled_other_recipient
     smuggled_foreign_wrapper smuggled_several_wrappers smuggled_wrapper_of_someone_else
     teach_phishing teach_malware teach_new_domain teach_look_alike teach_hidden teach_smuggled teach_general
+    sign_look_alike sign_digits_for_letters sign_near_name sign_whole_script sign_mixed_scripts sign_other_ending
+    sign_name_in_subdomain sign_name_part sign_embedded_domain sign_other_text sign_user_info sign_ip_address
+    sign_double_extension sign_odd_port sign_program sign_needless_encoding sign_plain_login sign_many_labels
+    sign_archive sign_long_address sign_shortener sign_open_redirector sign_free_hosting sign_punycode
+    sign_dmarc_failed sign_spf_failed sign_first_seen sign_reply_to
 }
 
 impl Texts {

@@ -1,0 +1,138 @@
+//! Checking a URL for a program: the same check as at a click, without a click.
+
+use std::sync::Arc;
+
+use link::{Answer, Opener, Target};
+use serde::{Deserialize, Serialize};
+
+use super::check::{Checked, Question};
+use super::way::{self, Way};
+use super::{ClickPages, now_us, visit};
+use crate::settings::ascii_domain;
+
+/// What a program asks.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ApiQuestion {
+    /// The URL; that of a click link of ours stands for its target.
+    pub url: String,
+    /// The recipient domain whose policy holds; else that of `recipient`, else `[default]`.
+    pub domain: Option<String>,
+    /// The recipient of the mail that the URL is in.
+    pub recipient: Option<String>,
+}
+
+/// What it is told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ApiAnswer {
+    /// The URL that was checked, as a browser writes it.
+    pub url: String,
+    /// All in all.
+    pub verdict: &'static str,
+    /// What a reader would get: `go`, `confirm`, `warning`, `blocked`, `unknown`, `could-not-check`.
+    pub answer: &'static str,
+    /// Whether a reader could go on from there.
+    pub may_continue: bool,
+    /// What the verdict rests on.
+    pub reasons: Vec<store::Reason>,
+    /// URLs on the way, as far as they were seen.
+    pub chain: Vec<String>,
+    /// When, in RFC 3339.
+    pub checked_at: String,
+}
+
+/// Why nothing was checked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApiError {
+    /// It has no form that could be checked.
+    #[error("url: found {0:?}, allowed: an absolute http, https or ftp URL")]
+    Url(String),
+    /// It is no domain name.
+    #[error("domain: found {0:?}, allowed: a domain name such as \"example.com\"")]
+    Domain(String),
+    /// It is no address.
+    #[error("recipient: found {0:?}, allowed: a mail address such as \"anna@example.com\"")]
+    Recipient(String),
+}
+
+impl ClickPages {
+    /// Checks a URL as at a click of a person, under the policy of the domain. Nothing is recorded.
+    ///
+    /// # Errors
+    /// See [`ApiError`].
+    pub async fn check(&self, question: &ApiQuestion) -> Result<ApiAnswer, ApiError> {
+        let settings = Arc::clone(&self.settings.borrow());
+        let opener = Opener::new(&settings.keys, &settings.click.base);
+        let (target, opened) = match opener.recognise(&question.url) {
+            Some(opened) => {
+                let opened = self.with_target(&opener, opened).await.ok();
+                (opened.as_ref().and_then(|o| o.target().cloned()), opened)
+            }
+            None => (Target::parse(&question.url).ok(), None),
+        };
+        let target = target.ok_or_else(|| ApiError::Url(question.url.clone()))?;
+        let domain = domain(question)?;
+        let domain = domain
+            .or_else(|| Some(opened.as_ref()?.message().domain.clone()))
+            .unwrap_or_default();
+        let rules = settings.click_rules.of(&domain);
+        let way = match &opened {
+            Some(opened) => Way::of_click(&settings, opened, &target, &[]),
+            None => Way::of_url(&settings, &target, None),
+        };
+        let urls = way.urls();
+        let checked = match way.bypassed(rules) {
+            Some(rule) if !self.checker.is_revoked(&urls) => Checked::bypassed(&target, rule),
+            _ => {
+                let question = Question {
+                    target: &target,
+                    urls: &urls,
+                    start: way.certain(),
+                    contact: rules.policy.contact,
+                    one_time: way.one_time,
+                    known: &way.evidence,
+                    warn_score: rules.policy.warn_score,
+                    signs: &|url| way::signs_of(&settings, &domain, url),
+                };
+                let begun = self.checker.begin(&settings, &question);
+                let limits = &settings.check_limits;
+                let checked = self.checker.finish(&question, begun, limits.hard, limits).await;
+                checked.unwrap_or_else(|| Checked::failed(&target))
+            }
+        };
+        self.counts.api.inc(checked.verdict);
+        let (answer, may_continue) = match rules.policy.answer(checked.verdict) {
+            Answer::Go => ("go", true),
+            Answer::Confirm => ("confirm", true),
+            Answer::Warning { may_continue } => ("warning", may_continue),
+            Answer::Blocked => ("blocked", false),
+            Answer::Unknown { may_continue } => ("unknown", may_continue),
+            Answer::CouldNotCheck { may_continue } => ("could-not-check", may_continue),
+        };
+        let mut chain = way.chain();
+        chain.extend(checked.hops);
+        Ok(ApiAnswer {
+            url: target.as_str().to_owned(),
+            verdict: checked.verdict.as_str(),
+            answer,
+            may_continue,
+            reasons: checked.evidence.iter().filter_map(visit::reason).collect(),
+            chain,
+            checked_at: jiff::Timestamp::from_microsecond(now_us())
+                .map_or_else(|_| String::new(), |t| format!("{t:.0}")),
+        })
+    }
+}
+
+/// The domain whose policy is asked for, in ASCII and lower case.
+fn domain(question: &ApiQuestion) -> Result<Option<String>, ApiError> {
+    if let Some(name) = &question.domain {
+        let domain = ascii_domain(name).ok_or_else(|| ApiError::Domain(name.clone()))?;
+        return Ok(Some(domain));
+    }
+    let Some(address) = &question.recipient else {
+        return Ok(None);
+    };
+    let domain = address.rsplit_once('@').and_then(|(_, domain)| ascii_domain(domain));
+    domain.map(Some).ok_or_else(|| ApiError::Recipient(address.clone()))
+}

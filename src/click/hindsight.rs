@@ -1,0 +1,314 @@
+//! Delayed activation: when a list changes or something is revoked, clicks of the last days are matched again.
+//!
+//! A target that was clean when its readers were let through, and is listed now, raises one alert that says how many people
+//! opened it. Lists in memory alone are asked, in the background, page by page; nothing here contacts anyone.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use link::{Evidence, Finding, Listing, Target};
+use store::{AlertKind, AlertRow, EventId, Label, Reader, StoreError, Through};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::{debug, error, warn};
+
+use super::asker::{self, Surroundings};
+use crate::intel::Intel;
+use crate::record::Ledger;
+use crate::revoked::Revocations;
+use crate::settings::{Machines, Settings};
+
+/// What comes in within this time is matched in one go: lists tend to change together.
+const GATHER: Duration = Duration::from_secs(1);
+
+/// Pause between two pages of rows.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// URLs of which it is remembered whether they are listed, in one sweep.
+const MAX_URLS: usize = 200_000;
+
+/// Alerts of one sweep; a list that names more than that has gone wrong.
+const MAX_ALERTS: usize = 1_000;
+
+/// Clicks that one alert names, and whose label is computed anew with what happened around them.
+const MAX_EVENTS: usize = 500;
+
+/// Microseconds around a click that say something about who made it.
+const AROUND: i64 = 15_000_000;
+
+/// Lists in memory, as far as looking back needs them.
+pub trait Local: fmt::Debug + Send + Sync {
+    /// What they say about a target. Never waits.
+    fn find(&self, target: &Target) -> Vec<Evidence>;
+
+    /// A number that grows when that may have changed.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+impl Local for Intel {
+    fn find(&self, target: &Target) -> Vec<Evidence> {
+        self.local(target)
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes()
+    }
+}
+
+impl Local for Revocations {
+    fn find(&self, target: &Target) -> Vec<Evidence> {
+        self.find(target).into_iter().collect()
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes()
+    }
+}
+
+/// Matches clicks again whenever one of `lists` changes, and once at the start; ends when all of them have ended.
+///
+/// To be spawned; `[checks] hindsight_h` is read anew each time.
+pub async fn watch(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger, lists: Vec<Arc<dyn Local>>) {
+    let (send, mut changed) = tokio::sync::mpsc::channel(1);
+    let mut watching = JoinSet::new();
+    for list in &lists {
+        let (mut changes, send) = (list.changes(), send.clone());
+        watching.spawn(async move {
+            while changes.changed().await.is_ok() {
+                // No room: a sweep is due already.
+                let _ = send.try_send(());
+            }
+        });
+    }
+    drop(send);
+    let mut seen = Seen::default();
+    loop {
+        let snapshot = Arc::clone(&settings.borrow());
+        let (ledger, lists) = (ledger.clone(), lists.clone());
+        let sweep = tokio::task::spawn_blocking(move || {
+            let done = sweep(&ledger, &lists, &snapshot, now_us(), &mut seen);
+            (seen, done)
+        });
+        seen = match sweep.await {
+            Ok((seen, Ok(raised))) => {
+                debug!(target: "linkgate::click", raised, "clicks were matched against the lists again");
+                seen
+            }
+            Ok((seen, Err(e))) => {
+                warn!(target: "linkgate::click", error = %e, "clicks cannot be matched against the lists again for now");
+                seen
+            }
+            Err(e) => {
+                error!(target: "linkgate::click", cause = %e, "clicks were not matched against the lists again");
+                Seen::default()
+            }
+        };
+        if changed.recv().await.is_none() {
+            return;
+        }
+        tokio::time::sleep(GATHER).await;
+        let _ = changed.try_recv();
+    }
+}
+
+/// What was told: the last click of each target that an alert speaks of. The store knows as well, as soon as it is well.
+#[derive(Debug, Default)]
+struct Seen(HashMap<String, i64>);
+
+/// Clicks that led to a target that is listed by now.
+#[derive(Debug)]
+struct Late {
+    source: String,
+    listing: Listing,
+    about: String,
+    events: Vec<Through>,
+    people: u64,
+    machines: u64,
+    unknown: u64,
+    first_us: i64,
+    last_us: i64,
+}
+
+/// One look back over the clicks of the window. How many alerts were raised.
+fn sweep(
+    ledger: &Ledger,
+    lists: &[Arc<dyn Local>],
+    settings: &Settings,
+    now_us: i64,
+    seen: &mut Seen,
+) -> Result<usize, StoreError> {
+    let window = i64::try_from(settings.hindsight.window.as_micros()).unwrap_or(i64::MAX);
+    if window == 0 || lists.is_empty() {
+        return Ok(0);
+    }
+    let reader = ledger.store().reader();
+    let from = now_us.saturating_sub(window);
+    seen.0.retain(|_, last| *last >= from);
+    let mut known = Known {
+        lists,
+        by_url: HashMap::new(),
+    };
+    let mut late: HashMap<String, Late> = HashMap::new();
+    let mut last = (from, i64::MIN);
+    loop {
+        let page = reader.let_through(last)?;
+        let Some(end) = page.last() else { break };
+        last = (end.at_us, end.id);
+        for click in page {
+            let mut way = std::iter::once(&click.url).chain(&click.chain);
+            let Some(news) = way.find_map(|url| {
+                let found = known.find(url);
+                found.iter().find(|e| is_news(e, &click)).cloned()
+            }) else {
+                continue;
+            };
+            let told = match seen.0.get(&click.url) {
+                Some(told) => Some(*told),
+                None => reader.last_alerted(AlertKind::LateListing, &click.url)?,
+            };
+            if told.is_some_and(|told| click.at_us <= told)
+                || (late.len() >= MAX_ALERTS && !late.contains_key(&click.url))
+            {
+                continue;
+            }
+            let Finding::Listed(listing) = news.finding else {
+                continue;
+            };
+            late.entry(click.url.clone())
+                .or_insert_with(|| Late {
+                    source: news.source.clone().into_owned(),
+                    listing,
+                    about: news.about.clone(),
+                    events: Vec::new(),
+                    people: 0,
+                    machines: 0,
+                    unknown: 0,
+                    first_us: click.at_us,
+                    last_us: click.at_us,
+                })
+                .add(click);
+        }
+        std::thread::sleep(PAUSE);
+    }
+    let mut raised = 0;
+    for (url, mut late) in late {
+        late.count(reader, &settings.machines)?;
+        // What only machines opened harmed nobody. Should a person have been behind one, the next look says so.
+        if late.people + late.unknown > 0 {
+            seen.0.insert(url.clone(), late.last_us);
+            ledger.alert(late.alert(url, now_us));
+            raised += 1;
+        }
+    }
+    Ok(raised)
+}
+
+/// What the lists say about URLs, each asked about once.
+struct Known<'a> {
+    lists: &'a [Arc<dyn Local>],
+    by_url: HashMap<String, Arc<[Evidence]>>,
+}
+
+impl Known<'_> {
+    fn find(&mut self, url: &str) -> Arc<[Evidence]> {
+        if let Some(found) = self.by_url.get(url) {
+            return Arc::clone(found);
+        }
+        if self.by_url.len() >= MAX_URLS {
+            self.by_url.clear();
+        }
+        let mut found = Vec::new();
+        if let Ok(target) = Target::parse(url) {
+            found.extend(self.lists.iter().flat_map(|list| list.find(&target)));
+            found.retain(|e| matches!(e.finding, Finding::Listed(_)));
+        }
+        let found: Arc<[Evidence]> = found.into();
+        self.by_url.insert(url.to_owned(), Arc::clone(&found));
+        found
+    }
+}
+
+/// Whether the reader could not be told: the source did not say so then, and no rule of the operator lets the target pass.
+fn is_news(evidence: &Evidence, click: &Through) -> bool {
+    let Finding::Listed(listing) = evidence.finding else {
+        return false;
+    };
+    let told = |r: &store::Reason| {
+        r.code == "bypassed" || (r.source == evidence.source && r.code == listing.category.as_str())
+    };
+    !click.reasons.iter().any(told)
+}
+
+impl Late {
+    fn add(&mut self, click: Through) {
+        self.first_us = self.first_us.min(click.at_us);
+        self.last_us = self.last_us.max(click.at_us);
+        // Labels of older clicks are taken as they are; the newest are looked at again.
+        if self.events.len() >= MAX_EVENTS {
+            let oldest = self.events.remove(0);
+            self.tally(oldest.label);
+        }
+        self.events.push(click);
+    }
+
+    fn tally(&mut self, label: Label) {
+        if label.is_person() {
+            self.people += 1;
+        } else if label.is_machine() {
+            self.machines += 1;
+        } else {
+            self.unknown += 1;
+        }
+    }
+
+    /// Counts people and machines, by today's rules and with what happened around each click, also after it.
+    fn count(&mut self, reader: &Reader, machines: &Machines) -> Result<(), StoreError> {
+        for click in &self
+            .events
+            .iter()
+            .map(|e| (e.event_id, e.mail_id.clone(), e.at_us, e.label))
+            .collect::<Vec<_>>()
+        {
+            let (event_id, mail_id, at_us, label) = click;
+            let (from, to) = (at_us.saturating_sub(AROUND), at_us.saturating_add(AROUND));
+            let rows = reader.clicks_of_mail(mail_id, from, to, 256)?;
+            let mut near = Surroundings::new(rows.len().max(1));
+            rows.iter().for_each(|row| near.add(row));
+            let own = rows.iter().find(|row| row.event_id == *event_id);
+            self.tally(own.map_or(*label, |row| asker::judge(row, near.around(row), machines).label));
+        }
+        Ok(())
+    }
+
+    fn alert(self, url: String, at_us: i64) -> AlertRow {
+        let way = match self.about == url {
+            true => String::new(),
+            false => format!(", on the way: {}", self.about),
+        };
+        let (category, scope) = (self.listing.category.as_str(), self.listing.scope.as_str());
+        AlertRow {
+            kind: AlertKind::LateListing,
+            url,
+            detail: format!("{category} ({scope}){way}"),
+            source: self.source,
+            at_us,
+            first_click_us: self.first_us,
+            last_click_us: self.last_us,
+            people: self.people,
+            machines: self.machines,
+            unknown: self.unknown,
+            events: self.events.iter().map(|e| e.event_id).collect::<Vec<EventId>>(),
+        }
+    }
+}
+
+/// Microseconds since 1970 in UTC.
+fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests;
