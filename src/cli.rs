@@ -10,11 +10,12 @@ use store::{ClickQuery, Reader};
 
 use crate::clicks::{self, ClicksArgs, ClicksError, ClicksFormat, SinceError};
 use crate::config::ConfigError;
+use crate::explain::Explaining;
 use crate::files::Plan;
 use crate::filter::{self, Rewriting};
 use crate::keyfile::Absent;
 use crate::settings::{Settings, ascii_domain};
-use crate::{check, demo, keys, reveal, server};
+use crate::{check, demo, explain, keys, reveal, server};
 
 /// Where the configuration file stands when `--config` does not say.
 pub const DEFAULT_CONFIG: &str = "/etc/linkgate/linkgate.toml";
@@ -106,6 +107,14 @@ enum Command {
   grep -o 'https://click[^ \"]*' message.eml | linkgate reveal --json")]
     Reveal(RevealArgs),
 
+    /// Say which rule decides about a link, and why
+    ///
+    /// Shows the rule, the suspicious signs of the link with their points, and what they add up to. Lists are not
+    /// asked, and nothing is known of a mail around the link.
+    #[command(after_help = "Example:
+  linkgate explain --from news@shop.example --to me@example.com https://paypal.com.evil.example/")]
+    Explain(ExplainArgs),
+
     /// Show the click log
     ///
     /// Oldest first: who clicked what, when. All conditions must hold. Works beside a running server.
@@ -175,6 +184,25 @@ struct RevealArgs {
     /// Click links, whole or from their path on (default: one per line from standard input)
     #[arg(value_name = "URL")]
     urls: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// Envelope sender (default: none, as for a bounce)
+    #[arg(long, value_name = "ADDR", default_value = "", hide_default_value = true)]
+    from: String,
+
+    /// Envelope recipient
+    #[arg(long, value_name = "ADDR")]
+    to: String,
+
+    /// What a reader sees in place of the URL
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+
+    /// The link
+    #[arg(value_name = "URL")]
+    url: String,
 }
 
 #[derive(Debug, Args)]
@@ -289,6 +317,16 @@ fn command(cli: &Cli) -> Result<(), Failure> {
             })
         }
         Command::Reveal(args) => reveal_command(cli, args, &mut out),
+        Command::Explain(args) => {
+            let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
+            let asked = Explaining {
+                sender: args.from.clone(),
+                recipient: args.to.clone(),
+                url: args.url.clone(),
+                text: args.text.clone(),
+            };
+            explain::run(&settings, &asked, &mut out)
+        }
         Command::Clicks(args) => clicks_command(cli, args, &mut out),
         Command::Keys { command } => keys_command(cli, command, &mut out),
     };

@@ -560,6 +560,7 @@ proptest! {
             user: user.map(str::to_owned),
             domain: domain.map(str::to_owned),
             host: host.map(str::to_owned),
+            ..ClickQuery::default()
         };
         let found: Vec<ClickRow> = store.clicks(&query).collect::<Result<_, _>>().unwrap();
         prop_assert_eq!(found, want);

@@ -221,6 +221,7 @@ impl<'a> Verdicts<'a> {
         if own.is_some() && !self.sender_bypassed {
             suspicion.misplaced.insert(0, OWN_LINK_SMUGGLED);
         }
+        suspicion.grade(&policy.delivery);
         let verdict = match (decision, site.usage) {
             (Decision::Keep(reason), _) => Verdict::Keep(reason.as_str()),
             (Decision::Disarm(reason), _) => Verdict::Disarm(reason.as_str()),
@@ -389,8 +390,7 @@ impl<'a> Verdicts<'a> {
         suspicion: Suspicion,
     ) {
         let delivery = &self.policy.delivery;
-        let grade = suspicion.grade(delivery);
-        self.conclusion.take(grade, url, &suspicion, delivery.at_delivery);
+        self.conclusion.take(url, &suspicion, delivery.at_delivery);
         self.links.push(LinkReport {
             url: url.to_owned(),
             decision,
@@ -470,7 +470,7 @@ impl Judge for Verdicts<'_> {
                     return Ruling::Keep;
                 }
                 let delivery = &self.policy.delivery;
-                let blocked = delivery.at_delivery == AtDelivery::BlockLink && suspicion.grade(delivery) == Grade::Bad;
+                let blocked = delivery.at_delivery == AtDelivery::BlockLink && suspicion.grade == Grade::Bad;
                 let reason = match suspicion.misplaced.first() {
                     _ if blocked => BLOCKED,
                     Some(word) if *word == OWN_LINK_SMUGGLED => OWN_LINK_SMUGGLED,

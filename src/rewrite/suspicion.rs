@@ -11,6 +11,8 @@ pub struct Suspicion {
     pub listed: Vec<(String, Weight)>,
     /// Why it does not belong into this mail, as stable words.
     pub misplaced: Vec<&'static str>,
+    /// What it all comes to by what the domain has chosen.
+    pub grade: Grade,
 }
 
 /// The word for a click link of ours that was made for someone else.
@@ -53,21 +55,32 @@ impl Suspicion {
         self.signs.is_empty() && self.listed.is_empty() && self.misplaced.is_empty()
     }
 
-    /// How bad the link is by what a domain has chosen.
-    #[must_use]
-    pub fn grade(&self, delivery: &Delivery) -> Grade {
+    /// Works out how bad the link is by what a domain has chosen.
+    pub(super) fn grade(&mut self, delivery: &Delivery) {
         let scored = delivery.delivery_score > 0 && self.score() >= delivery.delivery_score;
-        if scored || self.listed.iter().any(|(_, weight)| *weight == Weight::Block) {
+        self.grade = if scored || self.is_listed() {
             Grade::Bad
         } else if self.listed.is_empty() && self.misplaced.is_empty() {
             Grade::None
         } else {
             Grade::Doubtful
-        }
+        };
+    }
+
+    /// Whether a list names it as harmful.
+    #[must_use]
+    pub fn is_listed(&self) -> bool {
+        self.listed.iter().any(|(_, weight)| *weight == Weight::Block)
+    }
+
+    /// Whether it is a click link of ours that was made for someone else.
+    #[must_use]
+    pub fn is_smuggled(&self) -> bool {
+        self.misplaced.contains(&OWN_LINK_SMUGGLED)
     }
 
     /// In words, for the log.
-    pub(super) fn why(&self) -> String {
+    pub(crate) fn why(&self) -> String {
         let mut words: Vec<String> = self
             .listed
             .iter()
@@ -92,7 +105,8 @@ pub(super) struct Conclusion {
 }
 
 impl Conclusion {
-    pub(super) fn take(&mut self, grade: Grade, url: &str, suspicion: &Suspicion, at_delivery: AtDelivery) {
+    pub(super) fn take(&mut self, url: &str, suspicion: &Suspicion, at_delivery: AtDelivery) {
+        let grade = suspicion.grade;
         if grade >= Grade::Doubtful {
             self.doubtful += 1;
         }
