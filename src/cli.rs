@@ -12,12 +12,13 @@ use store::{AlertQuery, ClickQuery, Label, Reader, Store, StoreError};
 use crate::alerts::{self, AlertsError};
 use crate::clicks::{self, ClicksArgs, ClicksError, ClicksFormat, SinceError};
 use crate::config::ConfigError;
+use crate::explain::Explaining;
 use crate::files::Plan;
 use crate::filter::{self, Rewriting};
 use crate::keyfile::Absent;
 use crate::revoke::{self, RevokeArgs, RevokeFailure};
 use crate::settings::{Settings, ascii_domain};
-use crate::{check, demo, keys, reveal, server};
+use crate::{check, demo, explain, keys, reveal, server};
 
 /// Where the configuration file stands when `--config` does not say.
 pub const DEFAULT_CONFIG: &str = "/etc/linkgate/linkgate.toml";
@@ -111,6 +112,14 @@ enum Command {
   linkgate reveal https://click.example.com/c/shop.example/AbC...
   grep -o 'https://click[^ \"]*' message.eml | linkgate reveal --json")]
     Reveal(RevealArgs),
+
+    /// Say which rule decides about a link, and why
+    ///
+    /// Shows the rule, the suspicious signs of the link with their points, and what they add up to. Lists are not
+    /// asked, and nothing is known of a mail around the link.
+    #[command(after_help = "Example:
+  linkgate explain --from news@shop.example --to me@example.com https://paypal.com.evil.example/")]
+    Explain(ExplainArgs),
 
     /// Show the click log
     ///
@@ -212,6 +221,25 @@ struct RevealArgs {
     /// Click links, whole or from their path on (default: one per line from standard input)
     #[arg(value_name = "URL")]
     urls: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// Envelope sender (default: none, as for a bounce)
+    #[arg(long, value_name = "ADDR", default_value = "", hide_default_value = true)]
+    from: String,
+
+    /// Envelope recipient
+    #[arg(long, value_name = "ADDR")]
+    to: String,
+
+    /// What a reader sees in place of the URL
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+
+    /// The link
+    #[arg(value_name = "URL")]
+    url: String,
 }
 
 #[derive(Debug, Args)]
@@ -385,6 +413,16 @@ fn command(cli: &Cli) -> Result<(), Failure> {
             })
         }
         Command::Reveal(args) => reveal_command(cli, args, &mut out),
+        Command::Explain(args) => {
+            let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
+            let asked = Explaining {
+                sender: args.from.clone(),
+                recipient: args.to.clone(),
+                url: args.url.clone(),
+                text: args.text.clone(),
+            };
+            explain::run(&settings, &asked, &mut out)
+        }
         Command::Clicks(args) => clicks_command(cli, args, &mut out),
         Command::Revoke(args) => revoke_command(cli, args, &mut out),
         Command::Alerts { since, json } => alerts_command(cli, *since, *json, &mut out),

@@ -386,6 +386,10 @@ impl Families {
 impl Shared {
     fn new(book: &mut Book) -> Self {
         let links = book.counters("links", "Links found in messages, by decision");
+        let suspicious = book.counters(
+            "suspicious_links",
+            "Links that looked bad when their mail came in, by reason",
+        );
         let quirks = book.counters("quirks", "Doubtful structures found in messages, by name");
         let panics = book.counters("panics", "Panics that were caught, by place");
         let names = message::Quirk::ALL.iter().map(|q| q.as_str());
@@ -395,6 +399,7 @@ impl Shared {
         };
         Self {
             links: Counters::of(&links, &[]),
+            suspicious: Counters::of(&suspicious, &[]),
             quirks: names.chain(["bare-cr", "bare-lf"]).map(quirk).collect(),
             panics: Counters::of(&panics, &[]),
             lines_left_out: book.counter(

@@ -5,6 +5,7 @@ mod cli;
 mod click;
 mod config;
 mod contact;
+mod delivery;
 mod dialogs;
 mod faults;
 mod flow;

@@ -110,6 +110,20 @@ label! {
 }
 
 label! {
+    /// Why a link looked bad when its mail came in.
+    Suspect as "reason" {
+        /// A list names it.
+        Listed = "listed",
+        /// Its signs have `delivery_score` points or more.
+        Score = "score",
+        /// It is a click link of ours that was made for someone else.
+        OwnLinkSmuggled = "own-link-smuggled",
+        /// It is wrapped by a vendor that has nothing to do with the mail, or holds a click link of ours.
+        Misplaced = "misplaced",
+    }
+}
+
+label! {
     /// A bound that a client ran into.
     Limit as "limit" {
         /// The last session that there may be was taken: the next client waits.
