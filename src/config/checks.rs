@@ -88,7 +88,7 @@ fn source<'t>(w: &Walk<'t>, s: &Section<'t>, name: &str, usage: Option<Usage>) -
     let refresh = w.integer(s, "refresh_s");
     let max_size = w.integer(s, "max_size_mib");
     let category = named(w, s, "category", &categories());
-    let weight = named(w, s, "weight", &[("block", Weight::Block), ("warn", Weight::Warn)]);
+    let weight = w.choice(s, "weight", &[("block", Weight::Block), ("warn", Weight::Warn)]);
     let key_file = if w.says(s, "key_file") {
         Some(w.parsed(s, "key_file", path)?)
     } else {
