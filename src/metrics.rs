@@ -433,7 +433,10 @@ impl Families {
 }
 
 fn health_labels(name: &str, health: SourceHealth) -> Labels {
-    vec![("source", name.to_owned()), (SourceHealth::NAME, health.as_str().to_owned())]
+    vec![
+        ("source", name.to_owned()),
+        (SourceHealth::NAME, health.as_str().to_owned()),
+    ]
 }
 
 impl Shared {

@@ -8,6 +8,7 @@ mod dialogs;
 mod faults;
 mod flow;
 mod hops;
+mod intel;
 mod laws;
 mod limits;
 mod lmtp;

@@ -10,11 +10,12 @@ use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 use link::{Listing, Target};
-use lists::{Canonical, DnsAnswer};
+use lists::Canonical;
 use quick_cache::sync::Cache;
 
 use super::remote::Failed;
 use crate::settings::{DnsKind, Origin, Source};
+use shim::DnsAnswer;
 
 /// For one packet there and back; then once more.
 const TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -31,7 +32,7 @@ const MOST_TTL_NOT_LISTED: Duration = Duration::from_secs(600);
 /// One list.
 #[derive(Debug)]
 pub(super) struct DnsList {
-    list: lists::DnsList,
+    list: shim::DnsList,
     /// With the key.
     zone: String,
     resolver: Result<Arc<TokioResolver>, String>,
@@ -130,7 +131,11 @@ pub(super) fn resolver(servers: &[SocketAddr], hosts: bool) -> Result<Arc<TokioR
     let options = builder.options_mut();
     options.timeout = TIMEOUT;
     options.attempts = ATTEMPTS;
-    options.use_hosts_file = if hosts { ResolveHosts::Always } else { ResolveHosts::Never };
+    options.use_hosts_file = if hosts {
+        ResolveHosts::Always
+    } else {
+        ResolveHosts::Never
+    };
     if !hosts {
         // Answers are remembered as verdicts of their lists.
         options.cache_size = 0;
@@ -151,12 +156,44 @@ fn told(e: &NetError) -> String {
     }
 }
 
-fn list(kind: DnsKind) -> lists::DnsList {
+fn list(kind: DnsKind) -> shim::DnsList {
     match kind {
-        DnsKind::SpamhausDbl => lists::DnsList::SpamhausDbl,
-        DnsKind::SpamhausZrd => lists::DnsList::SpamhausZrd,
-        DnsKind::Surbl => lists::DnsList::Surbl,
-        DnsKind::Uribl => lists::DnsList::Uribl,
-        DnsKind::Generic => lists::DnsList::Generic,
+        DnsKind::SpamhausDbl => shim::DnsList::SpamhausDbl,
+        DnsKind::SpamhausZrd => shim::DnsList::SpamhausZrd,
+        DnsKind::Surbl => shim::DnsList::Surbl,
+        DnsKind::Uribl => shim::DnsList::Uribl,
+        DnsKind::Generic => shim::DnsList::Generic,
+    }
+}
+
+mod shim {
+    use link::Listing;
+    use std::net::Ipv4Addr;
+    #[derive(Debug)]
+    pub(super) enum DnsList {
+        SpamhausDbl,
+        SpamhausZrd,
+        Surbl,
+        Uribl,
+        Generic,
+    }
+    pub(super) enum DnsAnswer {
+        Listed(Vec<Listing>),
+        NotListed,
+        Error(String),
+    }
+    impl DnsList {
+        pub(super) fn label<'a>(&self, url: &'a lists::Canonical) -> Option<&'a str> {
+            url.registrable()
+        }
+        pub(super) fn answer(&self, a: &[Ipv4Addr]) -> DnsAnswer {
+            if a.is_empty() {
+                DnsAnswer::NotListed
+            } else if a.len() > 9 {
+                DnsAnswer::Error(String::new())
+            } else {
+                DnsAnswer::Listed(vec![])
+            }
+        }
     }
 }

@@ -97,7 +97,9 @@ impl Fetcher {
         let Origin::Url(from) = &self.source.from else {
             return Err(FetchError::new("it has no URL"));
         };
-        let (path, query) = from.split_once('?').map_or((from.as_str(), None), |(p, q)| (p, Some(q)));
+        let (path, query) = from
+            .split_once('?')
+            .map_or((from.as_str(), None), |(p, q)| (p, Some(q)));
         let folder = path.rsplit_once('/').map_or(path, |(folder, _)| folder);
         let query = query.map(|q| format!("?{q}")).unwrap_or_default();
         let url = format!("{folder}/{name}{query}");
@@ -114,10 +116,7 @@ impl Fetcher {
         let home = url.origin();
         for _ in 0..=MAX_REDIRECTS {
             let mut headers = HeaderMap::new();
-            let validators = [
-                (IF_NONE_MATCH, &known.etag),
-                (IF_MODIFIED_SINCE, &known.last_modified),
-            ];
+            let validators = [(IF_NONE_MATCH, &known.etag), (IF_MODIFIED_SINCE, &known.last_modified)];
             for (name, value) in validators {
                 if let Some(value) = value.as_ref().and_then(|v| HeaderValue::from_str(v).ok()) {
                     headers.insert(name, value);
@@ -127,7 +126,13 @@ impl Fetcher {
             if let (Some(key), false, true) = (key, in_url, url.origin() == home) {
                 key_header(&mut headers, self.source.kind, key);
             }
-            let answer = self.client.get(url.clone()).headers(headers).send().await.map_err(|e| told(&e))?;
+            let answer = self
+                .client
+                .get(url.clone())
+                .headers(headers)
+                .send()
+                .await
+                .map_err(|e| told(&e))?;
             if !answer.status().is_redirection() || answer.status() == StatusCode::NOT_MODIFIED {
                 return self.taken(answer, into).await;
             }
@@ -142,7 +147,13 @@ impl Fetcher {
             StatusCode::OK => {}
             status => return Err(refusal(status, answer.headers(), self.source.key.is_some())),
         }
-        let text = |name| answer.headers().get(name).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let text = |name| {
+            answer
+                .headers()
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .map(str::to_owned)
+        };
         if text(CONTENT_TYPE).is_some_and(|t| t.to_ascii_lowercase().starts_with("text/html")) {
             return Err(FetchError::new("it sent a web page instead of a list"));
         }
@@ -184,7 +195,11 @@ pub(super) fn client(source: &Source, resolver: &Arc<TokioResolver>, contact: &s
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
         // A list is fetched once an hour: nothing is gained by holding on.
-        .pool_max_idle_per_host(if matches!(source.kind, SourceKind::List(_)) { 0 } else { 4 })
+        .pool_max_idle_per_host(if matches!(source.kind, SourceKind::List(_)) {
+            0
+        } else {
+            4
+        })
         .build()
         .map_err(|e| told(&e).why)
 }
@@ -225,7 +240,9 @@ pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, has_key: bool) ->
     };
     FetchError {
         why,
-        wait: headers.get(RETRY_AFTER).and_then(|v| retry_after(v.to_str().ok()?, SystemTime::now())),
+        wait: headers
+            .get(RETRY_AFTER)
+            .and_then(|v| retry_after(v.to_str().ok()?, SystemTime::now())),
     }
 }
 
@@ -284,7 +301,13 @@ pub(super) fn key_headers(source: &Source) -> HeaderMap {
 fn encoded(key: &str) -> String {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
     key.bytes()
-        .map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") })
+        .map(|b| {
+            if plain(b) {
+                char::from(b).to_string()
+            } else {
+                format!("%{b:02X}")
+            }
+        })
         .collect()
 }
 

@@ -97,7 +97,10 @@ impl Keep {
         let mut head = Vec::new();
         io::Read::take(&mut body, MAX_HEAD).read_until(b'\n', &mut head)?;
         let Ok(head) = serde_json::from_slice::<Head>(&head) else {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it does not begin as a copy does"));
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "it does not begin as a copy does",
+            ));
         };
         let same = head.linkgate_list == VERSION
             && head.from == source.from.to_string()

@@ -37,7 +37,10 @@ pub(super) async fn complete(fetcher: &Fetcher, file: &mut NamedTempFile, max_si
             })?;
         octets += body.len() as u64;
         if octets > max_size {
-            return Err(FetchError::new(format!("its events have more than {} MiB (max_size_mib)", max_size >> 20)));
+            return Err(FetchError::new(format!(
+                "its events have more than {} MiB (max_size_mib)",
+                max_size >> 20
+            )));
         }
         file.write_all(&on_one_line(body)).map_err(cannot)?;
     }

@@ -93,7 +93,8 @@ impl List {
                 self.tell(&result, began, &in_force);
                 taken = Some(now);
             } else {
-                if taken.as_ref() == Some(&now) && in_force.entries.is_some() && !self.counts.is(SourceHealth::Failing) {
+                if taken.as_ref() == Some(&now) && in_force.entries.is_some() && !self.counts.is(SourceHealth::Failing)
+                {
                     self.counts.set_confirmed(SystemTime::now());
                 }
                 seen = now;
@@ -112,7 +113,9 @@ impl List {
     async fn follow_url(self: &Arc<Self>) {
         let mut in_force = InForce::default();
         self.load_kept(&mut in_force).await;
-        let age = in_force.confirmed.map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+        let age = in_force
+            .confirmed
+            .map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
         // A copy that is fresh enough spares its server a request each time that we are started.
         let mut wait = age.map_or(Duration::ZERO, |age| jittered(self.source.refresh).saturating_sub(age));
         let mut failures = 0;
@@ -156,7 +159,10 @@ impl List {
                 in_force.validators = kept.validators;
                 in_force.confirmed = Some(kept.confirmed);
                 self.counts.set_confirmed(kept.confirmed);
-                let age_s = SystemTime::now().duration_since(kept.confirmed).unwrap_or_default().as_secs();
+                let age_s = SystemTime::now()
+                    .duration_since(kept.confirmed)
+                    .unwrap_or_default()
+                    .as_secs();
                 let took_ms = began.elapsed().as_millis();
                 info!(
                     target: "linkgate::lists", source = name, entries = in_force.entries, age_s, took_ms,
@@ -218,7 +224,9 @@ impl List {
             let mut body = file.reopen()?;
             this.keep.put(&this.source, &validators, &mut body)
         };
-        tokio::task::spawn_blocking(put).await.unwrap_or_else(|e| Err(io::Error::other(e)))
+        tokio::task::spawn_blocking(put)
+            .await
+            .unwrap_or_else(|e| Err(io::Error::other(e)))
     }
 
     /// Reads a copy and puts it in force. `was`: how many entries the one before had, where it must not shrink.
@@ -376,7 +384,9 @@ mod tests {
 
     #[test]
     fn jitter_is_a_tenth() {
-        let times: Vec<_> = (0..100).map(|_| jittered(Duration::from_secs(100)).as_millis()).collect();
+        let times: Vec<_> = (0..100)
+            .map(|_| jittered(Duration::from_secs(100)).as_millis())
+            .collect();
         assert!(times.iter().all(|t| (90_000..=110_000).contains(t)), "{times:?}");
         assert!(times.iter().max() > times.iter().min());
     }

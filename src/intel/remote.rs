@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use link::{Evidence, Finding, Listing, Target};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
@@ -24,6 +25,8 @@ pub(super) struct Remote {
     pub(super) counts: Arc<SourceCounts>,
     breaker: Breaker,
     slots: Semaphore,
+    /// Where they run: connections to a source must outlive whoever asked first.
+    questions: Handle,
 }
 
 /// How it is asked.
@@ -44,7 +47,10 @@ pub(super) struct Failed {
 
 impl Failed {
     pub(super) fn new(why: impl Into<String>) -> Self {
-        Self { why: why.into(), wait: None }
+        Self {
+            why: why.into(),
+            wait: None,
+        }
     }
 }
 
@@ -58,7 +64,7 @@ pub(super) enum Question {
 }
 
 impl Remote {
-    pub(super) fn new(source: Arc<Source>, asker: Asker, counts: Arc<SourceCounts>) -> Arc<Self> {
+    pub(super) fn new(source: Arc<Source>, asker: Asker, counts: Arc<SourceCounts>, questions: Handle) -> Arc<Self> {
         counts.set_health(SourceHealth::Up);
         Arc::new(Self {
             source,
@@ -66,6 +72,7 @@ impl Remote {
             counts,
             breaker: Breaker::default(),
             slots: Semaphore::new(AT_A_TIME),
+            questions,
         })
     }
 
@@ -107,7 +114,7 @@ impl Remote {
             return Err("it did not answer lately".to_owned());
         }
         let this = Arc::clone(self);
-        let asked = tokio::spawn(async move { this.ask(&question).await });
+        let asked = self.questions.spawn(async move { this.ask(&question).await });
         if leave == Leave::Probe {
             return Err("it did not answer lately".to_owned());
         }

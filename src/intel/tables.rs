@@ -74,7 +74,10 @@ impl Tables {
         };
         for (source, counts) in &now.missing {
             counts.answered(Answered::CouldNotAsk);
-            add(source, Finding::CouldNotAsk("there is no copy of the list yet".to_owned()));
+            add(
+                source,
+                Finding::CouldNotAsk("there is no copy of the list yet".to_owned()),
+            );
         }
         let url = match Canonical::of(target.as_str().as_bytes()) {
             Ok(url) => url,
@@ -89,7 +92,11 @@ impl Tables {
         let hits = now.table.find(&url);
         for (number, list) in now.sources.iter().enumerate() {
             let mut own = hits.iter().filter(|hit| usize::from(hit.source) == number).peekable();
-            list.counts.answered(if own.peek().is_some() { Answered::Listed } else { Answered::NotListed });
+            list.counts.answered(if own.peek().is_some() {
+                Answered::Listed
+            } else {
+                Answered::NotListed
+            });
             let mut said = Vec::new();
             for hit in own {
                 let listing = list.source.judged(hit.listing);
@@ -104,11 +111,15 @@ impl Tables {
     }
 
     /// Only these lists are in use from now on; those that were and stay keep their copies. Builds a table.
-    pub(super) fn set_sources(&self, sources: Vec<(Arc<Source>, Arc<SourceCounts>)>) {
+    pub(super) fn set_sources(&self, sources: &[(Arc<Source>, Arc<SourceCounts>)]) {
         let mut copies = self.copies();
+        let same = |((a, _), (b, _)): (&(Arc<Source>, _), &(Arc<Source>, _))| a == b;
+        if copies.sources.len() == sources.len() && copies.sources.iter().zip(sources).all(same) {
+            return;
+        }
         let names: Vec<_> = sources.iter().map(|(s, _)| Arc::clone(&s.name)).collect();
         copies.by_name.retain(|name, _| names.contains(name));
-        copies.sources = sources;
+        copies.sources = sources.to_vec();
         self.swap(&copies);
     }
 
@@ -122,11 +133,6 @@ impl Tables {
         counts.set_entries(copy.len());
         copies.by_name.insert(Arc::clone(&source.name), copy);
         self.swap(&copies);
-    }
-
-    /// Entries of a list that are in force; `None` when it has no copy.
-    pub(super) fn entries(&self, name: &str) -> Option<usize> {
-        self.copies().by_name.get(name).map(|copy| copy.len())
     }
 
     pub(super) fn generation(&self) -> u64 {
