@@ -12,12 +12,15 @@
 
 mod canonical;
 mod copy;
+mod dns;
 mod entry;
 mod format;
+pub mod safe_browsing;
 mod table;
 
 pub use canonical::{Canonical, CanonicalError, registrable};
 pub use copy::{ListCopy, Protected, Refused, accept};
+pub use dns::{Code, DnsAnswer, DnsList};
 pub use entry::{Entry, Extent, Role, Unfit};
 pub use format::{Fault, Format, MispEvent, Reading, Report, misp_manifest};
 pub use table::{HashKey, Hit, ListTable};
