@@ -116,6 +116,15 @@ impl Intel {
         !self.remotes().is_empty()
     }
 
+    /// Whether a source of this name is one of Google's, whose warnings have to say so.
+    #[must_use]
+    pub fn is_google(&self, source: &str) -> bool {
+        let google = |kind| matches!(kind, SourceKind::SafeBrowsing | SourceKind::WebRisk);
+        self.remotes()
+            .iter()
+            .any(|r| *r.source.name == *source && google(r.source.kind))
+    }
+
     /// Grows when what [`Intel::local`] says may have changed.
     #[must_use]
     pub fn generation(&self) -> u64 {
@@ -190,7 +199,7 @@ impl Upkeep {
         let mut off = HashSet::new();
         let before = Arc::clone(&self.remotes.read().unwrap_or_else(PoisonError::into_inner));
         // Built when first needed.
-        let (mut for_lists, mut for_feeds) = (None, None);
+        let (mut for_lists, mut for_services, mut for_feeds) = (None, None, None);
         for source in &settings.checks.sources {
             let counts = self.metrics.source(&source.name);
             if let Some(why) = source.refused_for(settings.checks.usage) {
@@ -208,7 +217,7 @@ impl Upkeep {
             }
             let same = before.iter().find(|r| !anew && r.source == *source);
             remotes.push(same.cloned().unwrap_or_else(|| {
-                let asker = asker(source, &base, &mut for_lists);
+                let asker = asker(source, &base, &mut for_lists, &mut for_services);
                 Remote::new(Arc::clone(source), asker, counts, self.questions.clone())
             }));
         }
@@ -257,13 +266,20 @@ fn base_of(settings: &Settings) -> Base {
 
 type Resolver = Result<Arc<TokioResolver>, String>;
 
-fn asker(source: &Source, base: &Base, resolver: &mut Option<Resolver>) -> Asker {
+fn asker(source: &Arc<Source>, base: &Base, lists: &mut Option<Resolver>, feeds: &mut Option<Resolver>) -> Asker {
     match source.kind {
         SourceKind::Dns(kind) => {
-            let resolver = resolver.get_or_insert_with(|| dns::resolver(&base.dns_servers, false));
+            let resolver = lists.get_or_insert_with(|| dns::resolver(&base.dns_servers, false));
             Asker::Dns(DnsList::new(source, kind, resolver))
         }
-        _ => Asker::Browsing(Browsing),
+        _ => {
+            let resolver = feeds.get_or_insert_with(|| dns::resolver(&base.dns_servers, true));
+            let browsing = resolver
+                .as_ref()
+                .map_err(Clone::clone)
+                .and_then(|resolver| Browsing::new(source, resolver, &base.contact));
+            browsing.map_or_else(Asker::Unable, Asker::Browsing)
+        }
     }
 }
 

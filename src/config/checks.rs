@@ -197,7 +197,8 @@ fn categories() -> Vec<(&'static str, Category)> {
 fn origin<'t>(w: &Walk<'t>, s: &Section<'t>, kind: SourceKind, keyed: bool) -> Option<Origin> {
     let parse: fn(&str) -> Option<Origin> = match kind {
         SourceKind::List(_) => |t| url(t).or_else(|| (!t.contains("://")).then(|| path(t).map(Origin::File))?),
-        SourceKind::SafeBrowsing | SourceKind::WebRisk => url,
+        // Their key goes into a header.
+        SourceKind::SafeBrowsing | SourceKind::WebRisk => |t| url(t).filter(|_| !t.contains(KEY)),
         SourceKind::Dns(_) => zone,
     };
     let allowed = match kind {

@@ -1,6 +1,6 @@
 //! Lists that are asked by DNS, one A query for each host.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,12 @@ use hickory_resolver::config::{NameServerConfig, ResolveHosts, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use link::{Listing, Target};
-use lists::Canonical;
+use link::{Category, Listing, Scope, Target, Weight};
+use lists::{Canonical, DnsAnswer};
 use quick_cache::sync::Cache;
 
 use super::remote::Failed;
 use crate::settings::{DnsKind, Origin, Source};
-use shim::DnsAnswer;
 
 /// For one packet there and back; then once more.
 const TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -32,8 +31,8 @@ const MOST_TTL_NOT_LISTED: Duration = Duration::from_secs(600);
 /// One list.
 #[derive(Debug)]
 pub(super) struct DnsList {
-    list: shim::DnsList,
-    /// With the key.
+    list: lists::DnsList,
+    /// With the key, as are the names that are asked for: none of them may get into the log.
     zone: String,
     resolver: Result<Arc<TokioResolver>, String>,
     remembered: Cache<Arc<str>, Known>,
@@ -59,10 +58,10 @@ impl DnsList {
         }
     }
 
-    /// What the list is asked about a target, without the zone; `None` when it cannot know such a target.
+    /// The name to ask for; `None` when the list cannot know such a target.
     pub(super) fn question(&self, target: &Target) -> Option<Arc<str>> {
         let url = Canonical::of(target.as_str().as_bytes()).ok()?;
-        self.list.label(&url).map(Arc::from)
+        self.list.query_name(url.host(), &self.zone).map(Arc::from)
     }
 
     pub(super) fn known(&self, name: &Arc<str>, now: Instant) -> Option<Vec<Listing>> {
@@ -72,29 +71,26 @@ impl DnsList {
 
     pub(super) async fn ask(&self, name: &Arc<str>) -> Result<Vec<Listing>, Failed> {
         let resolver = self.resolver.as_ref().map_err(|why| Failed::new(why.clone()))?;
-        // Never in a line of the log: the zone may hold a key.
-        let mut asked = Name::from_ascii(format!("{name}.{}", self.zone))
-            .map_err(|_| Failed::new("the name is too long for it"))?;
-        asked.set_fqdn(true);
+        let asked = Name::from_ascii(name).map_err(|_| Failed::new("the name cannot be asked for"))?;
         let answer = tokio::time::timeout(WHOLE, resolver.lookup(asked, RecordType::A))
             .await
             .unwrap_or(Err(NetError::Timeout));
         let now = Instant::now();
         let (listings, until) = match answer {
             Ok(found) => {
-                let addresses: Vec<Ipv4Addr> = found
+                let addresses: Vec<IpAddr> = found
                     .answers()
                     .iter()
                     .filter_map(|record| match &record.data {
-                        RData::A(a) => Some(a.0),
+                        RData::A(a) => Some(a.0.into()),
                         _ => None,
                     })
                     .collect();
                 let until = found.valid_until().clamp(now + LEAST_TTL, now + MOST_TTL_LISTED);
-                match self.list.answer(&addresses) {
-                    DnsAnswer::Listed(listings) => (listings, until),
+                match self.list.read(&addresses) {
+                    DnsAnswer::Listed(codes) => (codes.into_iter().map(|code| code.listing).collect(), until),
                     DnsAnswer::NotListed => (Vec::new(), until.min(now + MOST_TTL_NOT_LISTED)),
-                    DnsAnswer::Error(why) => return Err(Failed::new(why.to_string())),
+                    DnsAnswer::Error(why) => return Err(Failed::new(why)),
                 }
             }
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
@@ -156,44 +152,20 @@ fn told(e: &NetError) -> String {
     }
 }
 
-fn list(kind: DnsKind) -> shim::DnsList {
+fn list(kind: DnsKind) -> lists::DnsList {
     match kind {
-        DnsKind::SpamhausDbl => shim::DnsList::SpamhausDbl,
-        DnsKind::SpamhausZrd => shim::DnsList::SpamhausZrd,
-        DnsKind::Surbl => shim::DnsList::Surbl,
-        DnsKind::Uribl => shim::DnsList::Uribl,
-        DnsKind::Generic => shim::DnsList::Generic,
-    }
-}
-
-mod shim {
-    use link::Listing;
-    use std::net::Ipv4Addr;
-    #[derive(Debug)]
-    pub(super) enum DnsList {
-        SpamhausDbl,
-        SpamhausZrd,
-        Surbl,
-        Uribl,
-        Generic,
-    }
-    pub(super) enum DnsAnswer {
-        Listed(Vec<Listing>),
-        NotListed,
-        Error(String),
-    }
-    impl DnsList {
-        pub(super) fn label<'a>(&self, url: &'a lists::Canonical) -> Option<&'a str> {
-            url.registrable()
-        }
-        pub(super) fn answer(&self, a: &[Ipv4Addr]) -> DnsAnswer {
-            if a.is_empty() {
-                DnsAnswer::NotListed
-            } else if a.len() > 9 {
-                DnsAnswer::Error(String::new())
-            } else {
-                DnsAnswer::Listed(vec![])
-            }
-        }
+        DnsKind::SpamhausDbl => lists::DnsList::SpamhausDbl,
+        DnsKind::SpamhausZrd => lists::DnsList::SpamhausZrd,
+        DnsKind::Surbl => lists::DnsList::SurblMulti,
+        DnsKind::Uribl => lists::DnsList::UriblMulti,
+        // Its zone says by a wildcard whether hosts below a name are meant.
+        DnsKind::Generic => lists::DnsList::Other {
+            listing: Listing {
+                category: Category::Unspecified,
+                scope: Scope::Host,
+                weight: Weight::Block,
+            },
+            by_host: true,
+        },
     }
 }

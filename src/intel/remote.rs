@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use link::{Evidence, Finding, Listing, Target};
+use lists::Canonical;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
@@ -34,6 +35,8 @@ pub(super) struct Remote {
 pub(super) enum Asker {
     Dns(DnsList),
     Browsing(Browsing),
+    /// Not at all: why.
+    Unable(String),
 }
 
 /// Why a question has no answer.
@@ -55,12 +58,11 @@ impl Failed {
 }
 
 /// What is asked.
-#[derive(Debug, Clone)]
 pub(super) enum Question {
-    /// A name in a zone.
+    /// A name, with that of the zone. It may hold a key.
     Name(Arc<str>),
-    /// The expressions of a URL.
-    Url(Arc<lists::Canonical>),
+    /// A URL, whole or in hashes.
+    Url(Arc<Canonical>),
 }
 
 impl Remote {
@@ -162,7 +164,9 @@ impl Asker {
     fn question(&self, target: &Target) -> Option<Question> {
         match self {
             Self::Dns(list) => list.question(target).map(Question::Name),
-            Self::Browsing(browsing) => browsing.question(target).map(Question::Url),
+            Self::Browsing(_) | Self::Unable(_) => Canonical::of(target.as_str().as_bytes())
+                .ok()
+                .map(|url| Question::Url(Arc::new(url))),
         }
     }
 
@@ -179,6 +183,7 @@ impl Asker {
         match (self, question) {
             (Self::Dns(list), Question::Name(name)) => list.ask(name).await,
             (Self::Browsing(browsing), Question::Url(url)) => browsing.ask(url).await,
+            (Self::Unable(why), _) => Err(Failed::new(why.clone())),
             _ => Err(Failed::new("an internal fault")),
         }
     }
