@@ -25,7 +25,6 @@ use crate::admin::Admin;
 use crate::cli::Failure;
 use crate::click::ClickPages;
 use crate::http::{HttpLimits, serve_admin, serve_click};
-use crate::intel::Intel;
 use crate::job::{Pipeline, Recorder, Rewriter};
 use crate::listen::{self, Context, InFlight};
 use crate::metrics::{Metrics, Reload};
@@ -244,8 +243,6 @@ pub struct Server {
     addresses: Addresses,
     /// What sessions run on.
     threads: MailThreads,
-    /// Who is asked about links.
-    intel: Arc<Intel>,
 }
 
 /// Where a server listens: with port 0 in the settings, the ports that were free.
@@ -286,7 +283,6 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         metrics.set_next_hops(&next_hops(&listeners));
 
-        let intel = Intel::start(watched.clone(), &metrics);
         let pages = Arc::new(ClickPages::new(watched.clone(), ledger.clone()));
         let told = Admin {
             ledger: ledger.clone(),
@@ -324,7 +320,6 @@ impl Server {
             metrics,
             addresses,
             threads,
-            intel,
         })
     }
 
@@ -332,12 +327,6 @@ impl Server {
     #[must_use]
     pub fn addresses(&self) -> &Addresses {
         &self.addresses
-    }
-
-    /// Who is asked about links.
-    #[must_use]
-    pub fn intel(&self) -> &Arc<Intel> {
-        &self.intel
     }
 
     fn log_addresses(&self) {

@@ -1,5 +1,6 @@
 //! Lists that are asked by DNS, one A query for each host.
 
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +30,6 @@ const MOST_TTL_LISTED: Duration = Duration::from_secs(3_600);
 const MOST_TTL_NOT_LISTED: Duration = Duration::from_secs(600);
 
 /// One list.
-#[derive(Debug)]
 pub(super) struct DnsList {
     list: lists::DnsList,
     /// With the key, as are the names that are asked for: none of them may get into the log.
@@ -42,6 +42,14 @@ pub(super) struct DnsList {
 struct Known {
     listings: Vec<Listing>,
     until: Instant,
+}
+
+impl fmt::Debug for DnsList {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("DnsList")
+            .field("list", &self.list)
+            .finish_non_exhaustive()
+    }
 }
 
 impl DnsList {

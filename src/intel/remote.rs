@@ -1,12 +1,14 @@
 //! Sources that are asked over the network about each URL: all at once, each with its breaker.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use link::{Evidence, Finding, Listing, Target};
 use lists::Canonical;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use super::breaker::{Breaker, Leave};
@@ -19,15 +21,35 @@ use crate::settings::Source;
 const AT_A_TIME: usize = 64;
 
 /// One source.
-#[derive(Debug)]
 pub(super) struct Remote {
     pub(super) source: Arc<Source>,
     pub(super) asker: Asker,
     pub(super) counts: Arc<SourceCounts>,
     breaker: Breaker,
     slots: Semaphore,
+    under_way: Mutex<UnderWay>,
     /// Where they run: connections to a source must outlive whoever asked first.
     questions: Handle,
+}
+
+/// What a question came to.
+type Said = Result<Vec<Listing>, String>;
+
+/// Questions without an answer yet.
+type UnderWay = HashMap<Arc<str>, watch::Receiver<Option<Said>>>;
+
+const INTERNAL: &str = "an internal fault";
+
+/// Takes a question off those that are under way when it goes.
+struct Settled<'a> {
+    remote: &'a Remote,
+    key: Arc<str>,
+}
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        self.remote.under_way().remove(&self.key);
+    }
 }
 
 /// How it is asked.
@@ -65,6 +87,26 @@ pub(super) enum Question {
     Url(Arc<Canonical>),
 }
 
+impl fmt::Debug for Remote {
+    /// Without questions: names of a zone may hold its key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("source", &self.source)
+            .field("breaker", &self.breaker)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Question {
+    /// What tells it from others to the same source.
+    fn text(&self) -> Arc<str> {
+        match self {
+            Self::Name(name) => Arc::clone(name),
+            Self::Url(url) => url.as_str().into(),
+        }
+    }
+}
+
 impl Remote {
     pub(super) fn new(source: Arc<Source>, asker: Asker, counts: Arc<SourceCounts>, questions: Handle) -> Arc<Self> {
         counts.set_health(SourceHealth::Up);
@@ -74,6 +116,7 @@ impl Remote {
             counts,
             breaker: Breaker::default(),
             slots: Semaphore::new(AT_A_TIME),
+            under_way: Mutex::default(),
             questions,
         })
     }
@@ -109,28 +152,53 @@ impl Remote {
         }
     }
 
-    /// Asks, unless the breaker is open. The question goes on when the asker has gone: the next one may need its answer.
+    /// Asks, unless the breaker is open. A question that is under way already is not asked again, and goes on when the asker
+    /// has gone: the next one may need its answer.
     async fn answer(self: &Arc<Self>, question: Question, until: Instant) -> Result<Vec<Listing>, String> {
-        let leave = self.breaker.leave(Instant::now());
-        if leave == Leave::Not {
-            return Err("it did not answer lately".to_owned());
-        }
-        let this = Arc::clone(self);
-        let asked = self.questions.spawn(async move { this.ask(&question).await });
-        if leave == Leave::Probe {
-            return Err("it did not answer lately".to_owned());
-        }
-        match tokio::time::timeout_at(until.into(), asked).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(_)) => Err("an internal fault".to_owned()),
+        let mut answer = self.asked(question).ok_or("it did not answer lately")?;
+        let said = tokio::time::timeout_at(until.into(), answer.wait_for(Option::is_some)).await;
+        match said {
+            Ok(Ok(said)) => said.clone().unwrap_or_else(|| Err(INTERNAL.to_owned())),
+            Ok(Err(_)) => Err(INTERNAL.to_owned()),
             Err(_) => Err("it did not answer in time".to_owned()),
         }
+    }
+
+    /// A question that is under way; `None` where nobody should wait for it.
+    fn asked(self: &Arc<Self>, question: Question) -> Option<watch::Receiver<Option<Said>>> {
+        let mut under_way = self.under_way();
+        let key = question.text();
+        if let Some(answer) = under_way.get(&key) {
+            return Some(answer.clone());
+        }
+        let leave = self.breaker.leave(Instant::now());
+        if leave == Leave::Not {
+            return None;
+        }
+        let (tell, answer) = watch::channel(None);
+        let this = Arc::clone(self);
+        if leave == Leave::Probe {
+            self.questions.spawn(async move { this.ask(&question).await });
+            return None;
+        }
+        under_way.insert(Arc::clone(&key), answer.clone());
+        self.questions.spawn(async move {
+            // Also when there is a panic on the way: then the sender is gone, and those who wait learn that.
+            let _settled = Settled { remote: &this, key };
+            let said = this.ask(&question).await;
+            tell.send_replace(Some(said));
+        });
+        Some(answer)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn ask(&self, question: &Question) -> Result<Vec<Listing>, String> {
         // Never closed.
         let Ok(_slot) = self.slots.acquire().await else {
-            return Err("an internal fault".to_owned());
+            return Err(INTERNAL.to_owned());
         };
         match self.asker.ask(question).await {
             Ok(listings) => {
@@ -184,7 +252,7 @@ impl Asker {
             (Self::Dns(list), Question::Name(name)) => list.ask(name).await,
             (Self::Browsing(browsing), Question::Url(url)) => browsing.ask(url).await,
             (Self::Unable(why), _) => Err(Failed::new(why.clone())),
-            _ => Err(Failed::new("an internal fault")),
+            _ => Err(Failed::new(INTERNAL)),
         }
     }
 }
