@@ -271,7 +271,7 @@ impl List {
         lists::accept(was, &copy).map_err(|why| NotTaken::Refused(why.to_string()))?;
         let entries = copy.len();
         self.log_report(&copy);
-        self.tables.put(&self.source, Arc::new(copy));
+        self.tables.put(&self.source, &copy);
         Ok((digest, Some(entries)))
     }
 

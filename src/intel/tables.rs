@@ -1,6 +1,5 @@
 //! Lists in memory: the copies of all sources, and the one table that they are looked up in.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 
 use link::{Evidence, Finding, Target};
@@ -17,31 +16,27 @@ pub(super) struct Tables {
     /// Held for as long as it takes to clone or replace the pointer.
     current: RwLock<Arc<Snapshot>>,
     /// Held while a table is built: one at a time, and in order.
-    copies: Mutex<Copies>,
+    building: Mutex<()>,
     changes: watch::Sender<u64>,
-}
-
-#[derive(Debug, Default)]
-struct Copies {
-    /// In the order of the configuration.
-    sources: Vec<(Arc<Source>, Arc<SourceCounts>)>,
-    by_name: HashMap<Arc<str>, Arc<ListCopy>>,
 }
 
 /// All lists at one moment.
 #[derive(Debug)]
 struct Snapshot {
-    table: ListTable,
-    /// By the numbers that the table knows them by.
-    sources: Vec<InForce>,
-    /// Lists of which there is no copy.
-    missing: Vec<(Arc<Source>, Arc<SourceCounts>)>,
+    table: Arc<ListTable>,
+    /// In the order of the configuration.
+    lists: Vec<List>,
 }
 
-#[derive(Debug)]
-struct InForce {
+/// One list.
+#[derive(Debug, Clone)]
+struct List {
     source: Arc<Source>,
     counts: Arc<SourceCounts>,
+    /// What the table knows it by, for as long as it is in use.
+    number: u16,
+    /// Whether there is a copy of it in the table.
+    in_force: bool,
 }
 
 impl Tables {
@@ -49,11 +44,10 @@ impl Tables {
         Self {
             key,
             current: RwLock::new(Arc::new(Snapshot {
-                table: ListTable::build(&key, 0, &[]),
-                sources: Vec::new(),
-                missing: Vec::new(),
+                table: Arc::new(ListTable::build(&key, 0, &[])),
+                lists: Vec::new(),
             })),
-            copies: Mutex::default(),
+            building: Mutex::default(),
             changes: watch::Sender::new(0),
         }
     }
@@ -61,7 +55,7 @@ impl Tables {
     /// What the lists say: listings, and who has no copy yet.
     pub(super) fn find(&self, target: &Target) -> Vec<Evidence> {
         let now = self.current();
-        if now.sources.is_empty() && now.missing.is_empty() {
+        if now.lists.is_empty() {
             return Vec::new();
         }
         let mut found = Vec::new();
@@ -72,67 +66,85 @@ impl Tables {
                 finding,
             });
         };
-        for (source, counts) in &now.missing {
-            counts.answered(Answered::CouldNotAsk);
-            add(
-                source,
-                Finding::CouldNotAsk("there is no copy of the list yet".to_owned()),
-            );
-        }
-        let url = match Canonical::of(target.as_str().as_bytes()) {
-            Ok(url) => url,
-            Err(e) => {
-                for list in &now.sources {
+        let url = Canonical::of(target.as_str().as_bytes());
+        let hits = url.as_ref().map(|url| now.table.find(url));
+        for list in &now.lists {
+            let hits = match &hits {
+                Ok(hits) if list.in_force => hits,
+                other => {
                     list.counts.answered(Answered::CouldNotAsk);
-                    add(&list.source, Finding::CouldNotAsk(e.to_string()));
+                    let why = match other {
+                        Err(e) => e.to_string(),
+                        Ok(_) => "there is no copy of the list yet".to_owned(),
+                    };
+                    add(&list.source, Finding::CouldNotAsk(why));
+                    continue;
                 }
-                return found;
-            }
-        };
-        let hits = now.table.find(&url);
-        for (number, list) in now.sources.iter().enumerate() {
-            let mut own = hits.iter().filter(|hit| usize::from(hit.source) == number).peekable();
-            list.counts.answered(if own.peek().is_some() {
-                Answered::Listed
-            } else {
-                Answered::NotListed
-            });
+            };
             let mut said = Vec::new();
-            for hit in own {
+            for hit in hits.iter().filter(|hit| hit.source == list.number) {
                 let listing = list.source.judged(hit.listing);
-                // A host with several entries of one kind is named once.
+                // What several entries say alike is said once.
                 if !said.contains(&listing) {
                     said.push(listing);
                     add(&list.source, Finding::Listed(listing));
                 }
             }
+            list.counts.answered(if said.is_empty() {
+                Answered::NotListed
+            } else {
+                Answered::Listed
+            });
         }
         found
     }
 
-    /// Only these lists are in use from now on; those that were and stay keep their copies. Builds a table.
+    /// Only these lists are in use from now on. Those that were before, by their names, keep the copy that is in force.
     pub(super) fn set_sources(&self, sources: &[(Arc<Source>, Arc<SourceCounts>)]) {
-        let mut copies = self.copies();
-        let same = |((a, _), (b, _)): (&(Arc<Source>, _), &(Arc<Source>, _))| a == b;
-        if copies.sources.len() == sources.len() && copies.sources.iter().zip(sources).all(same) {
+        let _one_at_a_time = self.building();
+        let before = self.current();
+        let same = |(list, (source, _)): (&List, &(Arc<Source>, _))| list.source == *source;
+        if before.lists.len() == sources.len() && before.lists.iter().zip(sources).all(same) {
             return;
         }
-        let names: Vec<_> = sources.iter().map(|(s, _)| Arc::clone(&s.name)).collect();
-        copies.by_name.retain(|name, _| names.contains(name));
-        copies.sources = sources.to_vec();
-        self.swap(&copies);
+        let mut lists: Vec<List> = Vec::with_capacity(sources.len());
+        for (source, counts) in sources {
+            let known = before.lists.iter().find(|l| l.source.name == source.name);
+            let taken = |n: &u16| before.lists.iter().chain(&lists).any(|l| l.number == *n);
+            let free = (0..=u16::MAX).find(|n| !taken(n));
+            let Some(number) = known.map(|l| l.number).or(free) else {
+                continue;
+            };
+            lists.push(List {
+                source: Arc::clone(source),
+                counts: Arc::clone(counts),
+                number,
+                in_force: known.is_some_and(|l| l.in_force),
+            });
+        }
+        let generation = self.generation() + 1;
+        let gone = |l: &&List| l.in_force && !lists.iter().any(|other| other.number == l.number);
+        let mut table = Arc::clone(&before.table);
+        for list in before.lists.iter().filter(gone) {
+            table = Arc::new(table.replace(generation, list.number, None));
+        }
+        self.swap(generation, Snapshot { table, lists });
     }
 
     /// Another copy of a list is in force from now on, unless the list is not in use any more. Builds a table, which takes
-    /// as long as the lists are.
-    pub(super) fn put(&self, source: &Arc<Source>, copy: Arc<ListCopy>) {
-        let mut copies = self.copies();
-        let Some((_, counts)) = copies.sources.iter().find(|(s, _)| s == source) else {
+    /// as long as all lists together are.
+    pub(super) fn put(&self, source: &Arc<Source>, copy: &ListCopy) {
+        let _one_at_a_time = self.building();
+        let before = self.current();
+        let mut lists = before.lists.clone();
+        let Some(list) = lists.iter_mut().find(|l| l.source == *source) else {
             return;
         };
-        counts.set_entries(copy.len());
-        copies.by_name.insert(Arc::clone(&source.name), copy);
-        self.swap(&copies);
+        list.in_force = true;
+        list.counts.set_entries(copy.len());
+        let generation = self.generation() + 1;
+        let table = Arc::new(before.table.replace(generation, list.number, Some(copy)));
+        self.swap(generation, Snapshot { table, lists });
     }
 
     pub(super) fn generation(&self) -> u64 {
@@ -143,30 +155,12 @@ impl Tables {
         self.changes.subscribe()
     }
 
-    fn swap(&self, copies: &Copies) {
-        let generation = self.generation() + 1;
-        let mut sources = Vec::new();
-        let mut missing = Vec::new();
-        let mut numbered = Vec::new();
-        for (source, counts) in &copies.sources {
-            let number = u16::try_from(sources.len());
-            if let (Some(copy), Ok(number)) = (copies.by_name.get(&source.name), number) {
-                numbered.push((number, &**copy));
-                sources.push(InForce {
-                    source: Arc::clone(source),
-                    counts: Arc::clone(counts),
-                });
-            } else {
-                missing.push((Arc::clone(source), Arc::clone(counts)));
-            }
-        }
-        let next = Arc::new(Snapshot {
-            table: ListTable::build(&self.key, generation, &numbered),
-            sources,
-            missing,
-        });
-        let before = std::mem::replace(&mut *self.current.write().unwrap_or_else(PoisonError::into_inner), next);
-        // Freed here, not by a click that happens to be the last to hold it, unless there is one.
+    fn swap(&self, generation: u64, next: Snapshot) {
+        let next = Arc::new(next);
+        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let before = std::mem::replace(&mut *current, next);
+        drop(current);
+        // Millions of entries are freed here, not by a click, unless one happens to hold them still.
         drop(before);
         self.changes.send_replace(generation);
     }
@@ -175,7 +169,7 @@ impl Tables {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn copies(&self) -> MutexGuard<'_, Copies> {
-        self.copies.lock().unwrap_or_else(PoisonError::into_inner)
+    fn building(&self) -> MutexGuard<'_, ()> {
+        self.building.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

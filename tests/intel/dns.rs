@@ -254,7 +254,7 @@ fn answers_are_remembered_as_long_as_they_hold() {
 /// The budget of a click is over before the list answers; the answer is there for the next one.
 #[test]
 fn who_is_late_could_not_be_asked_and_is_remembered_all_the_same() {
-    let server = NameServer::new(|_| Answer::Late(Duration::from_millis(400), vec![[127, 0, 0, 2]]));
+    let server = NameServer::new(|_| Answer::Late(Duration::from_millis(250), vec![[127, 0, 0, 2]]));
     let stand = stand(server.address, vec![zone("own", DnsKind::Generic, "own.test")]);
     let start = Instant::now();
     let said = stand.remote_within("http://a.example/", Duration::from_millis(50));
@@ -264,7 +264,8 @@ fn who_is_late_could_not_be_asked_and_is_remembered_all_the_same() {
         let said = stand.remote_within("http://a.example/", Duration::from_millis(1));
         matches!(said[0].finding, Finding::Listed(_))
     });
-    assert_eq!(server.asked().len(), 1);
+    // Clicks that came meanwhile asked no more; the resolver may have repeated its packet.
+    assert!(server.asked().len() <= 2, "{:?}", server.asked());
 }
 
 #[test]

@@ -379,6 +379,7 @@ fn a_misp_feed_is_fetched_event_by_event() {
     let first = Stand::new(vec![list("misp", ListKind::Misp, &feed.url("/feed/manifest.json"))]);
     first.until_listed(BAD);
     assert!(first.is_listed("https://www.worse.example/") || first.is_listed("https://worse.example/x"));
+    eventually("it to be kept", || first.dir.path().join("lists/misp.list").exists());
     let (dir, url) = (Arc::clone(&first.dir), feed.url("/feed/manifest.json"));
     drop((first, feed));
     let stand = Stand::again(&dir, vec![list("misp", ListKind::Misp, &url)]);
