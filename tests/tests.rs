@@ -10,6 +10,7 @@ mod dialogs;
 mod faults;
 mod flow;
 mod hops;
+mod intel;
 mod laws;
 mod limits;
 mod lmtp;
