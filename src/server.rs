@@ -29,7 +29,7 @@ use crate::click::{ClickPages, World, now_us};
 use crate::contact::Explorer;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::intel::Intel;
-use crate::job::{LocalLists, Pipeline, Recorder, Rewriter, Sources};
+use crate::job::{LocalLists, Pipeline, Recorder, Rewriter, SeenDomains, Sources};
 use crate::listen::{self, Context, InFlight};
 use crate::metrics::{Metrics, Reload};
 use crate::net::Socket;
@@ -290,14 +290,16 @@ impl Server {
         metrics.set_next_hops(&next_hops(&listeners));
 
         let intel = Intel::start(watched.clone(), &metrics);
+        let seen = Arc::new(DomainsSeen::new(ledger.store().clone()));
         let sources = Sources {
             lists: Some(Arc::clone(&intel) as Arc<dyn LocalLists>),
-            seen: Some(Arc::new(DomainsSeen::new(ledger.store().clone()))),
+            seen: Some(Arc::clone(&seen) as Arc<dyn SeenDomains>),
         };
         let world = World {
             intel,
             explorer: Arc::new(Explorer::new(watched.clone()).counting(Arc::clone(&metrics.contact))),
             revocations: Revocations::start(ledger.store().reader()).map_err(io::Error::other)?,
+            seen,
         };
         let lists: Vec<Arc<dyn Local>> = vec![Arc::clone(&world.intel) as _, Arc::clone(&world.revocations) as _];
         tokio::spawn(hindsight::watch(watched.clone(), ledger.clone(), lists));

@@ -92,7 +92,7 @@ impl ClickPages {
                     one_time: way.one_time,
                     known: &way.evidence,
                     warn_score: rules.policy.warn_score,
-                    signs: &|url| way::signs_of(&settings, &domain, url),
+                    signs: &|url, is_new| way::signs_of(&settings, &domain, url, is_new),
                 };
                 let begun = self.checker.begin(&settings, &question);
                 let limits = &settings.check_limits;

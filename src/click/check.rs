@@ -58,8 +58,8 @@ pub(crate) struct Question<'a> {
     pub(crate) known: &'a [Evidence],
     /// Points of signs that warrant a warning.
     pub(crate) warn_score: u32,
-    /// Signs of a URL that can be seen without asking anyone.
-    pub(crate) signs: &'a (dyn Fn(&Target) -> Vec<Evidence> + Sync),
+    /// Signs of a URL that can be seen without asking anyone, and whether its domain is new here.
+    pub(crate) signs: &'a (dyn Fn(&Target, bool) -> Vec<Evidence> + Sync),
 }
 
 /// What came out.
@@ -278,7 +278,7 @@ impl Checker {
         for url in question.urls.iter().copied().chain(&asked.hops) {
             evidence.extend(self.sources.revoked(url));
             evidence.append(&mut self.sources.local(url));
-            evidence.append(&mut (question.signs)(url));
+            evidence.append(&mut (question.signs)(url, self.sources.is_new(url)));
         }
         Checked {
             verdict: combine(&evidence, question.warn_score),
@@ -338,6 +338,7 @@ impl Checker {
         asked.evidence.extend(journey.evidence);
         asked.hops = journey.hops;
         asked.hops.retain(|hop| !first.contains(&hop));
+        self.sources.note(&asked.hops);
         let hops: Vec<&Target> = asked.hops.iter().collect();
         let about_hops = self.ask_all(&hops, until).await;
         asked.evidence.extend(about_hops);

@@ -188,26 +188,6 @@ pub fn asset(path: &str, pages: &Pages) -> Option<Response<Body>> {
     Some(response)
 }
 
-/// 404, the same for everything that leads nowhere: a stranger learns nothing from it.
-pub(super) fn not_found() -> Response<Body> {
-    in_english(Kind::NotOurs)
-}
-
-/// 503: the target cannot be looked up for now.
-pub(super) fn unavailable() -> Response<Body> {
-    in_english(Kind::TryLater { retry_after_s: 60 })
-}
-
-/// 405 with what would have been right.
-pub(super) fn wrong_method() -> Response<Body> {
-    in_english(Kind::WrongMethod)
-}
-
-fn in_english(kind: Kind<'_>) -> Response<Body> {
-    let languages = Languages::default();
-    answer(&View::plain(kind, &Brand::default(), language("", &languages, None)))
-}
-
 const STYLE: &str = include_str!("../../templates/click/style.css");
 
 /// The sheets inside the page, by their digests, and the logo are all that a browser may use. There is no word on where

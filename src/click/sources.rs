@@ -6,11 +6,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Instant;
 
-use link::{Contact, Evidence, Target};
+use link::{Contact, Evidence, Target, registrable_domain};
 
+use super::now_us;
 use crate::contact::{Explorer, Journey};
 use crate::intel::Intel;
+use crate::job::SeenDomains;
 use crate::revoked::Revocations;
+use crate::seen::DomainsSeen;
 
 /// What comes later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -21,6 +24,11 @@ pub trait Sources: Debug + Send + Sync {
     fn revoked(&self, target: &Target) -> Option<Evidence>;
     /// What lists in memory say. Never waits.
     fn local(&self, target: &Target) -> Vec<Evidence>;
+    /// Whether links to the target's domain turned up here a short while ago for the first time. Does not wait for long: a row
+    /// is read at most.
+    fn is_new(&self, target: &Target) -> bool;
+    /// Notes where a chain led.
+    fn note(&self, hops: &[Target]);
     /// Whether [`Sources::remote`] asks anyone.
     fn has_remote(&self) -> bool;
     /// What those say who are asked over the network, until `until` at the latest.
@@ -40,6 +48,8 @@ pub struct World {
     pub explorer: Arc<Explorer>,
     /// What the operator has revoked.
     pub revocations: Arc<Revocations>,
+    /// Domains that links led to so far.
+    pub seen: Arc<DomainsSeen>,
 }
 
 impl Sources for World {
@@ -49,6 +59,14 @@ impl Sources for World {
 
     fn local(&self, target: &Target) -> Vec<Evidence> {
         self.intel.local(target)
+    }
+
+    fn is_new(&self, target: &Target) -> bool {
+        registrable_domain(target).is_some_and(|domain| self.seen.is_new(domain, now_s()))
+    }
+
+    fn note(&self, hops: &[Target]) {
+        self.seen.note(&mut hops.iter().filter_map(registrable_domain), now_s());
     }
 
     fn has_remote(&self) -> bool {
@@ -66,4 +84,8 @@ impl Sources for World {
     fn generation(&self) -> u64 {
         self.intel.generation().wrapping_add(self.revocations.generation())
     }
+}
+
+fn now_s() -> i64 {
+    now_us().div_euclid(1_000_000)
 }

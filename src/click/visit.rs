@@ -180,7 +180,7 @@ impl<'a> Visit<'a> {
             one_time: way.one_time,
             known: &way.evidence,
             warn_score: self.rules.policy.warn_score,
-            signs: &|url| way::signs_of(settings, domain, url),
+            signs: &|url, is_new| way::signs_of(settings, domain, url, is_new),
         };
         let limits = &settings.check_limits;
         let begun = checker.begin(settings, &question);

@@ -115,10 +115,11 @@ impl Way {
 }
 
 /// What a URL itself shows.
-pub(super) fn signs_of(settings: &Settings, domain: &str, url: &Target) -> Vec<Evidence> {
+pub(super) fn signs_of(settings: &Settings, domain: &str, url: &Target, is_new: bool) -> Vec<Evidence> {
     let policy = settings.domains.of(domain);
     let circumstances = Circumstances {
         names: policy.map(|policy| &policy.delivery.names),
+        newly_seen: is_new,
         ..Circumstances::default()
     };
     let found = signs(url, &circumstances);

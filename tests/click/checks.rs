@@ -419,3 +419,30 @@ fn a_source_that_could_not_be_asked_counts_as_such() {
     assert_eq!((page.status, page.form("continue").is_some()), (200, true));
     assert_eq!(server.rows()[0].reasons[0].detail, "SERVFAIL");
 }
+
+#[test]
+fn list_files_decide_through_the_real_sources() {
+    let setup = Setup::default();
+    let file = |name: &str, text: &str| {
+        let path = setup.folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (bad, odd) = (file("bad.txt", "bad.example\n"), file("odd.txt", "odd.example\n"));
+    let config = format!(
+        "[checks]\nlists_dir = \"LISTS_DIR\"\n[[source]]\nname = \"bad\"\ntype = \"domains\"\nfrom = {bad:?}\n\
+         [[source]]\nname = \"odd\"\ntype = \"domains\"\nfrom = {odd:?}\nweight = \"warn\"\n"
+    );
+    let server = Setup { config, ..setup }.start();
+    let path = server.path("https://bad.example/x");
+    let end = Instant::now() + Duration::from_secs(20);
+    while server.get(&path).status != 403 {
+        assert!(Instant::now() < end, "the lists are not in force");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(server.rows().pop().unwrap().reasons[0].source, "bad");
+    assert_eq!(server.get(&server.path("https://odd.example/")).status, 200);
+    let row = server.rows().pop().unwrap();
+    assert_eq!((row.outcome, row.verdict), (Outcome::Warned, Some(Verdict::Warn)));
+    assert_eq!(server.get(&server.path("https://good.example/")).status, 302);
+}

@@ -125,6 +125,12 @@ impl Sources for Script {
         found.into_iter().collect()
     }
 
+    fn is_new(&self, _: &Target) -> bool {
+        false
+    }
+
+    fn note(&self, _: &[Target]) {}
+
     fn has_remote(&self) -> bool {
         self.has_remote
     }

@@ -18,6 +18,7 @@ use linkgate::keyfile::Absent;
 use linkgate::metrics::{ClickMetrics, ClickResult, Metrics};
 use linkgate::record::Ledger;
 use linkgate::revoked::Revocations;
+use linkgate::seen::DomainsSeen;
 use linkgate::settings::{
     self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
 };
@@ -178,6 +179,7 @@ impl Setup {
                 intel: Intel::start(watched.clone(), &metrics),
                 explorer: Arc::new(Explorer::new(watched.clone())),
                 revocations: Revocations::start(ledger.store().reader()).unwrap(),
+                seen: Arc::new(DomainsSeen::new(ledger.store().clone())),
             })
         });
         let askers = Askers::start(&ledger, 0).unwrap();
