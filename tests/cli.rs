@@ -154,7 +154,7 @@ fn json_lines(text: &str) -> Vec<Value> {
 /// `fixtures/help/NAME.txt` is the help as people see it: a change of it is a change of the contract.
 #[test]
 fn the_help_is_as_it_was_agreed() {
-    let pages: [(&str, &[&str]); 12] = [
+    let pages: [(&str, &[&str]); 13] = [
         ("linkgate", &[]),
         ("serve", &["serve"]),
         ("demo", &["demo"]),
@@ -162,6 +162,7 @@ fn the_help_is_as_it_was_agreed() {
         ("rewrite", &["rewrite"]),
         ("restore", &["restore"]),
         ("reveal", &["reveal"]),
+        ("explain", &["explain"]),
         ("clicks", &["clicks"]),
         ("keys", &["keys"]),
         ("keys-list", &["keys", "list"]),
@@ -190,6 +191,7 @@ fn each_command_shows_an_example() {
         &["rewrite"],
         &["restore"],
         &["reveal"],
+        &["explain"],
         &["clicks"],
         &["keys", "list"],
         &["keys", "add"],
