@@ -8,6 +8,7 @@
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 pub mod admin;
+pub mod alerts;
 pub mod budget;
 mod check;
 pub mod cli;
@@ -33,11 +34,13 @@ pub mod record;
 pub mod relay;
 pub mod restore;
 pub mod reveal;
+pub mod revoke;
 pub mod revoked;
 pub mod rewrite;
 pub mod seen;
 pub mod server;
 pub mod settings;
+mod shown;
 pub mod spool;
 pub mod telemetry;
 pub mod tls;

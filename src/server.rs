@@ -24,6 +24,7 @@ pub use self::passed::Passed;
 use crate::admin::Admin;
 use crate::cli::Failure;
 use crate::click::asker::Askers;
+use crate::click::hindsight::{self, Local};
 use crate::click::{ClickPages, World, now_us};
 use crate::contact::Explorer;
 use crate::http::{HttpLimits, serve_admin, serve_click};
@@ -298,6 +299,8 @@ impl Server {
             explorer: Arc::new(Explorer::new(watched.clone()).counting(Arc::clone(&metrics.contact))),
             revocations: Revocations::start(ledger.store().reader()).map_err(io::Error::other)?,
         };
+        let lists: Vec<Arc<dyn Local>> = vec![Arc::clone(&world.intel) as _, Arc::clone(&world.revocations) as _];
+        tokio::spawn(hindsight::watch(watched.clone(), ledger.clone(), lists));
         let askers = Askers::start(&ledger, now_us()).map_err(io::Error::other)?;
         let pages = Arc::new(ClickPages::new(
             watched.clone(),
