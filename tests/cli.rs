@@ -154,7 +154,7 @@ pub(crate) fn json_lines(text: &str) -> Vec<Value> {
 /// `fixtures/help/NAME.txt` is the help as people see it: a change of it is a change of the contract.
 #[test]
 fn the_help_is_as_it_was_agreed() {
-    let pages: [(&str, &[&str]); 15] = [
+    let pages: [(&str, &[&str]); 16] = [
         ("linkgate", &[]),
         ("serve", &["serve"]),
         ("demo", &["demo"]),
@@ -162,6 +162,7 @@ fn the_help_is_as_it_was_agreed() {
         ("rewrite", &["rewrite"]),
         ("restore", &["restore"]),
         ("reveal", &["reveal"]),
+        ("explain", &["explain"]),
         ("clicks", &["clicks"]),
         ("clicks-relabel", &["clicks", "relabel"]),
         ("revoke", &["revoke"]),
@@ -193,6 +194,7 @@ fn each_command_shows_an_example() {
         &["rewrite"],
         &["restore"],
         &["reveal"],
+        &["explain"],
         &["clicks"],
         &["clicks", "relabel"],
         &["revoke"],

@@ -29,6 +29,8 @@ pub(super) struct Verdicts<'a> {
     claims: MessageClaims,
     /// What the header says of the sender.
     facts: SenderFacts,
+    /// The sender's domain is one of ours, and our own mail server does not say that this is a lie.
+    from_inside: bool,
     conclusion: Conclusion,
     /// Registrable domains of the links, and whether they are new here as far as that was asked.
     domains: BTreeMap<String, Option<bool>>,
@@ -123,6 +125,7 @@ impl<'a> Verdicts<'a> {
             sender: job.sender,
             recipients: job.recipients,
             facts: SenderFacts::default(),
+            from_inside: job.settings.domains.policy(job.sender).is_some(),
             conclusion: Conclusion::default(),
             domains: BTreeMap::new(),
             base: &job.settings.click.base,
@@ -144,6 +147,7 @@ impl<'a> Verdicts<'a> {
         let believed = &self.settings.sender_checks.authserv_ids;
         if !self.sender_bypassed && (self.wants_signs() || !believed.is_empty()) {
             self.facts = sender::facts(source, believed);
+            self.from_inside &= !(self.facts.spf_failed || self.facts.dmarc_failed);
         }
     }
 
@@ -261,13 +265,7 @@ impl<'a> Verdicts<'a> {
                 Some(recipient) => self.recipients.iter().any(|r| r.eq_ignore_ascii_case(recipient)),
                 None => made.domain == self.claims.domain && made.sender.eq_ignore_ascii_case(&self.claims.sender),
             }
-            || self.is_from_inside()
-    }
-
-    /// Whether the sender's domain is one of ours, and our own mail server does not say that this is a lie.
-    fn is_from_inside(&self) -> bool {
-        let doubted = self.facts.spf_failed || self.facts.dmarc_failed;
-        !doubted && self.settings.domains.policy(self.sender).is_some()
+            || self.from_inside
     }
 
     /// What speaks against a link.
@@ -292,7 +290,7 @@ impl<'a> Verdicts<'a> {
         {
             suspicion.take_listings(inside.to_check().into_iter().flat_map(|t| lists.local(t)).collect());
         }
-        if !self.is_from_inside() {
+        if !self.from_inside {
             let strangers = inside.layers.iter().any(|layer| match &layer.kind {
                 LayerKind::Own(opened) => !self.belongs(opened),
                 _ => false,

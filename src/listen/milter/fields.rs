@@ -467,6 +467,18 @@ mod tests {
     }
 
     #[test]
+    fn several_lines_are_put_on_top_one_by_one() {
+        let (map, block) = map(FIELDS, true);
+        let changes = ["X-Top: 1\r\n", "X-Next: 2\r\n"].map(|line| Change {
+            at: 0..0,
+            with: line.into(),
+        });
+        let edits = map.edits(&block, &changes, true).unwrap();
+        let wanted = Patch::new(changes.to_vec()).unwrap().apply(&block);
+        assert_eq!(apply(FIELDS, &edits, true), String::from_utf8(wanted).unwrap());
+    }
+
+    #[test]
     fn what_cannot_be_expressed_is_an_error() {
         let (map, block) = map(FIELDS, true);
         let end = map.len();
