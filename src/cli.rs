@@ -12,12 +12,13 @@ use store::{AlertQuery, ClickQuery, Label, Reader, Store, StoreError};
 use crate::alerts::{self, AlertsError};
 use crate::clicks::{self, ClicksArgs, ClicksError, ClicksFormat, SinceError};
 use crate::config::ConfigError;
+use crate::explain::Explaining;
 use crate::files::Plan;
 use crate::filter::{self, Rewriting};
 use crate::keyfile::Absent;
 use crate::revoke::{self, RevokeArgs, RevokeFailure};
 use crate::settings::{Settings, ascii_domain};
-use crate::{check, demo, keys, reveal, server};
+use crate::{check, demo, explain, keys, reveal, server};
 
 /// Where the configuration file stands when `--config` does not say.
 pub const DEFAULT_CONFIG: &str = "/etc/linkgate/linkgate.toml";
@@ -104,10 +105,21 @@ enum Command {
     ///
     /// Works offline: the key ring is enough. Only a link whose target was too long for it needs the store.
     /// Prints a line per URL; exits 1 when one of them did not open.
+    ///
+    /// A target that is a wrapper of another vendor is taken apart, as far as that can be done without asking the vendor: an
+    /// indented line tells of each layer. Wrappers of other vendors can be given instead of click links.
     #[command(after_help = "Examples:
   linkgate reveal https://click.example.com/c/shop.example/AbC...
   grep -o 'https://click[^ \"]*' message.eml | linkgate reveal --json")]
     Reveal(RevealArgs),
+
+    /// Say which rule decides about a link, and why
+    ///
+    /// Shows the rule, the suspicious signs of the link with their points, and what they add up to. Lists are not
+    /// asked, and nothing is known of a mail around the link.
+    #[command(after_help = "Example:
+  linkgate explain --from news@shop.example --to me@example.com https://paypal.com.evil.example/")]
+    Explain(ExplainArgs),
 
     /// Show the click log
     ///
@@ -201,13 +213,33 @@ impl FileArgs {
 
 #[derive(Debug, Args)]
 struct RevealArgs {
-    /// Print a JSON object per URL: click_url, url, recipient, message_id, issued_at, sender; or click_url, error
+    /// Print a JSON object per URL: click_url, url, recipient, message_id, issued_at, sender; or click_url, error.
+    /// The key inside holds the layers, if there are any: vendor, url
     #[arg(long)]
     json: bool,
 
     /// Click links, whole or from their path on (default: one per line from standard input)
     #[arg(value_name = "URL")]
     urls: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct ExplainArgs {
+    /// Envelope sender (default: none, as for a bounce)
+    #[arg(long, value_name = "ADDR", default_value = "", hide_default_value = true)]
+    from: String,
+
+    /// Envelope recipient
+    #[arg(long, value_name = "ADDR")]
+    to: String,
+
+    /// What a reader sees in place of the URL
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+
+    /// The link
+    #[arg(value_name = "URL")]
+    url: String,
 }
 
 #[derive(Debug, Args)]
@@ -381,6 +413,16 @@ fn command(cli: &Cli) -> Result<(), Failure> {
             })
         }
         Command::Reveal(args) => reveal_command(cli, args, &mut out),
+        Command::Explain(args) => {
+            let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
+            let asked = Explaining {
+                sender: args.from.clone(),
+                recipient: args.to.clone(),
+                url: args.url.clone(),
+                text: args.text.clone(),
+            };
+            explain::run(&settings, &asked, &mut out)
+        }
         Command::Clicks(args) => clicks_command(cli, args, &mut out),
         Command::Revoke(args) => revoke_command(cli, args, &mut out),
         Command::Alerts { since, json } => alerts_command(cli, *since, *json, &mut out),

@@ -9,6 +9,7 @@ mod fault;
 mod keys;
 mod machines;
 mod mail;
+mod pages;
 mod tls;
 mod walk;
 

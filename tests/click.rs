@@ -1,5 +1,9 @@
 //! The click address as a browser, a proxy and an attacker meet it: a real server, and bytes as they come off the wire.
 
+mod checks;
+mod forms;
+mod modes;
+mod script;
 mod server;
 
 use std::io::{Read, Write};

@@ -150,6 +150,40 @@ fn values_reach_the_settings_in_their_units() {
     assert_eq!(settings.limits.command_timeout, Duration::from_secs(300));
 }
 
+#[test]
+fn a_key_of_a_source_is_read_from_a_file_that_others_cannot_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    fs::write(&key, "s3cret\n").unwrap();
+    let text = fs::read_to_string(&fixtures("good")[0]).unwrap()
+        + &format!(
+            "[checks]\nuse = \"private\"\n[[source]]\nname = \"dbl\"\ntype = \"spamhaus-dbl\"\nkey_file = {key:?}\n"
+        );
+    let load = |mode| {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        Settings::from_toml(&text, Path::new("x"), Absent::Pretend)
+    };
+    for mode in [0o644, 0o660, 0o604] {
+        let faults = load(mode).unwrap_err();
+        assert!(faults[0].what.contains("chmod 600"), "{faults:?}");
+        assert!(!format!("{faults:?}").contains("s3cret"));
+    }
+    for mode in [0o600, 0o640, 0o400] {
+        let settings = load(mode).unwrap();
+        let source = &settings.checks.sources[0];
+        assert_eq!(source.key.as_ref().unwrap().reveal(), "s3cret");
+        assert_eq!(source.from.to_string(), "{key}.dbl.dq.spamhaus.net");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+    assert_eq!(
+        load(0o600).unwrap().checks.lists_dir,
+        Path::new("/var/lib/linkgate/lists")
+    );
+    fs::write(&key, "two words").unwrap();
+    assert!(load(0o600).is_err());
+}
+
 /// The default as the documentation and the sample write it.
 fn shown(key: &Key) -> Option<String> {
     match &key.fallback {
@@ -276,4 +310,76 @@ fn every_quirk_is_documented() {
         );
     }
     assert_eq!(page.matches("\n| `").count(), message::Quirk::ALL.len());
+}
+
+#[test]
+fn pages_look_as_the_domain_says_and_inherit_the_rest() {
+    use linkgate::settings::{Contact, ReviewTo};
+    let folder = tempfile::tempdir().unwrap();
+    let logo = folder.path().join("logo.svg");
+    fs::write(&logo, "<svg xmlns='http://www.w3.org/2000/svg'/>").unwrap();
+    fs::write(
+        folder.path().join("it.toml"),
+        "back_button = \"Torna al sicuro\"\nconfirm_button = \"Apri\"\n",
+    )
+    .unwrap();
+    let dir = folder.path().display();
+    let text = fs::read_to_string(fixtures("good").iter().find(|p| p.ends_with("least.toml")).unwrap()).unwrap();
+    let text = text
+        .replace("https://click.example.com\"", "https://click.example.com/mail/\"")
+        .replace("[admin]", &format!("languages_dir = \"{dir}\"\n[admin]"))
+        + &format!(
+            "[default]\npage_name = \"Everybody\"\npage_logo = \"{}\"\npage_language = \"IT\"\n\
+             page_text = \"\"\"One\nTwo\"\"\"\npage_review_to = \"none\"\n\
+             [domain.\"bücher.example\"]\npage_name = \"Bücher\"\npage_logo = \"\"\npage_contact = \"a@b.example\"\n\
+             page_review_to = \"button\"\npage_redirect_to = \"https://help.example/\"\n",
+            logo.display()
+        );
+    let settings = Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap();
+    let pages = &settings.pages;
+    let common = pages.brand("example.com");
+    assert_eq!(common, pages.brand("gone.example"), "a section without a word on it");
+    assert_eq!(common.name.as_deref(), Some("Everybody"));
+    assert_eq!(common.language.as_deref(), Some("it"));
+    assert_eq!(common.text.as_deref(), Some("One\nTwo"));
+    assert_eq!(common.review_to, ReviewTo::Nobody);
+    assert!(common.logo.as_ref().unwrap().href.starts_with("/mail/logo/"));
+    let own = pages.brand("xn--bcher-kva.example");
+    assert_eq!(own, pages.brand("bücher.example"));
+    assert_eq!(own.name.as_deref(), Some("Bücher"));
+    assert_eq!(own.logo, None);
+    assert_eq!(own.language.as_deref(), Some("it"));
+    assert_eq!(own.contact, Some(Contact::Mailbox("a@b.example".into())));
+    assert_eq!(own.review_to, ReviewTo::Button);
+    assert_eq!(own.redirect_to.as_ref().unwrap().as_str(), "https://help.example/");
+    assert_eq!(pages.languages.iter().count(), 6);
+}
+
+#[test]
+fn faults_of_a_language_file_have_their_line() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(&fixtures("good")[0]).unwrap();
+    let text = text.replace("[admin]", &format!("languages_dir = {:?}\n[admin]", folder.path()));
+    let faults = |name: &str, content: &[u8]| {
+        let file = folder.path().join(name);
+        fs::write(&file, content).unwrap();
+        let faults = Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap_err();
+        fs::remove_file(&file).unwrap();
+        let folder = format!("{}/", folder.path().display());
+        let told: Vec<_> = faults.iter().map(|f| f.to_string().replace(&folder, "")).collect();
+        told.join("\n")
+    };
+    assert_eq!(
+        faults(
+            "xx.toml",
+            b"dir = \"up\"\nclose_hint = \"\"\nsource_silent = \"{sender}\"\nbak_button = \"x\"\n"
+        ),
+        "xx.toml:1:7: dir: found \"up\", allowed: \"ltr\", \"rtl\"\n\
+         xx.toml:2:14: close_hint: found nothing, allowed: a text, or no such key\n\
+         xx.toml:3:17: source_silent: found {sender}, allowed: {source}\n\
+         xx.toml:4:14: bak_button: found an unknown key, allowed: the keys of the English file"
+    );
+    assert!(faults("xx.toml", b"close_hint = 1\n").starts_with("xx.toml:1:14: not valid TOML: "));
+    assert!(faults("xx.toml", b"close_hint = \"\xff\"\n").contains("UTF-8"));
+    assert!(faults("klingon-.toml", b"").contains("no language tag"));
 }

@@ -18,6 +18,7 @@ use super::contact::contact;
 use super::delivery::{Deliveries, sender_checks};
 use super::machines;
 use super::mail::{self, Addresses};
+use super::pages::pages;
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::keyfile::{self, Absent};
@@ -52,6 +53,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let limits = limits(w, root);
     let public_url = click.as_ref().map_or("", |c| c.base.as_str());
     let contact = contact(w, root, public_url);
+    let pages = pages(w, root, &click_section, public_url);
     addresses.refuse_shared(w);
     addresses.refuse_loops(w);
 
@@ -82,7 +84,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         limits: limits?,
         rewriting: rewriting?,
         sender_checks,
-        pages: Default::default(),
+        pages,
         contact: contact?,
         checks: checks?,
         machines: machines?,

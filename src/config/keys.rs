@@ -3,6 +3,7 @@
 //! The parser reads its defaults and limits from here, refuses what is not listed, and a test holds the list against
 //! `docs/configuration.md` and `contrib/linkgate.toml`.
 
+use crate::settings::USUAL_COLOUR;
 use Fallback::{Flag as Switch, Integer as Number, List as Items, Machine, Required, Text as Word};
 use Kind::{Choice, Flag, Integer, List, OneOrMore, Text};
 
@@ -85,6 +86,15 @@ const STORE: &str = "\"sqlite:\" and the path of a file, such as \"sqlite:/var/l
 const NETWORK: &str = "an address or network such as \"10.0.0.0/8\" or \"::1\"";
 const SENDERS: &str = "an address, \"@domain\" or \"*.domain\"";
 const URLS: &str = "a host, \"*.host\", a host and path, or \"re:\" and a regular expression";
+const FOLDER: &str = "the path of a folder that exists";
+const NAME: &str = "a line of at most 80 characters";
+const LOGO: &str = "the path of a PNG or SVG file of at most 256 KiB";
+const COLOUR: &str = "a colour such as \"#2457a6\"";
+const WHOM: &str = "a mail address, a web address, or a line of at most 200 characters";
+const WORDS: &str = "plain text of at most 2000 characters";
+const WEB: &str = "an http or https URL";
+const LANGUAGE: &str = "the tag of a language that is offered, such as \"de\"";
+const REVIEW: &str = "\"button\", \"none\", or a mail address";
 const REWRITE: &[&str] = &["off", "all", "suspicious"];
 const AGENT: &str = "a word of a User-Agent, at least three characters of printable ASCII";
 const SECONDS: &str = "seconds";
@@ -115,6 +125,7 @@ pub const KEYS: &[Key] = &[
         Word("truncated"),
     ),
     key("click", "trusted_proxies", List(NETWORK), Items(&[])),
+    key("click", "languages_dir", Text(FOLDER), Word("")),
     key(
         "click",
         "per_link_per_minute",
@@ -277,6 +288,7 @@ pub const KEYS: &[Key] = &[
             "hosts",
             "domains",
             "urls",
+            "csv",
             "urlhaus-csv",
             "urlhaus-json",
             "openphish",
@@ -284,6 +296,7 @@ pub const KEYS: &[Key] = &[
             "regex",
             "misp",
             "rpz",
+            "dnset",
             "spamhaus-dbl",
             "spamhaus-zrd",
             "surbl",
@@ -309,12 +322,7 @@ pub const KEYS: &[Key] = &[
         Choice(&["phishing", "malware", "botnet", "abuse", "new-domain"]),
         Machine("what the list says"),
     ),
-    key(
-        "source",
-        "weight",
-        Choice(&["block", "warn"]),
-        Machine("what the list says"),
-    ),
+    key("source", "weight", Choice(&["block", "warn"]), Word("block")),
     key("source", "licensed", Flag, Switch(false)),
     key("source", "max_size_mib", range(1, 1_024, "MiB"), Number(128)),
     key(
@@ -386,6 +394,49 @@ pub const KEYS: &[Key] = &[
     key("default", "on_failure", Choice(ON_FAILURE), Word("open")),
     key("default", "track_clicks", Flag, Switch(true)),
     key("default", "contact", Choice(CONTACT), Word("lists")),
+    key("default", "page_name", Text(NAME), Word("")),
+    key("default", "page_logo", Text(LOGO), Word("")),
+    key("default", "page_colour", Text(COLOUR), Word(USUAL_COLOUR)),
+    key("default", "page_contact", Text(WHOM), Word("")),
+    key("default", "page_text", Text(WORDS), Word("")),
+    key("default", "page_back_to", Text(WEB), Word("")),
+    key("default", "page_redirect_to", Text(WEB), Word("")),
+    key("default", "page_language", Text(LANGUAGE), Word("en")),
+    key("default", "page_review_to", Text(REVIEW), Word("button")),
+    key("domain", "page_name", Text(NAME), Machine("`[default] page_name`")),
+    key("domain", "page_logo", Text(LOGO), Machine("`[default] page_logo`")),
+    key(
+        "domain",
+        "page_colour",
+        Text(COLOUR),
+        Machine("`[default] page_colour`"),
+    ),
+    key(
+        "domain",
+        "page_contact",
+        Text(WHOM),
+        Machine("`[default] page_contact`"),
+    ),
+    key("domain", "page_text", Text(WORDS), Machine("`[default] page_text`")),
+    key("domain", "page_back_to", Text(WEB), Machine("`[default] page_back_to`")),
+    key(
+        "domain",
+        "page_redirect_to",
+        Text(WEB),
+        Machine("`[default] page_redirect_to`"),
+    ),
+    key(
+        "domain",
+        "page_language",
+        Text(LANGUAGE),
+        Machine("`[default] page_language`"),
+    ),
+    key(
+        "domain",
+        "page_review_to",
+        Text(REVIEW),
+        Machine("`[default] page_review_to`"),
+    ),
     key("default", "warn_score", range(0, 1_000, POINTS), Number(60)),
     key("domain", "rewrite", Choice(REWRITE), Machine("`[default] rewrite`")),
     key("domain", "bypass_senders", List(SENDERS), Items(&[])),

@@ -213,9 +213,9 @@ impl Colours {
     }
 }
 
-/// What the colour stands on, or under, on light pages and on dark ones: the grounds of `page/style.css`.
-const LIGHT_GROUNDS: [Rgb; 2] = [Rgb::WHITE, Rgb([0xf3, 0xf5, 0xf8])];
-const DARK_GROUNDS: [Rgb; 2] = [Rgb([0x1a, 0x20, 0x29]), DARKEST];
+/// What the colour stands on, or under, on light pages and on dark ones: the grounds of `templates/click/style.css`.
+const LIGHT_GROUNDS: [Rgb; 3] = [Rgb::WHITE, Rgb([0xf3, 0xf5, 0xf8]), Rgb([0xee, 0xf2, 0xf8])];
+const DARK_GROUNDS: [Rgb; 3] = [Rgb([0x22, 0x2b, 0x38]), Rgb([0x1a, 0x20, 0x29]), DARKEST];
 const DARKEST: Rgb = Rgb([0x10, 0x14, 0x1a]);
 
 /// A colour of the sRGB space.
@@ -315,6 +315,25 @@ mod tests {
             prop_assert!(LIGHT_GROUNDS.iter().all(|g| light.contrast(*g) >= 4.5));
             let dark = colour.until_legible(Rgb::WHITE, &DARK_GROUNDS);
             prop_assert!(DARK_GROUNDS.iter().all(|g| dark.contrast(*g) >= 4.5));
+        }
+    }
+
+    #[test]
+    fn the_grounds_are_those_of_the_style_sheet() {
+        let style = include_str!("../../templates/click/style.css");
+        let (light, dark) = style.split_once("@media (prefers-color-scheme:dark)").unwrap();
+        let dark = dark.split_once("}}").unwrap().0;
+        for (part, grounds) in [(light, LIGHT_GROUNDS), (dark, DARK_GROUNDS)] {
+            let mut named: Vec<_> = ["--ground:", "--sheet:", "--well:", "--calm-ground:"]
+                .iter()
+                .map(|name| part.split_once(name).unwrap().1.split([';', '}']).next().unwrap())
+                .map(|c| if c == "#fff" { "#ffffff" } else { c })
+                .collect();
+            let mut grounds: Vec<_> = grounds.iter().map(Rgb::to_string).collect();
+            named.sort_unstable();
+            named.dedup();
+            grounds.sort_unstable();
+            assert_eq!(named, grounds);
         }
     }
 
