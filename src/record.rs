@@ -13,9 +13,8 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
-use link::{Evidence, Finding};
 use ring::rand::{SecureRandom, SystemRandom};
-use store::{AlertRow, ClickRow, EventId, Health, MessageRow, Notice, Reason, ReferenceRow, Store, StoreError};
+use store::{AlertRow, ClickRow, EventId, Health, MessageRow, Notice, ReferenceRow, Store, StoreError};
 use tracing::{error, info, warn};
 
 use crate::failure::{Cause, Failure, Phase};
@@ -226,27 +225,6 @@ impl Recorder for Ledger {
     fn message(&self, row: MessageRow) {
         Ledger::message(self, row);
     }
-}
-
-/// Evidence as a row keeps it; `None` for a source that was asked and names nothing.
-#[must_use]
-pub fn reason(evidence: &Evidence) -> Option<Reason> {
-    let (code, detail) = match &evidence.finding {
-        Finding::NotListed => return None,
-        Finding::Listed(listing) => (listing.category.as_str(), listing.scope.as_str()),
-        Finding::CouldNotAsk(why) => ("could-not-ask", why.as_ref()),
-        Finding::Sign { code, detail, .. } => (*code, detail.as_str()),
-        Finding::TargetUnknown(vendor) => ("target-unknown", vendor.as_ref()),
-        Finding::CouldNotInspect(obstacle) => ("could-not-inspect", obstacle.as_str()),
-        Finding::Smuggled(how) => ("smuggled", how.as_str()),
-        Finding::Bypassed(rule) => ("bypassed", rule.as_str()),
-    };
-    Some(Reason {
-        source: evidence.source.clone().into_owned(),
-        code: code.to_owned(),
-        detail: detail.to_owned(),
-        about: evidence.about.clone(),
-    })
 }
 
 /// An id for a click at this time: unique, and growing with time so that the store's index stays compact.

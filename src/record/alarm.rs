@@ -53,9 +53,9 @@ impl Alarm {
         } = row;
         let what = match row.kind {
             AlertKind::LateListing => match people {
-                0 => "someone opened this, and nobody can tell whether they are people; it is listed now".to_owned(),
-                1 => "1 person opened this; it is listed now".to_owned(),
-                n => format!("{n} people opened this; it is listed now"),
+                0 => "opened, nobody can tell whether by people; it is listed now".to_owned(),
+                1 => "opened once by a person or likely person; it is listed now".to_owned(),
+                n => format!("opened {n} times by people or likely people; it is listed now"),
             },
             AlertKind::Smuggled => "a link turned up where it does not belong".to_owned(),
             AlertKind::Revoked => "revoked".to_owned(),
