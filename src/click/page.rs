@@ -48,6 +48,8 @@ pub struct View<'a> {
     pub reference: Option<&'a str>,
     /// When the target was checked, in seconds since 1970.
     pub checked_at_s: Option<i64>,
+    /// Whether it is recorded that a reader goes on.
+    pub is_recorded: bool,
 }
 
 /// Which page.
@@ -125,6 +127,7 @@ impl<'a> View<'a> {
             review: None,
             reference: None,
             checked_at_s: None,
+            is_recorded: true,
         }
     }
 }
@@ -186,26 +189,6 @@ pub fn asset(path: &str, pages: &Pages) -> Option<Response<Body>> {
         HeaderValue::from_static("default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"),
     );
     Some(response)
-}
-
-/// 404, the same for everything that leads nowhere: a stranger learns nothing from it.
-pub(super) fn not_found() -> Response<Body> {
-    in_english(Kind::NotOurs)
-}
-
-/// 503: the target cannot be looked up for now.
-pub(super) fn unavailable() -> Response<Body> {
-    in_english(Kind::TryLater { retry_after_s: 60 })
-}
-
-/// 405 with what would have been right.
-pub(super) fn wrong_method() -> Response<Body> {
-    in_english(Kind::WrongMethod)
-}
-
-fn in_english(kind: Kind<'_>) -> Response<Body> {
-    let languages = Languages::default();
-    answer(&View::plain(kind, &Brand::default(), language("", &languages, None)))
 }
 
 const STYLE: &str = include_str!("../../templates/click/style.css");
@@ -329,6 +312,7 @@ struct Page<'a> {
     has_footer: bool,
     review: Option<Review<'a>>,
     reference: Vec<Piece<'a>>,
+    is_recorded: bool,
 }
 
 /// The words of one kind of page.
@@ -429,6 +413,7 @@ impl<'a> Page<'a> {
             has_footer: review.is_some() || brand.contact.is_some() || !reference.is_empty(),
             review,
             reference,
+            is_recorded: view.is_recorded,
         }
     }
 }
