@@ -6,15 +6,19 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use store::{ClickQuery, Reader};
+use link::Verdict;
+use store::{AlertQuery, ClickQuery, Label, Reader, Store, StoreError};
 
+use crate::alerts::{self, AlertsError};
 use crate::clicks::{self, ClicksArgs, ClicksError, ClicksFormat, SinceError};
 use crate::config::ConfigError;
+use crate::explain::Explaining;
 use crate::files::Plan;
 use crate::filter::{self, Rewriting};
 use crate::keyfile::Absent;
+use crate::revoke::{self, RevokeArgs, RevokeFailure};
 use crate::settings::{Settings, ascii_domain};
-use crate::{check, demo, keys, reveal, server};
+use crate::{check, demo, explain, keys, reveal, server};
 
 /// Where the configuration file stands when `--config` does not say.
 pub const DEFAULT_CONFIG: &str = "/etc/linkgate/linkgate.toml";
@@ -101,18 +105,59 @@ enum Command {
     ///
     /// Works offline: the key ring is enough. Only a link whose target was too long for it needs the store.
     /// Prints a line per URL; exits 1 when one of them did not open.
+    ///
+    /// A target that is a wrapper of another vendor is taken apart, as far as that can be done without asking the vendor: an
+    /// indented line tells of each layer. Wrappers of other vendors can be given instead of click links.
     #[command(after_help = "Examples:
   linkgate reveal https://click.example.com/c/shop.example/AbC...
   grep -o 'https://click[^ \"]*' message.eml | linkgate reveal --json")]
     Reveal(RevealArgs),
 
+    /// Say which rule decides about a link, and why
+    ///
+    /// Shows the rule, the suspicious signs of the link with their points, and what they add up to. Lists are not
+    /// asked, and nothing is known of a mail around the link.
+    #[command(after_help = "Example:
+  linkgate explain --from news@shop.example --to me@example.com https://paypal.com.evil.example/")]
+    Explain(ExplainArgs),
+
     /// Show the click log
     ///
-    /// Oldest first: who clicked what, when. All conditions must hold. Works beside a running server.
+    /// Oldest first: which link was opened when, to whom it was issued, and whether a person or a machine opened it, as
+    /// far as that can be told; how many of each there are comes last. All conditions must hold. Works beside a running
+    /// server.
     #[command(after_help = "Examples:
   linkgate clicks --since 2h
-  linkgate clicks --user me@example.com --since 2026-11-01 --csv > clicks.csv")]
+  linkgate clicks --verdict block --label likely-person
+  linkgate clicks --user me@example.com --since 2026-11-01 --csv > clicks.csv
+  linkgate clicks relabel --since 7d")]
     Clicks(ClicksCommand),
+
+    /// Block a URL, a host or a domain at once
+    ///
+    /// Running servers take it up within a second, without a reload. Clicks of the last days that led there are looked up:
+    /// see `linkgate alerts`.
+    #[command(after_help = "Examples:
+  linkgate revoke https://shop.example/invoice.zip --note 'ticket 4711'
+  linkgate revoke '*.shop.example'
+  linkgate revoke --undo '*.shop.example'
+  linkgate revoke --list")]
+    Revoke(RevokeCommand),
+
+    /// Show what the operator was told
+    ///
+    /// Oldest first: targets that were listed after people had opened them, links that turned up where they do not belong,
+    /// and what was revoked.
+    #[command(after_help = "Example:\n  linkgate alerts --since 7d")]
+    Alerts {
+        /// Alerts since a time (2026-11-20, 2026-11-20T08:30:00+01:00) or for a span (90m, 2h, 7d)
+        #[arg(long, value_name = "T", value_parser = since)]
+        since: Option<i64>,
+
+        /// Print a JSON object per alert
+        #[arg(long)]
+        json: bool,
+    },
 
     /// List, add or retire keys of the key ring
     ///
@@ -168,7 +213,8 @@ impl FileArgs {
 
 #[derive(Debug, Args)]
 struct RevealArgs {
-    /// Print a JSON object per URL: click_url, url, recipient, message_id, issued_at, sender; or click_url, error
+    /// Print a JSON object per URL: click_url, url, recipient, message_id, issued_at, sender; or click_url, error.
+    /// The key inside holds the layers, if there are any: vendor, url
     #[arg(long)]
     json: bool,
 
@@ -178,7 +224,30 @@ struct RevealArgs {
 }
 
 #[derive(Debug, Args)]
+struct ExplainArgs {
+    /// Envelope sender (default: none, as for a bounce)
+    #[arg(long, value_name = "ADDR", default_value = "", hide_default_value = true)]
+    from: String,
+
+    /// Envelope recipient
+    #[arg(long, value_name = "ADDR")]
+    to: String,
+
+    /// What a reader sees in place of the URL
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+
+    /// The link
+    #[arg(value_name = "URL")]
+    url: String,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 struct ClicksCommand {
+    #[command(subcommand)]
+    command: Option<ClicksWork>,
+
     /// Clicks since a time (2026-11-20, 2026-11-20T08:30:00+01:00) or for a span (90m, 2h, 7d)
     #[arg(long, value_name = "T", value_parser = since)]
     since: Option<i64>,
@@ -195,6 +264,14 @@ struct ClicksCommand {
     #[arg(long, value_name = "HOST")]
     host: Option<String>,
 
+    /// Clicks by: person, likely-person, unknown, likely-machine, machine
+    #[arg(long, value_name = "LABEL", value_parser = |text: &str| by_word(Label::WORDS, text))]
+    label: Option<Label>,
+
+    /// Clicks whose verdict was: allow, unchecked, unknown, warn, block
+    #[arg(long, value_name = "VERDICT", value_parser = |text: &str| by_word(Verdict::WORDS, text))]
+    verdict: Option<Verdict>,
+
     /// Print a JSON object per click
     #[arg(long, conflicts_with = "csv")]
     json: bool,
@@ -202,6 +279,53 @@ struct ClicksCommand {
     /// Print CSV with a header line
     #[arg(long)]
     csv: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClicksWork {
+    /// Tell people and machines apart again, by today's rules
+    ///
+    /// What was recorded of each request stays as it is. Prints how many clicks have another label or other reasons now.
+    #[command(after_help = "Example:\n  linkgate clicks relabel --since 7d")]
+    Relabel {
+        /// Clicks since a time (2026-11-20, 2026-11-20T08:30:00+01:00) or for a span (90m, 2h, 7d); default: all
+        #[arg(long, value_name = "T", value_parser = since)]
+        since: Option<i64>,
+    },
+}
+
+#[derive(Debug, Args)]
+struct RevokeCommand {
+    /// A URL, a host, or *.domain for a domain and all hosts below it
+    #[arg(value_name = "URL|HOST|*.HOST", required_unless_present = "list")]
+    what: Option<String>,
+
+    /// Why, for those who come later
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true,
+        conflicts_with = "undo"
+    )]
+    note: String,
+
+    /// Take it back
+    #[arg(long)]
+    undo: bool,
+
+    /// Show what is revoked
+    #[arg(long, conflicts_with_all = ["what", "undo", "note"])]
+    list: bool,
+}
+
+/// The value of a word.
+fn by_word<T: Copy>(words: &[(&str, T)], text: &str) -> Result<T, String> {
+    let found = words.iter().find(|(word, _)| *word == text);
+    found.map(|(_, value)| *value).ok_or_else(|| {
+        let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+        format!("allowed: {}", allowed.join(", "))
+    })
 }
 
 fn since(text: &str) -> Result<i64, SinceError> {
@@ -289,7 +413,19 @@ fn command(cli: &Cli) -> Result<(), Failure> {
             })
         }
         Command::Reveal(args) => reveal_command(cli, args, &mut out),
+        Command::Explain(args) => {
+            let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
+            let asked = Explaining {
+                sender: args.from.clone(),
+                recipient: args.to.clone(),
+                url: args.url.clone(),
+                text: args.text.clone(),
+            };
+            explain::run(&settings, &asked, &mut out)
+        }
         Command::Clicks(args) => clicks_command(cli, args, &mut out),
+        Command::Revoke(args) => revoke_command(cli, args, &mut out),
+        Command::Alerts { since, json } => alerts_command(cli, *since, *json, &mut out),
         Command::Keys { command } => keys_command(cli, command, &mut out),
     };
     // What was found before a failure is a result too.
@@ -324,22 +460,68 @@ fn reveal_command(cli: &Cli, args: &RevealArgs, out: &mut impl Write) -> Result<
 
 fn clicks_command(cli: &Cli, args: &ClicksCommand, out: &mut impl Write) -> Result<(), Failure> {
     let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
-    let store = Reader::open(&settings.store).context("the store cannot be opened (store.url)")?;
+    if let Some(ClicksWork::Relabel { since }) = &args.command {
+        let store = writable(&settings)?;
+        let done = clicks::relabel(&store, &settings.machines, *since).map_err(anyhow::Error::from)?;
+        writeln!(out, "{} of {} clicks relabelled", done.changed, done.seen)?;
+        return Ok(());
+    }
+    let store = Reader::open(&settings.store).context(NO_STORE)?;
     let query = ClickQuery {
         since_us: args.since,
         user: args.user.clone(),
         domain: args.domain.as_deref().map(ascii_name),
         host: args.host.as_deref().map(ascii_name),
-        ..ClickQuery::default()
+        label: args.label,
+        verdict: args.verdict,
     };
     let format = match args {
         ClicksCommand { json: true, .. } => ClicksFormat::Json,
         ClicksCommand { csv: true, .. } => ClicksFormat::Csv,
         _ => ClicksFormat::Table,
     };
-    clicks::run(&store, &ClicksArgs { query, format }, out).map_err(|e| match e {
+    clicks::run(&store, &ClicksArgs { query, format }, out, &mut io::stderr()).map_err(|e| match e {
         ClicksError::Write(e) => Failure::from(e),
         ClicksError::Store(e) => Failure::Failed(e.into()),
+    })
+}
+
+const NO_STORE: &str = "the store cannot be opened (store.url)";
+
+/// The store for a command that writes to it; only a server makes one.
+fn writable(settings: &Settings) -> anyhow::Result<Store> {
+    if !settings.store.exists() {
+        return Err(StoreError::Missing(settings.store.clone())).context(NO_STORE);
+    }
+    Store::open(&settings.store).context(NO_STORE)
+}
+
+fn revoke_command(cli: &Cli, args: &RevokeCommand, out: &mut impl Write) -> Result<(), Failure> {
+    let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
+    let asked = match &args.what {
+        Some(what) if args.undo => RevokeArgs::Undo(what.clone()),
+        Some(what) => RevokeArgs::Revoke(what.clone(), args.note.clone()),
+        None => RevokeArgs::List,
+    };
+    let store = writable(&settings)?;
+    let now_us = jiff::Timestamp::now().as_microsecond();
+    revoke::run(&store, &asked, now_us, out).map_err(|e| match e {
+        RevokeFailure::Refused(e) => Failure::Usage(e.to_string()),
+        RevokeFailure::Write(e) => Failure::from(e),
+        other => Failure::Failed(other.into()),
+    })
+}
+
+fn alerts_command(cli: &Cli, since: Option<i64>, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+    let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
+    let store = Reader::open(&settings.store).context(NO_STORE)?;
+    let query = AlertQuery {
+        since_us: since,
+        ..AlertQuery::default()
+    };
+    alerts::run(&store, &query, json, out).map_err(|e| match e {
+        AlertsError::Write(e) => Failure::from(e),
+        AlertsError::Store(e) => Failure::Failed(e.into()),
     })
 }
 

@@ -1,13 +1,19 @@
 //! `linkgate clicks`: the click log as a table, CSV or lines of JSON.
 
-use std::fmt::{self, Display, Write as _};
+mod relabel;
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::Serialize;
-use store::{ClickQuery, ClickRow, Reader, StoreError};
+use store::{ClickQuery, ClickRow, Facts, Label, Reader, Reason, StoreError};
+
+pub use self::relabel::{Relabelled, relabel};
+use crate::shown::{Escaped, json_line, time};
 
 /// What was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,7 +27,7 @@ pub struct ClicksArgs {
 /// The form of the answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ClicksFormat {
-    /// Columns for people: time, user, URL.
+    /// Columns for people: time, user, who opened the link, verdict, outcome, URL.
     #[default]
     Table,
     /// RFC 4180 with a header line. A cell that a spreadsheet would take for a formula starts with an apostrophe, and
@@ -47,19 +53,26 @@ pub enum ClicksError {
 #[error("not a time: {0:?}; allowed: 2026-11-20, 2026-11-20T08:30:00+01:00, or how long ago, like 90m, 2h or 7d")]
 pub struct SinceError(String);
 
-/// Writes the clicks that were asked for, oldest first.
+/// Writes the clicks that were asked for, oldest first, and how many people and machines they make: to `out` below a table,
+/// else to `notes`.
 ///
 /// # Errors
 /// The store cannot be read, or `out` not be written to. Whole rows have been written until then.
-pub fn run(store: &Reader, args: &ClicksArgs, out: &mut impl Write) -> Result<(), ClicksError> {
+pub fn run(store: &Reader, args: &ClicksArgs, out: &mut impl Write, notes: &mut impl Write) -> Result<(), ClicksError> {
     match args.format {
-        ClicksFormat::Table => writeln!(out, "{:<20}  {:<28}  URL", "TIME (UTC)", "USER")?,
+        ClicksFormat::Table => writeln!(
+            out,
+            "{:<20}  {:<28}  {:<14}  {:<9}  {:<15}  URL",
+            "TIME (UTC)", "USER", "OPENED BY", "VERDICT", "OUTCOME"
+        )?,
         ClicksFormat::Csv => write!(out, "{}\r\n", Fields::NAMES.join(","))?,
         ClicksFormat::Json => {}
     }
     let mut line = String::new();
+    let mut tally = Tally::default();
     for click in store.clicks(&args.query) {
         let click = click?;
+        tally.add(click.label);
         line.clear();
         match args.format {
             ClicksFormat::Table => table_line(&click, &mut line),
@@ -68,8 +81,51 @@ pub fn run(store: &Reader, args: &ClicksArgs, out: &mut impl Write) -> Result<()
         }
         out.write_all(line.as_bytes())?;
     }
+    match args.format {
+        ClicksFormat::Table => writeln!(out, "{tally}")?,
+        // Standard error may be closed; the rows are what was asked for.
+        ClicksFormat::Csv | ClicksFormat::Json => drop(writeln!(notes, "{tally}")),
+    }
     out.flush()?;
     Ok(())
+}
+
+/// How many clicks are by whom. Neither number is ever shown without the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// By people or likely people.
+    pub people: u64,
+    /// By machines or likely machines.
+    pub machines: u64,
+    /// By whom nobody can tell.
+    pub unknown: u64,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn add(&mut self, label: Label) {
+        if label.is_person() {
+            self.people += 1;
+        } else if label.is_machine() {
+            self.machines += 1;
+        } else {
+            self.unknown += 1;
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            people,
+            machines,
+            unknown,
+        } = self;
+        write!(
+            f,
+            "{people} by people or likely people, {machines} set aside as machines, {unknown} unknown"
+        )
+    }
 }
 
 /// Reads `--since`: an RFC 3339 time, a date or a time without offset (UTC), or a span back from `now` such as `2h` or
@@ -111,10 +167,19 @@ struct Fields<'a> {
     domain: &'a str,
     outcome: &'a str,
     event_id: String,
+    method: &'a str,
+    verdict: Option<&'a str>,
+    label: &'a str,
+    label_reasons: &'a [String],
+    rules: u32,
+    reasons: &'a [Reason],
+    chain: &'a [String],
+    page_event: Option<String>,
+    facts: &'a Facts,
 }
 
 impl<'a> Fields<'a> {
-    const NAMES: [&'static str; 11] = [
+    const NAMES: [&'static str; 20] = [
         "time",
         "user",
         "url",
@@ -126,6 +191,15 @@ impl<'a> Fields<'a> {
         "domain",
         "outcome",
         "event_id",
+        "method",
+        "verdict",
+        "label",
+        "label_reasons",
+        "rules",
+        "reasons",
+        "chain",
+        "page_event",
+        "facts",
     ];
 
     fn of(click: &'a ClickRow) -> Self {
@@ -141,32 +215,53 @@ impl<'a> Fields<'a> {
             domain: &click.policy_domain,
             outcome: click.outcome.as_str(),
             event_id: click.event_id.to_string(),
+            method: click.method.as_str(),
+            verdict: click.verdict.map(link::Verdict::as_str),
+            label: click.label.as_str(),
+            label_reasons: &click.label_reasons,
+            rules: click.rules,
+            reasons: &click.reasons,
+            chain: &click.chain,
+            page_event: click.page_event.map(|id| id.to_string()),
+            facts: &click.facts,
         }
     }
 
-    fn values(&self) -> [&str; 11] {
+    fn values(&self) -> [Cow<'_, str>; 20] {
+        // A list in one cell: empty, or as in JSON.
+        fn list<T: Serialize>(items: &[T]) -> Cow<'static, str> {
+            match items {
+                [] => Cow::Borrowed(""),
+                _ => json(&items),
+            }
+        }
         [
-            &self.time,
-            self.user.unwrap_or_default(),
-            self.url,
-            self.mail_id,
-            self.sender,
-            self.user_agent,
-            self.client_ip.unwrap_or_default(),
-            self.host,
-            self.domain,
-            self.outcome,
-            &self.event_id,
+            (&*self.time).into(),
+            self.user.unwrap_or_default().into(),
+            self.url.into(),
+            self.mail_id.into(),
+            self.sender.into(),
+            self.user_agent.into(),
+            self.client_ip.unwrap_or_default().into(),
+            self.host.into(),
+            self.domain.into(),
+            self.outcome.into(),
+            (&*self.event_id).into(),
+            self.method.into(),
+            self.verdict.unwrap_or_default().into(),
+            self.label.into(),
+            self.label_reasons.join(" ").into(),
+            self.rules.to_string().into(),
+            list(self.reasons),
+            list(self.chain),
+            self.page_event.as_deref().unwrap_or_default().into(),
+            json(self.facts),
         ]
     }
 }
 
-/// RFC 3339 in UTC. A time no calendar has is shown as the number it is.
-fn time(at_us: i64, digits: usize) -> String {
-    match Timestamp::from_microsecond(at_us) {
-        Ok(at) => format!("{at:.digits$}"),
-        Err(_) => at_us.to_string(),
-    }
+fn json(value: &impl Serialize) -> Cow<'static, str> {
+    serde_json::to_string(value).unwrap_or_default().into()
 }
 
 fn table_line(click: &ClickRow, line: &mut String) {
@@ -174,8 +269,11 @@ fn table_line(click: &ClickRow, line: &mut String) {
     // The URL comes last and whole: it is what the reader of this table looks for.
     let _ = writeln!(
         line,
-        "{:<20}  {user:<28}  {}",
+        "{:<20}  {user:<28}  {:<14}  {:<9}  {:<15}  {}",
         time(click.at_us, 0),
+        click.label.as_str(),
+        click.verdict.map_or("-", link::Verdict::as_str),
+        click.outcome.as_str(),
         Escaped(&click.url)
     );
 }
@@ -192,57 +290,13 @@ fn csv_line(fields: &Fields<'_>, line: &mut String) {
         } else {
             ""
         };
-        let cell = format!("{guard}{}", Escaped(value));
+        let cell = format!("{guard}{}", Escaped(&value));
         match cell.contains([',', '"']) {
             true => line.push_str(&format!("\"{}\"", cell.replace('"', "\"\""))),
             false => line.push_str(&cell),
         }
     }
     line.push_str("\r\n");
-}
-
-fn json_line(fields: &Fields<'_>, line: &mut String) -> io::Result<()> {
-    // JSON only demands that C0 be escaped; a terminal obeys more than that. Such characters stand in strings alone.
-    for c in serde_json::to_string(fields)?.chars() {
-        match steers(c) {
-            true => {
-                let mut units = [0; 2];
-                for unit in c.encode_utf16(&mut units) {
-                    let _ = write!(line, "\\u{unit:04x}");
-                }
-            }
-            false => line.push(c),
-        }
-    }
-    line.push('\n');
-    Ok(())
-}
-
-/// A stranger's text for a terminal: whatever could steer one is written as an escape.
-///
-/// Those are control characters, line and paragraph separators, and what turns the direction of writing.
-#[derive(Debug, Clone, Copy)]
-struct Escaped<'a>(&'a str);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match steers(c) {
-                true => write!(f, "\\u{{{:x}}}", u32::from(c))?,
-                false => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether a character could steer a terminal or hide what stands next to it.
-fn steers(c: char) -> bool {
-    c.is_control()
-        || matches!(
-            c,
-            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}'
-        )
 }
 
 #[cfg(test)]
@@ -261,22 +315,23 @@ mod tests {
             user_agent: "Agent \u{9b}31m \u{202e}".to_owned(),
             client_ip: None,
             method: Method::Get,
-            outcome: Outcome::Redirected,
+            outcome: Outcome::Warned,
+            verdict: Some(link::Verdict::Warn),
+            reasons: vec![Reason {
+                source: "score".to_owned(),
+                code: "look-alike".to_owned(),
+                detail: "=x".to_owned(),
+                about: "https://shop.example/".to_owned(),
+            }],
+            label: Label::LikelyPerson,
+            label_reasons: vec!["navigation".to_owned(), "browser".to_owned()],
+            rules: 1,
+            facts: Facts {
+                fetch_mode: Some("navigate".to_owned()),
+                ..Facts::default()
+            },
             ..ClickRow::new(EventId([0xab; 16]), 1_795_288_391_500_001)
         }
-    }
-
-    #[test]
-    fn what_steers_a_terminal_is_escaped_and_nothing_else() {
-        let nasty = "a\u{1b}[31m\r\n\u{9b}2J\u{202e}\u{2028}z";
-        assert_eq!(
-            Escaped(nasty).to_string(),
-            r"a\u{1b}[31m\u{d}\u{a}\u{9b}2J\u{202e}\u{2028}z"
-        );
-        assert_eq!(
-            Escaped("J\u{fc}rgen \u{65e5}\u{672c}").to_string(),
-            "J\u{fc}rgen \u{65e5}\u{672c}"
-        );
     }
 
     #[test]
@@ -286,8 +341,10 @@ mod tests {
         assert_eq!(
             line,
             "2026-11-21T19:13:11.500001Z,anna@example.com,\"https://shop.example/a?b=\"\"c\"\",d\",m1,\
-             '=cmd|' /C calc'!A0@evil.example,Agent \\u{9b}31m \\u{202e},,shop.example,example.com,redirected,\
-             abababababababababababababababab\r\n"
+             '=cmd|' /C calc'!A0@evil.example,Agent \\u{9b}31m \\u{202e},,shop.example,example.com,warned,\
+             abababababababababababababababab,GET,warn,likely-person,navigation browser,1,\
+             \"[{\"\"source\"\":\"\"score\"\",\"\"code\"\":\"\"look-alike\"\",\"\"detail\"\":\"\"=x\"\",\"\"about\"\":\"\"https://shop.example/\"\"}]\",,,\
+             \"{\"\"fetch_mode\"\":\"\"navigate\"\"}\"\r\n"
         );
     }
 
@@ -295,10 +352,12 @@ mod tests {
     fn json_has_stable_keys_and_means_what_was_recorded() {
         let mut line = String::new();
         json_line(&Fields::of(&click()), &mut line).unwrap();
-        assert!(!line.trim_end().chars().any(steers), "{line}");
+        assert!(!line.trim_end().chars().any(crate::shown::steers), "{line}");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["user_agent"], "Agent \u{9b}31m \u{202e}");
         assert_eq!(value["client_ip"], serde_json::Value::Null);
+        assert_eq!(value["reasons"][0]["code"], "look-alike");
+        assert_eq!(value["facts"]["fetch_mode"], "navigate");
         assert_eq!(value["time"], "2026-11-21T19:13:11.500001Z");
         let mut last = 0;
         for name in Fields::NAMES {
@@ -316,7 +375,10 @@ mod tests {
         let url = "https://shop.example/a?b=\"c\",d";
         assert_eq!(
             line,
-            format!("2026-11-21T19:13:11Z  {:<28}  {url}\n", "anna@example.com")
+            format!(
+                "2026-11-21T19:13:11Z  {:<28}  likely-person   warn       warned           {url}\n",
+                "anna@example.com"
+            )
         );
     }
 

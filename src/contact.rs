@@ -17,11 +17,11 @@ mod script;
 mod trip;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
 use link::{Contact, Evidence, Finding, Obstacle, Target};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 use tracing::error;
 
 use self::ask::Asker;
@@ -60,15 +60,15 @@ const USER_INFO: &str = "user-info";
 pub struct Explorer {
     settings: watch::Receiver<Arc<Settings>>,
     counts: Arc<ContactCounts>,
-    /// What the settings of the moment come to; made when it is needed first.
-    base: Mutex<Option<(Arc<Settings>, Arc<Base>)>>,
+    /// What the settings of the moment come to, if anything; made when it is needed first.
+    base: Mutex<Option<Made>>,
 }
 
 /// What following a link has shown.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Journey {
-    /// Where it leads, in order, without the link itself: every URL that a reader passes or may pass, of which the last
-    /// is the one a reader arrives at. The caller asks the lists about each.
+    /// Where it leads, without the link itself, as it was found: every URL that a reader passes, and those that a page on
+    /// the way may lead to as well. The caller asks the lists about each.
     pub hops: Vec<Target>,
     /// What was seen, or why there is nothing to see: signs of [`SIGNS`], [`Finding::CouldNotInspect`],
     /// [`Finding::TargetUnknown`] of a shortener that does not say, [`Finding::Smuggled`] of a chain that leads to a
@@ -81,11 +81,24 @@ pub struct Journey {
     pub skipped: Option<&'static str>,
 }
 
+/// What some settings come to.
+type Made = (Arc<Settings>, Option<Arc<Base>>);
+
 /// What chains are followed with, for as long as the settings do not change.
 struct Base {
     asker: Asker,
     guard: Guard,
     gate: Gate,
+}
+
+impl Base {
+    fn new(settings: &Settings) -> Result<Self, String> {
+        Ok(Self {
+            asker: Asker::new(settings)?,
+            guard: Guard::new(settings),
+            gate: Gate::new(settings.contact.max_concurrent),
+        })
+    }
 }
 
 impl Explorer {
@@ -124,36 +137,38 @@ impl Explorer {
                 ..Journey::default()
             };
         }
-        let base = match self.base(&settings) {
-            Ok(base) => base,
-            Err(cause) => {
-                error!(target: "linkgate::contact", cause, "no target can be asked where it leads");
-                return self.obstructed(target, Obstacle::NoAnswer);
-            }
+        let Some(base) = self.base(&settings).await else {
+            return self.obstructed(target, Obstacle::NoAnswer);
         };
         let Some(_leave) = base.gate.enter(until).await else {
             return self.obstructed(target, Obstacle::Busy);
         };
         let _running = Running::new(&self.counts);
-        let trip = Trip::new(&base, &settings.contact, &self.counts, level, until);
+        let trip = Trip::new(&base, &settings, &self.counts, level, until);
         trip.follow(target.clone()).await
     }
 
-    /// What the settings come to; the same as long as they are the same.
-    fn base(&self, settings: &Arc<Settings>) -> Result<Arc<Base>, String> {
-        let mut known = self.base.lock().unwrap_or_else(PoisonError::into_inner);
+    /// What the settings come to; the same as long as they are the same. `None`, and a line in the log once, when nobody
+    /// can be asked with them.
+    async fn base(&self, settings: &Arc<Settings>) -> Option<Arc<Base>> {
+        let mut known = self.base.lock().await;
         if let Some((of, base)) = &*known
             && Arc::ptr_eq(of, settings)
         {
-            return Ok(Arc::clone(base));
+            return base.clone();
         }
-        let base = Arc::new(Base {
-            asker: Asker::new(settings)?,
-            guard: Guard::new(settings),
-            gate: Gate::new(settings.contact.max_concurrent),
-        });
-        *known = Some((Arc::clone(settings), Arc::clone(&base)));
-        Ok(base)
+        let new = Arc::clone(settings);
+        // Reads the certificates of the system.
+        let made = tokio::task::spawn_blocking(move || Base::new(&new)).await;
+        let made = made.map_err(|e| e.to_string()).and_then(|made| made);
+        let base = made
+            .inspect_err(|cause| {
+                error!(target: "linkgate::contact", cause, "no target can be asked where it leads");
+            })
+            .ok()
+            .map(Arc::new);
+        *known = Some((Arc::clone(settings), base.clone()));
+        base
     }
 
     fn obstructed(&self, target: &Target, obstacle: Obstacle) -> Journey {

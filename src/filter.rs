@@ -15,7 +15,7 @@ use crate::files::{Filtered, Plan, Tally};
 use crate::job::Sources;
 use crate::mail_id;
 use crate::restore::restore;
-use crate::rewrite::{Action, Job, Outcome, rewrite};
+use crate::rewrite::{Action, Job, Outcome, Suspicion, rewrite};
 use crate::settings::Settings;
 
 /// What `linkgate rewrite` is asked for.
@@ -133,6 +133,7 @@ fn report(file: &str, outcome: &Outcome) -> String {
         reason: l.reason,
         place: &l.place,
         part: &l.part,
+        suspicion: l.suspicion.as_deref().map(suspicious),
     });
     let line = Line {
         file,
@@ -165,6 +166,26 @@ struct Link<'a> {
     reason: &'a str,
     place: &'a str,
     part: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    suspicion: Option<Suspicious<'a>>,
+}
+
+/// What speaks against a link.
+#[derive(Serialize)]
+struct Suspicious<'a> {
+    score: u32,
+    signs: Vec<&'static str>,
+    listed: Vec<&'a str>,
+    misplaced: &'a [&'static str],
+}
+
+fn suspicious(suspicion: &Suspicion) -> Suspicious<'_> {
+    Suspicious {
+        score: suspicion.score(),
+        signs: suspicion.signs.iter().map(|s| s.code).collect(),
+        listed: suspicion.listed.iter().map(|(list, _)| list.as_str()).collect(),
+        misplaced: &suspicion.misplaced,
+    }
 }
 
 /// The store, opened when the first long target turns up.
@@ -261,6 +282,7 @@ mod tests {
                     reason: "policy",
                     place: "a href".into(),
                     part: "1.2".to_owned(),
+                    suspicion: None,
                 }],
                 quirks: vec!["bare-lf".to_owned()],
                 parts: 2,

@@ -8,6 +8,7 @@ use link::{Evidence, Target};
 use store::{MessageRow, ReferenceRow};
 
 use crate::failure::{Cause, Failure, Phase};
+use crate::intel::Intel;
 use crate::rewrite::{self, Job, Outcome};
 use crate::spool::Spool;
 
@@ -24,6 +25,12 @@ pub trait Rewriter: Send + Sync {
 pub trait LocalLists: Send + Sync {
     /// What they say about a target.
     fn local(&self, target: &Target) -> Vec<Evidence>;
+}
+
+impl LocalLists for Intel {
+    fn local(&self, target: &Target) -> Vec<Evidence> {
+        Intel::local(self, target)
+    }
 }
 
 /// The registrable domains that links led to so far, with the time of the first one. Nothing here waits for long: a row is

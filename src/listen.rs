@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 use self::clients::{Admission, Clients};
 pub use self::in_flight::InFlight;
 use self::trace::Instance;
+pub(crate) use self::trace::begins_soundly;
 use crate::job::{Recorder, Rewriter};
 use crate::metrics::{Limit, ListenerCounts, Metrics};
 use crate::net::{Peer, Socket, Stream};

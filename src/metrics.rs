@@ -10,6 +10,7 @@ mod listener;
 mod next_hop;
 mod scrape;
 mod seconds;
+mod source;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,14 +27,15 @@ pub use self::checks::{CheckCounts, ClickMetrics};
 pub use self::contact::ContactCounts;
 use self::labels::Labels;
 pub use self::labels::{
-    Asked, CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Label, Limit, LinkDecision, MessageResult,
-    PanicPlace, Reload, ReplyClass, SessionEnd, Silence, Speaker,
+    Answered, Asked, CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Label, Limit, LinkDecision,
+    MessageResult, PanicPlace, Refresh, Reload, ReplyClass, SessionEnd, Silence, SourceHealth, Speaker,
 };
 use self::listener::Shared;
 pub use self::listener::{Held, ListenerCounts};
 pub use self::next_hop::NextHopCounts;
 pub use self::scrape::{CONTENT_TYPE, Sources};
 pub use self::seconds::Seconds;
+pub use self::source::SourceCounts;
 use crate::failure::Phase;
 
 /// What every name begins with.
@@ -47,6 +49,7 @@ pub struct Metrics {
     shared: Arc<Shared>,
     listeners: Mutex<HashMap<String, Arc<ListenerCounts>>>,
     next_hops: Mutex<HashMap<String, Arc<NextHopCounts>>>,
+    sources: Mutex<HashMap<String, Arc<SourceCounts>>>,
     reloads: Counters<Reload>,
     last_reload: Gauge,
     started: Instant,
@@ -90,6 +93,10 @@ struct Families {
     lost_final_replies: Family<Labels, Counter>,
     connect_seconds: Histograms,
     delivery_seconds: Histograms,
+    source_health: Family<Labels, Gauge>,
+    source_entries: Family<Labels, Gauge>,
+    source_refreshes: Family<Labels, Counter>,
+    source_answers: Family<Labels, Counter>,
 }
 
 type Histograms = Family<Labels, Seconds, fn() -> Seconds>;
@@ -123,6 +130,7 @@ impl Metrics {
             shared,
             listeners: Mutex::default(),
             next_hops: Mutex::default(),
+            sources: Mutex::default(),
             reloads: Counters::of(&reloads, &[]),
             last_reload,
             started: Instant::now(),
@@ -169,6 +177,32 @@ impl Metrics {
         });
         for name in names {
             let _ = self.next_hop(name);
+        }
+    }
+
+    /// The counters of a source, by its name. The same ones for the same name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Arc<SourceCounts> {
+        let mut known = lock(&self.sources);
+        if let Some(counts) = known.get(name) {
+            return Arc::clone(counts);
+        }
+        let counts = Arc::new(self.families.source(name));
+        known.insert(name.to_owned(), Arc::clone(&counts));
+        counts
+    }
+
+    /// Only these sources are in use from now on. What was counted of another one stays.
+    pub fn set_sources(&self, names: &[&str]) {
+        lock(&self.sources).retain(|name, _| {
+            let used = names.contains(&name.as_str());
+            if !used {
+                self.families.forget_source(name);
+            }
+            used
+        });
+        for name in names {
+            let _ = self.source(name);
         }
     }
 
@@ -333,7 +367,34 @@ impl Families {
                 "From the moment that a message may go on to the reply to its final dot",
                 wait,
             ),
+            source_health: book.gauges("source_health", "How a source is doing: 1 for what holds"),
+            source_entries: book.gauges("source_entries", "Entries of a list that are in force"),
+            source_refreshes: book.counters("source_refreshes", "Attempts to refresh a list, by result"),
+            source_answers: book.counters("source_answers", "What a source said of URLs, by answer"),
         }
+    }
+
+    fn source(&self, name: &str) -> SourceCounts {
+        let base = [("source", name)];
+        let labels = vec![("source", name.to_owned())];
+        let health = SourceHealth::ALL.iter();
+        SourceCounts {
+            health: health
+                .map(|h| self.source_health.get_or_create_owned(&health_labels(name, *h)))
+                .collect(),
+            entries: self.source_entries.get_or_create_owned(&labels),
+            refreshes: Counters::of(&self.source_refreshes, &base),
+            answers: Counters::of(&self.source_answers, &base),
+            ..SourceCounts::default()
+        }
+    }
+
+    /// What holds of a source that is no more.
+    fn forget_source(&self, name: &str) {
+        for health in SourceHealth::ALL {
+            self.source_health.remove(&health_labels(name, *health));
+        }
+        self.source_entries.remove(&vec![("source", name.to_owned())]);
     }
 
     fn listener(&self, name: &str, shared: &Arc<Shared>) -> ListenerCounts {
@@ -383,9 +444,20 @@ impl Families {
     }
 }
 
+fn health_labels(name: &str, health: SourceHealth) -> Labels {
+    vec![
+        ("source", name.to_owned()),
+        (SourceHealth::NAME, health.as_str().to_owned()),
+    ]
+}
+
 impl Shared {
     fn new(book: &mut Book) -> Self {
         let links = book.counters("links", "Links found in messages, by decision");
+        let suspicious = book.counters(
+            "suspicious_links",
+            "Links that looked bad when their mail came in, by reason",
+        );
         let quirks = book.counters("quirks", "Doubtful structures found in messages, by name");
         let panics = book.counters("panics", "Panics that were caught, by place");
         let names = message::Quirk::ALL.iter().map(|q| q.as_str());
@@ -395,6 +467,7 @@ impl Shared {
         };
         Self {
             links: Counters::of(&links, &[]),
+            suspicious: Counters::of(&suspicious, &[]),
             quirks: names.chain(["bare-cr", "bare-lf"]).map(quirk).collect(),
             panics: Counters::of(&panics, &[]),
             lines_left_out: book.counter(

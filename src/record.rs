@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use link::{Evidence, Finding};
 use ring::rand::{SecureRandom, SystemRandom};
-use store::{AlertRow, ClickRow, EventId, Health, Label, MessageRow, Notice, Reason, ReferenceRow, Store, StoreError};
+use store::{AlertRow, ClickRow, EventId, Health, MessageRow, Notice, Reason, ReferenceRow, Store, StoreError};
 use tracing::{error, info, warn};
 
 use crate::failure::{Cause, Failure, Phase};
@@ -45,8 +45,6 @@ struct Inner {
     spilled: AtomicU64,
     lost: AtomicU64,
     alarm: Alarm,
-    /// Clicks by label, in the order of [`Label::WORDS`].
-    labels: [AtomicU64; Label::WORDS.len()],
 }
 
 /// What became of a click.
@@ -97,7 +95,6 @@ impl Ledger {
             spilled: AtomicU64::new(0),
             lost: AtomicU64::new(0),
             alarm: Alarm::default(),
-            labels: Default::default(),
         }));
         if left_over {
             ledger.bring_back();
@@ -123,9 +120,6 @@ impl Ledger {
 
     /// Records a click. It is on disk when this returns, unless it is [`Kept::Lost`]; takes about a second at worst.
     pub async fn click(&self, row: ClickRow) -> Kept {
-        for ((_, label), n) in Label::WORDS.iter().zip(&self.0.labels) {
-            n.fetch_add(u64::from(*label == row.label), Ordering::Relaxed);
-        }
         let row = Arc::new(row);
         let why = match tokio::time::timeout(PATIENCE, self.0.store.record_click(Arc::clone(&row))).await {
             Ok(Ok(())) => return Kept::Stored,
@@ -168,12 +162,6 @@ impl Ledger {
     #[must_use]
     pub fn alerts(&self) -> AlertCounts {
         self.0.alarm.counts()
-    }
-
-    /// Clicks recorded since the start, by label.
-    pub fn labels(&self) -> impl Iterator<Item = (Label, u64)> + '_ {
-        let words = Label::WORDS.iter().map(|(_, label)| *label);
-        words.zip(self.0.labels.iter().map(|n| n.load(Ordering::Relaxed)))
     }
 
     /// Records a message some time soon. Never waits.

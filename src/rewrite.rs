@@ -2,18 +2,19 @@
 //!
 //! This is where the room of messages and the room of links meet; neither knows the other.
 
-use std::borrow::Cow;
-use std::sync::Arc;
+mod judge;
+mod sender;
+mod suspicion;
 
-use link::{
-    ClickBase, Decision, DisarmReason, KeepReason, KeyRing, LeaveReason, MessageClaims, Opener, Policy, Resolve,
-    Resolved, Rewrite, Sealer, Target, resolve, wrap_link,
-};
-use message::{Judge, Patch, Ruling, Seal, Site, Source, Use};
+use std::borrow::Cow;
+
+use message::{Change, Judge, Patch, Source};
 use store::ReferenceRow;
 
 use crate::job::Sources;
 use crate::settings::Settings;
+use judge::Verdicts;
+pub use suspicion::{Grade, Suspicion};
 
 /// One message, as far as it is not its bytes.
 #[derive(Debug, Clone, Copy)]
@@ -82,6 +83,8 @@ pub struct LinkReport {
     pub place: Cow<'static, str>,
     /// The part, by number.
     pub part: String,
+    /// What speaks against it, as far as the domain wants to know.
+    pub suspicion: Option<Box<Suspicion>>,
 }
 
 /// Why a message could not be rewritten.
@@ -99,23 +102,27 @@ pub enum RewriteError {
 ///
 /// # Errors
 /// See [`RewriteError`].
-pub fn rewrite(source: &dyn Source, job: &Job<'_>, _sources: &Sources) -> Result<Outcome, RewriteError> {
-    let Some(mut verdicts) = Verdicts::new(job) else {
+pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &Sources) -> Result<Outcome, RewriteError> {
+    let Some(mut verdicts) = Verdicts::new(job, sources) else {
         return Ok(Outcome::default());
     };
+    verdicts.read_header(source);
     let sender_bypassed = verdicts.sender_bypassed;
     let planned = message::plan(source, &job.settings.rewriting, &mut verdicts)?;
+    verdicts.note_domains();
     let mut patch = planned.patch;
     if sender_bypassed {
         // Trusted as a whole: nothing in it is touched, odd structures included.
-        patch = message::Patch::default();
+        patch = Patch::default();
+    } else if let Some(tag) = verdicts.tag()
+        && sender::takes_a_field(source)
+    {
+        patch = tagged(patch, tag);
     }
-    let action = match planned.refused.filter(|_| !sender_bypassed) {
-        Some(quirk) => Action::Refuse(format!("cannot be made safe: {quirk}")),
-        None => Action::Forward,
-    };
+    let unsafe_form = planned.refused.map(|quirk| format!("cannot be made safe: {quirk}"));
+    let refusal = unsafe_form.or(verdicts.refusal()).filter(|_| !sender_bypassed);
     Ok(Outcome {
-        action,
+        action: refusal.map_or(Action::Forward, Action::Refuse),
         report: Report {
             changed: !patch.is_empty(),
             links: verdicts.links,
@@ -128,272 +135,17 @@ pub fn rewrite(source: &dyn Source, job: &Job<'_>, _sources: &Sources) -> Result
     })
 }
 
+/// Puts a header line on top.
+fn tagged(patch: Patch, line: Vec<u8>) -> Patch {
+    let line = Change { at: 0..0, with: line };
+    let changes = std::iter::once(line).chain(patch.changes().iter().cloned()).collect();
+    // An insertion at the very front overlaps nothing.
+    Patch::new(changes).unwrap_or(patch)
+}
+
 /// Whoever decides about the links of a message, alone; for benches.
 #[doc(hidden)]
 #[must_use]
-pub fn judge<'a>(job: &Job<'a>) -> Option<impl Judge + 'a> {
-    Verdicts::new(job)
-}
-
-/// Decides about every site of one message.
-struct Verdicts<'a> {
-    policy: &'a Arc<Policy>,
-    sender_bypassed: bool,
-    base: &'a ClickBase,
-    keys: &'a KeyRing,
-    opener: Opener<'a>,
-    sealer: Sealer<'a>,
-    /// The document's base as it was last seen, parsed.
-    document_base: Option<(String, Option<Target>)>,
-    /// The link that was wrapped last.
-    last: Option<Last>,
-    links: Vec<LinkReport>,
-    references: Vec<ReferenceRow>,
-    mail_id: &'a str,
-    now_s: i64,
-}
-
-/// A wrapped link. Newsletters write the same one twice in a row: around a picture and its caption, for Outlook and for
-/// everyone else. The second time it need not be read, decided on and sealed again.
-struct Last {
-    usage: Use,
-    base: Option<String>,
-    written: Vec<u8>,
-    url: String,
-    target: Target,
-    click_url: String,
-}
-
-impl Last {
-    fn is(&self, site: &Site<'_>) -> bool {
-        self.written == site.written
-            && self.url == site.url
-            && self.usage == site.usage
-            && self.base.as_deref() == site.base
-            && !site.has_legacy_query()
-    }
-}
-
-/// What was decided, before anything is sealed.
-enum Verdict {
-    Keep(&'static str),
-    /// Too dull to be reported: it leads to a place within the message, or nowhere.
-    Ignore,
-    Wrap(Target),
-    Disarm(&'static str),
-}
-
-impl<'a> Verdicts<'a> {
-    /// `None` when the recipients' domain did not opt in.
-    fn new(job: &Job<'a>) -> Option<Self> {
-        let policy = job.recipients.first().and_then(|r| job.settings.domains.policy(r));
-        let policy = policy.filter(|p| p.rewrite != Rewrite::Off)?;
-        let claims = MessageClaims {
-            message_id: job.mail_id.to_owned(),
-            recipient: if let [one] = job.recipients {
-                Some(one.clone())
-            } else {
-                None
-            },
-            sender: job.sender.to_owned(),
-            issued_at: job.now_s,
-            domain: policy.domain.clone(),
-        };
-        Some(Self {
-            policy,
-            sender_bypassed: policy.bypasses(job.sender),
-            base: &job.settings.click.base,
-            keys: &job.settings.keys,
-            opener: Opener::new(&job.settings.keys, &job.settings.click.base),
-            sealer: job.settings.keys.sealer(&claims),
-            document_base: None,
-            last: None,
-            links: Vec::new(),
-            references: Vec::new(),
-            mail_id: job.mail_id,
-            now_s: job.now_s,
-        })
-    }
-
-    fn verdict(&mut self, site: &Site<'_>) -> (Verdict, Option<Target>) {
-        let in_text = matches!(
-            site.usage,
-            Use::HtmlText | Use::PlainText | Use::QuotedValue | Use::Folded { .. }
-        );
-        match self.resolve(site) {
-            Resolved::Web(target) if self.is_own(site.url.trim(), &target) => {
-                (Verdict::Keep(KeepReason::OwnLink.as_str()), None)
-            }
-            Resolved::Web(target) => {
-                let verdict = match (
-                    self.policy.decide_known(self.sender_bypassed, &target, || 0),
-                    site.usage,
-                ) {
-                    (Decision::Keep(reason), _) => Verdict::Keep(reason.as_str()),
-                    (Decision::Disarm(reason), _) => Verdict::Disarm(reason.as_str()),
-                    // These do not wait for a click, or carry more than one: no click page can stand in for them.
-                    (Decision::Wrap, Use::Submit) => Verdict::Disarm("form"),
-                    (Decision::Wrap, Use::Load) => Verdict::Disarm("frame"),
-                    (Decision::Wrap, Use::Ping) => Verdict::Disarm("ping"),
-                    (Decision::Wrap, _) => return (Verdict::Wrap(target), None),
-                };
-                (verdict, Some(target))
-            }
-            Resolved::Leave(LeaveReason::Empty | LeaveReason::Fragment) => (Verdict::Ignore, None),
-            Resolved::Leave(reason) => (Verdict::Keep(reason.as_str()), None),
-            Resolved::Relative if site.usage == Use::Ping => (Verdict::Disarm("ping"), None),
-            Resolved::Relative => (Verdict::Keep(KeepReason::Relative.as_str()), None),
-            // Text stays as it is: nothing here can keep a program from making something of it.
-            Resolved::Inert(_) if in_text => (Verdict::Keep(DisarmReason::Invalid.as_str()), None),
-            Resolved::Inert(scheme) if scheme == "invalid" => (Verdict::Disarm(DisarmReason::Invalid.as_str()), None),
-            Resolved::Inert(_) => (Verdict::Disarm(DisarmReason::Scheme.as_str()), None),
-        }
-    }
-
-    /// Whether a URL is a click link of ours, as it is written and as a browser reads it: dot segments behind a genuine
-    /// one lead away from it.
-    fn is_own(&self, url: &str, target: &Target) -> bool {
-        self.base.parse(url).is_some()
-            && self.opener.recognise(url).is_some()
-            && (url == target.as_str() || self.opener.recognise(target.as_str()).is_some())
-    }
-
-    fn resolve(&mut self, site: &Site<'_>) -> Resolved {
-        if let Some(base) = site.base
-            && self.document_base.as_ref().is_none_or(|(text, _)| text != base)
-        {
-            let target = match resolve(
-                base,
-                &Resolve {
-                    base: None,
-                    query_encoding: None,
-                    bare_hosts: false,
-                },
-            ) {
-                Resolved::Web(t) => Some(t),
-                _ => None,
-            };
-            self.document_base = Some((base.to_owned(), target));
-        }
-        let base = site.base.and(self.document_base.as_ref()).and_then(|(_, t)| t.as_ref());
-        let how = Resolve {
-            base,
-            query_encoding: None,
-            bare_hosts: matches!(site.usage, Use::Link | Use::WordField),
-        };
-        if site.has_legacy_query() {
-            let encode = query_encoding(|query| site.encode_query(query));
-            return resolve(
-                &site.url,
-                &Resolve {
-                    query_encoding: Some(&encode),
-                    ..how
-                },
-            );
-        }
-        resolve(&site.url, &how)
-    }
-
-    fn report(&mut self, site: &Site<'_>, url: &str, decision: &'static str, reason: &'static str) {
-        self.links.push(LinkReport {
-            url: url.to_owned(),
-            decision,
-            reason,
-            // Nearly all of them are this one.
-            place: match &*site.place {
-                "a[href]" => Cow::Borrowed("a[href]"),
-                other => Cow::Owned(other.to_owned()),
-            },
-            part: site.part.to_owned(),
-        });
-    }
-
-    fn wrap(&mut self, site: &Site<'_>, target: &Target) -> String {
-        // A link put around a text leaves that text; every other takes the place of what was written.
-        let written =
-            (site.usage != Use::HtmlText && site.written != target.as_str().as_bytes()).then_some(site.written);
-        let wrapped = wrap_link(&self.sealer, self.base, target, written, site.form());
-        if let Some(r) = wrapped.reference
-            && !self.references.iter().any(|known| known.id == r.id)
-        {
-            self.references.push(ReferenceRow {
-                id: r.id,
-                target: r.target,
-                written: r.written,
-                mail_id: self.mail_id.to_owned(),
-                created_at_us: self.now_s.saturating_mul(1_000_000),
-            });
-        }
-        wrapped.click_url
-    }
-}
-
-/// Says that the answer borrows from the query alone, which a bare closure cannot.
-fn query_encoding<F: Fn(&str) -> Cow<'_, [u8]>>(f: F) -> F {
-    f
-}
-
-impl Judge for Verdicts<'_> {
-    fn rule(&mut self, site: &Site<'_>) -> Ruling {
-        let left = site
-            .left
-            .or(self.sender_bypassed.then_some(KeepReason::BypassSender.as_str()));
-        if left.is_none()
-            && let Some(last) = self.last.take_if(|l| l.is(site))
-        {
-            self.report(site, last.target.as_str(), "wrapped", "policy");
-            let with = last.click_url.clone();
-            self.last = Some(last);
-            return Ruling::Replace(with);
-        }
-        let (verdict, target) = self.verdict(site);
-        match verdict {
-            Verdict::Ignore => Ruling::Keep,
-            Verdict::Keep(reason) => {
-                let url = target.as_ref().map_or(&*site.url, Target::as_str);
-                self.report(site, url, "kept", left.unwrap_or(reason));
-                Ruling::Keep
-            }
-            Verdict::Wrap(target) => {
-                if let Some(reason) = left {
-                    self.report(site, target.as_str(), "kept", reason);
-                    return Ruling::Keep;
-                }
-                self.report(site, target.as_str(), "wrapped", "policy");
-                let click_url = self.wrap(site, &target);
-                if !site.has_legacy_query() {
-                    self.last = Some(Last {
-                        usage: site.usage,
-                        base: site.base.map(str::to_owned),
-                        written: site.written.to_vec(),
-                        url: site.url.clone().into_owned(),
-                        target,
-                        click_url: click_url.clone(),
-                    });
-                }
-                Ruling::Replace(click_url)
-            }
-            Verdict::Disarm(reason) => {
-                let url = target.as_ref().map_or(&*site.url, Target::as_str);
-                match left {
-                    Some(left) => {
-                        self.report(site, url, "kept", left);
-                        Ruling::Keep
-                    }
-                    None => {
-                        self.report(site, url, "disarmed", reason);
-                        Ruling::Disarm
-                    }
-                }
-            }
-        }
-    }
-
-    fn is_safe(&mut self, site: &Site<'_>) -> bool {
-        matches!(self.verdict(site).0, Verdict::Keep(_) | Verdict::Ignore) || self.sender_bypassed
-    }
-
-    fn seal_mark(&self, kept: &[u8]) -> Seal {
-        self.keys.seal_mark(kept)
-    }
+pub fn judge<'a>(job: &Job<'a>, sources: &'a Sources) -> Option<impl Judge + 'a> {
+    Verdicts::new(job, sources)
 }

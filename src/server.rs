@@ -24,16 +24,18 @@ pub use self::passed::Passed;
 use crate::admin::Admin;
 use crate::cli::Failure;
 use crate::click::asker::Askers;
+use crate::click::hindsight::{self, Local};
 use crate::click::{ClickPages, World, now_us};
 use crate::contact::Explorer;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::intel::Intel;
-use crate::job::{Pipeline, Recorder, Rewriter};
+use crate::job::{LocalLists, Pipeline, Recorder, Rewriter, Sources};
 use crate::listen::{self, Context, InFlight};
 use crate::metrics::{Metrics, Reload};
 use crate::net::Socket;
 use crate::record::Ledger;
 use crate::revoked::Revocations;
+use crate::seen::DomainsSeen;
 use crate::settings::{Address, Listener, Protocol, Settings};
 use crate::telemetry::Telemetry;
 
@@ -287,11 +289,18 @@ impl Server {
         let metrics = Arc::new(Metrics::new());
         metrics.set_next_hops(&next_hops(&listeners));
 
+        let intel = Intel::start(watched.clone(), &metrics);
+        let sources = Sources {
+            lists: Some(Arc::clone(&intel) as Arc<dyn LocalLists>),
+            seen: Some(Arc::new(DomainsSeen::new(ledger.store().clone()))),
+        };
         let world = World {
-            intel: Intel::start(watched.clone(), &metrics),
+            intel,
             explorer: Arc::new(Explorer::new(watched.clone()).counting(Arc::clone(&metrics.contact))),
             revocations: Revocations::start(ledger.store().reader()).map_err(io::Error::other)?,
         };
+        let lists: Vec<Arc<dyn Local>> = vec![Arc::clone(&world.intel) as _, Arc::clone(&world.revocations) as _];
+        tokio::spawn(hindsight::watch(watched.clone(), ledger.clone(), lists));
         let askers = Askers::start(&ledger, now_us()).map_err(io::Error::other)?;
         let pages = Arc::new(ClickPages::new(
             watched.clone(),
@@ -311,7 +320,7 @@ impl Server {
         tasks.spawn(serve_click(sockets.click, pages, http, counts, stopping.clone()));
         admin.spawn(serve_admin(sockets.admin, Arc::new(told), ADMIN_LIMITS, stopping_admin));
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
-        let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline::default());
+        let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline::new(sources));
         let threads = MailThreads::start(STACK)?;
         let in_flight = Arc::new(InFlight::default());
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {

@@ -17,12 +17,12 @@ use tempfile::TempDir;
 const BASE: &str = "https://click.example.test";
 
 /// A folder with a configuration.
-struct Home {
+pub(crate) struct Home {
     dir: TempDir,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with_next_hop("127.0.0.1:9")
     }
 
@@ -53,7 +53,7 @@ rewrite = "off"
         Self { dir }
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -74,7 +74,7 @@ rewrite = "off"
         command
     }
 
-    fn run(&self, args: &[&str]) -> Output {
+    pub(crate) fn run(&self, args: &[&str]) -> Output {
         self.command(args).stdin(Stdio::null()).output().unwrap()
     }
 
@@ -135,26 +135,26 @@ fn feed(command: &mut Command, input: &[u8]) -> Output {
     })
 }
 
-fn code(output: &Output) -> i32 {
+pub(crate) fn code(output: &Output) -> i32 {
     output.status.code().unwrap_or(-1)
 }
 
-fn out(output: &Output) -> String {
+pub(crate) fn out(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn err(output: &Output) -> String {
+pub(crate) fn err(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn json_lines(text: &str) -> Vec<Value> {
+pub(crate) fn json_lines(text: &str) -> Vec<Value> {
     text.lines().map(|l| serde_json::from_str(l).unwrap()).collect()
 }
 
 /// `fixtures/help/NAME.txt` is the help as people see it: a change of it is a change of the contract.
 #[test]
 fn the_help_is_as_it_was_agreed() {
-    let pages: [(&str, &[&str]); 12] = [
+    let pages: [(&str, &[&str]); 15] = [
         ("linkgate", &[]),
         ("serve", &["serve"]),
         ("demo", &["demo"]),
@@ -163,6 +163,9 @@ fn the_help_is_as_it_was_agreed() {
         ("restore", &["restore"]),
         ("reveal", &["reveal"]),
         ("clicks", &["clicks"]),
+        ("clicks-relabel", &["clicks", "relabel"]),
+        ("revoke", &["revoke"]),
+        ("alerts", &["alerts"]),
         ("keys", &["keys"]),
         ("keys-list", &["keys", "list"]),
         ("keys-add", &["keys", "add"]),
@@ -191,6 +194,9 @@ fn each_command_shows_an_example() {
         &["restore"],
         &["reveal"],
         &["clicks"],
+        &["clicks", "relabel"],
+        &["revoke"],
+        &["alerts"],
         &["keys", "list"],
         &["keys", "add"],
         &["keys", "retire"],
@@ -221,6 +227,9 @@ fn exit_codes() {
         (64, &["keys", "retire"]),
         (64, &["clicks", "--json", "--csv"]),
         (64, &["clicks", "--since", "whenever"]),
+        (64, &["clicks", "--json", "relabel"]),
+        (64, &["alerts", "--since", "whenever"]),
+        (64, &["revoke"]),
         (64, &["rewrite", "--config", file, "a", "b"]),
         // Before there is a key file.
         (78, &["reveal", "--config", file, "https://click.example.test/c/x"]),
@@ -242,6 +251,8 @@ fn exit_codes() {
         (78, &["serve", "--config", "/nonexistent/linkgate.toml"]),
         (0, &["--config", file, "check"]),
         (1, &["clicks", "--config", file]),
+        (1, &["clicks", "relabel", "--config", file]),
+        (1, &["alerts", "--config", file]),
         (
             1,
             &["rewrite", "--config", file, "--to", "u@off.test", "/nonexistent.eml"],
@@ -498,6 +509,60 @@ fn reveal_tells_of_each_link_that_does_not_open() {
     assert_eq!((code(&output), err(&output).as_str(), lines.len()), (1, "", 3));
     assert_eq!(lines[0]["click_url"], forged);
     assert!(lines[0]["error"].is_string() && lines[1]["error"].is_string() && lines[2]["url"].is_string());
+}
+
+#[test]
+fn reveal_takes_wrappers_of_other_vendors_apart() {
+    const BARRACUDA: &str = "https://linkprotect.cudasvc.com/url?a=https%3A%2F%2Fshop.example%2Fx&c=E,1,a&typo=1";
+    const MIMECAST: &str = "https://protect-eu.mimecast.com/s/AbC?domain=shop.example";
+    let home = Home::new();
+    let (ours, _) = home.click_link(BARRACUDA);
+    let output = home.run(&["reveal", &ours]);
+    let text = format!("{BARRACUDA}\n  barracuda: https://shop.example/x\n");
+    assert_eq!((code(&output), out(&output)), (0, text));
+    let line = &json_lines(&out(&home.run(&["reveal", "--json", &ours])))[0];
+    assert_eq!(
+        (&line["url"], &line["recipient"]),
+        (&BARRACUDA.into(), &"user@on.test".into())
+    );
+    let inside = serde_json::json!([{"vendor": "barracuda", "url": "https://shop.example/x"}]);
+    assert_eq!(line["inside"], inside);
+
+    // Given instead of a click link, also as it stands in a mail.
+    let output = home.run(&["reveal", "--json", BARRACUDA, &format!("<{BARRACUDA}>")]);
+    let lines = json_lines(&out(&output));
+    assert_eq!((code(&output), lines.len()), (0, 2), "{}", err(&output));
+    for (line, given) in lines.iter().zip([BARRACUDA.to_owned(), format!("<{BARRACUDA}>")]) {
+        let wanted = serde_json::json!({"click_url": given, "url": "https://shop.example/x", "inside": inside});
+        assert_eq!(line, &wanted);
+    }
+
+    // Around a click link of ours, and around what only its vendor can open.
+    let ours = ours.replace(':', "%3A").replace('/', "%2F");
+    let around = format!("https://linklock.titanhq.com/analyse?url={ours}&data=x");
+    let line = &json_lines(&out(&home.run(&["reveal", "--json", &around])))[0];
+    let vendors: Vec<_> = line["inside"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| &i["vendor"])
+        .collect();
+    assert_eq!(vendors, ["titanhq", "linkgate", "barracuda"]);
+    assert_eq!(line["url"], "https://shop.example/x");
+    let (ours, _) = home.click_link(MIMECAST);
+    let output = home.run(&["reveal", &ours]);
+    let text = format!("{MIMECAST}\n  mimecast: target unknown, host shop.example\n");
+    assert_eq!((code(&output), out(&output)), (0, text));
+
+    // Neither: what only the vendor can open, and a link that merely holds a URL.
+    for (url, why) in [
+        (MIMECAST, "Mimecast"),
+        ("https://social.example/?u=https://shop.example/", "no click link"),
+    ] {
+        let output = home.run(&["reveal", "--json", url]);
+        let error = json_lines(&out(&output))[0]["error"].to_string();
+        assert!(code(&output) == 1 && error.contains(why), "{error}");
+    }
 }
 
 #[test]

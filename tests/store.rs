@@ -9,10 +9,11 @@ use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use link::Verdict;
 use proptest::prelude::*;
 use store::{
-    ClickQuery, ClickRow, EventId, Health, LinkRow, MessageRow, Method, Notice, Outcome, Reader, ReferenceRow, Store,
-    StoreError,
+    ClickQuery, ClickRow, EventId, Facts, Health, Label, LinkRow, MessageRow, Method, Notice, Outcome, Reader, Reason,
+    ReferenceRow, Store, StoreError,
 };
 
 fn click(n: u128) -> ClickRow {
@@ -26,7 +27,25 @@ fn click(n: u128) -> ClickRow {
         user_agent: "Agent/1.0".to_owned(),
         client_ip: Some("203.0.113.0/24".to_owned()),
         method: Method::Get,
-        outcome: Outcome::Redirected,
+        outcome: Outcome::ClickedThrough,
+        verdict: Some(Verdict::Warn),
+        reasons: vec![Reason {
+            source: "score".to_owned(),
+            code: "look-alike".to_owned(),
+            detail: "bank.example".to_owned(),
+            about: "https://shop.example/".to_owned(),
+        }],
+        chain: vec!["https://short.example/x".to_owned()],
+        page_event: Some(EventId([7; 16])),
+        label: Label::Person,
+        label_reasons: vec!["button".to_owned()],
+        rules: 1,
+        facts: Facts {
+            fetch_mode: Some("navigate".to_owned()),
+            dnt: true,
+            issued_at_s: Some(-5),
+            ..Facts::default()
+        },
         ..ClickRow::new(EventId(n.to_be_bytes()), 1_000_000 + n as i64)
     }
 }
@@ -115,6 +134,11 @@ fn rows_come_back_as_they_went_in_also_after_reopening() {
     odd.user = None;
     odd.client_ip = None;
     odd.method = Method::Head;
+    odd.verdict = None;
+    odd.page_event = None;
+    odd.chain = vec!["\" \0 ' \\".to_owned(); 3];
+    odd.reasons.clear();
+    odd.facts = Facts::default();
     odd.sender = String::new();
     odd.user_agent = "\0 \u{1b}[2J ' \u{1f980}".to_owned();
     {
@@ -560,6 +584,7 @@ proptest! {
             user: user.map(str::to_owned),
             domain: domain.map(str::to_owned),
             host: host.map(str::to_owned),
+            ..ClickQuery::default()
         };
         let found: Vec<ClickRow> = store.clicks(&query).collect::<Result<_, _>>().unwrap();
         prop_assert_eq!(found, want);

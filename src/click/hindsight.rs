@@ -67,7 +67,7 @@ impl Local for Revocations {
     }
 }
 
-/// Matches clicks again whenever one of `lists` changes, and once at the start; ends when all of them have ended.
+/// Matches clicks again whenever one of `lists` changes, and once at the start; ends when the sender of `settings` is gone.
 ///
 /// To be spawned; `[checks] hindsight_h` is read anew each time.
 pub async fn watch(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger, lists: Vec<Arc<dyn Local>>) {
@@ -83,6 +83,8 @@ pub async fn watch(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger, lis
         });
     }
     drop(send);
+    let mut ended = settings.clone();
+    let mut ended = std::pin::pin!(async move { while ended.changed().await.is_ok() {} });
     let mut seen = Seen::default();
     loop {
         let snapshot = Arc::clone(&settings.borrow());
@@ -105,8 +107,9 @@ pub async fn watch(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger, lis
                 Seen::default()
             }
         };
-        if changed.recv().await.is_none() {
-            return;
+        tokio::select! {
+            next = changed.recv() => if next.is_none() { return },
+            () = &mut ended => return,
         }
         tokio::time::sleep(GATHER).await;
         let _ = changed.try_recv();

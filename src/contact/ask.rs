@@ -1,6 +1,6 @@
 //! One request: to addresses that were judged before, with limits on all that comes back.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -225,23 +225,17 @@ fn resolver(servers: &[SocketAddr], timeout: Duration) -> Result<TokioResolver, 
 }
 
 /// What a failed request comes to.
-fn obstacle(e: &reqwest::Error) -> Obstacle {
-    let mut cause = e.source();
-    while let Some(e) = cause {
-        if let Some(e) = e.downcast_ref::<hyper::Error>()
-            && e.is_parse_too_large()
-        {
-            return Obstacle::TooLarge;
-        }
-        let inner = e.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = inner.and_then(|e| e.downcast_ref::<rustls::Error>());
-        if matches!(
-            tls.or_else(|| e.downcast_ref()),
-            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
-        ) {
-            return Obstacle::Certificate;
-        }
-        cause = e.source();
+fn obstacle(e: &(dyn Error + 'static)) -> Obstacle {
+    if e.downcast_ref().is_some_and(hyper::Error::is_parse_too_large) {
+        return Obstacle::TooLarge;
     }
-    Obstacle::NoAnswer
+    if let Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) = e.downcast_ref() {
+        return Obstacle::Certificate;
+    }
+    // The source of such an error is that of what it holds, which is stepped over.
+    let held = e.downcast_ref().and_then(std::io::Error::get_ref);
+    match held {
+        Some(held) => obstacle(held),
+        None => e.source().map_or(Obstacle::NoAnswer, obstacle),
+    }
 }

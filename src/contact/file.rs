@@ -1,5 +1,9 @@
 //! Whether a file can be looked into: a password keeps us out of it as it keeps out every other check.
 
+use link::Obstacle;
+
+use super::ask::End;
+
 /// Looks at a file as it comes in, without keeping it.
 #[derive(Debug)]
 pub(super) enum FileScan {
@@ -18,6 +22,7 @@ pub(super) enum FileScan {
     },
 }
 
+const PDF: &[u8] = b"%PDF-";
 /// Where a PDF may begin (ISO 32000-1, annex H, note 13).
 const HEAD: usize = 1024;
 /// Compound File Binary, the container of old Office files and of encrypted new ones ([MS-OFFCRYPTO] 2.3.1).
@@ -58,8 +63,26 @@ impl FileScan {
         !matches!(self, Self::Known { .. })
     }
 
+    /// Whether `octets` begin a file of a kind that may be encrypted.
+    pub(super) fn knows(octets: &[u8]) -> bool {
+        [OLE, PDF, ZIP].iter().any(|start| octets.starts_with(start))
+    }
+
+    /// What is in the way of looking into a file that ended like this.
+    pub(super) fn obstacle(mut self, end: End) -> Option<Obstacle> {
+        if end == End::Whole {
+            self.end();
+        }
+        match (self, end) {
+            (Self::Known { encrypted: true }, _) => Some(Obstacle::Encrypted),
+            (Self::Known { .. }, _) => None,
+            (_, End::TooLarge) => Some(Obstacle::TooLarge),
+            (_, End::Whole | End::Broken) => Some(Obstacle::NoAnswer),
+        }
+    }
+
     /// There is no more.
-    pub(super) fn end(&mut self) {
+    fn end(&mut self) {
         if matches!(self, Self::Start(_)) {
             self.begin();
         }
@@ -74,7 +97,7 @@ impl FileScan {
         let start = head.get(..HEAD).unwrap_or(&head);
         let needle = if start.starts_with(OLE) {
             ENCRYPTED_PACKAGE
-        } else if memchr::memmem::find(start, b"%PDF-").is_some() {
+        } else if memchr::memmem::find(start, PDF).is_some() {
             PDF_ENCRYPT
         } else {
             let flags = start.get(ZIP_FLAGS).filter(|_| start.starts_with(ZIP));

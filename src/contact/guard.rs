@@ -94,7 +94,7 @@ impl Guard {
         if self.allow.contains(&Allowed::Socket(address)) {
             return Ok(());
         }
-        if self.own_sockets.contains(&address) {
+        if self.own_sockets.iter().any(|own| is_ours(*own, address)) {
             return Err(Refusal::Own);
         }
         if !self.is_usual(address.port()) {
@@ -118,7 +118,12 @@ impl Guard {
     }
 }
 
+/// Whether who connects to `address` may find us: we listen at `own`. Of the public addresses nobody knows which are ours.
+fn is_ours(own: SocketAddr, address: SocketAddr) -> bool {
+    own == address || (own.ip().is_unspecified() && own.port() == address.port() && !is_public(address.ip()))
+}
+
 /// A host without the dot of the root.
-fn bare(host: &str) -> &str {
+pub(super) fn bare(host: &str) -> &str {
     host.trim_end_matches('.')
 }

@@ -16,6 +16,8 @@ pub(super) struct Moves {
     pub(super) submits: bool,
 }
 
+/// Octets of a literal, and of what names stand for: a name may stand for itself twice, time and again.
+const MAX_LITERAL: usize = 16 * 1024;
 /// More addresses than this are not looked at.
 const MAX_MOVES: usize = 16;
 
@@ -134,6 +136,9 @@ fn literal(tokens: &[Token<'_>], known: &HashMap<&str, Option<String>>) -> Optio
             Text(text) => value.push_str(text),
             Word(name) => value.push_str(known.get(name)?.as_ref()?),
             _ => return None,
+        }
+        if value.len() > MAX_LITERAL {
+            return None;
         }
         match behind.first() {
             Some(Sign("+")) => rest = behind.get(1..)?,
@@ -348,6 +353,15 @@ mod tests {
             moves.to,
             [to("https://a.example/", false), to("https://b.example/", true)]
         );
+    }
+
+    #[test]
+    fn a_name_that_doubles_itself_a_hundred_times_costs_nothing() {
+        let mut script = "a0 = 'xxxxxxxxxxxxxxxx';".to_owned();
+        for n in 1..100 {
+            script += &format!("a{n} = a{} + a{};", n - 1, n - 1);
+        }
+        assert!(read(&(script + "location = a99")).built);
     }
 
     proptest! {

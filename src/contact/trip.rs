@@ -3,20 +3,21 @@
 use std::collections::HashSet;
 use std::time::Instant;
 
-use link::{Contact, Finding, Obstacle, Smuggled, Target};
+use link::{Contact, Finding, Layer, LayerKind, Obstacle, Smuggled, Target};
 use reqwest::{Method, StatusCode};
+use tracing::debug;
 use url::Url;
 
 use super::ask::{Answer, End};
 use super::cookies::Jar;
 use super::file::FileScan;
-use super::guard::Refusal;
+use super::guard::{Refusal, bare};
 use super::page::{Page, refresh_target};
 use super::{
     BAD_CERTIFICATE, Base, EMPTY, Journey, LEAVES_THE_WEB, OPEN_REDIRECTOR, UNENCRYPTED_LOGIN, USER_INFO, evidence,
 };
 use crate::metrics::{Asked, ContactCounts};
-use crate::settings::ContactSettings;
+use crate::settings::Settings;
 
 /// Octets of a page, unpacked.
 const MAX_PAGE: usize = 1 << 20;
@@ -47,7 +48,7 @@ const LOGIN_HOSTS: &[&str] = &[
 /// A chain that is being followed.
 pub(super) struct Trip<'a> {
     base: &'a Base,
-    settings: &'a ContactSettings,
+    settings: &'a Settings,
     counts: &'a ContactCounts,
     level: Contact,
     until: Instant,
@@ -71,7 +72,7 @@ struct Onward {
 impl<'a> Trip<'a> {
     pub(super) fn new(
         base: &'a Base,
-        settings: &'a ContactSettings,
+        settings: &'a Settings,
         counts: &'a ContactCounts,
         level: Contact,
         until: Instant,
@@ -111,7 +112,7 @@ impl<'a> Trip<'a> {
             let Some(next) = self.note(&at, url) else { break };
             hops += 1;
             at = next;
-            if hops > self.settings.max_hops {
+            if hops > self.settings.contact.max_hops {
                 self.obstacle(&at, Obstacle::TooManyHops);
                 break;
             }
@@ -128,8 +129,8 @@ impl<'a> Trip<'a> {
             Ok(place) => place,
             Err(Refusal::Own) => {
                 self.journey.skipped = Some("own-name");
-                // The link itself was opened by whoever calls us.
-                if hops > 0 {
+                // The link itself was opened by whoever calls us; other pages may stand on the host as well.
+                if hops > 0 && self.settings.click.base.parse(at.as_str()).is_some() {
                     let finding = Finding::Smuggled(Smuggled::OwnLinkInside);
                     self.journey.evidence.push(evidence(at, finding));
                 }
@@ -138,13 +139,22 @@ impl<'a> Trip<'a> {
             Err(refusal) => return Err(refusal.obstacle()),
         };
         if hops > 0
+            && let Some(next) = inside(at)
+        {
+            return Ok(Some(Onward::to(next)));
+        }
+        if self.level == Contact::Full && LOGIN_HOSTS.contains(&bare(at.host())) {
+            return Err(Obstacle::Login);
+        }
+        if hops > 0
             && let Some(why) = self.unasked(at)
         {
             self.journey.skipped = Some(why);
+            if let Some(opaque) = link::unwrap(at, &|_| None).opaque {
+                let vendor = Finding::TargetUnknown(opaque.vendor.name().into());
+                self.journey.evidence.push(evidence(at, vendor));
+            }
             return Ok(None);
-        }
-        if LOGIN_HOSTS.contains(&at.host()) {
-            return Err(Obstacle::Login);
         }
         let mut without_fragment = at.url().clone();
         without_fragment.set_fragment(None);
@@ -159,14 +169,19 @@ impl<'a> Trip<'a> {
         let Some(_leave) = base.gate.host(at.host(), self.until).await else {
             return Err(Obstacle::Busy);
         };
-        let until = self.until.min(Instant::now() + self.settings.hop_timeout);
+        let until = self.until.min(Instant::now() + self.settings.contact.hop_timeout);
         let addresses = base.asker.addresses(&place, &base.guard, until).await?;
         if self.level == Contact::Shorteners {
-            // A shortener's answer to HEAD is as good, and costs it nothing.
-            let mut answer = self.ask(Method::HEAD, at, &addresses, until).await?;
-            let onward = self.read(at, &mut answer, true, until).await;
-            if onward.next.is_some() || onward.obstacle.is_some() {
-                return Ok(Some(onward));
+            // A shortener's answer to HEAD is as good, and costs it nothing; not all give one.
+            match self.ask(Method::HEAD, at, &addresses, until).await {
+                Ok(mut answer) => {
+                    let onward = self.read(at, &mut answer, true, until).await;
+                    if onward.next.is_some() || onward.obstacle.is_some() {
+                        return Ok(Some(onward));
+                    }
+                }
+                Err(Obstacle::NoAnswer) => {}
+                Err(obstacle) => return Err(obstacle),
             }
         }
         let mut answer = self.ask(Method::GET, at, &addresses, until).await?;
@@ -180,10 +195,12 @@ impl<'a> Trip<'a> {
 
     /// Why a target that a chain leads to is not asked.
     fn unasked(&self, at: &Target) -> Option<&'static str> {
-        if self.settings.never.find(at).is_some() {
+        if self.settings.contact.never.find(at).is_some() {
             Some("never")
         } else if self.level == Contact::Shorteners && !link::is_shortener(at.host()) {
             Some("not-a-shortener")
+        } else if link::looks_one_time(at, None).is_some() {
+            Some("looks-one-time")
         } else {
             None
         }
@@ -201,7 +218,11 @@ impl<'a> Trip<'a> {
         let asked = self.base.asker.ask(method, at, addresses, cookies.as_deref(), until);
         let started = Instant::now();
         let answer = asked.await;
-        self.counts.seconds.observe(started.elapsed());
+        let took = started.elapsed();
+        self.counts.seconds.observe(took);
+        let status = answer.as_ref().map(|a| a.status.as_u16());
+        // No more than the host: paths and queries are between reader and target.
+        debug!(target: "linkgate::contact", host = at.host(), ?status, took_ms = took.as_millis(), "asked a target");
         match &answer {
             Ok(answer) => {
                 for field in answer.headers.get_all("set-cookie") {
@@ -284,6 +305,14 @@ impl<'a> Trip<'a> {
             true
         };
         let end = answer.read(MAX_PAGE, until, take).await;
+        if is_untyped(answer)
+            && let Some(obstacle) = file_obstacle(&octets, end)
+        {
+            return Onward {
+                obstacle,
+                ..Onward::default()
+            };
+        }
         let status = answer.status.as_u16();
         // Off the threads that answer clicks: a page may take its time.
         let read = tokio::task::spawn_blocking(move || {
@@ -322,10 +351,12 @@ impl<'a> Trip<'a> {
             }
             return None;
         };
-        if self.journey.hops.len() >= MAX_NOTED {
-            return None;
+        if !self.journey.hops.contains(&target) {
+            if self.journey.hops.len() >= MAX_NOTED {
+                return None;
+            }
+            self.journey.hops.push(target.clone());
         }
-        self.journey.hops.push(target.clone());
         Some(target)
     }
 
@@ -368,6 +399,24 @@ impl Onward {
     }
 }
 
+/// Where a redirector or another vendor's wrapper leads, as far as that can be read from its link.
+fn inside(at: &Target) -> Option<Url> {
+    let unwrapped = link::unwrap(at, &|_| None);
+    match unwrapped.layers.as_slice() {
+        [
+            Layer {
+                kind: LayerKind::Vendor(_) | LayerKind::Redirector(_),
+                ..
+            },
+            rest @ ..,
+        ] => {
+            let next = rest.first().map_or(&unwrapped.target, |layer| &layer.url);
+            (next != at).then(|| next.url().clone())
+        }
+        _ => None,
+    }
+}
+
 /// Where a page leads, unless it is only loaded again or goes to another place of itself.
 fn leads_on(at: &Target, base: &Url, to: &str) -> Option<Url> {
     let to = base.join(to.trim()).ok()?;
@@ -383,29 +432,37 @@ fn is_page(answer: &Answer) -> bool {
     if disposition.trim_start().to_ascii_lowercase().starts_with("attachment") {
         return false;
     }
-    let kind = answer.field("content-type").unwrap_or_default().to_ascii_lowercase();
-    let kind = kind.split(';').next().unwrap_or_default().trim();
-    // Without a type browsers guess; a page may be among the guesses.
+    let kind = media_type(answer);
+    is_untyped(answer) || matches!(&*kind, "text/html" | "text/xml" | "application/xml") || kind.ends_with("+xml")
+}
+
+/// Whether browsers guess what it is (WHATWG MIME Sniffing, 7).
+fn is_untyped(answer: &Answer) -> bool {
     matches!(
-        kind,
-        "" | "*/*" | "unknown/unknown" | "text/html" | "text/xml" | "application/xml"
-    ) || kind.ends_with("+xml")
+        &*media_type(answer),
+        "" | "*/*" | "unknown/unknown" | "application/unknown"
+    )
+}
+
+fn media_type(answer: &Answer) -> String {
+    let kind = answer.field("content-type").unwrap_or_default().to_ascii_lowercase();
+    kind.split(';').next().unwrap_or_default().trim().to_owned()
+}
+
+/// What is in the way of a file without a type; `None` when it is no file of a kind that we know.
+fn file_obstacle(octets: &[u8], end: End) -> Option<Option<Obstacle>> {
+    let mut scan = FileScan::new();
+    FileScan::knows(octets).then(|| {
+        scan.take(octets);
+        scan.obstacle(end)
+    })
 }
 
 async fn read_file(answer: &mut Answer, until: Instant) -> Onward {
     let mut scan = FileScan::new();
     let end = answer.read(MAX_FILE, until, |octets| scan.take(octets)).await;
-    if end == End::Whole {
-        scan.end();
-    }
-    let obstacle = match (scan, end) {
-        (FileScan::Known { encrypted: true }, _) => Some(Obstacle::Encrypted),
-        (FileScan::Known { .. }, _) => None,
-        (_, End::TooLarge) => Some(Obstacle::TooLarge),
-        _ => Some(Obstacle::NoAnswer),
-    };
     Onward {
-        obstacle,
+        obstacle: scan.obstacle(end),
         ..Onward::default()
     }
 }

@@ -118,8 +118,9 @@ pub(super) async fn way(spool: &Arc<Spool>, instance: &Instance) -> io::Result<W
     read.await.map_err(io::Error::other)?
 }
 
-/// A line on top of anything else would make a header of it.
-fn begins_soundly(bytes: &[u8]) -> bool {
+/// Whether a line may be put on top: a message begins with a header field, or with the empty line behind none. On top of
+/// anything else it would make a header of it.
+pub(crate) fn begins_soundly(bytes: &[u8]) -> bool {
     if bytes.starts_with(b"\r\n") {
         return true;
     }

@@ -350,6 +350,7 @@ impl Transaction {
         story: &mut Story,
         context: &Context,
     ) -> Result<Verdict, Failure> {
+        self.tell_of_suspicious_links(&outcome.report);
         if let Action::Refuse(reason) = outcome.action {
             story.refused_because = Some(reason);
             story.report = outcome.report;

@@ -25,7 +25,7 @@ impl ContactCounts {
         let requests = book.counters("contact_requests", "Requests to targets, by what came back");
         let obstacles = book.counters("contact_obstacles", "Targets that could not be looked into, by why");
         let seconds = Seconds::new(seconds::WAIT);
-        let help = "From the request to a target to the end of its answer";
+        let help = "From the request to a target to the head of its answer";
         book.0.register("contact_request_seconds", help, seconds.clone());
         Self {
             chains: book.gauge("contact_chains", "Chains of redirects that are being followed"),

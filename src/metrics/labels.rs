@@ -110,6 +110,20 @@ label! {
 }
 
 label! {
+    /// Why a link looked bad when its mail came in.
+    Suspect as "reason" {
+        /// A list names it.
+        Listed = "listed",
+        /// Its signs have `delivery_score` points or more.
+        Score = "score",
+        /// It is a click link of ours that was made for someone else.
+        OwnLinkSmuggled = "own-link-smuggled",
+        /// It is wrapped by a vendor that has nothing to do with the mail, or holds a click link of ours.
+        Misplaced = "misplaced",
+    }
+}
+
+label! {
     /// A bound that a client ran into.
     Limit as "limit" {
         /// The last session that there may be was taken: the next client waits.
@@ -305,6 +319,46 @@ label! {
     }
 }
 
+label! {
+    /// How a source that is asked about links is doing.
+    SourceHealth as "health" {
+        /// It answers; of a list, the last attempt to refresh it went well.
+        Up = "up",
+        /// The last attempt did not go well. A list that was there before is in force still.
+        Failing = "failing",
+        /// It has failed so often that it is asked in the background only.
+        Open = "open",
+        /// Its terms do not allow the use that is stated, or none is.
+        Off = "off",
+    }
+}
+
+label! {
+    /// What an attempt to refresh a list came to.
+    Refresh as "result" {
+        /// Another copy is in force.
+        Updated = "updated",
+        /// Nothing has changed.
+        Unchanged = "unchanged",
+        /// There was no copy to be had.
+        Failed = "failed",
+        /// There was one that is not to be trusted: it shrank, is broken, or names a protected domain.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// What a source said of a URL.
+    Answered as "answer" {
+        /// It names it.
+        Listed = "listed",
+        /// It does not.
+        NotListed = "not-listed",
+        /// Nothing: it could not be asked.
+        CouldNotAsk = "could-not-ask",
+    }
+}
+
 impl Label for Phase {
     const NAME: &'static str = "phase";
     const ALL: &'static [Self] = &[
@@ -417,6 +471,7 @@ mod tests {
         in_order::<ClickResult>();
         in_order::<CheckStep>();
         in_order::<FormResult>();
+        in_order::<SourceHealth>();
         in_order::<Asked>();
         let counters = Counters::<Phase>::default();
         counters.inc(Phase::FinalReply);

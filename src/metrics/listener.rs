@@ -9,11 +9,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use wire::{Answer, DataEnd};
 
 use super::labels::{
-    Counters, Handshake, Limit, LinkDecision, MessageResult, PanicPlace, SessionEnd, Silence, Speaker,
+    Counters, Handshake, Limit, LinkDecision, MessageResult, PanicPlace, SessionEnd, Silence, Speaker, Suspect,
 };
 use super::seconds::{self, Seconds};
 use crate::failure::{Cause, Failure, Phase, Side};
-use crate::rewrite::Report;
+use crate::rewrite::{Grade, Report, Suspicion};
 
 /// The counters of one listener; resolved once, shared by its sessions. Counting is an atomic addition.
 ///
@@ -59,6 +59,7 @@ pub struct ListenerCounts {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) links: Counters<LinkDecision>,
+    pub(super) suspicious: Counters<Suspect>,
     pub(super) quirks: HashMap<&'static str, Counter>,
     pub(super) panics: Counters<PanicPlace>,
     pub(super) lines_left_out: Counter,
@@ -163,6 +164,9 @@ impl ListenerCounts {
                 "disarmed" => LinkDecision::Disarmed,
                 _ => LinkDecision::Kept,
             });
+            if let Some(reason) = link.suspicion.as_deref().and_then(suspect) {
+                self.shared.suspicious.inc(reason);
+            }
         }
         let of_line_ends = [(end.bare_cr, "bare-cr"), (end.bare_lf, "bare-lf")];
         let of_line_ends = of_line_ends.iter().filter(|(seen, _)| *seen).map(|(_, name)| *name);
@@ -233,6 +237,19 @@ impl ListenerCounts {
     #[must_use]
     pub fn is_accepting(&self) -> bool {
         self.accepting.get() == 1
+    }
+}
+
+/// The gravest of what speaks against a link; `None` for signs that came to nothing.
+fn suspect(suspicion: &Suspicion) -> Option<Suspect> {
+    if suspicion.is_smuggled() {
+        Some(Suspect::OwnLinkSmuggled)
+    } else if !suspicion.listed.is_empty() {
+        Some(Suspect::Listed)
+    } else if suspicion.grade == Grade::Bad {
+        Some(Suspect::Score)
+    } else {
+        (suspicion.grade == Grade::Doubtful).then_some(Suspect::Misplaced)
     }
 }
 

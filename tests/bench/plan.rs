@@ -90,8 +90,8 @@ impl Bench {
 
     /// What the plan does to the HTML alone: with its proof, or without.
     pub(crate) fn links(&self, proved: bool) -> usize {
-        let job = self.job();
-        let mut judge = judge(&job).expect("a policy");
+        let (job, sources) = (self.job(), Sources::default());
+        let mut judge = judge(&job, &sources).expect("a policy");
         rewrite_html(self.html.as_bytes(), &mut judge, proved).map_or(0, |e| e.count())
     }
 
@@ -245,7 +245,12 @@ fn stages(c: &mut Criterion, bench: &Bench) {
     g.finish();
 
     let job = bench.job();
-    let edits = rewrite_html(bench.html.as_bytes(), &mut judge(&job).expect("a policy"), true).expect("edits");
+    let edits = rewrite_html(
+        bench.html.as_bytes(),
+        &mut judge(&job, &sources).expect("a policy"),
+        true,
+    )
+    .expect("edits");
     let mut g = group(c, "splice", bench.html.len());
     let body = Body::decode(Coding::QuotedPrintable, &qp);
     g.bench_function("quoted-printable", |b| b.iter(|| body.splice(&edits)));

@@ -42,7 +42,13 @@ pub(crate) struct Server {
     /// Above the folder: it has to end before the store's file goes.
     pub(crate) runtime: Option<Runtime>,
     pub(crate) folder: Arc<TempDir>,
+    setup: Setup,
 }
+
+/// The fields of a current browser that was told by a person to open a link.
+pub(crate) const BROWSER: &str = "User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0\r\n\
+    Accept: text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8\r\nAccept-Language: en-GB,en;q=0.5\r\n\
+    Sec-Fetch-Dest: document\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Site: none\r\nSec-Fetch-User: ?1\r\n";
 
 #[derive(Clone)]
 pub(crate) struct Setup {
@@ -92,8 +98,7 @@ pub(crate) struct Answer {
 }
 
 impl Setup {
-    pub(crate) fn start(self) -> Server {
-        let store = self.folder.path().join("linkgate.db");
+    fn settings(&self, store: &Path) -> Settings {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let rules = DomainRules {
             policy: self.policy,
@@ -107,7 +112,7 @@ impl Setup {
                 trusted_proxies: self.trusted.iter().map(|net| net.parse().unwrap()).collect(),
             },
             admin_listen: local,
-            store: store.clone(),
+            store: store.to_owned(),
             keys_file: PathBuf::new(),
             keys: Arc::new(KeyRing::generate([7; 32], 0)),
             listeners: Vec::new(),
@@ -148,10 +153,17 @@ impl Setup {
             hindsight: Default::default(),
         };
         if !self.config.is_empty() {
-            settings.checks = checks(&self.config, &store);
+            settings.checks = checks(&self.config, store);
         }
         (self.tune)(&mut settings);
-        let settings = Arc::new(settings);
+        settings
+    }
+
+    pub(crate) fn start(self) -> Server {
+        let store = self.folder.path().join("linkgate.db");
+        let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        let setup = self.clone();
+        let settings = Arc::new(self.settings(&store));
         let ledger = Ledger::open(&store).unwrap();
         let (reload, watched) = watch::channel(Arc::clone(&settings));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -207,6 +219,7 @@ impl Setup {
             stop,
             runtime: Some(runtime),
             folder: self.folder,
+            setup,
         }
     }
 }
@@ -277,6 +290,17 @@ impl Server {
         self.pages.counts()
     }
 
+    /// The settings once more, to be changed and put in place.
+    pub(crate) fn settings_again(&self) -> Settings {
+        self.setup.settings(&self.settings.store)
+    }
+
+    /// Puts other settings in place, as a reload does.
+    pub(crate) fn reload_with(&mut self, settings: Settings) {
+        self.settings = Arc::new(settings);
+        self.reload.send_replace(Arc::clone(&self.settings));
+    }
+
     /// Presses a button: sends a form as a browser does.
     pub(crate) fn post(&self, path: &str, form: &str, fields: &str) -> Answer {
         let request = format!(
@@ -340,6 +364,18 @@ impl Answer {
             field.eq_ignore_ascii_case(name).then_some(value)
         })
     }
+}
+
+/// A question in JSON, and its answer.
+pub(crate) fn ask_json(address: SocketAddr, path: &str, body: &str) -> (u16, serde_json::Value) {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/json\r\n\
+         Content-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let answer = Answer::of(&talk(address, request.as_bytes()));
+    let told = serde_json::from_str(&answer.body).unwrap_or_else(|e| panic!("{e}: {}", answer.body));
+    (answer.status, told)
 }
 
 /// One request on a connection of its own.

@@ -41,7 +41,7 @@ pub use policy::{
 };
 pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
 pub use score::{Circumstances, NameTable, Names, SIGNS, SenderFacts, Sign, points, registrable_domain, signs};
-pub use smuggling::{Circumstances as Provenance, signs_of_smuggling};
+pub use smuggling::{Provenance, signs_of_smuggling};
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};
 pub use unwrap::{Layer, LayerKind, MAX_LAYERS, Opaque, OpenOwn, Unfinished, Unwrapped, Vendor, Wrapper, unwrap};

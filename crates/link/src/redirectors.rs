@@ -96,7 +96,7 @@ pub fn embedded(target: &Target) -> Vec<Target> {
 }
 
 /// How many URLs inside one are looked at.
-const MAX_EMBEDDED: usize = 8;
+const MAX_EMBEDDED: usize = 32;
 
 /// Names of values that open redirects use, the clearest first.
 const TELLING: [&str; 29] = [
@@ -223,9 +223,12 @@ fn translated(host: &str, url: &Url) -> Option<Target> {
 /// Whether `host` is `name` or below it; `google.*` is the name under any public suffix.
 pub(crate) fn is_host(host: &str, name: &str) -> bool {
     if let Some(label) = name.strip_suffix(".*") {
-        return psl::domain(host.as_bytes()).is_some_and(|domain| {
-            domain.suffix().is_known() && domain.as_bytes().split(|b| *b == b'.').next() == Some(label.as_bytes())
-        });
+        // Not under a suffix that lets strangers have names: `google.github.io`.
+        return host.contains(label)
+            && psl::domain(host.as_bytes()).is_some_and(|domain| {
+                domain.suffix().typ() == Some(psl::Type::Icann)
+                    && domain.as_bytes().split(|b| *b == b'.').next() == Some(label.as_bytes())
+            });
     }
     host.strip_suffix(name)
         .is_some_and(|front| front.is_empty() || front.ends_with('.'))
@@ -467,6 +470,7 @@ mod tests {
     fn a_look_alike_of_a_known_site_is_no_known_redirector() {
         for url in [
             "https://www.google.example.net/url?q=https%3A%2F%2Fshop.example%2F",
+            "https://google.github.io/url?q=https%3A%2F%2Fshop.example%2F",
             "https://google.evil.example/url?q=https%3A%2F%2Fshop.example%2F",
             "https://notgoogle.com/url?q=https%3A%2F%2Fshop.example%2F",
             "https://www.google.com:8443/url?q=https%3A%2F%2Fshop.example%2F",

@@ -3,9 +3,9 @@
 use crate::unwrap::{LayerKind, Unwrapped, Vendor};
 use crate::verdict::Smuggled;
 
-/// The circumstances in which a link was found.
+/// The mail that a link was found in, and whose side we are on.
 #[derive(Clone, Copy)]
-pub struct Circumstances<'a> {
+pub struct Provenance<'a> {
     /// The sender's address; empty for `<>`, or when it is not known.
     pub sender: &'a str,
     /// The recipient, when there is one.
@@ -27,7 +27,7 @@ pub struct Circumstances<'a> {
 /// * [`Smuggled::SeveralWrappers`]: wrappers of more than one vendor.
 /// * [`Smuggled::WrapperOfSomeoneElse`]: a Safe Link that names a recipient of neither domain: it was taken from their mail.
 #[must_use]
-pub fn signs_of_smuggling(inside: &Unwrapped, around: &Circumstances<'_>) -> Vec<Smuggled> {
+pub fn signs_of_smuggling(inside: &Unwrapped, around: &Provenance<'_>) -> Vec<Smuggled> {
     let mut signs = Vec::new();
     let mut add = |sign| {
         if !signs.contains(&sign) {
@@ -104,7 +104,7 @@ mod tests {
         let inside = unwrap(&Target::parse(url).unwrap(), &|url| opener.recognise(url));
         signs_of_smuggling(
             &inside,
-            &Circumstances {
+            &Provenance {
                 sender,
                 recipient: Some("jo@example.com"),
                 is_ours: &|domain| domain == "example.com",

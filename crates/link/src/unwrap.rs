@@ -9,6 +9,7 @@ mod vendors;
 
 use std::borrow::Cow;
 
+use crate::one_time::{OneTime, looks_one_time};
 use crate::redirectors::{embedded, known_redirector};
 use crate::target::Target;
 use crate::token::Opened;
@@ -96,7 +97,11 @@ pub enum Unfinished {
 /// Takes a link apart, with `own` for our own click links.
 #[must_use]
 pub fn unwrap(target: &Target, own: OpenOwn<'_>) -> Unwrapped {
-    let mut work = Work { own, looks: MAX_LOOKS };
+    let mut work = Work {
+        own,
+        looks: MAX_LOOKS,
+        too_many: false,
+    };
     let mut all = Unwrapped {
         layers: Vec::new(),
         target: target.clone(),
@@ -150,7 +155,7 @@ pub fn unwrap(target: &Target, own: OpenOwn<'_>) -> Unwrapped {
         }
         all.also.push(next);
     }
-    if work.looks == 0 {
+    if work.looks == 0 || work.too_many {
         all.unfinished.get_or_insert(Unfinished::TooDeep);
     }
     all
@@ -188,6 +193,15 @@ impl Unwrapped {
             }
         }
         all
+    }
+
+    /// Whether the link, or one that it may lead to, looks as if it worked once or acted ([`looks_one_time`]): whoever fetches a
+    /// redirector fetches what is behind it.
+    #[must_use]
+    pub fn looks_one_time(&self, link_text: Option<&str>) -> Option<OneTime> {
+        self.to_check()
+            .into_iter()
+            .find_map(|target| looks_one_time(target, link_text))
     }
 
     /// The other vendors whose wrappers are in the chain, the outermost first, each once. Click trackers are not among them.
@@ -291,15 +305,37 @@ enum Step {
 struct Work<'a> {
     own: OpenOwn<'a>,
     looks: usize,
+    /// There were more URLs than are kept.
+    too_many: bool,
 }
 
 impl Work<'_> {
     /// Looks at one link; URLs beside the main one go to `aside`.
     fn step(&mut self, target: &Target, aside: &mut Vec<Target>) -> Step {
-        self.certain(target).unwrap_or_else(|| {
-            self.guess(target, aside, MAX_SAME_SITE)
-                .map_or(Step::Nothing, |inside| Step::Inside(LayerKind::Generic, Ok(inside)))
-        })
+        let Some(step) = self.certain(target) else {
+            let inside = self.guess(target, aside, MAX_SAME_SITE);
+            return inside.map_or(Step::Nothing, |inside| Step::Inside(LayerKind::Generic, Ok(inside)));
+        };
+        // Which of two values of one name a server takes, it alone knows.
+        if let Step::Inside(LayerKind::Vendor(_) | LayerKind::Redirector(_), Ok(inside)) = &step
+            && self.looks > 0
+        {
+            self.looks -= 1;
+            for other in embedded(target) {
+                if other.host() != inside.host() {
+                    self.put_aside(other, aside);
+                }
+            }
+        }
+        step
+    }
+
+    fn put_aside(&mut self, url: Target, aside: &mut Vec<Target>) {
+        if aside.len() <= MAX_ALSO {
+            aside.push(url);
+        } else {
+            self.too_many = true;
+        }
     }
 
     fn certain(&self, target: &Target) -> Option<Step> {
@@ -332,8 +368,8 @@ impl Work<'_> {
                     || self.guess(&inside, aside, depth - 1).is_some());
             if leaves {
                 found = Some(inside);
-            } else if aside.len() < MAX_ALSO {
-                aside.push(inside);
+            } else {
+                self.put_aside(inside, aside);
             }
         }
         found

@@ -277,3 +277,130 @@ fn place<T: PartialEq>(all: &[T], one: T) -> u32 {
     let at = all.iter().position(|t| *t == one).unwrap_or(0);
     u32::try_from(at).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::format::{Format, Reading};
+
+    fn copy(format: Format, text: &str, protected: &Protected) -> ListCopy {
+        let key = HashKey::new([7; 16]);
+        let mut reading = Reading::new(format, Category::Malware, Weight::Block, &key, protected);
+        reading.push(text.as_bytes());
+        reading.finish()
+    }
+
+    fn names(n: usize) -> String {
+        (0..n).map(|i| format!("host{i}.example\n")).collect()
+    }
+
+    #[test]
+    fn an_entry_survives_packing() {
+        for category in CATEGORIES {
+            for extent in EXTENTS {
+                for role in ROLES {
+                    for weight in [Weight::Warn, Weight::Block] {
+                        let entry = Entry {
+                            expression: "a.example/b".into(),
+                            extent,
+                            role,
+                            category,
+                            weight,
+                        };
+                        let meta = Meta::new(&entry).with_source(u16::MAX).with_source(513);
+                        let got = (
+                            meta.category(),
+                            meta.extent(),
+                            meta.role(),
+                            meta.weight(),
+                            meta.source(),
+                        );
+                        assert_eq!(got, (category, extent, role, weight, 513));
+                    }
+                }
+            }
+        }
+        assert_eq!(size_of::<Packed>(), 16);
+    }
+
+    #[test]
+    fn a_copy_that_shrank_broke_or_emptied_is_refused() {
+        let none = Protected::default();
+        let copy = |text: &str| copy(Format::Domains, text, &none);
+        let hundred = copy(&names(100));
+        assert_eq!(accept(None, &hundred), Ok(()));
+        assert_eq!(accept(Some(200), &hundred), Ok(()));
+        let refused = accept(Some(201), &hundred).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "it shrank by more than half, from 201 entries to 100"
+        );
+        assert_eq!(accept(Some(0), &copy("# nothing")), Ok(()));
+        assert_eq!(accept(None, &copy("")), Ok(()));
+        let refused = accept(Some(1), &copy("# nothing")).unwrap_err();
+        assert_eq!(refused.to_string(), "it is empty; the copy before it had 1 entries");
+        assert_eq!(accept(None, &copy(&format!("{}not a name\n", names(99)))), Ok(()));
+        let refused = accept(None, &copy(&format!("not a name\n{}<p>\n", names(100)))).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "2 of 102 lines cannot be read, more than 1 %; the first, line 1: not a URL or host"
+        );
+    }
+
+    #[test]
+    fn a_page_instead_of_a_list_is_refused() {
+        let page = "<!DOCTYPE html>\n<html><head><title>Sorry</title></head>\n<body>\nMaintenance\n</body></html>\n";
+        let none = Protected::default();
+        for format in Format::ALL {
+            if format != Format::Regex {
+                assert!(accept(None, &copy(format, page, &none)).is_err(), "{format:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_entry_that_stands_twice_counts_once() {
+        let copy = copy(
+            Format::Domains,
+            "a.example\nb.example\nA.example.\n",
+            &Protected::default(),
+        );
+        assert_eq!((copy.len(), copy.report().lines), (2, 3));
+    }
+
+    #[test]
+    fn what_is_protected() {
+        let mut protected = Protected::default();
+        protected.add_domain("Mail.Own.example");
+        protected.add_host("service.example");
+        protected.add_domain("not a name");
+        let lists = |format, text: &str| !copy(format, text, &protected).protected().is_empty();
+        for named in [
+            "mail.own.example",
+            "x.mail.own.example",
+            "service.example",
+            "*.own.example",
+            ".service.example",
+        ] {
+            assert!(lists(Format::Domains, named), "{named}");
+        }
+        for free in [
+            "own.example",
+            "other.own.example",
+            "customer.service.example",
+            "example.net",
+        ] {
+            assert!(!lists(Format::Domains, free), "{free}");
+        }
+        assert!(lists(Format::Urls, "https://mail.own.example"));
+        assert!(lists(Format::Urls, "https://service.example/"));
+        assert!(!lists(Format::Urls, "https://service.example/forms/1"));
+        assert!(!lists(Format::Adblock, "@@||mail.own.example^"));
+        assert!(lists(Format::Adblock, "||own.example^"));
+        let copy = copy(Format::Domains, "fine.example\nmail.own.example\n", &protected);
+        assert_eq!(
+            accept(None, &copy).unwrap_err().to_string(),
+            "it lists what is protected: mail.own.example"
+        );
+    }
+}

@@ -136,10 +136,19 @@ pub(crate) fn host_expression(text: &str, extent: Extent) -> Result<Cow<'_, str>
                 _ => Ok(Cow::Owned(canonical.host().to_owned())),
             };
         }
-        Cow::Owned(canonical.host().to_owned())
+        let host = canonical.host().to_owned();
+        if !host
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        {
+            return Err(Unfit::Invalid);
+        }
+        Cow::Owned(host)
     };
     if extent.names_hosts() && registrable(&host).is_none() {
-        return Err(Unfit::PublicSuffix);
+        // A word that is no suffix is none of a list's mistakes, but a sign that this is no list.
+        let known = psl::suffix(host.as_bytes()).is_some_and(|s| s.is_known());
+        return Err(if known { Unfit::PublicSuffix } else { Unfit::Invalid });
     }
     Ok(host)
 }
@@ -176,14 +185,23 @@ mod tests {
         assert_eq!(host("1.2.3.4"), Ok("1.2.3.4".to_owned()));
         assert_eq!(host("0x7f.1"), Ok("127.0.0.1".to_owned()));
         assert_eq!(host("a_b.evil.example"), Ok("a_b.evil.example".to_owned()));
-        for bad in ["", ".", "a b.example", "evil.example/x", "<p>", "1.2.3.256"] {
+        for bad in [
+            "",
+            ".",
+            "a b.example",
+            "evil.example/x",
+            "<p>",
+            "1.2.3.256",
+            "localhost",
+            "a!b.example",
+        ] {
             assert_eq!(host(bad), Err(Unfit::Invalid), "{bad}");
         }
     }
 
     #[test]
     fn no_list_names_a_whole_platform() {
-        for name in ["com", "co.uk", "github.io", "GitHub.io", "blogspot.com", "localhost"] {
+        for name in ["com", "co.uk", "github.io", "GitHub.io", "blogspot.com"] {
             for extent in [Extent::Host, Extent::Domain, Extent::Below] {
                 assert_eq!(host_expression(name, extent), Err(Unfit::PublicSuffix), "{name}");
             }

@@ -436,3 +436,89 @@ fn refanged(text: &str) -> Cow<'_, str> {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    pub(super) const KEY: [u8; 16] = *b"a key for tests.";
+
+    /// What is read of a text: entries as words, and the report.
+    pub(super) fn read(format: Format, text: impl AsRef<[u8]>) -> (Vec<String>, Report) {
+        read_above(0.0, format, text)
+    }
+
+    pub(super) fn read_above(score: f64, format: Format, text: impl AsRef<[u8]>) -> (Vec<String>, Report) {
+        let protected = Protected::default();
+        let key = HashKey::new(KEY);
+        let mut reading = Reading::new(format, Category::Abuse, Weight::Block, &key, &protected).min_score(score);
+        reading.push(text.as_ref());
+        reading.end_document();
+        (reading.out.seen, reading.out.report)
+    }
+
+    /// Lines that are bad, by number.
+    pub(super) fn bad(report: &Report) -> Vec<u64> {
+        assert_eq!(report.bad, u64::try_from(report.faults.len()).unwrap());
+        report.faults.iter().map(|f| f.line).collect()
+    }
+
+    #[test]
+    fn names_of_formats() {
+        for format in Format::ALL {
+            assert_eq!(Format::from_name(format.as_str()), Some(format));
+        }
+        assert_eq!(Format::from_name("pdf"), None);
+    }
+
+    #[test]
+    fn pieces_of_any_size_read_the_same() {
+        let text = "\u{feff}a.example\r\n\n# note\nb.example\nnot a name\n\u{fc}.example\nlast.example";
+        let protected = Protected::default();
+        let key = HashKey::new(KEY);
+        let whole = read(Format::Domains, text);
+        assert_eq!(whole.0.len(), 4);
+        for size in 1..text.len() {
+            let mut reading = Reading::new(Format::Domains, Category::Abuse, Weight::Block, &key, &protected);
+            for piece in text.as_bytes().chunks(size) {
+                reading.push(piece);
+            }
+            reading.end_document();
+            assert_eq!((reading.out.seen, reading.out.report), whole, "{size}");
+        }
+    }
+
+    #[test]
+    fn a_line_without_end_is_one_bad_line() {
+        let mut text = b"a.example\n".to_vec();
+        text.extend(std::iter::repeat_n(b'x', 3 * MAX_LINE));
+        text.extend(b"\nb.example\n\xff\xfe\n");
+        let protected = Protected::default();
+        let key = HashKey::new(KEY);
+        for size in [1000, text.len()] {
+            let mut reading = Reading::new(Format::Urls, Category::Abuse, Weight::Block, &key, &protected);
+            for piece in text.chunks(size) {
+                reading.push(piece);
+                assert!(reading.held.len() <= MAX_LINE);
+            }
+            reading.end_document();
+            let report = &reading.out.report;
+            assert_eq!((report.lines, report.bad), (4, 2), "{size}: {report:?}");
+            assert_eq!(report.faults[0].text.chars().count(), MAX_FAULT);
+            assert_eq!(reading.out.seen.len(), 2);
+        }
+    }
+
+    #[test]
+    fn several_documents_make_one_list() {
+        let protected = Protected::default();
+        let key = HashKey::new(KEY);
+        let mut reading = Reading::new(Format::Misp, Category::Malware, Weight::Block, &key, &protected);
+        for name in ["a.example", "b.example"] {
+            let event = format!(r#"{{"Event":{{"Attribute":[{{"type":"domain","value":"{name}","to_ids":true}}]}}}}"#);
+            reading.push(event.as_bytes());
+            reading.end_document();
+        }
+        assert_eq!(reading.finish().len(), 2);
+    }
+}

@@ -5,7 +5,7 @@ use regex::RegexSet;
 use siphasher::sip::SipHasher13;
 
 use crate::canonical::{Canonical, suffixes};
-use crate::copy::{ListCopy, Meta, Packed, low};
+use crate::copy::{ListCopy, Meta, low};
 use crate::entry::{Extent, MAX_DEPTH, Role};
 
 /// The key of the hashes that expressions are kept as: whoever does not know it cannot make URLs that collide. Copies and
@@ -34,22 +34,32 @@ impl std::fmt::Debug for HashKey {
 
 /// What several sources list, to be looked up by URL. It does not change; a new one takes its place.
 ///
-/// An open table of 64-bit hashes, 12 octets a slot, two thirds full, and a bit map of 16 bits for each entry that says
-/// at once, for nearly every host there is, that no list has anything on it.
+/// An open table of 64-bit hashes, 16 octets a slot, three quarters full, and a bit map of 16 bits for each entry that says
+/// at once, for nearly every host there is, that no list has anything on it. Copies need not be kept beside it: when one
+/// source changes, [`Self::replace`] takes the others from the table before.
 #[derive(Debug)]
 pub struct ListTable {
     key: HashKey,
     generation: u64,
     /// Zero where a slot is empty.
     hashes: Vec<u64>,
-    metas: Vec<Meta>,
+    rests: Vec<Rest>,
     /// One bit for each host that an entry is about.
     hosts: Vec<u64>,
     /// Whether any entry is a [`Extent::Tree`], and whether one is a [`Extent::DomainTree`].
     trees: bool,
     domain_trees: bool,
     patterns: Vec<Patterns>,
-    len: usize,
+    /// How many slots are not empty.
+    taken: usize,
+}
+
+/// What a slot holds beside its hash.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rest {
+    meta: Meta,
+    /// Low half of the hash of the host.
+    host: u32,
 }
 
 /// One source that names a URL.
@@ -69,30 +79,30 @@ impl ListTable {
     /// `generation` tells this table from others, for whoever keeps verdicts.
     #[must_use]
     pub fn build(key: &HashKey, generation: u64, sources: &[(u16, &ListCopy)]) -> Self {
-        let len: usize = sources.iter().map(|(_, copy)| copy.entries.len()).sum();
-        // A slot stays empty, so that every search ends.
-        let slots = len + len / 2 + 1;
-        let mut table = Self {
-            key: *key,
-            generation,
-            hashes: vec![0; slots],
-            metas: vec![Meta::default(); slots],
-            hosts: vec![0; len / 4 + 1],
-            trees: false,
-            domain_trees: false,
-            patterns: Vec::new(),
-            len: sources.iter().map(|(_, copy)| copy.len()).sum(),
-        };
+        let entries = sources.iter().map(|(_, copy)| copy.entries.len()).sum();
+        let mut table = Self::with_room(key, generation, entries);
         for (source, copy) in sources {
-            for packed in &copy.entries {
-                table.insert(packed, *source);
-            }
-            if !copy.patterns.is_empty() {
-                table.patterns.push(Patterns {
-                    set: copy.patterns.clone(),
-                    metas: copy.pattern_metas.iter().map(|m| m.with_source(*source)).collect(),
-                });
-            }
+            table.add(*source, copy);
+        }
+        table
+    }
+
+    /// Makes a table in which one source has another copy, or nothing any more; the other sources are as they are here.
+    #[must_use]
+    pub fn replace(&self, generation: u64, source: u16, copy: Option<&ListCopy>) -> Self {
+        let others = || {
+            let taken = self.hashes.iter().zip(&self.rests).filter(|(hash, _)| **hash != 0);
+            taken.filter(|(_, rest)| rest.meta.source() != source)
+        };
+        let entries = others().count() + copy.map_or(0, |c| c.entries.len());
+        let mut table = Self::with_room(&self.key, generation, entries);
+        for (hash, rest) in others() {
+            table.insert(*hash, *rest);
+        }
+        let others = self.patterns.iter().filter(|p| p.source != source);
+        table.patterns.extend(others.cloned());
+        if let Some(copy) = copy {
+            table.add(source, copy);
         }
         table
     }
@@ -106,7 +116,8 @@ impl ListTable {
         let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
         for name in suffixes(url.host()) {
             let whole = name.len() == host_end - host_start;
-            if !whole && url.is_address() {
+            // Nothing is below an address, and no list names a single label with all below it.
+            if !whole && (url.is_address() || !name.contains('.')) {
                 break;
             }
             let hash = self.key.hash(name);
@@ -151,42 +162,75 @@ impl ListTable {
     /// How many entries and patterns all sources have.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.len
+        self.taken + self.patterns.iter().map(|p| p.set.len()).sum::<usize>()
     }
 
     /// Whether no source lists anything.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len == 0
+        self.len() == 0
     }
 
     /// What it takes up in memory, in octets, patterns aside.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.hashes.capacity() * size_of::<u64>()
-            + self.metas.capacity() * size_of::<Meta>()
+            + self.rests.capacity() * size_of::<Rest>()
             + self.hosts.capacity() * size_of::<u64>()
     }
 
-    fn insert(&mut self, packed: &Packed, source: u16) {
-        match packed.meta.extent() {
+    fn with_room(key: &HashKey, generation: u64, entries: usize) -> Self {
+        // A slot stays empty, so that every search ends.
+        let slots = entries + entries / 3 + 1;
+        Self {
+            key: *key,
+            generation,
+            hashes: vec![0; slots],
+            rests: vec![Rest::default(); slots],
+            hosts: vec![0; entries / 4 + 1],
+            taken: 0,
+            trees: false,
+            domain_trees: false,
+            patterns: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, source: u16, copy: &ListCopy) {
+        for packed in &copy.entries {
+            let rest = Rest {
+                meta: packed.meta.with_source(source),
+                host: packed.host,
+            };
+            self.insert(packed.key.max(1), rest);
+        }
+        if !copy.patterns.is_empty() {
+            self.patterns.push(Patterns {
+                source,
+                set: copy.patterns.clone(),
+                metas: copy.pattern_metas.iter().map(|m| m.with_source(source)).collect(),
+            });
+        }
+    }
+
+    fn insert(&mut self, key: u64, rest: Rest) {
+        match rest.meta.extent() {
             Extent::Tree => self.trees = true,
             Extent::DomainTree => (self.trees, self.domain_trees) = (true, true),
             _ => {}
         }
-        let (word, bit) = self.host_bit(packed.host);
+        let (word, bit) = self.host_bit(rest.host);
         if let Some(word) = self.hosts.get_mut(word) {
             *word |= bit;
         }
-        let key = packed.key.max(1);
         let slots = self.hashes.len();
         let mut at = slot(key, slots);
         while let Some(hash) = self.hashes.get_mut(at) {
             if *hash == 0 {
                 *hash = key;
-                if let Some(meta) = self.metas.get_mut(at) {
-                    *meta = packed.meta.with_source(source);
+                if let Some(slot) = self.rests.get_mut(at) {
+                    *slot = rest;
                 }
+                self.taken += 1;
                 return;
             }
             at = if at + 1 == slots { 0 } else { at + 1 };
@@ -204,7 +248,7 @@ impl ListTable {
                 at = if at + 1 == slots { 0 } else { at + 1 };
                 match self.hashes.get(here) {
                     None | Some(0) => return None,
-                    Some(hash) if *hash == key => return self.metas.get(here).copied(),
+                    Some(hash) if *hash == key => return self.rests.get(here).map(|r| r.meta),
                     Some(_) => {}
                 }
             }
@@ -257,8 +301,9 @@ impl ListTable {
 }
 
 /// The patterns of one source.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Patterns {
+    source: u16,
     set: RegexSet,
     metas: Vec<Meta>,
 }
@@ -313,4 +358,227 @@ fn settled<'a>(found: &[Found<'a>]) -> Vec<Hit<'a>> {
 fn slot(hash: u64, slots: usize) -> usize {
     let slots = u128::try_from(slots).unwrap_or(0);
     usize::try_from((u128::from(hash) * slots) >> 64).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::copy::Protected;
+    use crate::format::{Format, Reading};
+    use link::Category;
+    use proptest::prelude::*;
+
+    fn key() -> HashKey {
+        HashKey::new(*b"0123456789abcdef")
+    }
+
+    fn copy(format: Format, text: &str) -> ListCopy {
+        let protected = Protected::default();
+        let mut reading = Reading::new(format, Category::Malware, Weight::Block, &key(), &protected);
+        reading.push(text.as_bytes());
+        reading.finish()
+    }
+
+    fn table(lists: &[(Format, &str)]) -> ListTable {
+        let copies: Vec<ListCopy> = lists.iter().map(|(format, text)| copy(*format, text)).collect();
+        let sources: Vec<(u16, &ListCopy)> = (0..).zip(&copies).collect();
+        ListTable::build(&key(), 1, &sources)
+    }
+
+    fn hits(table: &ListTable, url: &str) -> Vec<String> {
+        let url = Canonical::of(url.as_bytes()).unwrap();
+        table
+            .find(&url)
+            .iter()
+            .map(|h| {
+                format!(
+                    "{} {:?} {:?} {}",
+                    h.source, h.listing.scope, h.listing.weight, h.expression
+                )
+            })
+            .collect()
+    }
+
+    #[test]
+    fn hosts_domains_and_names_below() {
+        let table = table(&[
+            (Format::Domains, "host.example\n*.domain.example\n1.2.3.4\n"),
+            (Format::Rpz, "*.below.example CNAME .\n"),
+        ]);
+        for (url, wanted) in [
+            ("https://host.example/any?thing", &["0 Host Block host.example"][..]),
+            ("https://www.host.example/", &[]),
+            ("https://domain.example/", &["0 Domain Block domain.example"]),
+            ("https://a.b.domain.example:81/x", &["0 Domain Block domain.example"]),
+            ("https://notdomain.example/", &[]),
+            ("https://below.example/", &[]),
+            ("https://a.b.below.example/", &["1 Domain Block below.example"]),
+            ("http://0x1020304/x", &["0 Host Block 1.2.3.4"]),
+            ("http://9.1.2.3.4.example/", &[]),
+            ("https://example/", &[]),
+        ] {
+            assert_eq!(hits(&table, url), wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn urls_are_exact() {
+        let table = table(&[(
+            Format::Urls,
+            "https://evil.example/login?id=1\nhttp://evil.example:8080/page\nhttps://front.example/\n",
+        )]);
+        for (url, wanted) in [
+            (
+                "http://EVIL.example/x/../login?id=1#y",
+                &["0 Url Block evil.example/login?id=1"][..],
+            ),
+            ("https://evil.example/login?id=2", &[]),
+            ("https://evil.example/login", &[]),
+            ("https://evil.example/page", &["0 Url Block evil.example/page"]),
+            ("https://evil.example/page?mine=1", &["0 Path Warn evil.example/page"]),
+            ("https://evil.example/page/", &[]),
+            ("https://www.evil.example/page", &[]),
+            ("https://front.example", &["0 Url Block front.example/"]),
+            ("https://front.example/?x", &[]),
+            ("https://front.example/x", &[]),
+        ] {
+            assert_eq!(hits(&table, url), wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn paths_with_all_below() {
+        let table = table(&[(Format::Adblock, "||evil.example/dir^\n|https://one.example/a/b/\n")]);
+        for (url, wanted) in [
+            ("https://evil.example/dir", &["0 Path Block evil.example/dir"][..]),
+            ("https://evil.example/dir?x", &["0 Path Block evil.example/dir"]),
+            ("https://evil.example/dir/", &["0 Path Block evil.example/dir"]),
+            (
+                "https://sub.evil.example/dir/a/b/c?d",
+                &["0 Path Block evil.example/dir"],
+            ),
+            ("https://evil.example/dirt", &[]),
+            ("https://evil.example/", &[]),
+            ("https://one.example/a/b/c", &["0 Path Block one.example/a/b"]),
+            ("https://sub.one.example/a/b/c", &[]),
+            ("https://one.example/a/", &[]),
+        ] {
+            let wanted: Vec<String> = wanted.iter().map(|w| (*w).to_owned()).collect();
+            let got: Vec<String> = hits(&table, url).iter().map(|h| h.replace("sub.", "")).collect();
+            assert_eq!(got, wanted, "{url}");
+        }
+        let eight = "https://evil.example/dir/2/3/4/5/6/7/8/9/10";
+        assert_eq!(hits(&table, eight).len(), 1);
+    }
+
+    #[test]
+    fn exceptions_are_those_of_the_same_source() {
+        let table = table(&[
+            (
+                Format::Adblock,
+                "||evil.example^\n||x.good.evil.example^\n@@||good.evil.example^\n",
+            ),
+            (Format::Domains, "good.evil.example\n"),
+            (
+                Format::Rpz,
+                "*.zone.example CNAME .\n*.ok.zone.example CNAME rpz-passthru.\nbad.ok.zone.example CNAME .\n",
+            ),
+        ]);
+        for (url, wanted) in [
+            ("https://evil.example/", &["0 Domain Block evil.example"][..]),
+            ("https://good.evil.example/", &["1 Host Block good.evil.example"]),
+            // A filter list's exception holds whatever the list says elsewhere.
+            ("https://x.good.evil.example/", &[]),
+            ("https://a.zone.example/", &["2 Domain Block zone.example"]),
+            ("https://a.ok.zone.example/", &[]),
+            // In a zone the longer name counts.
+            ("https://bad.ok.zone.example/", &["2 Host Block bad.ok.zone.example"]),
+        ] {
+            assert_eq!(hits(&table, url), wanted, "{url}");
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        let table = table(&[
+            (Format::Domains, "a.example\n"),
+            (Format::Regex, "^https?://[^/]+/wp-.*\\.exe$\n^http://odd\n"),
+        ]);
+        assert_eq!(
+            hits(&table, "http://odd.example/wp-x/y.exe"),
+            ["1 Url Block ^https?://[^/]+/wp-.*\\.exe$", "1 Url Block ^http://odd"]
+        );
+        assert_eq!(hits(&table, "http://fine.example/wp-x/"), [] as [&str; 0]);
+        assert_eq!(table.len(), 3);
+    }
+
+    #[test]
+    fn several_sources_and_none() {
+        let empty = ListTable::build(&key(), 9, &[]);
+        assert_eq!(
+            (empty.len(), empty.generation(), hits(&empty, "http://a.example/").len()),
+            (0, 9, 0)
+        );
+        let text = "evil.example\n";
+        let table = table(&[(Format::Domains, text); 20]);
+        assert_eq!(hits(&table, "http://evil.example/").len(), 20);
+    }
+
+    #[test]
+    fn one_source_is_replaced_and_the_others_stay() {
+        let before = table(&[
+            (Format::Domains, "a.example\nboth.example\n"),
+            (Format::Adblock, "||b.example/dir^\n||both.example^\n"),
+            (Format::Regex, "pattern"),
+        ]);
+        let other = copy(Format::Domains, "c.example\n");
+        let after = before.replace(2, 0, Some(&other));
+        assert_eq!((before.len(), after.len(), after.generation()), (5, 4, 2));
+        for (url, wanted) in [
+            ("http://a.example/", &[][..]),
+            (
+                "http://c.example/pattern",
+                &["0 Host Block c.example", "2 Url Block pattern"],
+            ),
+            ("http://x.b.example/dir/y", &["1 Path Block b.example/dir"]),
+            ("http://both.example/", &["1 Domain Block both.example"]),
+        ] {
+            let got: Vec<String> = hits(&after, url).iter().map(|h| h.replace("x.b.", "b.")).collect();
+            assert_eq!(got, wanted, "{url}");
+        }
+        let none = after.replace(3, 1, None).replace(4, 0, None).replace(5, 2, None);
+        assert!(none.is_empty());
+    }
+
+    #[test]
+    fn the_category_of_a_record_is_kept() {
+        let table = table(&[(
+            Format::Csv,
+            "url,threat\nhttp://a.example/,phishing\nhttp://b.example/,\n",
+        )]);
+        let category = |url: &str| table.find(&Canonical::of(url.as_bytes()).unwrap())[0].listing.category;
+        assert_eq!(category("http://a.example/"), Category::Phishing);
+        assert_eq!(category("http://b.example/"), Category::Malware);
+    }
+
+    /// Says that a table agrees with a plain reading of the rules.
+    fn agrees(listed: &[String], asked: &str) -> bool {
+        let text: String = listed.iter().map(|l| format!("{l}\n")).collect();
+        let table = table(&[(Format::Domains, &text)]);
+        let wanted = listed.iter().any(|l| match l.strip_prefix("*.") {
+            Some(domain) => asked == domain || asked.ends_with(&format!(".{domain}")),
+            None => asked == l,
+        });
+        wanted != hits(&table, &format!("http://{asked}/")).is_empty()
+    }
+
+    proptest! {
+        #[test]
+        fn a_table_says_what_its_lists_say(
+            listed in prop::collection::vec("(\\*\\.)?([ab]\\.){0,3}[ab]\\.example", 0..12),
+            asked in "([ab]\\.){0,4}[ab]\\.example",
+        ) {
+            prop_assert!(agrees(&listed, &asked), "{listed:?} {asked}");
+        }
+    }
 }

@@ -321,6 +321,29 @@ impl Reader {
         self.with(|conn| conn.query_row("SELECT value FROM secret WHERE name = 'network'", [], |r| r.get(0)))
     }
 
+    /// When a registrable domain was first seen, in microseconds since 1970 in UTC. Blocks for a disk read at most.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn domain_seen(&self, name: &str) -> Result<Option<i64>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached("SELECT first_at FROM seen_domain WHERE name = ?1")?
+                .query_row([name], |r| r.get(0))
+                .optional()
+        })
+    }
+
+    /// When the first of all domains was seen. Blocks for a disk read at most.
+    ///
+    /// # Errors
+    /// The file cannot be read.
+    pub fn first_domain_seen(&self) -> Result<Option<i64>, StoreError> {
+        self.with(|conn| {
+            conn.prepare_cached("SELECT min(first_at) FROM seen_domain")?
+                .query_row([], |r| r.get(0))
+        })
+    }
+
     /// How many rows there are. Counts them, so not for a busy path.
     ///
     /// # Errors

@@ -13,10 +13,11 @@ use crate::StoreError;
 const STEPS: &[&str] = &[
     include_str!("../migrations/0001_first.sql"),
     include_str!("../migrations/0002_checked.sql"),
+    include_str!("../migrations/0003_seen.sql"),
 ];
 
 /// The schema version this code reads and writes.
-pub(crate) const VERSION: u32 = 2;
+pub(crate) const VERSION: u32 = 3;
 const _: () = assert!(STEPS.len() == VERSION as usize);
 
 /// `application_id` of our files ("lkgt"), so that a database of someone else is never migrated.

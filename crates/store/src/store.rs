@@ -148,6 +148,15 @@ impl Store {
         }
     }
 
+    /// Notes registrable domains that links lead to, some time soon; one that is known keeps its first time. Never blocks; what
+    /// cannot be kept is noted when the domain turns up again.
+    pub fn note_domains(&self, names: Vec<String>, at_us: i64) {
+        if let (false, Some(queue)) = (names.is_empty(), &self.0.queue) {
+            let rows = Rows::Seen(names, at_us);
+            let _ = queue.try_send(Item { rows, promise: None });
+        }
+    }
+
     /// Stores targets too long for a token. All are durable once the receipt resolves without an error; after an error
     /// none is kept, and the caller has to try again.
     pub fn store_references(&self, rows: Vec<ReferenceRow>) -> Receipt {

@@ -76,6 +76,8 @@ pub(crate) enum Rows {
     Click(Arc<ClickRow>),
     Message(Box<MessageRow>),
     References(Vec<ReferenceRow>),
+    /// Registrable domains, and when they were seen.
+    Seen(Vec<String>, i64),
     Alert(Box<AlertRow>),
     Labels(Vec<LabelRow>),
     Revoke(Box<RevocationRow>),
@@ -357,6 +359,7 @@ impl Rows {
                 let links = m.links.iter().map(|l| 96 + l.url.len()).sum::<usize>();
                 512 + m.recipients.iter().map(|r| 32 + r.len()).sum::<usize>() + links
             }
+            Self::Seen(names, _) => names.iter().map(|n| 32 + n.len()).sum(),
             Self::References(rows) => rows.iter().map(|r| 128 + r.target.len()).sum(),
             Self::Alert(a) => 512 + a.url.len() + a.detail.len() + 16 * a.events.len(),
             Self::Labels(rows) => 128 * rows.len(),
@@ -379,6 +382,7 @@ fn insert(conn: &Connection, rows: &Rows) -> rusqlite::Result<()> {
         Rows::Click(c) => insert_click(conn, c),
         Rows::Message(m) => insert_message(conn, m),
         Rows::References(rows) => rows.iter().try_for_each(|r| insert_reference(conn, r)),
+        Rows::Seen(names, at_us) => names.iter().try_for_each(|name| insert_seen(conn, name, *at_us)),
         Rows::Alert(a) => insert_alert(conn, a),
         Rows::Labels(rows) => rows.iter().try_for_each(|r| update_label(conn, r)),
         Rows::Revoke(r) => insert_revocation(conn, r),
@@ -496,6 +500,12 @@ fn insert_message(conn: &Connection, m: &MessageRow) -> rusqlite::Result<()> {
     for (position, l) in m.links.iter().enumerate() {
         link.execute(params![m.mail_id, position as i64, l.url, l.decision, l.reason])?;
     }
+    Ok(())
+}
+
+fn insert_seen(conn: &Connection, name: &str, at_us: i64) -> rusqlite::Result<()> {
+    conn.prepare_cached("INSERT INTO seen_domain (name, first_at) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING")?
+        .execute(params![name, at_us])?;
     Ok(())
 }
 

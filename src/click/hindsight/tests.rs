@@ -226,7 +226,7 @@ fn nothing_is_looked_at_again_where_the_operator_does_not_want_it() {
 async fn a_list_that_changes_sets_it_off() {
     let (place, list) = (Place::new(), List::new("feed"));
     place.click(1, BAD, now_us(), |_| {});
-    let (_keep, settings) = watch::channel(Arc::clone(&place.settings));
+    let (keep, settings) = watch::channel(Arc::clone(&place.settings));
     let lists: Vec<Arc<dyn Local>> = vec![list.clone()];
     let watching = tokio::spawn(watch(settings, place.ledger.clone(), lists));
     tokio::time::sleep(Duration::from_millis(100)).await;
@@ -238,5 +238,6 @@ async fn a_list_that_changes_sets_it_off() {
         assert!(Instant::now() < end, "no alert");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    watching.abort();
+    drop(keep);
+    watching.await.unwrap();
 }

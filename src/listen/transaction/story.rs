@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Instant;
 
 use store::{LinkRow, MessageRow};
-use tracing::info;
+use tracing::{info, warn};
 use wire::{Answer, DataEnd, Printable};
 
 use super::Transaction;
@@ -13,7 +13,7 @@ use crate::failure::{Cause, Failure, Side};
 use crate::listen::Context;
 use crate::metrics::MessageResult;
 use crate::net::Peer;
-use crate::rewrite::Report;
+use crate::rewrite::{Grade, LinkReport, Report, Suspicion};
 
 /// Octets of recipients' addresses in a line of the log.
 const MAX_ADDRESSEES: usize = 1000;
@@ -158,6 +158,37 @@ impl Transaction {
             reply = %Printable(reply.trim_ascii_end()),
             "message"
         );
+    }
+
+    /// A line for each kind of bad link, with the first of them; what is merely odd is told at a lower level.
+    pub(super) fn tell_of_suspicious_links(&self, report: &Report) {
+        let of = |link: &LinkReport| {
+            let suspicion = link.suspicion.as_deref()?;
+            Some(match suspicion.grade {
+                _ if suspicion.is_smuggled() => "own-link-smuggled",
+                _ if !suspicion.listed.is_empty() => "listed-link",
+                Grade::Bad => "suspicious-link",
+                Grade::Doubtful => "misplaced-link",
+                Grade::None => return None,
+            })
+        };
+        let mut events = BTreeMap::<&str, (u32, &LinkReport)>::new();
+        for link in &report.links {
+            if let Some(event) = of(link) {
+                events.entry(event).or_insert((0, link)).0 += 1;
+            }
+        }
+        for (event, (links, first)) in events {
+            let why = first.suspicion.as_deref().map(Suspicion::why).unwrap_or_default();
+            let (id, from, to) = (self.id(), self.envelope.sender.as_bytes(), self.addressees());
+            let (from, to, why) = (Printable(from), Printable(to.as_bytes()), Printable(why.as_bytes()));
+            let url = Printable(first.url.as_bytes());
+            if event == "misplaced-link" {
+                info!(target: "linkgate::mail", event, id, %from, %to, links, %url, %why, "links that do not belong here");
+            } else {
+                warn!(target: "linkgate::mail", event, id, %from, %to, links, %url, %why, "suspicious links");
+            }
+        }
     }
 
     /// The recipients, by name as far as a line of the log has room.

@@ -43,9 +43,9 @@ const LOGIN: [&str; 12] = [
 ];
 
 /// Files that do something as soon as they are opened. `com` is no longer among them: paths end in domains far more often.
-const PROGRAMS: [&str; 28] = [
-    "apk", "appx", "bat", "cmd", "cpl", "dll", "exe", "hta", "img", "iso", "jar", "jse", "lnk", "msi", "msix", "msp",
-    "pif", "ps1", "reg", "scf", "scr", "vb", "vbe", "vbs", "vhd", "vhdx", "wsf", "wsh",
+const PROGRAMS: [&str; 27] = [
+    "apk", "appx", "bat", "cmd", "cpl", "exe", "hta", "img", "iso", "jar", "jse", "lnk", "msi", "msix", "msp", "pif",
+    "ps1", "reg", "scf", "scr", "vb", "vbe", "vbs", "vhd", "vhdx", "wsf", "wsh",
 ];
 
 const ARCHIVES: [&str; 13] = [

@@ -71,6 +71,14 @@ fn every_sample_of_a_wrapper_comes_apart_as_it_says() {
 }
 
 #[test]
+fn the_documentation_names_every_vendor() {
+    let flow = include_str!("../../../../docs/flow.md");
+    for (word, _) in Vendor::WORDS {
+        assert!(flow.contains(&format!("`{word}`")), "{word}");
+    }
+}
+
+#[test]
 fn a_look_alike_of_a_vendor_is_checked_itself() {
     let found = apart("https://urldefense.com.evil.example/v3/__https://www.shop.example/__;!!a!b$");
     assert!(found.to_check().contains(&found.outer()), "{found:#?}");
@@ -99,6 +107,29 @@ fn the_host_of_a_vendor_needs_no_check_of_its_own() {
 }
 
 #[test]
+fn a_redirector_to_a_one_time_link_looks_one_time() {
+    let magic = "https%3A%2F%2Fshop.example%2Fl%2FkQ8zV1nT-x_7Ga2LrYw0Bd";
+    for (url, want) in [
+        (
+            format!("https://urlsand.esvalabs.com/?u={magic}&e=0&h=9f86d081884c7d659a2feaa0c55ad015"),
+            true,
+        ),
+        (format!("https://slack-redir.net/link?url={magic}"), true),
+        (
+            "https://urlsand.esvalabs.com/?u=https%3A%2F%2Fshop.example%2F&h=9f86d081884c7d659a2feaa0c55ad015".into(),
+            false,
+        ),
+    ] {
+        assert_eq!(apart(&url).looks_one_time(None).is_some(), want, "{url}");
+    }
+    assert!(
+        apart("https://shop.example/")
+            .looks_one_time(Some("Unsubscribe"))
+            .is_some()
+    );
+}
+
+#[test]
 fn all_urls_in_a_link_are_checked_not_only_the_likeliest() {
     let found = apart(
         "https://a.example/?url=https://b.example&next=https%3A%2F%2Furlsand.esvalabs.com%2F%3Fu%3Dhttps%253A%252F%252Fevil.example\
@@ -108,6 +139,39 @@ fn all_urls_in_a_link_are_checked_not_only_the_likeliest() {
     for host in ["b.example", "a.example", "evil.example"] {
         assert!(hosts.contains(&host), "{host}: {hosts:?}");
     }
+}
+
+#[test]
+fn a_value_that_stands_there_twice_is_checked_twice() {
+    for url in [
+        "https://www.google.com/url?q=https://shop.example/&q=https://evil.example/",
+        "https://www.google.com/url?url=https://evil.example/&q=https://shop.example/",
+        "https://urlsand.esvalabs.com/?u=https%3A%2F%2Fshop.example&e=0&u=https%3A%2F%2Fevil.example",
+        "https://eu.protection.sophos.com/?d=x&u=aHR0cHM6Ly9zaG9wLmV4YW1wbGU&u=aHR0cHM6Ly9ldmlsLmV4YW1wbGU",
+    ] {
+        let found = apart(url);
+        let hosts: Vec<&str> = found.to_check().iter().map(|t| t.host()).collect();
+        assert!(
+            hosts.contains(&"evil.example") && hosts.contains(&"shop.example"),
+            "{url}: {hosts:?}"
+        );
+    }
+}
+
+#[test]
+fn a_redirect_behind_many_harmless_urls_is_not_overlooked() {
+    let harmless = |count: u32| {
+        (0..count).fold(String::new(), |mut all, i| {
+            let _ = write!(all, "x{i}=https://h{i}.example/&");
+            all
+        })
+    };
+    let found = apart(&format!("https://a.example/?{}url=https://evil.example/", harmless(12)));
+    assert_eq!(found.target.host(), "evil.example");
+    assert_eq!((found.to_check().len(), found.unfinished), (14, None));
+    // More than are looked at: that is said.
+    let found = apart(&format!("https://a.example/?{}", harmless(24)));
+    assert_eq!(found.unfinished, Some(Unfinished::TooDeep));
 }
 
 #[test]
@@ -324,8 +388,10 @@ fn proofpoint_3(url: &str) -> String {
     )
 }
 
+type Shape = (&'static str, fn(&str) -> String);
+
 /// The shapes that can be made of any URL.
-fn shapes() -> Vec<(&'static str, fn(&str) -> String)> {
+fn shapes() -> Vec<Shape> {
     vec![
         ("microsoft", |u| {
             format!(
@@ -433,6 +499,9 @@ proptest! {
             if let Ok(parsed) = Target::parse(&format!("https://{host}/{rest}")) {
                 let found = unwrap(&parsed, &|_| None);
                 prop_assert!(found.layers.len() <= MAX_LAYERS);
+                if found.unfinished.is_none() {
+                    prop_assert_eq!(unwrap(&found.target, &|_| None).layers, []);
+                }
                 let _ = link::looks_one_time(&parsed, Some(&rest));
             }
         }

@@ -84,3 +84,65 @@ pub(super) fn line(line: &str, out: &mut Output<'_>) {
 fn is_about_pages(option: &str) -> bool {
     matches!(option.trim(), "" | "all" | "document" | "doc" | "important" | "popup")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::tests::{bad, read};
+
+    #[test]
+    fn rules() {
+        for (rule, wanted) in [
+            ("||evil.example^", "Listed Domain evil.example"),
+            ("||evil.example", "Listed Domain evil.example"),
+            ("||evil.example/", "Listed Domain evil.example"),
+            ("||evil.example/*", "Listed Domain evil.example"),
+            ("||evil.example^$document", "Listed Domain evil.example"),
+            ("||evil.example^$all,important", "Listed Domain evil.example"),
+            ("||*.evil.example^", "Listed Below evil.example"),
+            ("||1.2.3.4^", "Listed Domain 1.2.3.4"),
+            ("||evil.example/path^", "Listed DomainTree evil.example/path"),
+            ("||evil.example/dir/", "Listed DomainTree evil.example/dir"),
+            ("||evil.example/dir/*", "Listed DomainTree evil.example/dir"),
+            ("||me.github.io/dir/", "Listed DomainTree me.github.io/dir"),
+            ("||github.io/dir/", "Listed Tree github.io/dir"),
+            ("|https://evil.example/a?b|", "Listed Url evil.example/a?b"),
+            ("|https://evil.example/a/", "Listed Tree evil.example/a"),
+            ("https://evil.example/a.html", "Listed Tree evil.example/a.html"),
+            ("|http://evil.example^", "Listed Host evil.example"),
+            ("@@||good.example^", "Excepted Domain good.example"),
+            ("@@||good.example/x^$document", "Excepted DomainTree good.example/x"),
+            ("evil.example", "Listed Domain evil.example"),
+        ] {
+            let (seen, report) = read(Format::Adblock, rule);
+            assert_eq!((seen, report.lines), (vec![wanted.to_owned()], 1), "{rule}");
+        }
+        for skipped in [
+            "example.com##.banner",
+            "##.banner",
+            "example.com#@#.banner",
+            "/banner[0-9]+/",
+            "-ads-",
+            "||evil.example^$third-party",
+            "||evil.example^$script,domain=a.example",
+            "@@||good.example^$elemhide",
+            "||ev*l.example^",
+            "||evil.example/a*b",
+            "||evil.example/a?b=",
+            "||evil.example/1/2/3/4/5/6/7/8/9^",
+        ] {
+            let (seen, report) = read(Format::Adblock, skipped);
+            assert_eq!((seen.len(), report.skipped, report.bad), (0, 1, 0), "{skipped}");
+        }
+    }
+
+    #[test]
+    fn comments_faults_and_platforms() {
+        let (seen, report) = read(
+            Format::Adblock,
+            "[Adblock Plus 2.0]\n! Title: x\n# note\n<!DOCTYPE html>\n||^\n||com^\n||github.io^\n",
+        );
+        assert_eq!((seen.len(), report.lines, report.refused), (0, 4, 2));
+        assert_eq!(bad(&report), [4, 5]);
+    }
+}

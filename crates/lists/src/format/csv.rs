@@ -92,3 +92,64 @@ fn fields(line: &str) -> Vec<String> {
     all.push(field);
     all
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::tests::{bad, read, read_above};
+    use super::*;
+
+    #[test]
+    fn urlhaus_with_and_without_last_online() {
+        let (seen, report) = read(
+            Format::Csv,
+            "################\r\n# URLs, and more #\r\n#\r\n\
+             # id,dateadded,url,url_status,last_online,threat,tags,urlhaus_link,reporter\r\n\
+             \"9\",\"2026-11-22 05:00:00\",\"http://1.2.3.4:8080/i\",\"online\",\"\",\"malware_download\",\"elf,mozi\",\"https://u.example/url/9/\",\"r\"\r\n\
+             \"8\",\"2026-11-22 04:00:00\",\"http://evil.example/a,b\",\"offline\",\"\",\"malware_download\",\"\"\"q\"\"\",\"https://u.example/url/8/\",\"r\"\r\n\
+             cut off\r\n",
+        );
+        assert_eq!(seen, ["Listed Url 1.2.3.4/i", "Listed Url evil.example/a,b"]);
+        assert_eq!(bad(&report), [7]);
+        let (seen, _) = read(
+            Format::Csv,
+            "# id,dateadded,url,url_status,threat,tags,urlhaus_link,reporter\n\
+             \"7\",\"2019-01-01\",\"http://old.example/x\",\"online\",\"malware_download\",\"\",\"https://u.example/url/7/\",\"r\"\n",
+        );
+        assert_eq!(seen, ["Listed Url old.example/x"]);
+    }
+
+    #[test]
+    fn named_columns_and_scores() {
+        let (seen, report) = read(
+            Format::Csv,
+            "phish_id,url,phish_detail_url,submission_time,verified,verification_time,online,target\n\
+             1,https://evil.example/p,https://d.example/1,t,yes,t,yes,Other\n",
+        );
+        assert_eq!((seen, report.lines), (vec!["Listed Url evil.example/p".to_owned()], 1));
+        let text = "# Score ranges: 0-2 likely, 2-4 suspicious\n# CSV: Date,Score,URL,IP\n#Date,Score,URL,IP\n\
+                    \"2026-11-22\",\"5.20\",\"https://high.example/\",\"1.2.3.4\"\n\
+                    \"2026-11-22\",\"1.10\",\"https://low.example/\",\"1.2.3.4\"\n\
+                    \"2026-11-22\",\"much\",\"https://odd.example/\",\"1.2.3.4\"\n";
+        let (seen, report) = read_above(2.0, Format::Csv, text);
+        assert_eq!((seen, report.skipped), (vec!["Listed Url high.example/".to_owned()], 1));
+        assert_eq!(bad(&report), [6]);
+        assert_eq!(read(Format::Csv, text).0.len(), 3);
+    }
+
+    #[test]
+    fn without_names_the_first_url_counts() {
+        let (seen, report) = read(Format::Csv, "1,x,https://evil.example/,https://d.example/\n1,2,3\n");
+        assert_eq!(
+            (seen, bad(&report)),
+            (vec!["Listed Url evil.example/".to_owned()], vec![2])
+        );
+    }
+
+    #[test]
+    fn threats() {
+        assert_eq!(category("malware_download"), Some(Category::Malware));
+        assert_eq!(category("phishing"), Some(Category::Phishing));
+        assert_eq!(category("other"), None);
+    }
+}

@@ -175,3 +175,75 @@ impl<'de> Visitor<'de> for Any<'_, '_> {
         Ok(Scalar::Other)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::tests::read;
+    use super::*;
+
+    #[test]
+    fn urlhaus_in_both_shapes() {
+        let by_id = r#"{"9": [{"dateadded": "2026", "url": "http://1.2.3.4/i", "url_status": "online", "threat": "malware_download",
+            "tags": ["elf", "mozi"], "reporter": null}], "8": [{"url": "http://evil.example/", "threat": 3}]}"#;
+        let (seen, report) = read(Format::UrlhausJson, by_id);
+        assert_eq!(seen, ["Listed Url 1.2.3.4/i", "Listed Url evil.example/"]);
+        assert_eq!((report.lines, report.broken), (2, None));
+        let recent =
+            r#"{"query_status": "ok", "urls": [{"id": 1, "url": "http://evil.example/x"}, {"id": 2, "url": "::"}]}"#;
+        let (seen, report) = read(Format::UrlhausJson, recent);
+        assert_eq!((seen.len(), report.lines, report.bad), (1, 2, 1));
+    }
+
+    #[test]
+    fn a_document_cut_short_is_broken() {
+        for text in [
+            r#"{"9": [{"url": "http://a.example/"}], "8": [{"url": "http://b.exa"#,
+            "",
+            "<html>",
+            "{} {}",
+            &"[".repeat(100_000),
+        ] {
+            let (_, report) = read(Format::UrlhausJson, text);
+            assert!(report.broken.is_some(), "{text:.40}");
+        }
+    }
+
+    #[test]
+    fn events_of_misp() {
+        let event = r#"{"Event": {"uuid": "x", "info": "y", "Attribute": [
+            {"type": "url", "value": "hxxp://evil[.]example/x", "to_ids": true},
+            {"type": "domain", "value": "Evil.example", "to_ids": true},
+            {"type": "hostname", "value": "www.evil.example", "to_ids": true, "deleted": false},
+            {"type": "domain|ip", "value": "pair.example|1.2.3.4", "to_ids": true},
+            {"type": "domain", "value": "gone.example", "to_ids": true, "deleted": true},
+            {"type": "domain", "value": "mentioned.example", "to_ids": false},
+            {"type": "md5", "value": "d41d8cd98f00b204e9800998ecf8427e", "to_ids": true}],
+            "Object": [{"name": "url", "Attribute": [{"type": "url", "value": "https://inside.example/y", "to_ids": true}]}]}}"#;
+        let (seen, report) = read(Format::Misp, event);
+        assert_eq!(
+            seen,
+            [
+                "Listed Url evil.example/x",
+                "Listed Host evil.example",
+                "Listed Host www.evil.example",
+                "Listed Host pair.example",
+                "Listed Url inside.example/y",
+            ]
+        );
+        assert_eq!((report.lines, report.skipped, report.bad), (8, 3, 0));
+    }
+
+    #[test]
+    fn manifests_of_misp() {
+        let one = "56bf399d-c46c-4fdb-a9cf-d9bb02de0b81";
+        let two = "56bf399d-c46c-4fdb-a9cf-d9bb02de0b82";
+        let text =
+            format!(r#"{{"{one}": {{"info": "a", "timestamp": "1700000000"}}, "{two}": {{"timestamp": 1800000000}}}}"#);
+        let events = misp_manifest(text.as_bytes()).unwrap();
+        let got: Vec<(&str, u64)> = events.iter().map(|e| (e.uuid.as_str(), e.timestamp)).collect();
+        assert_eq!(got, [(two, 1_800_000_000), (one, 1_700_000_000)]);
+        assert!(misp_manifest(br#"{"../../../../../../../../etc/passwd-----": {}}"#).is_err());
+        assert!(misp_manifest(b"[]").is_err());
+    }
+}

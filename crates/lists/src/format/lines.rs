@@ -96,3 +96,101 @@ fn is_own(name: &str) -> bool {
     ];
     own.contains(&name.as_str()) || name.starts_with("ip6-")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::tests::{bad, read};
+
+    #[test]
+    fn hosts_files() {
+        let (seen, report) = read(
+            Format::Hosts,
+            "# list\r\n127.0.0.1 localhost\n::1 ip6-localhost\n0.0.0.0 evil.example www.evil.example # both\n\
+             0.0.0.0\tTab.Example\n192.0.2.1 printer.example\nevil.example\n0.0.0.0 github.io bad!!name\n0.0.0.0 0.0.0.0\n",
+        );
+        assert_eq!(
+            seen,
+            [
+                "Listed Host evil.example",
+                "Listed Host www.evil.example",
+                "Listed Host tab.example"
+            ]
+        );
+        assert_eq!((report.lines, report.skipped, report.refused), (8, 4, 1));
+        assert_eq!(bad(&report), [7, 8]);
+        assert_eq!(report.refusals[0].text, "github.io");
+    }
+
+    #[test]
+    fn names_on_lines() {
+        let (seen, report) = read(
+            Format::Domains,
+            "evil.example # why\n; note\n// note\n*.wild.example\n.dot.example\nde[.]fanged.example\n1.2.3.4\nhttp://a.example/\n\
+             blogspot.com\n*.co.uk\n",
+        );
+        assert_eq!(
+            seen,
+            [
+                "Listed Host evil.example",
+                "Listed Domain wild.example",
+                "Listed Domain dot.example",
+                "Listed Host de.fanged.example",
+                "Listed Host 1.2.3.4",
+            ]
+        );
+        assert_eq!((report.lines, report.refused), (8, 2));
+        // `http:` is all that is left of a URL before what looks like a comment in other formats.
+        assert_eq!(bad(&report), [8]);
+    }
+
+    #[test]
+    fn urls_on_lines() {
+        let (seen, report) = read(
+            Format::Urls,
+            "# feed\nhttps://Evil.example/Login?id=1#top\nhxxps://evil[.]example/x\nhXXp://[2001:db8::1]/\nevil.example/y\n\
+             https://evil.example\nnonsense\n<html>\nftp://evil.example/z\nmailto:a@evil.example\n",
+        );
+        assert_eq!(
+            seen,
+            [
+                "Listed Url evil.example/Login?id=1",
+                "Listed Url evil.example/x",
+                "Listed Url [2001:db8::1]/",
+                "Listed Url evil.example/y",
+                "Listed Url evil.example/",
+                "Listed Url evil.example/z",
+            ]
+        );
+        assert_eq!(bad(&report), [7, 8, 10]);
+    }
+
+    #[test]
+    fn patterns_on_lines() {
+        let (_, report) = read(
+            Format::Regex,
+            "# note\n^https?://[^/]+/wp-content/.*\\.exe$\n(\n.*\nx{1000}{1000}\nlogin\\.example\n",
+        );
+        assert_eq!(bad(&report), [3, 4, 5]);
+        assert_eq!(report.faults[2].why, "the pattern is too large");
+    }
+
+    #[test]
+    fn data_sets_of_rbldnsd() {
+        let (seen, report) = read(
+            Format::Dnset,
+            "$SOA 3600 ns.example. admin.example. 0 1 2 3 4\n:127.0.0.2:Listed, see $\n# note\nevil.example\n.all.example\n\
+             *.below.example :127.0.0.4:why\n!good.all.example\nbad name.example\n&\n",
+        );
+        assert_eq!(
+            seen,
+            [
+                "Listed Host evil.example",
+                "Listed Domain all.example",
+                "Listed Below below.example",
+                "ExceptedHere Host good.all.example",
+            ]
+        );
+        assert_eq!((bad(&report), report.refused), (vec![8, 9], 0));
+    }
+}

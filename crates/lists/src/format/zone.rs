@@ -171,3 +171,71 @@ fn rule(trigger: &str, role: Role, out: &mut Output<'_>) {
         out.host(trigger, Extent::Host, role);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Format;
+    use super::super::tests::{bad, read};
+
+    const ZONE: &str = "$TTL 2h ; two hours\n\
+        $ORIGIN rpz.local.\n\
+        @ IN SOA ns.local. admin.local. (\n\
+            1 ; serial\n\
+            6h 1h 1w 2h )\n\
+\x20         IN NS localhost.\n\
+        evil.example        CNAME .\n\
+        *.evil.example      CNAME .\n\
+        nodata.example  300 IN CNAME *.\n\
+        drop.example        IN 300 CNAME rpz-drop.\n\
+        good.evil.example   CNAME rpz-passthru.\n\
+        old.example         CNAME old.example.\n\
+        slow.example        CNAME rpz-tcp-only.\n\
+        garden.example      CNAME walled.local.\n\
+        sink.example        A 192.0.2.1\n\
+\x20                           AAAA 2001:db8::1\n\
+\x20                           TXT \"why; (really)\"\n\
+        24.0.2.0.192.rpz-ip CNAME .\n\
+        ns.evil.rpz-nsdname CNAME .\n\
+        absolute.example.rpz.local. CNAME .\n\
+        com                 CNAME .\n\
+        outside.example.    CNAME .\n\
+        what.example        is this\n";
+
+    #[test]
+    fn triggers_and_actions() {
+        let (seen, report) = read(Format::Rpz, ZONE);
+        assert_eq!(
+            seen,
+            [
+                "Listed Host evil.example",
+                "Listed Below evil.example",
+                "Listed Host nodata.example",
+                "Listed Host drop.example",
+                "ExceptedHere Host good.evil.example",
+                "ExceptedHere Host old.example",
+                "Listed Host garden.example",
+                "Listed Host sink.example",
+                "Listed Host sink.example",
+                "Listed Host absolute.example",
+            ]
+        );
+        assert_eq!((report.lines, report.refused, report.broken.is_some()), (19, 1, false));
+        assert_eq!(bad(&report), [22, 23]);
+    }
+
+    #[test]
+    fn a_zone_with_names_in_full() {
+        let zone = "rpz.local. 60 IN SOA ns.local. admin.local. 1 2 3 4 5\nevil.example.rpz.local. 60 IN CNAME .\n";
+        assert_eq!(read(Format::Rpz, zone).0, ["Listed Host evil.example"]);
+        let relative = "@ SOA ns.local. admin.local. 1 2 3 4 5\nevil.example CNAME .\n";
+        assert_eq!(read(Format::Rpz, relative).0, ["Listed Host evil.example"]);
+    }
+
+    #[test]
+    fn a_zone_cut_short_is_broken() {
+        let (_, report) = read(Format::Rpz, "@ SOA ns.local. admin.local. ( 1 2 3\n");
+        assert!(report.broken.is_some());
+        let (_, report) = read(Format::Rpz, "a CNAME . )\n\"b CNAME .\n");
+        assert_eq!(bad(&report), [1, 2]);
+    }
+}

@@ -1,0 +1,138 @@
+//! The command `linkgate explain`: which rule decides about a link, and why.
+
+use std::io::Write;
+
+use link::{AtDelivery, Circumstances, Decision, Policy, Resolve, Resolved, Target, resolve};
+
+use crate::cli::Failure;
+use crate::settings::Settings;
+
+/// What `linkgate explain` is asked for.
+#[derive(Debug)]
+pub(crate) struct Explaining {
+    pub(crate) sender: String,
+    pub(crate) recipient: String,
+    pub(crate) url: String,
+    pub(crate) text: Option<String>,
+}
+
+/// Says what would become of a link in a mail from this sender to this recipient. Lists are not asked.
+pub(crate) fn run(settings: &Settings, asked: &Explaining, out: &mut impl Write) -> Result<(), Failure> {
+    let how = Resolve {
+        bare_hosts: true,
+        ..Resolve::default()
+    };
+    let Resolved::Web(target) = resolve(&asked.url, &how) else {
+        return Err(Failure::Usage(format!("{:?} is no http, https or ftp URL", asked.url)));
+    };
+    writeln!(out, "url       {target}", target = target.as_str())?;
+    match settings.domains.policy(&asked.recipient) {
+        Some(policy) => explain(policy, asked, &target, out)?,
+        None => {
+            writeln!(out, "decision  kept: domain-off")?;
+            writeln!(out, "rule      no section [domain] for {:?}", asked.recipient)?;
+        }
+    }
+    Ok(())
+}
+
+fn explain(policy: &Policy, asked: &Explaining, target: &Target, out: &mut impl Write) -> std::io::Result<()> {
+    let circumstances = Circumstances {
+        link_text: asked.text.as_deref(),
+        ..Circumstances::default()
+    };
+    let explained = policy.explain(&asked.sender, target, &circumstances);
+    let delivery = &policy.delivery;
+    match explained.decision {
+        Decision::Wrap => writeln!(out, "decision  wrapped")?,
+        Decision::Keep(reason) => writeln!(out, "decision  kept: {}", reason.as_str())?,
+        Decision::Disarm(reason) => writeln!(out, "decision  disarmed: {}", reason.as_str())?,
+    }
+    match &explained.matched {
+        Some(rule) => writeln!(
+            out,
+            "rule      {}[{}] {:?}",
+            rule.list.as_str(),
+            rule.index + 1,
+            rule.rule
+        )?,
+        None => writeln!(out, "rule      rewrite = {:?}", policy.rewrite.as_str())?,
+    }
+    writeln!(
+        out,
+        "score     {}; suspicious_score = {}, delivery_score = {}, at_delivery = {:?}",
+        explained.score,
+        delivery.suspicious_score,
+        delivery.delivery_score,
+        AtDelivery::WORDS
+            .iter()
+            .find(|(_, a)| *a == delivery.at_delivery)
+            .map_or("", |(word, _)| word),
+    )?;
+    for sign in &explained.signs {
+        // A stranger's text.
+        let detail = sign.detail.escape_debug();
+        let colon = if sign.detail.is_empty() { "" } else { ": " };
+        writeln!(
+            out,
+            "{:>5}     {}: {}{colon}{detail}",
+            sign.points,
+            sign.code,
+            sign.words()
+        )?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::keyfile::Absent;
+
+    fn explained(url: &str, to: &str, text: Option<&str>) -> String {
+        let config = include_str!("../fixtures/config/good/least.toml").to_owned()
+            + "[domain.\"some.test\"]\nrewrite = \"suspicious\"\nbypass_urls = [\"*.some.test\"]\n";
+        let settings = Settings::from_toml(&config, Path::new("x"), Absent::Pretend).unwrap();
+        let asked = Explaining {
+            sender: "a@b.test".into(),
+            recipient: to.into(),
+            url: url.into(),
+            text: text.map(str::to_owned),
+        };
+        let mut out = Vec::new();
+        run(&settings, &asked, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn each_sign_is_shown_with_its_points_and_the_sum() {
+        let said = explained(
+            "https://paypal.com.evil.example:81/",
+            "me@some.test",
+            Some("www.paypal.com"),
+        );
+        for line in [
+            "decision  wrapped\n",
+            "rule      rewrite = \"suspicious\"\n",
+            "score     110; suspicious_score = 30, delivery_score = 0, at_delivery = \"wrap\"\n",
+            "   20     odd-port: the port is not the usual one: 81\n",
+            "   30     name-in-subdomain: a protected name stands in front of a domain of someone else: paypal\n",
+            "   30     other-text: the text of the link names another domain than its target: www.paypal.com\n",
+        ] {
+            assert!(said.contains(line), "{line}\n{said}");
+        }
+    }
+
+    #[test]
+    fn the_rule_that_decides_is_named() {
+        assert!(explained("https://a.example/", "me@some.test", None).contains("kept: not-suspicious"));
+        let bypassed = explained("www.some.test", "me@some.test", None);
+        assert!(
+            bypassed.contains("kept: bypass-url\nrule      bypass_urls[1] \"*.some.test\""),
+            "{bypassed}"
+        );
+        assert!(explained("https://a.example/", "me@off.test", None).contains("kept: domain-off"));
+    }
+}

@@ -1,0 +1,451 @@
+//! What becomes of suspicious links, and of links that do not belong, when mail comes in.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use link::{
+    Category, ClickBase, Evidence, Finding, Listing, MessageClaims, Opened, Opener, Scope, Style, Target, Weight,
+    wrap_link,
+};
+use linkgate::job::{LocalLists, SeenDomains, Sources};
+use linkgate::keyfile::Absent;
+use linkgate::rewrite::{Action, Job, LinkReport, Outcome, rewrite};
+use linkgate::settings::Settings;
+
+const LEAST: &str = include_str!("../fixtures/config/good/least.toml");
+const BAD: &str = "https://paypal.com.evil.example:81/login";
+const GOOD: &str = "https://www.shop.example/offer";
+const LISTED: &str = "https://listed.example/x";
+const DOUBTED: &str = "https://doubted.example/x";
+const READER: &str = "jo@here.test";
+const SENDER: &str = "ann@there.example";
+
+/// A list in memory that names two hosts.
+struct List;
+
+impl LocalLists for List {
+    fn local(&self, target: &Target) -> Vec<Evidence> {
+        let weight = match target.host() {
+            "listed.example" => Weight::Block,
+            "doubted.example" => Weight::Warn,
+            _ => return Vec::new(),
+        };
+        vec![Evidence {
+            source: "my-list".into(),
+            about: target.as_str().to_owned(),
+            finding: Finding::Listed(Listing {
+                category: Category::Phishing,
+                scope: Scope::Host,
+                weight,
+            }),
+        }]
+    }
+}
+
+/// Knows one domain.
+struct Seen;
+
+impl SeenDomains for Seen {
+    fn is_new(&self, domain: &str, _: i64) -> bool {
+        domain != "shop.example"
+    }
+
+    fn note(&self, domains: &mut dyn Iterator<Item = &str>, _: i64) {
+        assert!(domains.all(|d| !d.starts_with("www.")));
+    }
+}
+
+struct Site {
+    settings: Settings,
+    sources: Sources,
+}
+
+impl Site {
+    /// `keys`: those of the section of `here.test`.
+    fn new(keys: &str) -> Self {
+        let text = format!(
+            "{LEAST}\n[domain.\"here.test\"]\n{keys}\n[domain.\"own.test\"]\n[checks]\nauthserv_ids = [\"mx.here.test\"]\n"
+        );
+        let settings = Settings::from_toml(&text, Path::new("linkgate.toml"), Absent::Pretend).unwrap();
+        Self {
+            settings,
+            sources: Sources {
+                lists: Some(Arc::new(List)),
+                seen: None,
+            },
+        }
+    }
+
+    fn judge_from(&self, sender: &str, recipients: &[&str], mail_id: &str, message: &str) -> Outcome {
+        let recipients: Vec<String> = recipients.iter().map(|r| (*r).to_owned()).collect();
+        let job = Job {
+            settings: &self.settings,
+            sender,
+            recipients: &recipients,
+            mail_id,
+            now_s: 1_767_603_600,
+        };
+        rewrite(&message.as_bytes(), &job, &self.sources).unwrap()
+    }
+
+    fn judge(&self, message: &str) -> Outcome {
+        self.judge_from(SENDER, &[READER], "m1", message)
+    }
+
+    fn opener(&self) -> Opener<'_> {
+        Opener::new(&self.settings.keys, &self.settings.click.base)
+    }
+
+    /// The tokens of a message, in order.
+    fn opened(&self, message: &str) -> Vec<Opened> {
+        let base = self.settings.click.base.as_str();
+        let links = message.match_indices(base).map(|(at, _)| &message[at..]);
+        links.map(|link| self.opener().open_url(link).unwrap()).collect()
+    }
+
+    /// A click link of ours in a mail to `recipient`.
+    fn own_link(&self, sender: &str, recipient: Option<&str>, domain: &str) -> String {
+        let claims = MessageClaims {
+            message_id: "another".into(),
+            recipient: recipient.map(str::to_owned),
+            sender: sender.into(),
+            issued_at: 1_767_000_000,
+            domain: domain.into(),
+        };
+        let sealer = self.settings.keys.sealer(&claims);
+        let target = Target::parse("https://evil.example/").unwrap();
+        wrap_link(&sealer, &self.settings.click.base, &target, None, 0).click_url
+    }
+}
+
+fn mail(links: &[&str]) -> String {
+    let links: Vec<String> = links.iter().map(|l| format!("<a href=\"{l}\">here</a>\r\n")).collect();
+    format!(
+        "From: Ann <{SENDER}>\r\nContent-Type: text/html; charset=utf-8\r\n\r\n{}",
+        links.concat()
+    )
+}
+
+fn went(outcome: &Outcome, message: &str) -> String {
+    String::from_utf8(outcome.patch.apply(message.as_bytes())).unwrap()
+}
+
+fn reasons(outcome: &Outcome) -> Vec<(&'static str, &'static str)> {
+    outcome.report.links.iter().map(|l| (l.decision, l.reason)).collect()
+}
+
+const TAG: &str = "X-Linkgate-Suspicious: yes; links=";
+
+#[test]
+fn a_bad_link_is_wrapped_tagged_blocked_or_refused_as_the_domain_says() {
+    let message = mail(&[GOOD, BAD, LISTED, DOUBTED]);
+    for (keys, bad) in [
+        ("at_delivery = \"wrap\"\ndelivery_score = 60", None),
+        ("at_delivery = \"tag\"\ndelivery_score = 60", Some((3, [false; 4]))),
+        ("at_delivery = \"tag\"", Some((2, [false; 4]))),
+        (
+            "at_delivery = \"block-link\"\ndelivery_score = 60",
+            Some((3, [false, true, true, false])),
+        ),
+        ("at_delivery = \"block-link\"", Some((2, [false, false, true, false]))),
+        (
+            "at_delivery = \"block-link\"\ndelivery_score = 999",
+            Some((2, [false, false, true, false])),
+        ),
+    ] {
+        let site = Site::new(keys);
+        let outcome = site.judge(&message);
+        assert_eq!(outcome.action, Action::Forward, "{keys}");
+        let went = went(&outcome, &message);
+        let (links, blocked) = bad.unwrap_or((0, [false; 4]));
+        if links == 0 {
+            assert!(went.starts_with("From:"), "{keys}: {went}");
+        } else {
+            assert!(went.starts_with(&format!("{TAG}{links}\r\nFrom:")), "{keys}: {went}");
+        }
+        let opened = site.opened(&went);
+        let found: Vec<_> = opened.iter().map(Opened::blocked_at_delivery).collect();
+        assert_eq!(found, blocked, "{keys}");
+        let wanted = blocked.map(|b| ("wrapped", if b { "blocked" } else { "policy" }));
+        assert_eq!(reasons(&outcome), wanted, "{keys}");
+    }
+    for keys in [
+        "at_delivery = \"refuse\"",
+        "at_delivery = \"refuse\"\ndelivery_score = 60",
+    ] {
+        let site = Site::new(keys);
+        let Action::Refuse(why) = site.judge(&message).action else {
+            panic!("taken: {keys}");
+        };
+        let first = if keys.contains("score") {
+            BAD
+        } else {
+            "listed by my-list: https://listed.example/x"
+        };
+        assert!(why.contains(first), "{why}");
+        let doubted = site.judge(&mail(&[GOOD, DOUBTED]));
+        assert_eq!(doubted.action, Action::Forward);
+        assert!(went(&doubted, &mail(&[GOOD, DOUBTED])).starts_with(TAG));
+    }
+}
+
+#[test]
+fn the_report_says_what_speaks_against_a_link() {
+    let site = Site::new("at_delivery = \"tag\"\ndelivery_score = 60");
+    let outcome = site.judge(&mail(&[GOOD, BAD, LISTED]));
+    let suspicion = |l: &LinkReport| l.suspicion.clone();
+    let found: Vec<_> = outcome.report.links.iter().map(suspicion).collect();
+    assert_eq!(found[0], None);
+    let bad = found[1].as_deref().unwrap();
+    let codes: Vec<_> = bad.signs.iter().map(|s| s.code).collect();
+    assert_eq!(codes, ["odd-port", "embedded-domain", "name-in-subdomain"]);
+    assert_eq!((bad.score(), bad.listed.len()), (80, 0));
+    assert_eq!(
+        found[2].as_deref().unwrap().listed,
+        [("my-list".to_owned(), Weight::Block)]
+    );
+}
+
+#[test]
+fn what_a_rule_lets_pass_is_not_looked_at() {
+    let keys = "at_delivery = \"refuse\"\nbypass_senders = [\"ann@there.example\"]";
+    assert_eq!(Site::new(keys).judge(&mail(&[LISTED])).action, Action::Forward);
+    let keys = "at_delivery = \"refuse\"\nbypass_urls = [\"listed.example\"]";
+    let message = mail(&[LISTED]);
+    let outcome = Site::new(keys).judge(&message);
+    assert_eq!(
+        (&outcome.action, reasons(&outcome)),
+        (&Action::Forward, vec![("kept", "bypass-url")])
+    );
+    assert!(outcome.patch.is_empty());
+}
+
+#[test]
+fn a_bad_link_in_a_signed_part_is_seen_though_it_stays() {
+    let message = format!(
+        "Content-Type: multipart/signed; protocol=\"application/pgp-signature\"; micalg=pgp-sha256; boundary=b\r\n\r\n\
+         --b\r\nContent-Type: text/plain\r\n\r\n{LISTED}\r\n--b\r\nContent-Type: application/pgp-signature\r\n\r\n\
+         -----BEGIN PGP SIGNATURE-----\r\n\r\niQ==\r\n-----END PGP SIGNATURE-----\r\n--b--\r\n"
+    );
+    let tagged = Site::new("at_delivery = \"block-link\"").judge(&message);
+    assert_eq!(reasons(&tagged), [("kept", "signed")]);
+    assert!(went(&tagged, &message).starts_with(TAG));
+    let refused = Site::new("at_delivery = \"refuse\"").judge(&message);
+    assert!(matches!(refused.action, Action::Refuse(_)));
+}
+
+#[test]
+fn a_message_that_begins_with_no_header_gets_no_line() {
+    let message = format!("just text {LISTED}\r\n\r\nmore {LISTED}\r\n");
+    let outcome = Site::new("at_delivery = \"tag\"").judge(&message);
+    assert!(!went(&outcome, &message).contains(TAG));
+}
+
+#[test]
+fn only_links_with_enough_points_are_wrapped_on_demand() {
+    let with_text = |url: &str, text: &str| format!("Content-Type: text/html\r\n\r\n<a href=\"{url}\">{text}</a>");
+    let site = Site::new("rewrite = \"suspicious\"");
+    let reason = |site: &Site, message: &str| reasons(&site.judge(message))[0];
+    assert_eq!(reason(&site, &mail(&[GOOD])), ("kept", "not-suspicious"));
+    assert_eq!(
+        reason(&site, &mail(&["https://a.example:81/"])),
+        ("kept", "not-suspicious")
+    );
+    assert_eq!(reason(&site, &mail(&[BAD])), ("wrapped", "policy"));
+    assert_eq!(reason(&site, &mail(&[LISTED])), ("wrapped", "policy"));
+    let other = with_text(GOOD, "https://www.bank.com/");
+    assert_eq!(reason(&site, &other), ("wrapped", "policy"));
+    let low = Site::new("rewrite = \"suspicious\"\nsuspicious_score = 20");
+    assert_eq!(reason(&low, &mail(&["https://a.example:81/"])), ("wrapped", "policy"));
+    // The same link with another text is another link.
+    let twice =
+        with_text(GOOD, "Offer") + &with_text(GOOD, "https://www.bank.com/")["Content-Type: text/html\r\n\r\n".len()..];
+    assert_eq!(
+        reasons(&site.judge(&twice)),
+        [("kept", "not-suspicious"), ("wrapped", "policy")]
+    );
+}
+
+#[test]
+fn protected_names_are_those_of_the_domain_and_of_all() {
+    let site = Site::new("delivery_score = 1\nat_delivery = \"tag\"\nprotected_names = [\"musterbank.example\"]");
+    let codes = |url: &str| -> Vec<&'static str> {
+        let outcome = site.judge(&mail(&[url]));
+        let suspicion = outcome.report.links[0].suspicion.clone();
+        suspicion
+            .map(|s| s.signs.iter().map(|s| s.code).collect())
+            .unwrap_or_default()
+    };
+    assert_eq!(codes("https://rnusterbank.example/"), ["look-alike"]);
+    assert_eq!(codes("https://0wn.test/"), ["digits-for-letters"], "a domain of ours");
+    assert_eq!(codes("https://own-login.test/"), [""; 0], "one of many domains of ours");
+    assert_eq!(codes("https://musterbank.example/"), [""; 0]);
+}
+
+#[test]
+fn a_domain_that_was_never_seen_is_a_sign() {
+    let mut site = Site::new("delivery_score = 1\nat_delivery = \"tag\"");
+    site.sources.seen = Some(Arc::new(Seen));
+    let outcome = site.judge(&mail(&[GOOD, "https://www.other.example/"]));
+    let signs: Vec<_> = outcome.report.links.iter().map(|l| l.suspicion.is_some()).collect();
+    assert_eq!(signs, [false, true]);
+}
+
+#[test]
+fn what_our_own_server_says_of_the_sender_counts() {
+    let site = Site::new("delivery_score = 1\nat_delivery = \"tag\"");
+    let signs = |header: &str| {
+        let outcome = site.judge(&(header.to_owned() + &mail(&[GOOD])));
+        outcome.report.links[0].suspicion.as_ref().map_or(0, |s| s.score())
+    };
+    assert_eq!(
+        signs("Authentication-Results: mx.here.test; dmarc=fail; spf=fail\r\n"),
+        40
+    );
+    assert_eq!(signs("Authentication-Results: mx.there.example; dmarc=fail\r\n"), 0);
+}
+
+#[test]
+fn a_click_link_stays_only_where_it_belongs() {
+    let site = Site::new("bypass_urls = [\"*.example.com\"]");
+    let forged = "Authentication-Results: mx.here.test; spf=fail\r\n";
+    for (what, made_for, sender, header, stays) in [
+        (
+            "a second pass, a reply of the sender",
+            (SENDER, Some(READER), "here.test"),
+            SENDER,
+            "",
+            true,
+        ),
+        (
+            "a reply of someone else to the reader",
+            (SENDER, Some("Jo@Here.test"), "here.test"),
+            "x@y.example",
+            "",
+            true,
+        ),
+        ("a copy for several", (SENDER, None, "here.test"), SENDER, "", true),
+        (
+            "a colleague forwards",
+            (SENDER, Some("ed@here.test"), "here.test"),
+            "ed@here.test",
+            "",
+            true,
+        ),
+        (
+            "a colleague of another domain of ours",
+            ("", Some("ed@own.test"), "own.test"),
+            "ed@own.test",
+            "",
+            true,
+        ),
+        (
+            "made for another reader",
+            (SENDER, Some("ed@here.test"), "here.test"),
+            SENDER,
+            "",
+            false,
+        ),
+        (
+            "made for another domain",
+            (SENDER, Some("ed@own.test"), "own.test"),
+            SENDER,
+            "",
+            false,
+        ),
+        (
+            "for several of another sender",
+            (SENDER, None, "here.test"),
+            "x@y.example",
+            "",
+            false,
+        ),
+        (
+            "for several of another domain",
+            (SENDER, None, "own.test"),
+            SENDER,
+            "",
+            false,
+        ),
+        (
+            "a forged colleague",
+            (SENDER, Some("ed@here.test"), "here.test"),
+            "ed@here.test",
+            forged,
+            false,
+        ),
+    ] {
+        let own = site.own_link(made_for.0, made_for.1, made_for.2);
+        let message = header.to_owned() + &mail(&[&own]);
+        let outcome = site.judge_from(sender, &[READER], "m1", &message);
+        let went = went(&outcome, &message);
+        if stays {
+            assert_eq!(reasons(&outcome), [("kept", "own-link")], "{what}");
+            assert_eq!(went, message, "{what}");
+            continue;
+        }
+        assert_eq!(reasons(&outcome), [("wrapped", "own-link-smuggled")], "{what}");
+        let suspicion = outcome.report.links[0].suspicion.as_ref().unwrap();
+        assert!(
+            suspicion.misplaced.starts_with(&["own-link-smuggled"]),
+            "{what}: {suspicion:?}"
+        );
+        // A token within a token: the click sees the one inside.
+        let opened = site.opened(&went);
+        let target = opened[0].target().unwrap().as_str();
+        assert_eq!(target, own, "{what}");
+        assert!(site.opener().open_url(target).is_ok());
+        // Another pass leaves it.
+        let again = site.judge_from(sender, &[READER], "m2", &went);
+        assert_eq!(reasons(&again), [("kept", "own-link")], "{what}");
+        assert!(again.patch.is_empty(), "{what}");
+    }
+}
+
+#[test]
+fn a_second_pass_changes_nothing_whatever_the_recipients() {
+    let site = Site::new("at_delivery = \"tag\"");
+    let long = format!("{}@there.example", "x".repeat(600));
+    for (sender, recipients) in [
+        (SENDER, &[READER][..]),
+        (SENDER, &[READER, "ed@here.test"]),
+        ("", &[READER]),
+        ("", &[READER, "ed@here.test"]),
+        (&long, &[READER]),
+        (&long, &[READER, "ed@here.test"]),
+    ] {
+        let message = mail(&[GOOD, "https://other.example/"]);
+        let first = went(&site.judge_from(sender, recipients, "m1", &message), &message);
+        assert_ne!(first, message);
+        let second = site.judge_from(sender, recipients, "m2", &first);
+        assert!(second.patch.is_empty(), "{sender} {recipients:?}");
+    }
+}
+
+#[test]
+fn a_wrapper_of_someone_else_is_reported_and_worth_the_line() {
+    let safe = "https://eur05.safelinks.protection.outlook.com/?url=https%3A%2F%2Fshop.example%2F&amp;data=05%7C01%7Cvictim%40bank.example%7C1";
+    let message = mail(&[safe]);
+    let outcome = Site::new("at_delivery = \"tag\"").judge(&message);
+    let misplaced = outcome.report.links[0].suspicion.as_ref().unwrap().misplaced.clone();
+    assert!(misplaced.contains(&"foreign-wrapper"), "{misplaced:?}");
+    assert!(went(&outcome, &message).starts_with(TAG));
+    let quiet = Site::new("").judge(&message);
+    assert!(quiet.report.links[0].suspicion.is_some());
+    assert!(!went(&quiet, &message).contains(TAG));
+    // From inside, nothing is out of place.
+    let inside = Site::new("").judge_from("ed@own.test", &[READER], "m1", &message);
+    assert_eq!(inside.report.links[0].suspicion, None);
+}
+
+#[test]
+fn a_forged_click_link_is_a_link_like_any_other() {
+    let site = Site::new("");
+    let own = site.own_link(SENDER, Some(READER), "here.test");
+    let forged = format!("{}A", &own[..own.len() - 1]);
+    let elsewhere = ClickBase::new("https://click.elsewhere.example", Style::Readable).unwrap();
+    let other = own.replace(site.settings.click.base.as_str(), elsewhere.as_str());
+    for link in [forged, other] {
+        assert_eq!(reasons(&site.judge(&mail(&[&link]))), [("wrapped", "policy")], "{link}");
+    }
+}
