@@ -6,7 +6,7 @@ use std::sync::Arc;
 use link::{ClickPolicy, Flow};
 use linkgate::settings::{Brand, Colours, Logo, Pages, ReviewTo, Settings};
 
-use super::server::Setup;
+use super::server::{Server, Setup};
 
 const LOGO: &[u8] = b"<svg xmlns=\"http://www.w3.org/2000/svg\"/>";
 const TARGET: &str = "https://www.shop.example/autumn";
@@ -73,7 +73,14 @@ fn a_page_has_the_look_of_its_domain_and_the_logo_stands_beside_it() {
     assert!(answer.body.contains("Müller &#38; Söhne"), "{}", answer.body);
     assert!(answer.body.contains(&Colours::parse("#7a1fa2").unwrap().css));
     assert!(answer.body.contains("www.<b>shop.example</b>/autumn"));
-    let src = answer.body.split_once("<img src=\"").unwrap().1.split('"').next().unwrap();
+    let src = answer
+        .body
+        .split_once("<img src=\"")
+        .unwrap()
+        .1
+        .split('"')
+        .next()
+        .unwrap();
     assert!(src.starts_with("/safe/logo/"), "{src}");
     for path in [src, src.strip_prefix("/safe").unwrap()] {
         let logo = server.ask("GET", path, BROWSER);
@@ -92,15 +99,18 @@ fn a_page_has_the_look_of_its_domain_and_the_logo_stands_beside_it() {
 
 #[test]
 fn a_reload_takes_up_looks_and_languages() {
-    let server = confirming().start();
+    let mut server = confirming().start();
     let path = server.path(TARGET);
-    let ask = || server.ask("GET", &path, &format!("{BROWSER}Accept-Language: de\r\n")).body;
-    assert!(ask().contains("Link öffnen"));
+    let ask = |server: &Server| {
+        let fields = format!("{BROWSER}Accept-Language: de\r\n");
+        server.ask("GET", &path, &fields).body
+    };
+    assert!(ask(&server).contains("Link öffnen"));
     let mut languages = (*server.settings.pages.languages).clone();
     let words: BTreeMap<_, _> = [("confirm_button".to_owned(), "Dorthin".to_owned())].into();
     languages.add("de", &words).unwrap();
-    let mut other = server.fresh_settings();
+    let mut other = server.settings_again();
     other.pages.languages = Arc::new(languages);
     server.reload_with(other);
-    assert!(ask().contains(">Dorthin</button>"));
+    assert!(ask(&server).contains(">Dorthin</button>"));
 }
