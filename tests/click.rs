@@ -3,6 +3,7 @@
 mod checks;
 mod forms;
 mod modes;
+mod pages;
 mod script;
 mod server;
 

@@ -48,6 +48,8 @@ pub struct View<'a> {
     pub reference: Option<&'a str>,
     /// When the target was checked, in seconds since 1970.
     pub checked_at_s: Option<i64>,
+    /// Whether it is recorded that a reader goes on.
+    pub is_recorded: bool,
 }
 
 /// Which page.
@@ -125,6 +127,7 @@ impl<'a> View<'a> {
             review: None,
             reference: None,
             checked_at_s: None,
+            is_recorded: true,
         }
     }
 }
@@ -309,6 +312,7 @@ struct Page<'a> {
     has_footer: bool,
     review: Option<Review<'a>>,
     reference: Vec<Piece<'a>>,
+    is_recorded: bool,
 }
 
 /// The words of one kind of page.
@@ -409,6 +413,7 @@ impl<'a> Page<'a> {
             has_footer: review.is_some() || brand.contact.is_some() || !reference.is_empty(),
             review,
             reference,
+            is_recorded: view.is_recorded,
         }
     }
 }

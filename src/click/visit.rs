@@ -324,7 +324,10 @@ impl<'a> Visit<'a> {
         let brand = pages.brand(&self.opened.message().domain);
         let wanted = self.row.facts.accept_language.as_deref().unwrap_or_default();
         let lang = page::language(wanted, &pages.languages, brand.language.as_deref());
-        View::plain(kind, brand, lang)
+        View {
+            is_recorded: self.rules.policy.track_clicks,
+            ..View::plain(kind, brand, lang)
+        }
     }
 
     /// The target as pages name it, where they may.

@@ -124,6 +124,9 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
     if old.rewriting != new.rewriting {
         changed.push("rewriting".to_owned());
     }
+    if old.pages != new.pages {
+        changed.push("pages".to_owned());
+    }
     for (i, (old, new)) in old.listeners.iter().zip(&new.listeners).enumerate() {
         if old != new {
             changed.push(format!("listener[{}]", i + 1));

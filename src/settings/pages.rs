@@ -88,10 +88,10 @@ impl Contact {
     /// What it is taken for, by its form.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        if text.starts_with("https://") || text.starts_with("http://") {
-            if let Ok(target) = Target::parse(text) {
-                return Self::Page(target);
-            }
+        if (text.starts_with("https://") || text.starts_with("http://"))
+            && let Ok(target) = Target::parse(text)
+        {
+            return Self::Page(target);
         }
         if is_mailbox(text) {
             Self::Mailbox(text.to_owned())

@@ -48,7 +48,7 @@ texts! {
     unchecked_label source_silent source_busy
     details_label chain_label checked_at
     back_button close_hint
-    continue_label continue_warning continue_careful continue_button
+    continue_label continue_warning continue_recorded continue_careful continue_button
     mistake_label mistake_button mistake_mail
     reference contact_label teach_label
     google_phishing google_malware google_other google_note
