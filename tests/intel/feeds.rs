@@ -179,7 +179,7 @@ fn copies_with_something_wrong_are_refused_and_the_one_before_stays() {
         ("shrunk", ok("", urls(49)), Refresh::Refused),
         ("empty", ok("", ""), Refresh::Refused),
         ("garbage", ok("", &garbage), Refresh::Refused),
-        ("broken", ok("", &broken.repeat(2)), Refresh::Refused),
+        ("broken", ok("", broken.repeat(2)), Refresh::Refused),
         ("protected", ok("", &protected), Refresh::Refused),
         (
             "a page",
