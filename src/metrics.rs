@@ -28,7 +28,7 @@ pub use self::contact::ContactCounts;
 use self::labels::Labels;
 pub use self::labels::{
     Answered, Asked, CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Label, Limit, LinkDecision,
-    MessageResult, PanicPlace, Refresh, Reload, ReplyClass, SessionEnd, Silence, SourceHealth, Speaker,
+    MessageResult, PanicPlace, Refresh, Reload, ReplyClass, SessionEnd, Silence, SourceHealth, Speaker, Suspect,
 };
 use self::listener::Shared;
 pub use self::listener::{Held, ListenerCounts};
