@@ -62,7 +62,7 @@ rewrite = "off"
     }
 
     /// Replaces a piece of the configuration.
-    fn edit(&self, from: &str, to: &str) {
+    pub(crate) fn edit(&self, from: &str, to: &str) {
         let text = fs::read_to_string(self.config()).unwrap();
         assert!(text.contains(from), "{from} is not in {text}");
         fs::write(self.config(), text.replace(from, to)).unwrap();

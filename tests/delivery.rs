@@ -12,6 +12,9 @@ use linkgate::keyfile::Absent;
 use linkgate::rewrite::{Action, Job, LinkReport, Outcome, rewrite};
 use linkgate::settings::Settings;
 
+use crate::cli::{Home, code, json_lines, out};
+use crate::rig::{Options, Peer, Rig};
+
 const LEAST: &str = include_str!("../fixtures/config/good/least.toml");
 const BAD: &str = "https://paypal.com.evil.example:81/login";
 const GOOD: &str = "https://www.shop.example/offer";
@@ -447,5 +450,92 @@ fn a_forged_click_link_is_a_link_like_any_other() {
     let other = own.replace(site.settings.click.base.as_str(), elsewhere.as_str());
     for link in [forged, other] {
         assert_eq!(reasons(&site.judge(&mail(&[&link]))), [("wrapped", "policy")], "{link}");
+    }
+}
+
+/// Sends a message with a bad link to `recipient` through the proxy, up to the final dot.
+fn through_the_proxy(rig: &Rig, recipient: &str) -> (Peer, Peer) {
+    let (mut client, mut next_hop) = (rig.client(), rig.next_hop());
+    next_hop.greet(&[]);
+    client.hello();
+    for command in ["MAIL FROM:<a@x.test>".to_owned(), format!("RCPT TO:<{recipient}>")] {
+        client.send(format!("{command}\r\n"));
+        next_hop.expect(&command);
+        next_hop.send("250 ok\r\n");
+        client.expect("250 ok");
+    }
+    client.send("DATA\r\n");
+    assert!(client.line().unwrap().starts_with("354"));
+    client.send(format!("Subject: x\r\n\r\n{BAD}\r\n.\r\n"));
+    (client, next_hop)
+}
+
+#[test]
+fn the_client_hears_nothing_of_why_a_message_is_refused() {
+    let rig = Rig::start(&Options {
+        real_rewriter: true,
+        ..Options::default()
+    });
+    let (mut client, _next_hop) = through_the_proxy(&rig, "b@refuses.test");
+    let heard = client.line().unwrap();
+    assert!(heard.starts_with("550 5.7.1 Message refused (id="), "{heard}");
+    assert!(!heard.contains("evil") && !heard.contains("link"), "{heard}");
+}
+
+#[test]
+fn the_line_for_filters_stands_below_the_trace_line() {
+    let rig = Rig::start(&Options {
+        real_rewriter: true,
+        ..Options::default()
+    });
+    let (mut client, mut next_hop) = through_the_proxy(&rig, "b@tags.test");
+    next_hop.expect("DATA");
+    next_hop.send("354 go\r\n");
+    assert!(next_hop.line().unwrap().starts_with("X-Linkgate-Trace: "));
+    next_hop.expect("X-Linkgate-Suspicious: yes; links=1");
+    next_hop.expect("Subject: x");
+    next_hop.expect("");
+    assert!(
+        next_hop
+            .line()
+            .unwrap()
+            .starts_with("https://click.test/c/paypal.com.evil.example/")
+    );
+    next_hop.expect(".");
+    next_hop.send("250 taken\r\n");
+    client.expect("250 taken");
+}
+
+#[test]
+fn the_command_line_does_what_the_server_does() {
+    let home = Home::new();
+    let message = mail(&[GOOD, BAD]);
+    std::fs::write(home.path("in.eml"), &message).unwrap();
+    let (came, report) = (home.path("in.eml"), home.path("report.jsonl"));
+    let mut before = "rewrite = \"all\"".to_owned();
+    for (word, goes_on, tagged, reason) in [
+        ("wrap", true, false, "policy"),
+        ("tag", true, true, "policy"),
+        ("block-link", true, true, "blocked"),
+        ("refuse", false, false, "policy"),
+    ] {
+        let keys = format!("at_delivery = \"{word}\"\ndelivery_score = 60");
+        home.edit(&before, &keys);
+        before = keys;
+        let run = home.run(&[
+            "rewrite",
+            "--to",
+            "me@on.test",
+            "--report",
+            report.to_str().unwrap(),
+            came.to_str().unwrap(),
+        ]);
+        assert_eq!(code(&run), i32::from(!goes_on), "{word}");
+        assert_eq!(out(&run).starts_with(TAG), tagged, "{word}");
+        let line = &json_lines(&std::fs::read_to_string(&report).unwrap())[0];
+        assert_eq!(line["links"][1]["reason"], reason, "{word}");
+        assert_eq!(line["links"][1]["suspicion"]["score"], 80, "{word}");
+        assert_eq!(line["links"][0].get("suspicion"), None, "{word}");
+        assert_eq!(line.get("action").is_some(), !goes_on, "{word}");
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use link::{ClickBase, KeyRing, MessageClaims, Opener, Policy, Rewrite, Style};
+use link::{AtDelivery, ClickBase, Delivery, KeyRing, MessageClaims, Opener, Policy, Rewrite, Style};
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
@@ -369,7 +369,22 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
     };
     let on = policy("on.test", Rewrite::All);
     let other = policy("other.test", Rewrite::Suspicious);
-    let domains = [("on.test", on.clone()), ("twin.test", on), ("other.test", other)];
+    let at_delivery = |domain: &str, at_delivery| {
+        let delivery = Delivery {
+            at_delivery,
+            delivery_score: 60,
+            ..Delivery::default()
+        };
+        let on = Policy::clone(&policy(domain, Rewrite::All));
+        Arc::new(Policy { delivery, ..on })
+    };
+    let domains = [
+        ("on.test", on.clone()),
+        ("twin.test", on),
+        ("other.test", other),
+        ("tags.test", at_delivery("tags.test", AtDelivery::Tag)),
+        ("refuses.test", at_delivery("refuses.test", AtDelivery::Refuse)),
+    ];
     let anywhere = (Ipv4Addr::LOCALHOST, 1).into();
     Settings {
         click: Click {

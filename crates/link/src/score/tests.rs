@@ -226,7 +226,10 @@ fn every_sign_has_its_own_word_and_says_something() {
         };
         assert_eq!(sign.words(), *words);
         let evidence = sign.evidence("https://a.example/");
-        assert_eq!((&*evidence.source, crate::score(&[evidence.clone()])), ("score", 1));
+        assert_eq!(
+            (&*evidence.source, crate::score(std::slice::from_ref(&evidence))),
+            ("score", 1)
+        );
     }
 }
 
