@@ -101,6 +101,9 @@ enum Command {
     ///
     /// Works offline: the key ring is enough. Only a link whose target was too long for it needs the store.
     /// Prints a line per URL; exits 1 when one of them did not open.
+    ///
+    /// A target that is a wrapper of another vendor is taken apart, as far as that can be done without asking the vendor: an
+    /// indented line tells of each layer. Wrappers of other vendors can be given instead of click links.
     #[command(after_help = "Examples:
   linkgate reveal https://click.example.com/c/shop.example/AbC...
   grep -o 'https://click[^ \"]*' message.eml | linkgate reveal --json")]
@@ -168,7 +171,8 @@ impl FileArgs {
 
 #[derive(Debug, Args)]
 struct RevealArgs {
-    /// Print a JSON object per URL: click_url, url, recipient, message_id, issued_at, sender; or click_url, error
+    /// Print a JSON object per URL: click_url, url, recipient, message_id, issued_at, sender; or click_url, error.
+    /// What is inside stands in inside, as objects with vendor and url
     #[arg(long)]
     json: bool,
 

@@ -2,6 +2,7 @@
 
 mod build;
 mod checks;
+mod contact;
 mod fault;
 mod keys;
 mod mail;

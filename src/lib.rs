@@ -14,6 +14,7 @@ pub mod cli;
 pub mod click;
 pub mod clicks;
 pub mod config;
+pub mod contact;
 mod demo;
 pub mod failure;
 pub mod files;

@@ -3,6 +3,7 @@
 //! Whoever counts holds handles that were resolved beforehand ([`ListenerCounts`] for a listener, [`NextHopCounts`] for
 //! a next hop): counting takes no lock and allocates nothing. Every metric stands in `docs/metrics.md`.
 
+mod contact;
 mod labels;
 mod listener;
 mod next_hop;
@@ -21,10 +22,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
 
+pub use self::contact::ContactCounts;
 use self::labels::Labels;
 pub use self::labels::{
-    Answered, Connect, Counters, Handshake, Label, Limit, LinkDecision, MessageResult, PanicPlace, Refresh, Reload,
-    ReplyClass, SessionEnd, Silence, SourceHealth, Speaker,
+    Answered, Asked, Connect, Counters, Handshake, Label, Limit, LinkDecision, MessageResult, PanicPlace, Refresh,
+    Reload, ReplyClass, SessionEnd, Silence, SourceHealth, Speaker,
 };
 use self::listener::Shared;
 pub use self::listener::{Held, ListenerCounts};
@@ -53,6 +55,8 @@ pub struct Metrics {
     pub click_http: Arc<HttpCounts>,
     /// Requests to the admin address.
     pub admin_http: Arc<HttpCounts>,
+    /// Targets that are asked where they lead.
+    pub contact: Arc<ContactCounts>,
 }
 
 /// Series by listener or next hop, of which a reload may bring new ones.
@@ -106,6 +110,7 @@ impl Metrics {
             "1 when the settings in force are those of the file as it was last read",
         );
         last_reload.set(1);
+        let contact = Arc::new(ContactCounts::new(&mut book));
         book.start();
         let http = || {
             Arc::new(HttpCounts {
@@ -126,6 +131,7 @@ impl Metrics {
             started: Instant::now(),
             click_http,
             admin_http,
+            contact,
         }
     }
 

@@ -1,9 +1,9 @@
-//! The command `linkgate reveal`: what is behind a click link, from the key ring alone.
+//! The command `linkgate reveal`: what is behind a click link, or inside another vendor's wrapper, from the key ring alone.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
-use link::{Opened, Opener};
+use link::{LayerKind, Opened, Opener, Resolve, Resolved, Target, Unwrapped, resolve};
 use serde::Serialize;
 use serde_json::json;
 use store::{Reader, ReferenceRow};
@@ -12,6 +12,10 @@ use crate::settings::Settings;
 
 /// Writes a line per URL: its target, or with `json` an object with `click_url`, `url`, `recipient`, `message_id`,
 /// `issued_at`, `sender`, or with `click_url` and `error`. Without `json`, what does not open goes to `err`.
+///
+/// A target that is itself a wrapper of another vendor, a click link or a known redirect is taken apart: an indented line for
+/// each layer follows, with `json` there is a key `inside`. Such links are also taken instead of click links; then `url` is
+/// the innermost target, and there are only `click_url`, `url` and `inside`.
 ///
 /// Gives the number of URLs that did not open.
 ///
@@ -29,19 +33,16 @@ pub fn run(
     for url in urls {
         let url = url?;
         match open(settings, &opener, &url) {
-            Ok((target, opened)) if json => {
-                let m = opened.message();
-                let line = Revealed {
-                    click_url: &url,
-                    url: &target,
-                    recipient: m.recipient.as_deref(),
-                    message_id: &m.message_id,
-                    issued_at: issued_at(m.issued_at),
-                    sender: &m.sender,
-                };
-                writeln!(out, "{}", serde_json::to_string(&line)?)?;
+            Ok(found) if json => writeln!(out, "{}", serde_json::to_string(&found.row(&url))?)?,
+            Ok(found) => {
+                writeln!(out, "{}", found.url)?;
+                for layer in &found.inside {
+                    let host = layer.host.as_ref().map(|host| format!(", host {host}"));
+                    let behind = layer.url.clone();
+                    let behind = behind.unwrap_or_else(|| format!("target unknown{}", host.unwrap_or_default()));
+                    writeln!(out, "  {}: {behind}", layer.vendor)?;
+                }
             }
-            Ok((target, _)) => writeln!(out, "{target}")?,
             Err(why) => {
                 failed += 1;
                 if json {
@@ -55,15 +56,61 @@ pub fn run(
     Ok(failed)
 }
 
-/// An opened click link; its keys are promised.
+/// What was found behind one URL.
+struct Found {
+    url: String,
+    opened: Option<Opened>,
+    inside: Vec<Inside>,
+}
+
+impl Found {
+    fn row<'a>(&'a self, click_url: &'a str) -> Revealed<'a> {
+        Revealed {
+            click_url,
+            url: &self.url,
+            message: self.opened.as_ref().map(|opened| {
+                let m = opened.message();
+                Message {
+                    recipient: m.recipient.as_deref(),
+                    message_id: &m.message_id,
+                    issued_at: issued_at(m.issued_at),
+                    sender: &m.sender,
+                }
+            }),
+            inside: &self.inside,
+        }
+    }
+}
+
+/// An opened link; its keys are promised.
 #[derive(Serialize)]
 struct Revealed<'a> {
     click_url: &'a str,
     url: &'a str,
+    #[serde(flatten)]
+    message: Option<Message<'a>>,
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    inside: &'a [Inside],
+}
+
+/// What a click link of ours says about the mail it is from.
+#[derive(Serialize)]
+struct Message<'a> {
     recipient: Option<&'a str>,
     message_id: &'a str,
     issued_at: Option<String>,
     sender: &'a str,
+}
+
+/// One layer.
+#[derive(Serialize)]
+struct Inside {
+    vendor: &'static str,
+    /// What is behind it; `null` when only the vendor knows.
+    url: Option<String>,
+    /// The host that the vendor names when it names no more.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<String>,
 }
 
 /// URLs from a text with one per line; blank lines are skipped.
@@ -77,7 +124,7 @@ pub fn lines(text: impl BufRead) -> impl Iterator<Item = io::Result<String>> {
     })
 }
 
-fn open(settings: &Settings, opener: &Opener<'_>, url: &str) -> Result<(String, Opened), String> {
+fn open(settings: &Settings, opener: &Opener<'_>, url: &str) -> Result<Found, String> {
     let base = &settings.click.base;
     // A bare path is what web server logs show.
     let link = if url.starts_with('/') {
@@ -85,18 +132,100 @@ fn open(settings: &Settings, opener: &Opener<'_>, url: &str) -> Result<(String, 
     } else {
         base.parse(url)
     };
-    let link = link.ok_or_else(|| format!("no click link: it does not begin with {}/c/", base.as_str()))?;
-    let mut opened = opener.open_link(&link).map_err(|e| e.to_string())?;
-    if let Some(id) = opened.reference_id() {
-        let row = stored(&settings.store, &id)?;
-        opened = opener
-            .complete(opened, &row.target, row.written.as_deref())
-            .map_err(|e| e.to_string())?;
-    }
+    let Some(link) = link else {
+        return foreign(settings, opener, url)
+            .unwrap_or_else(|| Err(format!("no click link: it does not begin with {}/c/", base.as_str())));
+    };
+    let opened = complete(settings, opener, opener.open_link(&link).map_err(|e| e.to_string())?)?;
     match opened.target() {
-        Some(target) => Ok((target.as_str().to_owned(), opened)),
+        Some(target) => Ok(Found {
+            url: target.as_str().to_owned(),
+            inside: layers(&apart(settings, opener, target)),
+            opened: Some(opened),
+        }),
         None => Err("the token names no target".to_owned()),
     }
+}
+
+/// Another vendor's wrapper, or a known redirect; `None` when it is neither.
+fn foreign(settings: &Settings, opener: &Opener<'_>, url: &str) -> Option<Result<Found, String>> {
+    // What is copied out of a mail may stand in quotes or brackets.
+    let Resolved::Web(target) = resolve(url, &Resolve::default()) else {
+        return None;
+    };
+    let unwrapped = apart(settings, opener, &target);
+    let inside = layers(&unwrapped);
+    match &unwrapped.opaque {
+        Some(opaque) if unwrapped.layers.is_empty() => {
+            let host = opaque.host.as_ref().map(|host| format!("; it names the host {host}"));
+            let (name, host) = (opaque.vendor.name(), host.unwrap_or_default());
+            Some(Err(format!(
+                "a wrapper of {name}, which only the vendor can open{host}"
+            )))
+        }
+        _ if inside.is_empty() => None,
+        _ => Some(Ok(Found {
+            url: unwrapped.target.as_str().to_owned(),
+            opened: None,
+            inside,
+        })),
+    }
+}
+
+fn apart(settings: &Settings, opener: &Opener<'_>, target: &Target) -> Unwrapped {
+    link::unwrap(target, &|url| {
+        let opened = opener.recognise(url)?;
+        Some(complete(settings, opener, opened.clone()).unwrap_or(opened))
+    })
+}
+
+/// The layers, when there is more than a URL that merely stands in the link.
+fn layers(unwrapped: &Unwrapped) -> Vec<Inside> {
+    let guess = unwrapped
+        .layers
+        .first()
+        .is_some_and(|layer| layer.kind == LayerKind::Generic);
+    if guess {
+        return Vec::new();
+    }
+    let behind = unwrapped.layers.iter().skip(1).map(|layer| &layer.url);
+    let behind = behind.chain([&unwrapped.target]);
+    let mut inside: Vec<Inside> = unwrapped
+        .layers
+        .iter()
+        .zip(behind)
+        .map(|(layer, url)| Inside {
+            vendor: layer.kind.as_str(),
+            url: Some(url.as_str().to_owned()),
+            host: None,
+        })
+        .collect();
+    if let Some(opaque) = &unwrapped.opaque {
+        // A click link of ours whose stored target is gone is a layer and opaque.
+        if unwrapped
+            .layers
+            .last()
+            .is_some_and(|layer| layer.url == unwrapped.target)
+        {
+            inside.pop();
+        }
+        inside.push(Inside {
+            vendor: opaque.vendor.as_str(),
+            url: None,
+            host: opaque.host.clone(),
+        });
+    }
+    inside
+}
+
+fn complete(settings: &Settings, opener: &Opener<'_>, opened: Opened) -> Result<Opened, String> {
+    let Some(id) = opened.reference_id() else {
+        return Ok(opened);
+    };
+    let row = stored(&settings.store, &id)?;
+    opener
+        .complete(opened, &row.target, row.written.as_deref())
+        .map_err(|e| e.to_string())
 }
 
 /// Long targets are rare, so the store is opened for each: the rest needs no store at all.

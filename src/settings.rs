@@ -3,6 +3,7 @@
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
 mod checks;
+mod contact;
 mod mail;
 
 use std::collections::HashMap;
@@ -18,6 +19,7 @@ use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::spool::Spool;
 
 pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
+pub use self::contact::{Allowed, ContactSettings};
 pub use self::mail::{
     Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
     NextHops, OnError, Protocol,
@@ -46,6 +48,8 @@ pub struct Settings {
     pub limits: Limits,
     /// `[rewriting]`: how messages are worked on.
     pub rewriting: message::Options,
+    /// `[contact]`: how targets are asked where they lead.
+    pub contact: ContactSettings,
     /// `[checks]`, `[[source]]`: who is asked about links.
     pub checks: Checks,
 }

@@ -501,6 +501,60 @@ fn reveal_tells_of_each_link_that_does_not_open() {
 }
 
 #[test]
+fn reveal_takes_wrappers_of_other_vendors_apart() {
+    const BARRACUDA: &str = "https://linkprotect.cudasvc.com/url?a=https%3A%2F%2Fshop.example%2Fx&c=E,1,a&typo=1";
+    const MIMECAST: &str = "https://protect-eu.mimecast.com/s/AbC?domain=shop.example";
+    let home = Home::new();
+    let (ours, _) = home.click_link(BARRACUDA);
+    let output = home.run(&["reveal", &ours]);
+    let text = format!("{BARRACUDA}\n  barracuda: https://shop.example/x\n");
+    assert_eq!((code(&output), out(&output)), (0, text));
+    let line = &json_lines(&out(&home.run(&["reveal", "--json", &ours])))[0];
+    assert_eq!(
+        (&line["url"], &line["recipient"]),
+        (&BARRACUDA.into(), &"user@on.test".into())
+    );
+    let inside = serde_json::json!([{"vendor": "barracuda", "url": "https://shop.example/x"}]);
+    assert_eq!(line["inside"], inside);
+
+    // Given instead of a click link, also as it stands in a mail.
+    let output = home.run(&["reveal", "--json", BARRACUDA, &format!("<{BARRACUDA}>")]);
+    let lines = json_lines(&out(&output));
+    assert_eq!((code(&output), lines.len()), (0, 2), "{}", err(&output));
+    for (line, given) in lines.iter().zip([BARRACUDA.to_owned(), format!("<{BARRACUDA}>")]) {
+        let wanted = serde_json::json!({"click_url": given, "url": "https://shop.example/x", "inside": inside});
+        assert_eq!(line, &wanted);
+    }
+
+    // Around a click link of ours, and around what only its vendor can open.
+    let ours = ours.replace(':', "%3A").replace('/', "%2F");
+    let around = format!("https://linklock.titanhq.com/analyse?url={ours}&data=x");
+    let line = &json_lines(&out(&home.run(&["reveal", "--json", &around])))[0];
+    let vendors: Vec<_> = line["inside"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|i| &i["vendor"])
+        .collect();
+    assert_eq!(vendors, ["titanhq", "linkgate", "barracuda"]);
+    assert_eq!(line["url"], "https://shop.example/x");
+    let (ours, _) = home.click_link(MIMECAST);
+    let output = home.run(&["reveal", &ours]);
+    let text = format!("{MIMECAST}\n  mimecast: target unknown, host shop.example\n");
+    assert_eq!((code(&output), out(&output)), (0, text));
+
+    // Neither: what only the vendor can open, and a link that merely holds a URL.
+    for (url, why) in [
+        (MIMECAST, "Mimecast"),
+        ("https://social.example/?u=https://shop.example/", "no click link"),
+    ] {
+        let output = home.run(&["reveal", "--json", url]);
+        let error = json_lines(&out(&output))[0]["error"].to_string();
+        assert!(code(&output) == 1 && error.contains(why), "{error}");
+    }
+}
+
+#[test]
 fn reveal_needs_the_store_only_for_a_long_target() {
     let home = Home::new();
     let target = format!("https://shop.example/{}", "x".repeat(2000));

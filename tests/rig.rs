@@ -382,6 +382,7 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         admin_listen: anywhere,
         store: PathBuf::new(),
         rewriting: message::Options::default(),
+        contact: Default::default(),
         checks: linkgate::settings::Checks::default(),
         keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([7; 32], 0)),

@@ -4,6 +4,7 @@ mod arrows;
 mod cli;
 mod click;
 mod config;
+mod contact;
 mod dialogs;
 mod faults;
 mod flow;

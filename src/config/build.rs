@@ -13,6 +13,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::checks::checks;
+use super::contact::contact;
 use super::mail::{self, Addresses};
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
@@ -37,6 +38,8 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let checks = checks(w, root, store.as_ref().map(|s| &*s.value));
     let log = log(w, root);
     let limits = limits(w, root);
+    let public_url = click.as_ref().map_or("", |c| c.base.as_str());
+    let contact = contact(w, root, public_url);
     addresses.refuse_shared(w);
     addresses.refuse_loops(w);
 
@@ -64,6 +67,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
         log: log?,
         limits: limits?,
         rewriting: rewriting?,
+        contact: contact?,
         checks: checks?,
     })
 }
@@ -176,7 +180,7 @@ impl<'t> Rules<'t> {
     }
 }
 
-fn sound_rules<'t>(
+pub(super) fn sound_rules<'t>(
     w: &Walk<'t>,
     items: Vec<Item<&'t str>>,
     faults: impl Fn(&[&str]) -> Option<Vec<link::RuleError>>,

@@ -88,6 +88,8 @@ const URLS: &str = "a host, \"*.host\", a host and path, or \"re:\" and a regula
 const REWRITE: &[&str] = &["off", "all", "suspicious"];
 const SECONDS: &str = "seconds";
 
+const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, or a network such as \"10.0.0.0/8\"";
+
 /// All keys, section by section.
 pub const KEYS: &[Key] = &[
     key("click", "public_url", Text(PUBLIC_URL), Required),
@@ -193,6 +195,29 @@ pub const KEYS: &[Key] = &[
         Choice(&["leave", "typed", "named"]),
         Word("typed"),
     ),
+    key(
+        "contact",
+        "user_agent",
+        Text("printable ASCII that is not blank"),
+        Machine("`linkgate/VERSION (checks a link for its reader; +PUBLIC_URL)`"),
+    ),
+    key("contact", "ports", List("a port such as \"8443\""), Items(&[])),
+    key("contact", "allow", List(PLACE), Items(&[])),
+    key("contact", "never", List(URLS), Items(&[])),
+    key(
+        "contact",
+        "ca_file",
+        Text(ROOTS),
+        Machine("those that the system trusts"),
+    ),
+    key("contact", "max_hops", range(1, 50, "redirects"), Number(10)),
+    key(
+        "contact",
+        "hop_timeout_ms",
+        range(100, 60_000, "milliseconds"),
+        Number(4_000),
+    ),
+    key("contact", "max_concurrent", range(1, 10_000, "chains"), Number(32)),
     key(
         "checks",
         "use",
@@ -339,6 +364,7 @@ pub const SECTIONS: &[&str] = &[
     "default",
     "domain",
     "rewriting",
+    "contact",
     "checks",
     "source",
     "log",

@@ -216,6 +216,20 @@ label! {
 }
 
 label! {
+    /// What a request to a target came to.
+    Asked as "result" {
+        /// It leads on.
+        Redirect = "redirect",
+        /// A page or file.
+        Content = "content",
+        /// The target says that there is nothing for us.
+        Refused = "refused",
+        /// Nothing that could be read.
+        Failed = "failed",
+    }
+}
+
+label! {
     /// What became of a reload.
     Reload as "result" {
         /// New settings are in force.
@@ -375,6 +389,7 @@ mod tests {
         in_order::<MessageResult>();
         in_order::<Phase>();
         in_order::<SourceHealth>();
+        in_order::<Asked>();
         let counters = Counters::<Phase>::default();
         counters.inc(Phase::FinalReply);
         assert_eq!((counters.get(Phase::FinalReply), counters.get(Phase::Transfer)), (1, 0));

@@ -99,6 +99,7 @@ impl Setup {
                 drain: Duration::ZERO,
             },
             rewriting: Default::default(),
+            contact: Default::default(),
             checks: Default::default(),
         });
         let ledger = Ledger::open(&store).unwrap();

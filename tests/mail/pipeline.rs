@@ -164,6 +164,7 @@ fn settings() -> Settings {
             drain: Duration::from_secs(1),
         },
         rewriting: message::Options::default(),
+        contact: Default::default(),
         checks: Default::default(),
     }
 }

@@ -187,7 +187,8 @@ fn is_shown(host: &str) -> bool {
         && token::extent(host).is_none()
 }
 
-fn pieces(rest: &str) -> Option<ClickLink<'_>> {
+/// Reads what follows the mark of a click link.
+pub(crate) fn pieces(rest: &str) -> Option<ClickLink<'_>> {
     // A token never holds a dot or a slash, so what reads as one is one, even if a slash follows it.
     if token::extent(rest).is_none()
         && let Some((host, token)) = rest.split_once('/')

@@ -6,29 +6,41 @@
 //! 2. [`Policy::decide`] says what becomes of a target: [`Decision::Keep`] or [`Decision::Wrap`].
 //! 3. [`KeyRing::sealer`] takes the facts about the mail once, [`wrap_link`] seals each target into a click link.
 //! 4. [`Opener`] opens click links again. [`Opened`] is the proof that a target came out of a genuine token.
+//! 5. [`unwrap`] says what is inside a target: other vendors' wrappers, our own click links, redirects. [`signs_of_smuggling`]
+//!    says whether they belong there.
+//! 6. [`combine`] makes a [`Verdict`] of all [`Evidence`], and [`ClickPolicy::answer`] what the reader gets.
 //!
 //! No IO, no clock, no random source: texts, times and secrets are arguments.
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod claims;
 mod click_link;
+mod escapes;
 mod keyring;
 mod mark;
+mod one_time;
 mod policy;
+mod redirectors;
+mod smuggling;
 mod target;
 mod token;
+mod unwrap;
 mod verdict;
 
 pub use claims::MessageClaims;
 pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
 pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
 pub use mark::MARK_SEAL;
+pub use one_time::{OneTime, looks_one_time};
 pub use policy::{
     Decision, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, Sign,
     UnknownRewrite, UrlRules, same_policy,
 };
+pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
+pub use smuggling::{Circumstances, signs_of_smuggling};
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
 pub use token::{OpenError, Opened, Sealed, Sealer};
+pub use unwrap::{Layer, LayerKind, MAX_LAYERS, Opaque, OpenOwn, Unfinished, Unwrapped, Vendor, Wrapper, unwrap};
 pub use verdict::{
     Answer, Category, ClickPolicy, Contact, Evidence, Finding, Flow, Listing, Obstacle, OnFailure, OnThreat, OnUnknown,
     Scope, Smuggled, Verdict, Weight, combine, score,

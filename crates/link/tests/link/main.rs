@@ -3,3 +3,4 @@
 mod laws;
 mod vectors;
 mod whatwg;
+mod wrappers;

@@ -1,0 +1,350 @@
+//! What is inside a link: wrappers of other vendors, our own click links, redirectors, and URLs that merely stand in it.
+//!
+//! Nothing is asked of anybody: only what stands in the text is read. A wrapper is known by its host, whole or at a dot, *and* by
+//! the shape of its links, so that a host that merely looks like a vendor's cannot hide its own target behind a harmless
+//! `?url=`. The link that is opened stays the outermost one; what is inside is for judging it.
+
+mod proofpoint;
+mod vendors;
+
+use std::borrow::Cow;
+
+use crate::redirectors::{embedded, known_redirector};
+use crate::target::Target;
+use crate::token::Opened;
+use crate::verdict::{Evidence, Finding, Obstacle};
+
+pub use vendors::Vendor;
+
+/// Opens one of our own click links; `None` when it is none, or not genuine.
+///
+/// A click link whose target is stored comes back without one, unless the caller has put it in.
+pub type OpenOwn<'a> = &'a dyn Fn(&str) -> Option<Opened>;
+
+/// The most layers that are taken off.
+pub const MAX_LAYERS: usize = 10;
+
+/// A link, taken apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unwrapped {
+    /// What was taken off, the outermost first; empty when nothing is inside.
+    pub layers: Vec<Layer>,
+    /// The innermost target that can be read: what was given, when there are no layers. When `opaque` is set it is itself a
+    /// wrapper.
+    pub target: Target,
+    /// URLs that also stand in a link that is perhaps a redirect, and what is inside them; they have to be checked as well.
+    pub also: Vec<Target>,
+    /// The wrapper that only its vendor can open.
+    pub opaque: Option<Opaque>,
+    /// Why more was not taken off, when there was more.
+    pub unfinished: Option<Unfinished>,
+}
+
+/// One layer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layer {
+    /// The link that was taken apart.
+    pub url: Target,
+    /// What it is.
+    pub kind: LayerKind,
+}
+
+/// What a layer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LayerKind {
+    /// A wrapper of another vendor.
+    Vendor(Wrapper),
+    /// A genuine click link of ours.
+    Own(Box<Opened>),
+    /// A link of this site that is known to send readers on.
+    Redirector(&'static str),
+    /// A link with a URL in it: perhaps a redirect, perhaps not.
+    Generic,
+}
+
+/// What a wrapper of another vendor says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Wrapper {
+    /// Whose it is.
+    pub vendor: Vendor,
+    /// Whether only the shape of its path tells, because such wrappers stand on their users' hosts. Anybody can make one.
+    pub by_path: bool,
+    /// The recipient that it names (Safe Links).
+    pub recipient: Option<String>,
+    /// The host that it shows to readers, when that is not the target's (Sophos).
+    pub shown_host: Option<String>,
+}
+
+/// A wrapper that only its vendor can open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Opaque {
+    /// Whose it is.
+    pub vendor: Vendor,
+    /// The host that it says its target has; not verified.
+    pub host: Option<String>,
+}
+
+/// Why more was not taken off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unfinished {
+    /// It leads back to itself.
+    Loop,
+    /// There are more than [`MAX_LAYERS`] layers, or more URLs in it than are looked at.
+    TooDeep,
+}
+
+/// Takes a link apart, with `own` for our own click links.
+#[must_use]
+pub fn unwrap(target: &Target, own: OpenOwn<'_>) -> Unwrapped {
+    let mut work = Work { own, looks: MAX_LOOKS };
+    let mut all = Unwrapped {
+        layers: Vec::new(),
+        target: target.clone(),
+        also: Vec::new(),
+        opaque: None,
+        unfinished: None,
+    };
+    let mut aside = Vec::new();
+    loop {
+        let step = work.step(&all.target, &mut aside);
+        let (kind, inside) = match step {
+            Step::Nothing => break,
+            Step::Opaque(opaque) => {
+                all.opaque = Some(opaque);
+                break;
+            }
+            Step::Inside(kind, inside) => (kind, inside),
+        };
+        if all.layers.len() == MAX_LAYERS {
+            all.unfinished = Some(Unfinished::TooDeep);
+            break;
+        }
+        let url = all.target.clone();
+        match inside {
+            Ok(inside) => {
+                let known = all.layers.iter().any(|l| l.url == inside) || url == inside;
+                all.layers.push(Layer { url, kind });
+                if known {
+                    all.unfinished = Some(Unfinished::Loop);
+                    break;
+                }
+                all.target = inside;
+            }
+            Err(opaque) => {
+                all.layers.push(Layer { url, kind });
+                all.opaque = Some(opaque);
+                break;
+            }
+        }
+    }
+    while let Some(next) = aside.pop() {
+        if all.also.contains(&next) || next == all.target || all.layers.iter().any(|l| l.url == next) {
+            continue;
+        }
+        if all.also.len() == MAX_ALSO {
+            all.unfinished.get_or_insert(Unfinished::TooDeep);
+            break;
+        }
+        if let Step::Inside(_, Ok(inside)) = work.step(&next, &mut aside) {
+            aside.push(inside);
+        }
+        all.also.push(next);
+    }
+    if work.looks == 0 {
+        all.unfinished.get_or_insert(Unfinished::TooDeep);
+    }
+    all
+}
+
+impl Unwrapped {
+    /// The link as it was given: what stays the destination.
+    #[must_use]
+    pub fn outer(&self) -> &Target {
+        self.layers.first().map_or(&self.target, |layer| &layer.url)
+    }
+
+    /// Where it leads for certain: behind the layers of vendors, known by their hosts, and of ours. What comes after it are
+    /// guesses, or places that a site of strangers sends readers to if it likes.
+    #[must_use]
+    pub fn certain(&self) -> &Target {
+        self.layers
+            .iter()
+            .find(|layer| layer.kind.both_ends())
+            .map_or(&self.target, |layer| &layer.url)
+    }
+
+    /// Every URL that has to be checked, each once: the innermost first, then those on the way that a reader may end at, then
+    /// [`Unwrapped::also`].
+    ///
+    /// Wrappers of vendors known by their host and click links of ours are left out: what is known of their host says nothing
+    /// about their target.
+    #[must_use]
+    pub fn to_check(&self) -> Vec<&Target> {
+        let mut all = vec![&self.target];
+        let on_the_way = self.layers.iter().rev().filter(|l| l.kind.both_ends()).map(|l| &l.url);
+        for url in on_the_way.chain(&self.also) {
+            if !all.contains(&url) {
+                all.push(url);
+            }
+        }
+        all
+    }
+
+    /// The other vendors whose wrappers are in the chain, the outermost first, each once. Click trackers are not among them.
+    #[must_use]
+    pub fn vendors(&self) -> Vec<Vendor> {
+        let mut vendors = Vec::new();
+        let layers = self.layers.iter().filter_map(|layer| match &layer.kind {
+            LayerKind::Vendor(wrapper) => Some(wrapper.vendor),
+            _ => None,
+        });
+        // A click link of ours whose target is stored is no wrapper of somebody else.
+        let own = matches!(self.layers.last().map(|l| &l.kind), Some(LayerKind::Own(o)) if o.target().is_none());
+        let opaque = self.opaque.as_ref().filter(|_| !own).map(|o| o.vendor);
+        for vendor in layers.chain(opaque).filter(|v| v.protects()) {
+            if !vendors.contains(&vendor) {
+                vendors.push(vendor);
+            }
+        }
+        vendors
+    }
+
+    /// What taking it apart says, from the source `wrapper`: a target that nobody but the vendor knows, a chain without an end, a
+    /// wrapper that shows another host than it leads to.
+    #[must_use]
+    pub fn evidence(&self) -> Vec<Evidence> {
+        let found = |finding| Evidence {
+            source: Cow::Borrowed("wrapper"),
+            about: self.target.as_str().to_owned(),
+            finding,
+        };
+        let mut all = Vec::new();
+        if let Some(opaque) = &self.opaque {
+            all.push(found(Finding::TargetUnknown(Cow::Borrowed(opaque.vendor.name()))));
+        }
+        all.extend(self.unfinished.map(|why| {
+            found(Finding::CouldNotInspect(match why {
+                Unfinished::Loop => Obstacle::Loop,
+                Unfinished::TooDeep => Obstacle::TooManyHops,
+            }))
+        }));
+        let shown = self.layers.iter().find_map(|layer| match &layer.kind {
+            LayerKind::Vendor(wrapper) => wrapper.shown_host.clone(),
+            _ => None,
+        });
+        all.extend(shown.map(|detail| {
+            found(Finding::Sign {
+                code: "wrapper-shows-other-host",
+                points: POINTS_OTHER_HOST,
+                detail,
+            })
+        }));
+        all
+    }
+}
+
+impl LayerKind {
+    /// A stable word for reports: the vendor, `linkgate` for our own, the redirector's site, `possible-redirect`.
+    #[must_use]
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Vendor(wrapper) => wrapper.vendor.as_str(),
+            Self::Own(_) => Vendor::Linkgate.as_str(),
+            Self::Redirector(site) => site,
+            Self::Generic => "possible-redirect",
+        }
+    }
+
+    /// Whether a reader may also end at the link itself, so that both it and what is inside have to be checked.
+    #[must_use]
+    pub fn both_ends(&self) -> bool {
+        match self {
+            Self::Vendor(wrapper) => wrapper.by_path,
+            Self::Own(_) => false,
+            Self::Redirector(_) | Self::Generic => true,
+        }
+    }
+}
+
+/// How many URLs beside the chain are kept.
+const MAX_ALSO: usize = 16;
+
+/// How many links are searched for URLs in all.
+const MAX_LOOKS: usize = 64;
+
+/// How deep a link is searched for what leaves its own site.
+const MAX_SAME_SITE: usize = 3;
+
+/// A vendor's page would show readers another host than the real one: nobody does that by accident.
+const POINTS_OTHER_HOST: u8 = 60;
+
+/// What one look at a link finds.
+enum Step {
+    /// No layer.
+    Nothing,
+    /// A wrapper that cannot be read.
+    Opaque(Opaque),
+    /// A layer and what is inside; a click link of ours may keep its target in the store.
+    Inside(LayerKind, Result<Target, Opaque>),
+}
+
+struct Work<'a> {
+    own: OpenOwn<'a>,
+    looks: usize,
+}
+
+impl Work<'_> {
+    /// Looks at one link; URLs beside the main one go to `aside`.
+    fn step(&mut self, target: &Target, aside: &mut Vec<Target>) -> Step {
+        self.certain(target).unwrap_or_else(|| {
+            self.guess(target, aside, MAX_SAME_SITE)
+                .map_or(Step::Nothing, |inside| Step::Inside(LayerKind::Generic, Ok(inside)))
+        })
+    }
+
+    fn certain(&self, target: &Target) -> Option<Step> {
+        if let Some(opened) = (self.own)(target.as_str()) {
+            let inside = opened.target().cloned().ok_or_else(|| Opaque {
+                vendor: Vendor::Linkgate,
+                host: Some(opened.host().to_owned()).filter(|h| !h.is_empty()),
+            });
+            return Some(Step::Inside(LayerKind::Own(Box::new(opened)), inside));
+        }
+        match vendors::read(target) {
+            Some(Ok((wrapper, inside))) => return Some(Step::Inside(LayerKind::Vendor(wrapper), Ok(inside))),
+            Some(Err(opaque)) => return Some(Step::Opaque(opaque)),
+            None => {}
+        }
+        known_redirector(target).map(|found| Step::Inside(LayerKind::Redirector(found.site), Ok(found.to)))
+    }
+
+    /// The URL in a link that leads to another site, or to a link of the same site that does.
+    fn guess(&mut self, target: &Target, aside: &mut Vec<Target>, depth: usize) -> Option<Target> {
+        if depth == 0 || self.looks == 0 || target.as_str().len() > crate::escapes::MAX_TEXT {
+            return None;
+        }
+        self.looks -= 1;
+        let mut found: Option<Target> = None;
+        for inside in embedded(target) {
+            let leaves = found.is_none()
+                && (!same_site(target, &inside)
+                    || self.certain(&inside).is_some()
+                    || self.guess(&inside, aside, depth - 1).is_some());
+            if leaves {
+                found = Some(inside);
+            } else if aside.len() < MAX_ALSO {
+                aside.push(inside);
+            }
+        }
+        found
+    }
+}
+
+/// Whether two URLs belong to the same registrable domain.
+fn same_site(a: &Target, b: &Target) -> bool {
+    a.host() == b.host()
+        || matches!(
+            (psl::domain_str(a.host()), psl::domain_str(b.host())),
+            (Some(a), Some(b)) if a == b
+        ) && a.host().bytes().any(|b| b.is_ascii_alphabetic())
+}
