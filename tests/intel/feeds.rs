@@ -206,7 +206,7 @@ fn copies_with_something_wrong_are_refused_and_the_one_before_stays() {
         ("shrunk", ok("", urls(49)), Refresh::Refused),
         ("empty", ok("", ""), Refresh::Refused),
         ("garbage", ok("", &garbage), Refresh::Refused),
-        ("broken", ok("", &broken.repeat(2)), Refresh::Refused),
+        ("broken", ok("", broken.repeat(2)), Refresh::Refused),
         ("protected", ok("", &protected), Refresh::Refused),
         (
             "a page",
@@ -397,7 +397,9 @@ fn a_misp_feed_is_fetched_event_by_event() {
             let (url, domain) = (attribute("url", BAD), attribute("domain", "worse.example"));
             ok(
                 "",
-                format!("{{\"Event\": {{\n\"uuid\":\"{UUID}\",\r\n\"Attribute\": [{url},\n{domain}]}}}}"),
+                format!(
+                    "{{\"Event\": {{\n\"uuid\":\"{UUID}\",\"timestamp\":\"1700000000\",\r\n\"Attribute\": [{url},\n{domain}]}}}}"
+                ),
             )
         } else {
             status("404 Not Found", "")
@@ -407,6 +409,15 @@ fn a_misp_feed_is_fetched_event_by_event() {
     first.until_listed(BAD);
     assert!(first.is_listed("https://www.worse.example/") || first.is_listed("https://worse.example/x"));
     eventually("it to be kept", || first.dir.path().join("lists/misp.list").exists());
+    // An event that has not changed is not fetched again.
+    let unchanged = first.counts("misp").refreshes(Refresh::Unchanged);
+    eventually("two more looks", || {
+        first.counts("misp").refreshes(Refresh::Unchanged) >= unchanged + 2
+    });
+    let requests = feed.requests();
+    let of_event = requests.iter().filter(|head| head.contains(UUID)).count();
+    assert!(of_event < requests.len() - of_event, "{of_event} of {}", requests.len());
+    assert!(of_event <= 2, "{of_event}");
     let (dir, url) = (Arc::clone(&first.dir), feed.url("/feed/manifest.json"));
     drop((first, feed));
     let stand = Stand::again(&dir, vec![list("misp", ListKind::Misp, &url)]);
