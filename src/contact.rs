@@ -16,6 +16,8 @@ mod page;
 mod script;
 mod trip;
 
+pub(crate) use self::addresses::is_public;
+
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;

@@ -14,6 +14,7 @@ use reqwest::header::{
 };
 use reqwest::{Client, Response, StatusCode, Url};
 
+use crate::contact::is_public;
 use crate::settings::{ListKind, Origin, Source, SourceKind};
 
 /// More redirects than this are none of an honest server.
@@ -30,6 +31,8 @@ const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 #[derive(Debug)]
 pub(super) struct Fetcher {
     client: Client,
+    /// For where a server on the public network redirects to: it reaches nothing else.
+    guarded: Client,
     source: Arc<Source>,
 }
 
@@ -78,6 +81,7 @@ impl Fetcher {
     pub(super) fn new(source: Arc<Source>, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Self, String> {
         Ok(Self {
             client: client(&source, resolver, contact)?,
+            guarded: client_by(&source, contact, Names::public(resolver))?,
             source,
         })
     }
@@ -114,6 +118,7 @@ impl Fetcher {
         let mut url = Url::parse(&from.replace("{key}", &key.map(encoded).unwrap_or_default()))
             .map_err(|e| FetchError::new(e.to_string()))?;
         let home = url.origin();
+        let home_is_public = !is_private(&url);
         for _ in 0..=MAX_REDIRECTS {
             let mut headers = HeaderMap::new();
             let validators = [(IF_NONE_MATCH, &known.etag), (IF_MODIFIED_SINCE, &known.last_modified)];
@@ -126,8 +131,13 @@ impl Fetcher {
             if let (Some(key), false, true) = (key, in_url, url.origin() == home) {
                 key_header(&mut headers, self.source.kind, key);
             }
-            let answer = self
-                .client
+            let guarded = url.origin() != home && home_is_public;
+            // The resolver is not asked about an address.
+            if guarded && is_private(&url) {
+                return Err(FetchError::new(NOT_PUBLIC));
+            }
+            let client = if guarded { &self.guarded } else { &self.client };
+            let answer = client
                 .get(url.clone())
                 .headers(headers)
                 .send()
@@ -179,8 +189,21 @@ impl Fetcher {
     }
 }
 
+const NOT_PUBLIC: &str = "it redirects to an address that is not of the public network";
+
+/// Whether a URL names a place that is not of the public network, without asking for its address.
+fn is_private(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default();
+    let ip = host.trim_start_matches('[').trim_end_matches(']').parse();
+    ip.map_or(host == "localhost", |ip| !is_public(ip))
+}
+
 /// A client for a source whose `from` is a URL.
 pub(super) fn client(source: &Source, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Client, String> {
+    client_by(source, contact, Names::all(resolver))
+}
+
+fn client_by(source: &Source, contact: &str, names: Names) -> Result<Client, String> {
     let mut agent = format!("linkgate/{}", env!("CARGO_PKG_VERSION"));
     if !contact.is_empty() {
         agent = format!("{agent} ({contact})");
@@ -190,7 +213,7 @@ pub(super) fn client(source: &Source, resolver: &Arc<TokioResolver>, contact: &s
     Client::builder()
         .user_agent(agent)
         .tls_backend_preconfigured(tls.as_ref().clone())
-        .dns_resolver(Names(Arc::clone(resolver)))
+        .dns_resolver(names)
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
@@ -313,14 +336,40 @@ fn encoded(key: &str) -> String {
 
 /// Names of feed hosts, through our own resolver: that of the C library would hold a thread for as long as it hangs.
 #[derive(Debug)]
-struct Names(Arc<TokioResolver>);
+struct Names {
+    resolver: Arc<TokioResolver>,
+    /// Whether other addresses than those of the public network are left out.
+    public: bool,
+}
+
+impl Names {
+    fn all(resolver: &Arc<TokioResolver>) -> Self {
+        let resolver = Arc::clone(resolver);
+        Self {
+            resolver,
+            public: false,
+        }
+    }
+
+    fn public(resolver: &Arc<TokioResolver>) -> Self {
+        let resolver = Arc::clone(resolver);
+        Self { resolver, public: true }
+    }
+}
 
 impl reqwest::dns::Resolve for Names {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
-        let resolver = Arc::clone(&self.0);
+        let (resolver, public) = (Arc::clone(&self.resolver), self.public);
         Box::pin(async move {
             let found = resolver.lookup_ip(name.as_str()).await?;
-            let addresses: Vec<SocketAddr> = found.iter().map(|ip| SocketAddr::new(ip, 0)).collect();
+            let addresses: Vec<SocketAddr> = found
+                .iter()
+                .filter(|ip| !public || is_public(*ip))
+                .map(|ip| SocketAddr::new(ip, 0))
+                .collect();
+            if addresses.is_empty() {
+                return Err(NOT_PUBLIC.into());
+            }
             Ok(Box::new(addresses.into_iter()) as reqwest::dns::Addrs)
         })
     }

@@ -194,7 +194,8 @@ impl List {
             return Ok(Refresh::Unchanged);
         };
         if self.kind == ListKind::Misp {
-            misp::complete(fetcher, &mut file, self.source.max_size).await?;
+            let before = self.keep.get(&self.source).ok().flatten().map(|kept| kept.body);
+            misp::complete(fetcher, &mut file, before, self.source.max_size).await?;
         }
         let rewound = |file: &mut tempfile::NamedTempFile| -> io::Result<File> {
             file.as_file_mut().rewind()?;

@@ -123,11 +123,13 @@ impl Tables {
             });
         }
         let generation = self.generation() + 1;
-        let gone = |l: &&List| l.in_force && !lists.iter().any(|other| other.number == l.number);
-        let mut table = Arc::clone(&before.table);
-        for list in before.lists.iter().filter(gone) {
-            table = Arc::new(table.replace(generation, list.number, None));
-        }
+        let stays = |number: u16| lists.iter().any(|l| l.number == number);
+        let table = if before.lists.iter().all(|l| !l.in_force || stays(l.number)) {
+            Arc::clone(&before.table)
+        } else {
+            let keep = |number| stays(number).then_some(number);
+            Arc::new(before.table.rebuild(generation, keep, &[]))
+        };
         self.swap(generation, Snapshot { table, lists });
     }
 
@@ -143,7 +145,9 @@ impl Tables {
         list.in_force = true;
         list.counts.set_entries(copy.len());
         let generation = self.generation() + 1;
-        let table = Arc::new(before.table.replace(generation, list.number, Some(copy)));
+        let number = list.number;
+        let others = |other: u16| (other != number).then_some(other);
+        let table = Arc::new(before.table.rebuild(generation, others, &[(number, copy)]));
         self.swap(generation, Snapshot { table, lists });
     }
 

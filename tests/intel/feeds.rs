@@ -6,6 +6,7 @@ use linkgate::metrics::{Answered, Refresh, SourceHealth};
 use linkgate::settings::Secret;
 
 use super::feed::{Feed, Reply, ok, status};
+use super::nameserver::{Answer, NameServer};
 use super::*;
 use crate::rig::tls::Certificate;
 
@@ -117,6 +118,32 @@ fn redirects_have_an_end_and_lead_to_http_only() {
         eventually(location, || stand.counts("feed").refreshes(Refresh::Failed) >= 1);
         assert!(feed.requests().len() <= 6 * 3, "{location}");
         assert!(stand.counts("feed").is(SourceHealth::Failing));
+    }
+}
+
+/// A feed must not be a way to ask servers that only this machine or its network reaches.
+#[test]
+fn a_feed_on_the_public_network_redirects_to_nowhere_else() {
+    // Whatever addresses names of feeds have here: a name alone is taken for one of the public network.
+    let names = NameServer::new(|_| Answer::Addresses(vec![[127, 0, 0, 1]]));
+    let inner = Feed::always(ok("", urls(10)));
+    let port = inner.port();
+    for to in [
+        format!("http://127.0.0.1:{port}/"),
+        format!("http://[::ffff:127.0.0.1]:{port}/"),
+        format!("http://localhost:{port}/"),
+        format!("http://inner.example:{port}/"),
+        "http://169.254.169.254/latest/meta-data/".to_owned(),
+    ] {
+        let location = format!("location: {to}\r\n");
+        let feed = Feed::always(status("302 Found", &location));
+        let url = format!("http://feed.example:{}/feed.txt", feed.port());
+        let stand = Stand::with(vec![list("feed", ListKind::Urls, &url)], |checks| {
+            checks.dns_servers = vec![names.address];
+        });
+        eventually(&to, || stand.counts("feed").refreshes(Refresh::Failed) > 0);
+        assert!(!feed.requests().is_empty(), "{to}");
+        assert_eq!(inner.requests().len(), 0, "{to}");
     }
 }
 
@@ -370,7 +397,9 @@ fn a_misp_feed_is_fetched_event_by_event() {
             let (url, domain) = (attribute("url", BAD), attribute("domain", "worse.example"));
             ok(
                 "",
-                format!("{{\"Event\": {{\n\"uuid\":\"{UUID}\",\r\n\"Attribute\": [{url},\n{domain}]}}}}"),
+                format!(
+                    "{{\"Event\": {{\n\"uuid\":\"{UUID}\",\"timestamp\":\"1700000000\",\r\n\"Attribute\": [{url},\n{domain}]}}}}"
+                ),
             )
         } else {
             status("404 Not Found", "")
@@ -380,6 +409,15 @@ fn a_misp_feed_is_fetched_event_by_event() {
     first.until_listed(BAD);
     assert!(first.is_listed("https://www.worse.example/") || first.is_listed("https://worse.example/x"));
     eventually("it to be kept", || first.dir.path().join("lists/misp.list").exists());
+    // An event that has not changed is not fetched again.
+    let unchanged = first.counts("misp").refreshes(Refresh::Unchanged);
+    eventually("two more looks", || {
+        first.counts("misp").refreshes(Refresh::Unchanged) >= unchanged + 2
+    });
+    let requests = feed.requests();
+    let of_event = requests.iter().filter(|head| head.contains(UUID)).count();
+    assert!(of_event < requests.len() - of_event, "{of_event} of {}", requests.len());
+    assert!(of_event <= 2, "{of_event}");
     let (dir, url) = (Arc::clone(&first.dir), feed.url("/feed/manifest.json"));
     drop((first, feed));
     let stand = Stand::again(&dir, vec![list("misp", ListKind::Misp, &url)]);

@@ -123,6 +123,8 @@ pub struct Reading<'a> {
     held: Vec<u8>,
     /// Whether the line being held is too long and dropped.
     dropping: bool,
+    /// Whether there has to be a document: nothing at all is no JSON. A feed may have no events.
+    expected: bool,
 }
 
 impl<'a> Reading<'a> {
@@ -160,6 +162,7 @@ impl<'a> Reading<'a> {
             },
             held: Vec::new(),
             dropping: false,
+            expected: format == Format::UrlhausJson,
         }
     }
 
@@ -191,6 +194,7 @@ impl<'a> Reading<'a> {
 
     /// Ends a document: what comes next is another one of the same list.
     pub fn end_document(&mut self) {
+        self.expected = false;
         if let Reader::Document(read) = self.reader {
             let document = std::mem::take(&mut self.held);
             read(without_mark(&document), &mut self.out);
@@ -208,7 +212,7 @@ impl<'a> Reading<'a> {
     /// Ends the list. A document that has been begun is ended.
     #[must_use]
     pub fn finish(mut self) -> ListCopy {
-        if !self.held.is_empty() || self.out.line > 0 {
+        if self.expected || !self.held.is_empty() || self.out.line > 0 {
             self.end_document();
         }
         self.out.finish()
@@ -520,5 +524,14 @@ mod tests {
             reading.end_document();
         }
         assert_eq!(reading.finish().len(), 2);
+    }
+
+    #[test]
+    fn nothing_at_all_is_no_json_but_a_feed_may_have_no_events() {
+        let protected = Protected::default();
+        let key = HashKey::new(KEY);
+        let nothing = |format| Reading::new(format, Category::Malware, Weight::Block, &key, &protected).finish();
+        assert!(nothing(Format::UrlhausJson).report().broken.is_some());
+        assert_eq!(nothing(Format::Misp).report().broken, None);
     }
 }

@@ -36,7 +36,7 @@ impl std::fmt::Debug for HashKey {
 ///
 /// An open table of 64-bit hashes, 16 octets a slot, three quarters full, and a bit map of 16 bits for each entry that says
 /// at once, for nearly every host there is, that no list has anything on it. Copies need not be kept beside it: when one
-/// source changes, [`Self::replace`] takes the others from the table before.
+/// source changes, [`Self::rebuild`] takes the others from the table before.
 #[derive(Debug)]
 pub struct ListTable {
     key: HashKey,
@@ -87,22 +87,30 @@ impl ListTable {
         table
     }
 
-    /// Makes a table in which one source has another copy, or nothing any more; the other sources are as they are here.
+    /// Makes a table in which some sources have other copies. `keep` says of the others by which number they go from now
+    /// on, or that they go; a source with another copy must not be kept.
     #[must_use]
-    pub fn replace(&self, generation: u64, source: u16, copy: Option<&ListCopy>) -> Self {
-        let others = || {
+    pub fn rebuild(&self, generation: u64, keep: impl Fn(u16) -> Option<u16>, sources: &[(u16, &ListCopy)]) -> Self {
+        let kept = || {
             let taken = self.hashes.iter().zip(&self.rests).filter(|(hash, _)| **hash != 0);
-            taken.filter(|(_, rest)| rest.meta.source() != source)
+            taken.filter_map(|(hash, rest)| {
+                let number = keep(rest.meta.source())?;
+                let meta = rest.meta.with_source(number);
+                Some((*hash, Rest { meta, host: rest.host }))
+            })
         };
-        let entries = others().count() + copy.map_or(0, |c| c.entries.len());
+        let entries = kept().count() + sources.iter().map(|(_, copy)| copy.entries.len()).sum::<usize>();
         let mut table = Self::with_room(&self.key, generation, entries);
-        for (hash, rest) in others() {
-            table.insert(*hash, *rest);
+        for (hash, rest) in kept() {
+            table.insert(hash, rest);
         }
-        let others = self.patterns.iter().filter(|p| p.source != source);
-        table.patterns.extend(others.cloned());
-        if let Some(copy) = copy {
-            table.add(source, copy);
+        for patterns in &self.patterns {
+            if let Some(number) = keep(patterns.source) {
+                table.patterns.push(patterns.with_source(number));
+            }
+        }
+        for (source, copy) in sources {
+            table.add(*source, copy);
         }
         table
     }
@@ -204,11 +212,12 @@ impl ListTable {
             self.insert(packed.key.max(1), rest);
         }
         if !copy.patterns.is_empty() {
-            self.patterns.push(Patterns {
+            let patterns = Patterns {
                 source,
                 set: copy.patterns.clone(),
-                metas: copy.pattern_metas.iter().map(|m| m.with_source(source)).collect(),
-            });
+                metas: copy.pattern_metas.clone(),
+            };
+            self.patterns.push(patterns.with_source(source));
         }
     }
 
@@ -306,6 +315,16 @@ struct Patterns {
     source: u16,
     set: RegexSet,
     metas: Vec<Meta>,
+}
+
+impl Patterns {
+    fn with_source(&self, source: u16) -> Self {
+        Self {
+            source,
+            set: self.set.clone(),
+            metas: self.metas.iter().map(|m| m.with_source(source)).collect(),
+        }
+    }
 }
 
 /// An entry that is about the URL.
@@ -532,22 +551,27 @@ mod tests {
             (Format::Regex, "pattern"),
         ]);
         let other = copy(Format::Domains, "c.example\n");
-        let after = before.replace(2, 0, Some(&other));
+        // The last becomes the first but one.
+        let number = |source| match source {
+            1 => Some(3),
+            2 => Some(1),
+            _ => None,
+        };
+        let after = before.rebuild(2, number, &[(0, &other)]);
         assert_eq!((before.len(), after.len(), after.generation()), (5, 4, 2));
         for (url, wanted) in [
             ("http://a.example/", &[][..]),
             (
                 "http://c.example/pattern",
-                &["0 Host Block c.example", "2 Url Block pattern"],
+                &["0 Host Block c.example", "1 Url Block pattern"],
             ),
-            ("http://x.b.example/dir/y", &["1 Path Block b.example/dir"]),
-            ("http://both.example/", &["1 Domain Block both.example"]),
+            ("http://x.b.example/dir/y", &["3 Path Block b.example/dir"]),
+            ("http://both.example/", &["3 Domain Block both.example"]),
         ] {
             let got: Vec<String> = hits(&after, url).iter().map(|h| h.replace("x.b.", "b.")).collect();
             assert_eq!(got, wanted, "{url}");
         }
-        let none = after.replace(3, 1, None).replace(4, 0, None).replace(5, 2, None);
-        assert!(none.is_empty());
+        assert!(after.rebuild(3, |_| None, &[]).is_empty());
     }
 
     #[test]

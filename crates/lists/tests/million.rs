@@ -34,7 +34,7 @@ fn a_million_urls_fit_into_64_mib() {
     let began = Instant::now();
     let table = ListTable::build(&key, 1, &[(0, &copy)]);
     let built = began.elapsed();
-    let next = table.replace(2, 0, Some(&copy));
+    let next = table.rebuild(2, |_| None, &[(0, &copy)]);
     assert_eq!(next.len(), MILLION);
     let all = table.memory() + copy.memory() + next.memory();
     println!(
