@@ -9,6 +9,7 @@ mod listener;
 mod next_hop;
 mod scrape;
 mod seconds;
+mod source;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,14 +25,15 @@ use prometheus_client::registry::Registry;
 pub use self::contact::ContactCounts;
 use self::labels::Labels;
 pub use self::labels::{
-    Asked, Connect, Counters, Handshake, Label, Limit, LinkDecision, MessageResult, PanicPlace, Reload, ReplyClass,
-    SessionEnd, Silence, Speaker,
+    Answered, Asked, Connect, Counters, Handshake, Label, Limit, LinkDecision, MessageResult, PanicPlace, Refresh,
+    Reload, ReplyClass, SessionEnd, Silence, SourceHealth, Speaker,
 };
 use self::listener::Shared;
 pub use self::listener::{Held, ListenerCounts};
 pub use self::next_hop::NextHopCounts;
 pub use self::scrape::{CONTENT_TYPE, Sources};
 pub use self::seconds::Seconds;
+pub use self::source::SourceCounts;
 use crate::failure::Phase;
 
 /// What every name begins with.
@@ -45,6 +47,7 @@ pub struct Metrics {
     shared: Arc<Shared>,
     listeners: Mutex<HashMap<String, Arc<ListenerCounts>>>,
     next_hops: Mutex<HashMap<String, Arc<NextHopCounts>>>,
+    sources: Mutex<HashMap<String, Arc<SourceCounts>>>,
     reloads: Counters<Reload>,
     last_reload: Gauge,
     started: Instant,
@@ -86,6 +89,10 @@ struct Families {
     lost_final_replies: Family<Labels, Counter>,
     connect_seconds: Histograms,
     delivery_seconds: Histograms,
+    source_health: Family<Labels, Gauge>,
+    source_entries: Family<Labels, Gauge>,
+    source_refreshes: Family<Labels, Counter>,
+    source_answers: Family<Labels, Counter>,
 }
 
 type Histograms = Family<Labels, Seconds, fn() -> Seconds>;
@@ -118,6 +125,7 @@ impl Metrics {
             shared,
             listeners: Mutex::default(),
             next_hops: Mutex::default(),
+            sources: Mutex::default(),
             reloads: Counters::of(&reloads, &[]),
             last_reload,
             started: Instant::now(),
@@ -163,6 +171,32 @@ impl Metrics {
         });
         for name in names {
             let _ = self.next_hop(name);
+        }
+    }
+
+    /// The counters of a source, by its name. The same ones for the same name.
+    #[must_use]
+    pub fn source(&self, name: &str) -> Arc<SourceCounts> {
+        let mut known = lock(&self.sources);
+        if let Some(counts) = known.get(name) {
+            return Arc::clone(counts);
+        }
+        let counts = Arc::new(self.families.source(name));
+        known.insert(name.to_owned(), Arc::clone(&counts));
+        counts
+    }
+
+    /// Only these sources are in use from now on. What was counted of another one stays.
+    pub fn set_sources(&self, names: &[&str]) {
+        lock(&self.sources).retain(|name, _| {
+            let used = names.contains(&name.as_str());
+            if !used {
+                self.families.forget_source(name);
+            }
+            used
+        });
+        for name in names {
+            let _ = self.source(name);
         }
     }
 
@@ -327,7 +361,34 @@ impl Families {
                 "From the moment that a message may go on to the reply to its final dot",
                 wait,
             ),
+            source_health: book.gauges("source_health", "How a source is doing: 1 for what holds"),
+            source_entries: book.gauges("source_entries", "Entries of a list that are in force"),
+            source_refreshes: book.counters("source_refreshes", "Attempts to refresh a list, by result"),
+            source_answers: book.counters("source_answers", "What a source said of URLs, by answer"),
         }
+    }
+
+    fn source(&self, name: &str) -> SourceCounts {
+        let base = [("source", name)];
+        let labels = vec![("source", name.to_owned())];
+        let health = SourceHealth::ALL.iter();
+        SourceCounts {
+            health: health
+                .map(|h| self.source_health.get_or_create_owned(&health_labels(name, *h)))
+                .collect(),
+            entries: self.source_entries.get_or_create_owned(&labels),
+            refreshes: Counters::of(&self.source_refreshes, &base),
+            answers: Counters::of(&self.source_answers, &base),
+            ..SourceCounts::default()
+        }
+    }
+
+    /// What holds of a source that is no more.
+    fn forget_source(&self, name: &str) {
+        for health in SourceHealth::ALL {
+            self.source_health.remove(&health_labels(name, *health));
+        }
+        self.source_entries.remove(&vec![("source", name.to_owned())]);
     }
 
     fn listener(&self, name: &str, shared: &Arc<Shared>) -> ListenerCounts {
@@ -375,6 +436,13 @@ impl Families {
             ..NextHopCounts::default()
         }
     }
+}
+
+fn health_labels(name: &str, health: SourceHealth) -> Labels {
+    vec![
+        ("source", name.to_owned()),
+        (SourceHealth::NAME, health.as_str().to_owned()),
+    ]
 }
 
 impl Shared {

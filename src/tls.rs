@@ -155,6 +155,12 @@ impl Trust {
         })
     }
 
+    /// What a handshake with a server needs that must be verified; `None` if there is nothing to do that by.
+    #[must_use]
+    pub fn verifying(&self) -> Option<&Arc<ClientConfig>> {
+        self.verifying.as_ref()
+    }
+
     /// What a handshake with a next hop needs; `None` if it must be verified and there is nothing to do that by.
     #[must_use]
     pub fn config(&self, tls: NextHopTls) -> Option<Arc<ClientConfig>> {

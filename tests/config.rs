@@ -146,6 +146,40 @@ fn values_reach_the_settings_in_their_units() {
     assert_eq!(settings.limits.command_timeout, Duration::from_secs(300));
 }
 
+#[test]
+fn a_key_of_a_source_is_read_from_a_file_that_others_cannot_read() {
+    use std::os::unix::fs::PermissionsExt;
+    let dir = tempfile::tempdir().unwrap();
+    let key = dir.path().join("key");
+    fs::write(&key, "s3cret\n").unwrap();
+    let text = fs::read_to_string(&fixtures("good")[0]).unwrap()
+        + &format!(
+            "[checks]\nuse = \"private\"\n[[source]]\nname = \"dbl\"\ntype = \"spamhaus-dbl\"\nkey_file = {key:?}\n"
+        );
+    let load = |mode| {
+        fs::set_permissions(&key, fs::Permissions::from_mode(mode)).unwrap();
+        Settings::from_toml(&text, Path::new("x"), Absent::Pretend)
+    };
+    for mode in [0o644, 0o660, 0o604] {
+        let faults = load(mode).unwrap_err();
+        assert!(faults[0].what.contains("chmod 600"), "{faults:?}");
+        assert!(!format!("{faults:?}").contains("s3cret"));
+    }
+    for mode in [0o600, 0o640, 0o400] {
+        let settings = load(mode).unwrap();
+        let source = &settings.checks.sources[0];
+        assert_eq!(source.key.as_ref().unwrap().reveal(), "s3cret");
+        assert_eq!(source.from.to_string(), "{key}.dbl.dq.spamhaus.net");
+        assert!(!format!("{settings:?}").contains("s3cret"));
+    }
+    assert_eq!(
+        load(0o600).unwrap().checks.lists_dir,
+        Path::new("/var/lib/linkgate/lists")
+    );
+    fs::write(&key, "two words").unwrap();
+    assert!(load(0o600).is_err());
+}
+
 /// The default as the documentation and the sample write it.
 fn shown(key: &Key) -> Option<String> {
     match &key.fallback {

@@ -27,6 +27,7 @@ fn exposed() -> (String, BTreeMap<String, Shape>) {
         metrics.listener("127.0.0.1:10025"),
         metrics.next_hop("smtp://127.0.0.1:10026"),
     );
+    metrics.source("urlhaus").set_confirmed(std::time::SystemTime::now());
     let page = metrics.page(&Sources {
         ledger: &ledger,
         clicks: ClickCounts::default(),

@@ -9,6 +9,7 @@ mod dialogs;
 mod faults;
 mod flow;
 mod hops;
+mod intel;
 mod laws;
 mod limits;
 mod lmtp;

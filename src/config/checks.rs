@@ -88,7 +88,7 @@ fn source<'t>(w: &Walk<'t>, s: &Section<'t>, name: &str, usage: Option<Usage>) -
     let refresh = w.integer(s, "refresh_s");
     let max_size = w.integer(s, "max_size_mib");
     let category = named(w, s, "category", &categories());
-    let weight = named(w, s, "weight", &[("block", Weight::Block), ("warn", Weight::Warn)]);
+    let weight = w.choice(s, "weight", &[("block", Weight::Block), ("warn", Weight::Warn)]);
     let key_file = if w.says(s, "key_file") {
         Some(w.parsed(s, "key_file", path)?)
     } else {
@@ -197,7 +197,8 @@ fn categories() -> Vec<(&'static str, Category)> {
 fn origin<'t>(w: &Walk<'t>, s: &Section<'t>, kind: SourceKind, keyed: bool) -> Option<Origin> {
     let parse: fn(&str) -> Option<Origin> = match kind {
         SourceKind::List(_) => |t| url(t).or_else(|| (!t.contains("://")).then(|| path(t).map(Origin::File))?),
-        SourceKind::SafeBrowsing | SourceKind::WebRisk => url,
+        // Their key goes into a header.
+        SourceKind::SafeBrowsing | SourceKind::WebRisk => |t| url(t).filter(|_| !t.contains(KEY)),
         SourceKind::Dns(_) => zone,
     };
     let allowed = match kind {

@@ -239,6 +239,46 @@ label! {
     }
 }
 
+label! {
+    /// How a source that is asked about links is doing.
+    SourceHealth as "health" {
+        /// It answers; of a list, the last attempt to refresh it went well.
+        Up = "up",
+        /// The last attempt did not go well. A list that was there before is in force still.
+        Failing = "failing",
+        /// It has failed so often that it is asked in the background only.
+        Open = "open",
+        /// Its terms do not allow the use that is stated, or none is.
+        Off = "off",
+    }
+}
+
+label! {
+    /// What an attempt to refresh a list came to.
+    Refresh as "result" {
+        /// Another copy is in force.
+        Updated = "updated",
+        /// Nothing has changed.
+        Unchanged = "unchanged",
+        /// There was no copy to be had.
+        Failed = "failed",
+        /// There was one that is not to be trusted: it shrank, is broken, or names a protected domain.
+        Refused = "refused",
+    }
+}
+
+label! {
+    /// What a source said of a URL.
+    Answered as "answer" {
+        /// It names it.
+        Listed = "listed",
+        /// It does not.
+        NotListed = "not-listed",
+        /// Nothing: it could not be asked.
+        CouldNotAsk = "could-not-ask",
+    }
+}
+
 impl Label for Phase {
     const NAME: &'static str = "phase";
     const ALL: &'static [Self] = &[
@@ -349,6 +389,7 @@ mod tests {
         in_order::<MessageResult>();
         in_order::<Phase>();
         in_order::<Asked>();
+        in_order::<SourceHealth>();
         let counters = Counters::<Phase>::default();
         counters.inc(Phase::FinalReply);
         assert_eq!((counters.get(Phase::FinalReply), counters.get(Phase::Transfer)), (1, 0));

@@ -1,6 +1,9 @@
 //! The page that Prometheus reads.
 
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::SystemTime;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -10,7 +13,7 @@ use prometheus_client::registry::Registry;
 use store::Health;
 
 use super::labels::Labels;
-use super::{HttpCounts, Metrics, PREFIX};
+use super::{HttpCounts, Metrics, PREFIX, SourceCounts, lock};
 use crate::click::ClickCounts;
 use crate::record::Ledger;
 use crate::settings::Limits;
@@ -50,6 +53,7 @@ impl Metrics {
         gauge.set(uptime);
         now.0
             .register("uptime_seconds", "How long the server has been running", gauge);
+        now.ages(&lock(&self.sources));
         now.spool();
         now.budgets(sources.limits);
         now.store(sources.ledger);
@@ -92,6 +96,22 @@ impl Now {
             family.get_or_create(&vec![(label, (*value).to_owned())]).inc_by(*n);
         }
         self.0.register(name, help, family);
+    }
+
+    fn ages(&mut self, sources: &HashMap<String, Arc<SourceCounts>>) {
+        let ages = Family::<Labels, Gauge>::default();
+        let now = SystemTime::now();
+        for (name, counts) in sources {
+            if let Some(age) = counts.age(now) {
+                let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+                ages.get_or_create(&vec![("source", name.clone())]).set(age);
+            }
+        }
+        self.0.register(
+            "source_age_seconds",
+            "How long ago the list in force was what its source has",
+            ages,
+        );
     }
 
     fn spool(&mut self) {

@@ -118,6 +118,9 @@ fn changes(old: &Settings, new: &Settings) -> Vec<String> {
             changed.push(format!("listener[{}].tls_certificate", i + 1));
         }
     }
+    if old.checks != new.checks {
+        changed.push("checks".to_owned());
+    }
     if old.rewriting != new.rewriting {
         changed.push("rewriting".to_owned());
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{Category, Weight};
+use link::{Category, Listing, Weight};
 
 use crate::tls::Trust;
 
@@ -80,10 +80,10 @@ pub struct Source {
     pub refresh: Duration,
     /// What stands in `key_file`.
     pub key: Option<Secret>,
-    /// `category`: for what a list names URLs, where it does not say so itself.
+    /// `category`: for what it names URLs, where it does not say so itself.
     pub category: Option<Category>,
     /// `weight`: what a listing is worth at most.
-    pub weight: Option<Weight>,
+    pub weight: Weight,
     /// `licensed`: an agreement with the source covers the use.
     pub licensed: bool,
     /// `max_size_mib`: the largest copy that is taken, in octets.
@@ -93,6 +93,36 @@ pub struct Source {
 }
 
 impl Source {
+    /// A source of this type with everything else by default, for whoever makes settings by hand.
+    #[must_use]
+    pub fn new(name: &str, kind: SourceKind, from: Origin) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            from,
+            refresh: Duration::from_secs(3600),
+            key: None,
+            category: None,
+            weight: Weight::Block,
+            licensed: false,
+            max_size: 128 << 20,
+            trust: None,
+        }
+    }
+
+    /// A listing of this source, with the word of the configuration on its category and weight.
+    #[must_use]
+    pub fn judged(&self, listing: Listing) -> Listing {
+        Listing {
+            category: match listing.category {
+                Category::Unspecified => self.category.unwrap_or(Category::Unspecified),
+                said => said,
+            },
+            weight: listing.weight.min(self.weight),
+            ..listing
+        }
+    }
+
     /// Why the source must not be asked for this use; `None` when it may.
     #[must_use]
     pub fn refused_for(&self, usage: Usage) -> Option<&'static str> {
@@ -161,6 +191,8 @@ pub enum ListKind {
     Domains,
     /// A URL on each line.
     Urls,
+    /// Comma-separated values with a column `url`.
+    Csv,
     /// The CSV dumps of URLhaus.
     UrlhausCsv,
     /// Its JSON dump.
@@ -175,6 +207,8 @@ pub enum ListKind {
     Misp,
     /// A response policy zone.
     Rpz,
+    /// A data set of rbldnsd.
+    Dnset,
 }
 
 /// A list that is asked by DNS.
@@ -207,6 +241,7 @@ impl SourceKind {
         ("hosts", Self::List(ListKind::Hosts)),
         ("domains", Self::List(ListKind::Domains)),
         ("urls", Self::List(ListKind::Urls)),
+        ("csv", Self::List(ListKind::Csv)),
         ("urlhaus-csv", Self::List(ListKind::UrlhausCsv)),
         ("urlhaus-json", Self::List(ListKind::UrlhausJson)),
         ("openphish", Self::List(ListKind::Openphish)),
@@ -214,6 +249,7 @@ impl SourceKind {
         ("regex", Self::List(ListKind::Regex)),
         ("misp", Self::List(ListKind::Misp)),
         ("rpz", Self::List(ListKind::Rpz)),
+        ("dnset", Self::List(ListKind::Dnset)),
         ("spamhaus-dbl", Self::Dns(DnsKind::SpamhausDbl)),
         ("spamhaus-zrd", Self::Dns(DnsKind::SpamhausZrd)),
         ("surbl", Self::Dns(DnsKind::Surbl)),

@@ -1,0 +1,263 @@
+//! Sources that are asked over the network about each URL: all at once, each with its breaker.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use link::{Evidence, Finding, Listing, Target};
+use lists::Canonical;
+use tokio::runtime::Handle;
+use tokio::sync::{Semaphore, watch};
+use tracing::{info, warn};
+
+use super::breaker::{Breaker, Leave};
+use super::browsing::Browsing;
+use super::dns::DnsList;
+use crate::metrics::{Answered, SourceCounts, SourceHealth};
+use crate::settings::Source;
+
+/// Questions to one source that may be under way at a time.
+const AT_A_TIME: usize = 64;
+
+/// One source.
+pub(super) struct Remote {
+    pub(super) source: Arc<Source>,
+    pub(super) asker: Asker,
+    pub(super) counts: Arc<SourceCounts>,
+    breaker: Breaker,
+    slots: Semaphore,
+    under_way: Mutex<UnderWay>,
+    /// Where they run: connections to a source must outlive whoever asked first.
+    questions: Handle,
+}
+
+/// What a question came to.
+type Said = Result<Vec<Listing>, String>;
+
+/// Questions without an answer yet.
+type UnderWay = HashMap<Arc<str>, watch::Receiver<Option<Said>>>;
+
+const INTERNAL: &str = "an internal fault";
+
+/// Takes a question off those that are under way when it goes.
+struct Settled<'a> {
+    remote: &'a Remote,
+    key: Arc<str>,
+}
+
+impl Drop for Settled<'_> {
+    fn drop(&mut self) {
+        self.remote.under_way().remove(&self.key);
+    }
+}
+
+/// How it is asked.
+#[derive(Debug)]
+pub(super) enum Asker {
+    Dns(DnsList),
+    Browsing(Browsing),
+    /// Not at all: why.
+    Unable(String),
+}
+
+/// Why a question has no answer.
+#[derive(Debug)]
+pub(super) struct Failed {
+    /// In words; never with a key.
+    pub(super) why: String,
+    /// How long the source wants to be left alone.
+    pub(super) wait: Option<Duration>,
+}
+
+impl Failed {
+    pub(super) fn new(why: impl Into<String>) -> Self {
+        Self {
+            why: why.into(),
+            wait: None,
+        }
+    }
+}
+
+/// What is asked.
+pub(super) enum Question {
+    /// A name, with that of the zone. It may hold a key.
+    Name(Arc<str>),
+    /// A URL, whole or in hashes.
+    Url(Arc<Canonical>),
+}
+
+impl fmt::Debug for Remote {
+    /// Without questions: names of a zone may hold its key.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Remote")
+            .field("source", &self.source)
+            .field("breaker", &self.breaker)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Question {
+    /// What tells it from others to the same source.
+    fn text(&self) -> Arc<str> {
+        match self {
+            Self::Name(name) => Arc::clone(name),
+            Self::Url(url) => url.as_str().into(),
+        }
+    }
+}
+
+impl Remote {
+    pub(super) fn new(source: Arc<Source>, asker: Asker, counts: Arc<SourceCounts>, questions: Handle) -> Arc<Self> {
+        counts.set_health(SourceHealth::Up);
+        Arc::new(Self {
+            source,
+            asker,
+            counts,
+            breaker: Breaker::default(),
+            slots: Semaphore::new(AT_A_TIME),
+            under_way: Mutex::default(),
+            questions,
+        })
+    }
+
+    /// What it says by `until`; nothing when it cannot know such a target.
+    pub(super) async fn evidence(self: Arc<Self>, target: &Target, until: Instant) -> Vec<Evidence> {
+        let Some(question) = self.asker.question(target) else {
+            return Vec::new();
+        };
+        let answer = match self.asker.known(&question, Instant::now()) {
+            Some(listings) => Ok(listings),
+            None => self.answer(question, until).await,
+        };
+        let evidence = |finding| Evidence {
+            source: self.source.name.to_string().into(),
+            about: target.as_str().to_owned(),
+            finding,
+        };
+        match answer {
+            Ok(listings) if listings.is_empty() => {
+                self.counts.answered(Answered::NotListed);
+                vec![evidence(Finding::NotListed)]
+            }
+            Ok(listings) => {
+                self.counts.answered(Answered::Listed);
+                let listings = listings.into_iter().map(|l| self.source.judged(l));
+                listings.map(|l| evidence(Finding::Listed(l))).collect()
+            }
+            Err(why) => {
+                self.counts.answered(Answered::CouldNotAsk);
+                vec![evidence(Finding::CouldNotAsk(why))]
+            }
+        }
+    }
+
+    /// Asks, unless the breaker is open. A question that is under way already is not asked again, and goes on when the asker
+    /// has gone: the next one may need its answer.
+    async fn answer(self: &Arc<Self>, question: Question, until: Instant) -> Result<Vec<Listing>, String> {
+        let mut answer = self.asked(question).ok_or("it did not answer lately")?;
+        let said = tokio::time::timeout_at(until.into(), answer.wait_for(Option::is_some)).await;
+        match said {
+            Ok(Ok(said)) => said.clone().unwrap_or_else(|| Err(INTERNAL.to_owned())),
+            Ok(Err(_)) => Err(INTERNAL.to_owned()),
+            Err(_) => Err("it did not answer in time".to_owned()),
+        }
+    }
+
+    /// A question that is under way; `None` where nobody should wait for it.
+    fn asked(self: &Arc<Self>, question: Question) -> Option<watch::Receiver<Option<Said>>> {
+        let mut under_way = self.under_way();
+        let key = question.text();
+        if let Some(answer) = under_way.get(&key) {
+            return Some(answer.clone());
+        }
+        // Answered a moment ago: what is answered is remembered first, and no longer under way after that.
+        if let Some(listings) = self.asker.known(&question, Instant::now()) {
+            return Some(watch::channel(Some(Ok(listings))).1);
+        }
+        let leave = self.breaker.leave(Instant::now());
+        if leave == Leave::Not {
+            return None;
+        }
+        let (tell, answer) = watch::channel(None);
+        let this = Arc::clone(self);
+        if leave == Leave::Probe {
+            self.questions.spawn(async move { this.ask(&question).await });
+            return None;
+        }
+        under_way.insert(Arc::clone(&key), answer.clone());
+        self.questions.spawn(async move {
+            // Also when there is a panic on the way: then the sender is gone, and those who wait learn that.
+            let settled = Settled { remote: &this, key };
+            let said = this.ask(&question).await;
+            drop(settled);
+            tell.send_replace(Some(said));
+        });
+        Some(answer)
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, UnderWay> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Vec<Listing>, String> {
+        // Never closed.
+        let Ok(_slot) = self.slots.acquire().await else {
+            return Err(INTERNAL.to_owned());
+        };
+        match self.asker.ask(question).await {
+            Ok(listings) => {
+                if self.breaker.succeeded() {
+                    info!(target: "linkgate::lists", source = &*self.source.name, "it answers again");
+                }
+                self.counts.set_health(SourceHealth::Up);
+                Ok(listings)
+            }
+            Err(failed) => {
+                let why = failed.why;
+                let name = &*self.source.name;
+                if self.breaker.failed(Instant::now(), failed.wait) {
+                    self.counts.set_health(SourceHealth::Open);
+                    warn!(target: "linkgate::lists", source = name, why, "it is left alone for a while: clicks go on without it");
+                } else {
+                    if !self.counts.is(SourceHealth::Open) {
+                        self.counts.set_health(SourceHealth::Failing);
+                    }
+                    if let Some(left_out) = self.counts.log.admit() {
+                        info!(target: "linkgate::lists", source = name, why, left_out, "could not be asked");
+                    }
+                }
+                Err(why)
+            }
+        }
+    }
+}
+
+impl Asker {
+    fn question(&self, target: &Target) -> Option<Question> {
+        match self {
+            Self::Dns(list) => list.question(target).map(Question::Name),
+            Self::Browsing(_) | Self::Unable(_) => Canonical::of(target.as_str().as_bytes())
+                .ok()
+                .map(|url| Question::Url(Arc::new(url))),
+        }
+    }
+
+    /// The answer that is known from before.
+    fn known(&self, question: &Question, now: Instant) -> Option<Vec<Listing>> {
+        match (self, question) {
+            (Self::Dns(list), Question::Name(name)) => list.known(name, now),
+            (Self::Browsing(browsing), Question::Url(url)) => browsing.known(url, now),
+            _ => None,
+        }
+    }
+
+    async fn ask(&self, question: &Question) -> Result<Vec<Listing>, Failed> {
+        match (self, question) {
+            (Self::Dns(list), Question::Name(name)) => list.ask(name).await,
+            (Self::Browsing(browsing), Question::Url(url)) => browsing.ask(url).await,
+            (Self::Unable(why), _) => Err(Failed::new(why.clone())),
+            _ => Err(Failed::new(INTERNAL)),
+        }
+    }
+}
