@@ -364,6 +364,7 @@ fn is_hidden(style: Option<String>) -> bool {
 #[cfg(test)]
 mod tests {
     use link::Obstacle;
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -475,6 +476,13 @@ mod tests {
         let started = Instant::now();
         let _ = Page::read(&page);
         assert!(started.elapsed() < TIME * 8, "{:?}", started.elapsed());
+    }
+
+    proptest! {
+        #[test]
+        fn any_page_is_read_to_its_end(page in r#"(<|</|>|<!--|-->|script|noscript|title|iframe src=|form|input type=password|meta http-equiv=refresh content='0;url=|[a-z ='"é]){0,60}"#) {
+            prop_assert!(Page::read(&page).whole);
+        }
     }
 
     #[test]

@@ -211,6 +211,7 @@ async fn a_name_that_changes_its_mind_is_asked_once_and_judged_each_time() {
     let dns = Dns::start(|name, nth| {
         let ip: IpAddr = match (name, nth) {
             ("rebind.example", 0) | ("stable.example", _) => "127.0.0.5".parse().unwrap(),
+            ("mixed.example", _) => return ["127.0.0.5", "127.0.0.1"].map(|ip| ip.parse().unwrap()).into(),
             _ => "127.0.0.1".parse().unwrap(),
         };
         vec![ip]
@@ -220,7 +221,8 @@ async fn a_name_that_changes_its_mind_is_asked_once_and_judged_each_time() {
         _ => redirect("/again"),
     });
     let trap = Web::start(&format!("127.0.0.1:{}", server.port()), |_| page(200, "", "No."));
-    let lines = format!("allow = [\"{}\"]", server.address);
+    // The port is asked anywhere; the address decides.
+    let lines = format!("allow = [\"127.0.0.5\"]\nports = [\"{}\"]", server.port());
     let explorer = explorer(&lines, Some(&dns));
     let journey = full(&explorer, &format!("http://stable.example:{}/", server.port())).await;
     assert_eq!((found(&journey), journey.fetched), (vec![], 2));
@@ -230,6 +232,13 @@ async fn a_name_that_changes_its_mind_is_asked_once_and_judged_each_time() {
         (vec!["forbidden-address".to_owned()], 1)
     );
     assert_eq!(trap.connections(), 0);
+    // One that would do does not help the other.
+    let journey = full(&explorer, &format!("http://mixed.example:{}/", server.port())).await;
+    assert_eq!(
+        (found(&journey), journey.fetched),
+        (vec!["forbidden-address".to_owned()], 0)
+    );
+    assert_eq!((trap.connections(), server.connections()), (0, 3));
     // One question for each hop: what was judged is what is connected to.
     let asked = |name: &str| dns.asked().iter().filter(|n| *n == name).count();
     assert_eq!((asked("stable.example"), asked("rebind.example")), (2, 2));
