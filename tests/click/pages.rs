@@ -13,12 +13,6 @@ const TARGET: &str = "https://www.shop.example/autumn";
 
 /// The domain of the test's mail has a look of its own, everybody else another.
 fn looks(settings: &mut Settings) {
-    let mut pages = Pages::default();
-    pages.common = Arc::new(Brand {
-        name: Some("Everybody".to_owned()),
-        language: Some("fr".to_owned()),
-        ..Brand::default()
-    });
     let own = Brand {
         name: Some("Müller & Söhne".to_owned()),
         logo: Some(Arc::new(Logo::new(LOGO.to_vec(), "/safe").unwrap())),
@@ -27,8 +21,16 @@ fn looks(settings: &mut Settings) {
         review_to: ReviewTo::Nobody,
         ..Brand::default()
     };
-    pages.by_name.insert("example.com".to_owned(), Arc::new(own));
-    settings.pages = pages;
+    let common = Brand {
+        name: Some("Everybody".to_owned()),
+        language: Some("fr".to_owned()),
+        ..Brand::default()
+    };
+    settings.pages = Pages {
+        common: Arc::new(common),
+        by_name: [("example.com".to_owned(), Arc::new(own))].into(),
+        ..Pages::default()
+    };
 }
 
 fn confirming() -> Setup {

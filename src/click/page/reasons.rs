@@ -39,7 +39,7 @@ const MAX_REASONS: usize = 6;
 /// Characters of a detail.
 const MAX_DETAIL: usize = 80;
 
-/// The word for the gravest reason, for the operator's own page: a category, `warned`, or `blocked`.
+/// The word for the gravest reason, for the operator's own page: the category of a listing; `unspecified` without one.
 pub(super) fn code(evidence: &[Evidence]) -> &'static str {
     gravest(evidence).map_or("unspecified", |(_, listing)| listing.category.as_str())
 }
