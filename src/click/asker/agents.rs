@@ -149,7 +149,7 @@ pub(super) fn is_tool(agent: &str) -> bool {
             .is_some_and(|rest| !rest.starts_with(|c: char| c.is_ascii_alphabetic())),
     };
     // Windows' own shell writes a browser's agent around its name.
-    TOOLS.iter().any(|tool| named(&tool)) || has_name(&agent, "windowspowershell") || has_name(&agent, "winhttp")
+    TOOLS.iter().any(named) || has_name(&agent, "windowspowershell") || has_name(&agent, "winhttp")
 }
 
 /// Whether the agent writes itself as browsers do.
