@@ -493,7 +493,7 @@ fn writable(settings: &Settings) -> anyhow::Result<Store> {
     if !settings.store.exists() {
         return Err(StoreError::Missing(settings.store.clone())).context(NO_STORE);
     }
-    Store::open(&settings.store).context(NO_STORE)
+    Store::open_beside(&settings.store).context(NO_STORE)
 }
 
 fn revoke_command(cli: &Cli, args: &RevokeCommand, out: &mut impl Write) -> Result<(), Failure> {

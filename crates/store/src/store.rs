@@ -5,13 +5,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use crate::alert::{AlertRow, RevocationRow, RevokedScope};
 use crate::checked::LabelRow;
 use crate::reader::{ClickQuery, Clicks, Reader};
 use crate::receipt::{Promise, Receipt};
 use crate::rows::{ClickRow, MessageRow, ReferenceRow};
-use crate::writer::{Item, Notice, Rows, Watch, Writer};
+use crate::writer::{BUSY_TIMEOUT, Item, Notice, Rows, Watch, Writer};
 use crate::{StoreError, schema};
 
 /// Items that may wait for the writer; one more is refused.
@@ -80,7 +81,7 @@ impl Store {
     /// # Errors
     /// The folder is missing or cannot be written to, the file holds something else or a newer schema, or it is locked.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Self::start(path, None)
+        Self::start(path, None, BUSY_TIMEOUT)
     }
 
     /// As [`open`](Self::open), and tells `watch` what goes wrong later. It is called on the writer's thread or on that of
@@ -89,10 +90,18 @@ impl Store {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_watched(path: &Path, watch: impl Fn(&Notice) + Send + Sync + 'static) -> Result<Self, StoreError> {
-        Self::start(path, Some(Box::new(watch)))
+        Self::start(path, Some(Box::new(watch)), BUSY_TIMEOUT)
     }
 
-    fn start(path: &Path, watch: Option<Watch>) -> Result<Self, StoreError> {
+    /// As [`open`](Self::open), for a command beside a server that may be writing all the time: waits ten seconds for its turn.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_beside(path: &Path) -> Result<Self, StoreError> {
+        Self::start(path, None, Duration::from_secs(10))
+    }
+
+    fn start(path: &Path, watch: Option<Watch>, patience: Duration) -> Result<Self, StoreError> {
         let conn = schema::open_writing(path)?;
         let reader = Reader::open(path)?;
         let shared = Arc::new(Shared {
@@ -100,7 +109,7 @@ impl Store {
             ..Shared::default()
         });
         let (queue, items) = mpsc::sync_channel(QUEUE);
-        let writer = Writer::new(conn, path.to_owned(), Arc::clone(&shared));
+        let writer = Writer::new(conn, path.to_owned(), Arc::clone(&shared), patience);
         let thread = thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(&items))

@@ -20,8 +20,8 @@ use crate::{StoreError, schema};
 /// Items in one commit: bounds how long the first of them waits.
 const GROUP: usize = 1024;
 
-/// How long a commit waits for another process' lock: someone waits for the answer.
-const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
+/// How long a commit of a server waits for another process' lock: someone waits for the answer.
+pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// So many pages of log (16 MiB) are copied into the file even if there is no quiet moment. The log is written from its
 /// start again after that, and a file that keeps its size is cheaper to sync.
@@ -91,6 +91,8 @@ pub(crate) struct Writer {
     shared: Arc<Shared>,
     backlog: Vec<Item>,
     backlog_octets: usize,
+    /// How long a commit waits for another process' lock.
+    lock_patience: Duration,
     failing: Option<Failing>,
     /// The log has pages that are not in the file.
     unchecked: bool,
@@ -106,15 +108,16 @@ struct Failing {
 }
 
 impl Writer {
-    pub(crate) fn new(conn: Connection, path: PathBuf, shared: Arc<Shared>) -> Self {
+    pub(crate) fn new(conn: Connection, path: PathBuf, shared: Arc<Shared>, patience: Duration) -> Self {
         // A fresh connection has no statements to lose and no lock to fail on.
-        let _ = conn.busy_timeout(BUSY_TIMEOUT);
+        let _ = conn.busy_timeout(patience);
         Self {
             conn: Some(conn),
             path,
             shared,
             backlog: Vec::new(),
             backlog_octets: 0,
+            lock_patience: patience,
             failing: None,
             unchecked: false,
             blocked_at: 0,
@@ -178,7 +181,7 @@ impl Writer {
                 let failure = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
                 rusqlite::Error::SqliteFailure(failure, Some(e.to_string()))
             })?;
-            conn.busy_timeout(BUSY_TIMEOUT)?;
+            conn.busy_timeout(self.lock_patience)?;
             self.conn = Some(conn);
         }
         let Some(conn) = &mut self.conn else {
@@ -273,7 +276,11 @@ impl Writer {
             // A flush has no rows that could find no room.
             let flush = matches!(&rows, Rows::References(rows) if rows.is_empty());
             if let Some(promise) = promise {
-                promise.resolve(Err(if keep || flush { error.clone() } else { StoreError::Full }));
+                promise.resolve(Err(if keep || flush || !worth {
+                    error.clone()
+                } else {
+                    StoreError::Full
+                }));
             }
             match rows {
                 rows if keep => {
