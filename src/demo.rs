@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
 use link::Opener;
@@ -78,6 +78,9 @@ async fn demo(once: bool, out: &mut impl Write) -> anyhow::Result<()> {
     let (click_url, target) = links.first().context("no click link came out")?;
     if once {
         stage.click(click_url, target, out).await?;
+        let listed = links.iter().find(|(_, target)| target == samples::LISTED);
+        let (bad, _) = listed.context("the listed link did not come out")?;
+        stage.click_listed(bad, out).await?;
         writeln!(out, "\nAll of it worked.")?;
     } else {
         stage.invite(&links, out)?;
@@ -110,6 +113,7 @@ impl Stage {
             &config,
             configuration(dir.path(), click.local_addr()?, next_hop.address),
         )?;
+        std::fs::write(dir.path().join("list.txt"), format!("{}\n", samples::LISTED))?;
         let settings = Settings::load(&config).map_err(|faults| {
             let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
             anyhow!(faults.join("\n"))
@@ -252,13 +256,48 @@ impl Stage {
         Ok(())
     }
 
+    /// Clicks a link that a list names.
+    async fn click_listed(&self, click_url: &str, out: &mut impl Write) -> anyhow::Result<()> {
+        writeln!(out, "A reader clicks the link that is listed")?;
+        let end = Instant::now() + PATIENCE;
+        let answer = loop {
+            let answer = ends::get(self.server.addresses().click, click_url).await?;
+            // Lists are read beside the serving.
+            if answer.status == 403 || Instant::now() > end {
+                break answer;
+            }
+            tokio::time::sleep(LOOK).await;
+        };
+        writeln!(out, "  answer     {}, a page that says why", answer.status)?;
+        ensure!(
+            (answer.status, answer.location.as_deref()) == (403, None),
+            "the answer should be the page for blocked links"
+        );
+        let last = self.store.clicks(&ClickQuery::default()).last();
+        let row = last.context("the store should hold the click")??;
+        let reason = row.reasons.first().map_or(("-", "-"), |r| (&*r.source, &*r.code));
+        let verdict = row.verdict.map_or("-", link::Verdict::as_str);
+        writeln!(
+            out,
+            "  click row  {} {} {} {verdict}: {} ({})",
+            time(row.at_us),
+            row.user.as_deref().unwrap_or("-"),
+            row.url,
+            reason.0,
+            reason.1
+        )?;
+        ensure!(verdict == "block", "the verdict should be block");
+        Ok(())
+    }
+
     fn invite(&self, links: &[(String, String)], out: &mut impl Write) -> io::Result<()> {
         let config = self.config.display();
         writeln!(out, "Now it is your turn. Open one of these in a browser:\n")?;
         for (n, (click_url, target)) in links.iter().enumerate() {
             // The same target stands in the text and in the HTML.
             if !links.iter().take(n).any(|(_, t)| t == target) {
-                writeln!(out, "  {click_url}\n    -> {target}")?;
+                let listed = if target == samples::LISTED { "  (listed: it is blocked)" } else { "" };
+                writeln!(out, "  {click_url}\n    -> {target}{listed}")?;
             }
         }
         writeln!(out, "\nIn another terminal:\n")?;
@@ -291,7 +330,8 @@ impl Stage {
                 let click = click?;
                 told += 1;
                 let user = click.user.as_deref().unwrap_or("somebody");
-                writeln!(out, "  {}  {user} clicked {}", time(click.at_us), click.url)?;
+                let outcome = click.outcome.as_str();
+                writeln!(out, "  {}  {user} clicked {}: {outcome}", time(click.at_us), click.url)?;
                 out.flush()?;
             }
         }
@@ -327,6 +367,12 @@ next_hop = "smtp://{next_hop}"
 [domain."{domain}"]
 rewrite = "all"
 bypass_senders = ["{trusted}"]
+
+[[source]]
+name = "demo-list"
+type = "urls"
+from = '{dir}/list.txt'
+category = "phishing"
 
 [limits]
 spool_dir = '{dir}'

@@ -13,6 +13,9 @@ const NEW_FOR_S: i64 = 7 * 86_400;
 /// How long domains are watched before any of them is called new, in seconds: at first all of them are.
 const LEARNING_S: i64 = 14 * 86_400;
 
+/// While it is not known since when domains are watched, the store is asked this often at most, in seconds.
+const ASK_AGAIN_S: u64 = 60;
+
 /// Domains remembered in memory.
 const REMEMBERED: usize = 20_000;
 
@@ -28,6 +31,8 @@ pub struct DomainsSeen {
     noted: Cache<String, ()>,
     /// When the first of all domains was seen, in microseconds since 1970; 0 while that is not known.
     began_us: AtomicI64,
+    /// When the store was last asked for that, in seconds since 1970: each click and mail would ask.
+    asked_s: AtomicI64,
 }
 
 impl DomainsSeen {
@@ -39,12 +44,19 @@ impl DomainsSeen {
             first: Cache::new(REMEMBERED),
             noted: Cache::new(REMEMBERED),
             began_us: AtomicI64::new(0),
+            asked_s: AtomicI64::new(i64::MIN),
         }
     }
 
     fn has_learned(&self, now_s: i64) -> bool {
         let mut began = self.began_us.load(Ordering::Relaxed);
         if began == 0 {
+            let last = self.asked_s.load(Ordering::Relaxed);
+            // Not the other way round: a clock that was put back must not make this wait.
+            if last.abs_diff(now_s) < ASK_AGAIN_S {
+                return false;
+            }
+            self.asked_s.store(now_s, Ordering::Relaxed);
             let Ok(Some(first)) = self.store.reader().first_domain_seen() else {
                 return false;
             };

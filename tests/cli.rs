@@ -711,6 +711,8 @@ fn the_demo_shows_the_whole_way() {
         "byte for byte",
         "302 to https://www.example.com/orders/4711",
         "click row",
+        "answer     403",
+        "https://parcel.example/pay?id=4711 block: demo-list (phishing)",
         "All of it worked.",
     ] {
         assert!(text.contains(piece), "{piece} is not in {text}");
@@ -746,7 +748,7 @@ fn the_demo_tells_of_clicks_until_it_is_interrupted() {
     let mut answer = String::new();
     browser.read_to_string(&mut answer).unwrap();
     assert!(answer.starts_with("HTTP/1.1 302 "), "{answer}");
-    while !text.contains("reader@example.com clicked https://www.example.com/") {
+    while !text.contains("reader@example.com clicked https://www.example.com/orders/4711?step=track#map: redirected") {
         assert_ne!(stdout.read_line(&mut text).unwrap(), 0, "{text}");
     }
     serve::signal(&child, "INT");

@@ -30,6 +30,16 @@ is on its way</a>.</p>\r
 <p><a href=\"https://www.example.net/offers/?a=1&amp;b=2\">Offers</a></p>\r
 ";
 
+/// A target that the demo's list names.
+pub(super) const LISTED: &str = "https://parcel.example/pay?id=4711";
+
+const PARCEL: &str = "\
+Hello,\r
+\r
+your parcel cannot be delivered before the fee is paid:\r
+https://parcel.example/pay?id=4711\r
+";
+
 /// Long enough for several lines of base64.
 const ATTACHMENT: &[u8] = &[0xd5; 300];
 
@@ -101,6 +111,14 @@ pub(super) fn all() -> std::io::Result<Vec<Sample>> {
             links: Vec::new(),
             expected: Expected::Same,
         },
+        Sample {
+            story: "a link that turns out to be bad: it is wrapped like any other, and checked when it is clicked",
+            from: "parcels@elsewhere.example".to_owned(),
+            to: READER.to_owned(),
+            message: parcel("parcels@elsewhere.example", READER)?,
+            links: vec![LISTED],
+            expected: Expected::Wrapped,
+        },
     ])
 }
 
@@ -122,6 +140,17 @@ fn newsletter(from: &str, to: &str) -> std::io::Result<Vec<u8>> {
         .message_id("order-4711@shop.example")
         .text_body(TEXT)
         .html_body(HTML)
+        .attachment("application/octet-stream", NAME, ATTACHMENT)
+        .write_to_vec()
+}
+
+fn parcel(from: &str, to: &str) -> std::io::Result<Vec<u8>> {
+    MessageBuilder::new()
+        .from(("Parcels", from))
+        .to(to)
+        .subject("Your parcel is waiting")
+        .message_id("parcel-4711@elsewhere.example")
+        .text_body(PARCEL)
         .attachment("application/octet-stream", NAME, ATTACHMENT)
         .write_to_vec()
 }

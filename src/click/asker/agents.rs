@@ -1,5 +1,9 @@
 //! What a `User-Agent` tells about who sent it.
 
+use std::sync::LazyLock;
+
+use regex::bytes::RegexSet;
+
 /// Programs that fetch a link because someone wrote it, for a preview or to look into it, and say so. Lower case.
 const MACHINES: &[&str] = &[
     // Previews in chats and mail.
@@ -127,14 +131,27 @@ const TOOLS: &[&str] = &[
     "wrk",
 ];
 
+/// Any of [`MACHINES`] at the beginning of a word, or of [`CRAWLER_WORDS`] anywhere: one pass over an agent in place of one
+/// for each word.
+static NAMED: LazyLock<Option<RegexSet>> = LazyLock::new(|| {
+    let or = |words: &[&str]| words.iter().map(|w| regex::escape(w)).collect::<Vec<_>>().join("|");
+    let machines = format!("(?i)(?:^|[^\\pL\\pN])(?:{})", or(MACHINES));
+    let crawlers = format!("(?i-u:{})", or(CRAWLER_WORDS));
+    RegexSet::new([machines, crawlers]).ok()
+});
+
 /// Whether an agent names itself as a machine, by our table or the operator's words (`more`, in any case).
 pub(super) fn is_named(agent: &str, client_hints: Option<&str>, more: &[String]) -> bool {
-    let agent = agent.to_ascii_lowercase();
-    let hints = client_hints.unwrap_or_default().to_ascii_lowercase();
-    MACHINES.iter().any(|name| has_name(&agent, name))
-        || CRAWLER_WORDS.iter().any(|word| agent.contains(word))
-        || hints.contains("headlesschrome")
-        || more.iter().any(|name| agent.contains(&name.to_ascii_lowercase()))
+    let has = |text: &str, word: &str| contains_ignoring_case(text, word);
+    let named = |agent: &str| NAMED.as_ref().is_some_and(|set| set.is_match(agent.as_bytes()));
+    (!agent.is_empty() && named(agent))
+        || client_hints.is_some_and(|hints| has(hints, "headlesschrome"))
+        || more.iter().any(|name| has(agent, name))
+}
+
+/// ASCII case only.
+fn contains_ignoring_case(text: &str, word: &str) -> bool {
+    text.len() >= word.len() && text.to_ascii_lowercase().contains(&word.to_ascii_lowercase())
 }
 
 /// Whether the agent is a tool or a library: its first product is one.

@@ -1,6 +1,7 @@
 //! What happens around a click: scanners open many links of a mail at once, and the same link as its reader does.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 
 use store::ClickRow;
 
@@ -45,19 +46,22 @@ impl Around {
 /// The clicks of the last seconds, mail by mail. Bounded, by the number of mails and of clicks on each.
 #[derive(Debug)]
 pub struct Surroundings {
-    mails: HashMap<String, VecDeque<Hit>>,
+    /// By a hash of the mail and its recipient.
+    mails: HashMap<u64, VecDeque<Hit>>,
     /// Mails in the order of their first click, with its time.
-    order: VecDeque<(i64, String)>,
+    order: VecDeque<(i64, u64)>,
     max_mails: usize,
+    /// Hits are compared at each click, so they hold hashes.
+    hasher: RandomState,
 }
 
 /// What matters of a click to its neighbours.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Hit {
     at_us: i64,
-    link: String,
-    network: Option<String>,
-    agent: String,
+    link: u64,
+    network: Option<u64>,
+    agent: u64,
     points: i32,
     button: bool,
 }
@@ -70,14 +74,20 @@ impl Surroundings {
             mails: HashMap::new(),
             order: VecDeque::new(),
             max_mails,
+            hasher: RandomState::new(),
         }
     }
 
     /// Remembers a click. Those that can say nothing about later ones any more are forgotten; clicks come in the order of
     /// time, more or less.
     pub fn add(&mut self, row: &ClickRow) {
+        let _ = self.add_and_look(row);
+    }
+
+    /// Remembers a click, and tells what was seen around it.
+    pub fn add_and_look(&mut self, row: &ClickRow) -> Around {
         self.forget_before(row.at_us.saturating_sub(2 * REACH));
-        let key = key(row);
+        let (key, own) = (self.key(row), self.hit(row));
         let hits = match self.mails.get_mut(&key) {
             Some(hits) => hits,
             None => {
@@ -86,7 +96,7 @@ impl Surroundings {
                 {
                     self.mails.remove(&oldest);
                 }
-                self.order.push_back((row.at_us, key.clone()));
+                self.order.push_back((row.at_us, key));
                 self.mails.entry(key).or_default()
             }
         };
@@ -97,29 +107,32 @@ impl Surroundings {
         {
             hits.pop_front();
         }
-        hits.push_back(Hit::of(row));
+        hits.push_back(own);
+        around(hits, &own, row)
     }
 
     /// What was seen around this click, among those that were added.
     #[must_use]
     pub fn around(&self, row: &ClickRow) -> Around {
-        // A link without a recipient was sent to many: what they do at the same time says nothing about one of them.
-        let (Some(hits), Some(_)) = (self.mails.get(&key(row)), &row.user) else {
-            return Around::default();
-        };
-        let own = Hit::of(row);
-        let near = |hit: &&Hit, reach: i64| hit.at_us.abs_diff(own.at_us) <= reach.unsigned_abs();
-        // Who opens one link of a mail while a scanner is at the others is no scanner.
-        let opened = |h: &&Hit| near(h, BURST) && !h.button && (h.agent == own.agent || h.is_near(&own));
-        let mut links: Vec<&str> = hits.iter().filter(opened).map(|h| h.link.as_str()).collect();
-        links.push(&own.link);
-        links.sort_unstable();
-        links.dedup();
-        Around {
-            several_links: links.len() >= MANY_LINKS,
-            elsewhere: hits
-                .iter()
-                .any(|h| near(&h, REACH) && h.link == own.link && h.is_elsewhere(&own) && h.points >= own.points),
+        let hits = self.mails.get(&self.key(row));
+        hits.map_or_else(Around::default, |hits| around(hits, &self.hit(row), row))
+    }
+
+    /// One mail as one recipient has it: a mail to many is opened by many at once.
+    fn key(&self, row: &ClickRow) -> u64 {
+        let user = row.user.as_deref().unwrap_or_default();
+        self.hasher.hash_one((&row.mail_id, user.to_ascii_lowercase()))
+    }
+
+    fn hit(&self, row: &ClickRow) -> Hit {
+        let hash = |text: &dyn AsRef<str>| self.hasher.hash_one(text.as_ref());
+        Hit {
+            at_us: row.at_us,
+            link: hash(row.facts.link.as_ref().unwrap_or(&row.url)),
+            network: row.facts.network.as_ref().or(row.client_ip.as_ref()).map(|n| hash(n)),
+            agent: hash(&row.user_agent),
+            points: signs(row).iter().map(|(_, points)| points).sum(),
+            button: pressed_button(row),
         }
     }
 
@@ -152,18 +165,31 @@ impl Surroundings {
     }
 }
 
-impl Hit {
-    fn of(row: &ClickRow) -> Self {
-        Self {
-            at_us: row.at_us,
-            link: row.facts.link.clone().unwrap_or_else(|| row.url.clone()),
-            network: row.facts.network.clone().or_else(|| row.client_ip.clone()),
-            agent: row.user_agent.clone(),
-            points: signs(row).iter().map(|(_, points)| points).sum(),
-            button: pressed_button(row),
+/// What these hits say of the click that `own` is taken from.
+fn around(hits: &VecDeque<Hit>, own: &Hit, row: &ClickRow) -> Around {
+    // A link without a recipient was sent to many: what they do at the same time says nothing about one of them.
+    if row.user.is_none() {
+        return Around::default();
+    }
+    let near = |hit: &Hit, reach: i64| hit.at_us.abs_diff(own.at_us) <= reach.unsigned_abs();
+    let mut links = [own.link; MANY_LINKS];
+    let mut found = 1;
+    // Who opens one link of a mail while a scanner is at the others is no scanner.
+    let opened = |h: &&Hit| near(h, BURST) && !h.button && (h.agent == own.agent || h.is_near(own));
+    for hit in hits.iter().filter(opened) {
+        if let (false, Some(place)) = (links.contains(&hit.link), links.get_mut(found)) {
+            *place = hit.link;
+            found += 1;
         }
     }
+    let elsewhere = |h: &Hit| h.link == own.link && h.is_elsewhere(own) && near(h, REACH) && h.points >= own.points;
+    Around {
+        several_links: found >= MANY_LINKS,
+        elsewhere: hits.iter().any(elsewhere),
+    }
+}
 
+impl Hit {
     /// Known to be in the same network.
     fn is_near(&self, other: &Self) -> bool {
         self.network.is_some() && self.network == other.network
@@ -171,16 +197,7 @@ impl Hit {
 
     /// Another network, or another program: not the same reader.
     fn is_elsewhere(&self, other: &Self) -> bool {
-        let networks = self.network.as_ref().zip(other.network.as_ref());
+        let networks = self.network.zip(other.network);
         networks.is_some_and(|(a, b)| a != b) || self.agent != other.agent
     }
-}
-
-/// One mail as one recipient has it: a mail to many is opened by many at once.
-fn key(row: &ClickRow) -> String {
-    format!(
-        "{}\0{}",
-        row.mail_id,
-        row.user.as_deref().unwrap_or_default().to_ascii_lowercase()
-    )
 }

@@ -121,28 +121,33 @@ impl Askers {
 
     /// Label of a click by its facts and its neighbours so far.
     fn judge(&self, row: &ClickRow, settings: &Settings) -> Judgement {
-        let mut near = lock(&self.near);
-        near.add(row);
-        judge(row, near.around(row), &settings.machines)
+        let around = lock(&self.near).add_and_look(row);
+        judge(row, around, &settings.machines)
     }
 
     /// Notes that a link was opened from a network, or that a reader used it. How many networks that makes, and whether this
     /// one was known.
     fn opened(&self, what: u64, network: u64, at_us: i64) -> (u32, bool) {
         let mut seen = lock(&self.seen);
-        let mut networks = seen.get(&what).cloned().unwrap_or_default();
-        networks.retain(|o| o.at_us.saturating_add(MEMORY) >= at_us);
-        let room = networks.len() < MAX_NETWORKS;
-        let known = networks.iter_mut().find(|o| o.network == network);
-        let is_known = known.is_some();
-        match known {
-            Some(known) => known.at_us = known.at_us.max(at_us),
-            None if room => networks.push(Opened { network, at_us }),
-            None => {}
+        let note = |networks: &mut Vec<Opened>| {
+            networks.retain(|o| o.at_us.saturating_add(MEMORY) >= at_us);
+            let room = networks.len() < MAX_NETWORKS;
+            let known = networks.iter_mut().find(|o| o.network == network);
+            let is_known = known.is_some();
+            match known {
+                Some(known) => known.at_us = known.at_us.max(at_us),
+                None if room => networks.push(Opened { network, at_us }),
+                None => {}
+            }
+            (u32::try_from(networks.len()).unwrap_or(u32::MAX), is_known)
+        };
+        if let Some(mut networks) = seen.get_mut(&what) {
+            return note(&mut networks);
         }
-        let count = u32::try_from(networks.len()).unwrap_or(u32::MAX);
+        let mut networks = Vec::new();
+        let noted = note(&mut networks);
         seen.insert(what, networks);
-        (count, is_known)
+        noted
     }
 
     /// Tells networks apart and names none: a keyed hash of the /24 or /48.
