@@ -169,7 +169,7 @@ fn stored(program: &Program) -> Vec<usize> {
             (Outcome::Blocked, Verdict::Block),
         ][n % 3];
         assert_eq!((row.outcome, row.verdict), (outcome, Some(verdict)), "{row:?}");
-        assert_eq!(row.reasons.is_empty(), n % 3 == 0, "{row:?}");
+        assert_eq!(row.reasons.is_empty(), n.is_multiple_of(3), "{row:?}");
         Some(n)
     })
     .collect()
@@ -213,30 +213,30 @@ fn click_while_the_disk_is_full() {
     while file.write_all(&[0; 4096]).is_ok() {}
     // Some room is left: for some of the clicks, not for all.
     let full = file.metadata().unwrap().len();
-    file.set_len(full - 8192).unwrap();
+    file.set_len(full - (64 << 10)).unwrap();
+    drop(file);
     clicks(&program, 0, 30);
     let lost = program.logged("click not stored");
     assert!(!lost.is_empty(), "the disk was not full");
     std::fs::remove_file(&filler).unwrap();
-    let in_log: Vec<usize> = (0..30)
-        .filter(|n| lost.iter().any(|line| line.contains(&format!(".example/{n}\\\""))))
-        .collect();
+    // The store may still write what it was given and could not write in time: such a click is in both places.
+    let in_log = |n: &usize| lost.iter().any(|line| line.contains(&format!(".example/{n}\\\"")));
     eventually("what was kept to be stored", || {
-        stored(&program).len() + in_log.len() >= 30
+        let stored = stored(&program);
+        (0..30).all(|n| stored.contains(&n) || in_log(&n))
     });
     clicks(&program, 30, 3);
     eventually("later clicks to be stored", || {
-        stored(&program).len() + in_log.len() >= 33
+        let stored = stored(&program);
+        (30..33).all(|n| stored.contains(&n))
     });
     let mut all = stored(&program);
-    assert!(all.len() > 3, "none of the clicks found room");
-    all.extend(in_log);
+    let rows = all.len();
+    assert!(rows > 3, "none of the clicks found room");
     all.sort_unstable();
-    assert_eq!(all, (0..33).collect::<Vec<_>>(), "{} lost", lost.len());
-    println!(
-        "every click is in the store or in the log ({} only in the log)",
-        lost.len()
-    );
+    all.dedup();
+    assert_eq!(all.len(), rows, "a click was stored twice");
+    println!("every click is in the store or in the log ({} in the log)", lost.len());
 }
 
 #[test]

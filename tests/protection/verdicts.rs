@@ -7,7 +7,7 @@ use super::program::Program;
 use super::{eventually, reader};
 
 const URLS: &str = "https://shop.example/bad/page\n";
-const WARN: &str = "odd.example\n";
+const WARN: &str = "host.example\n.odd.example\n";
 const REGEX: &str = "^https?://[^/]+/wp-content/.*\\.php$\n";
 const ADBLOCK: &str = "! ours\n||ads.example^\n@@||fine.ads.example^\n";
 const ZONE: &str = "$TTL 60\n@ SOA localhost. root.localhost. 1 60 60 60 60\n  NS localhost.\n\
@@ -49,7 +49,7 @@ type Case = (
     &'static [(&'static str, &'static str)],
 );
 
-const CASES: [Case; 15] = [
+const CASES: [Case; 17] = [
     (
         "https://shop.example/bad/page",
         403,
@@ -92,6 +92,21 @@ const CASES: [Case; 15] = [
         Outcome::Warned,
         Verdict::Warn,
         &[("odd", "unspecified")],
+    ),
+    (
+        "https://host.example/",
+        200,
+        Outcome::Warned,
+        Verdict::Warn,
+        &[("odd", "unspecified")],
+    ),
+    // Without a dot in front, an entry is about one host.
+    (
+        "https://www.host.example/",
+        302,
+        Outcome::Redirected,
+        Verdict::Allow,
+        &[],
     ),
     (
         "https://odd.example.org/",
