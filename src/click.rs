@@ -187,8 +187,12 @@ impl ClickPages {
             return plain(&asked.settings, &asked.headers, Kind::NotOurs);
         };
         let too_many = too_many.or_else(|| {
+            // A link that names no reader is everyone's whom the mail went to: many may open it at once.
+            let named = opened.message().recipient.is_some();
             let limits = &asked.settings.check_limits;
-            self.rates.link(limits, visit.link()).err()
+            self.rates
+                .link(limits, asked.client.filter(|_| named), visit.link())
+                .err()
         });
         match too_many {
             Some(too_many) => {

@@ -55,7 +55,7 @@ impl Rates {
     }
 
     /// Counts a request of this client's network. Loopback is not counted: whoever comes from there is a proxy that was not
-    /// named, with all readers behind it.
+    /// named, with all readers behind it, or the operator.
     pub(super) fn network(&self, limits: &CheckLimits, client: Option<IpAddr>) -> Result<(), TooMany> {
         let Some(client) = client.filter(|c| limits.per_network > 0 && !c.is_loopback()) else {
             return Ok(());
@@ -65,9 +65,10 @@ impl Rates {
         limiters.networks.as_ref().map_or(Ok(()), |l| limiters.check(l, key))
     }
 
-    /// Counts a request for a link, by whatever tells it from others.
-    pub(super) fn link(&self, limits: &CheckLimits, link: impl Hash) -> Result<(), TooMany> {
-        if limits.per_link == 0 {
+    /// Counts a request for a link that names its reader, by whatever tells it from others; loopback as in
+    /// [`Rates::network`].
+    pub(super) fn link(&self, limits: &CheckLimits, client: Option<IpAddr>, link: impl Hash) -> Result<(), TooMany> {
+        if limits.per_link == 0 || client.is_none_or(|c| c.is_loopback()) {
             return Ok(());
         }
         let key = self.hasher.hash_one((1, link));
@@ -154,7 +155,11 @@ fn network(address: IpAddr) -> [u8; 6] {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    const READER: Option<IpAddr> = Some(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)));
 
     fn limits(per_link: u32, per_network: u32) -> CheckLimits {
         CheckLimits {
@@ -169,12 +174,14 @@ mod tests {
         let rates = Rates::new();
         let limits = limits(3, 0);
         for _ in 0..3 {
-            assert_eq!(rates.link(&limits, "a"), Ok(()));
+            assert_eq!(rates.link(&limits, READER, "a"), Ok(()));
         }
-        let refused = rates.link(&limits, "a").unwrap_err();
+        let refused = rates.link(&limits, READER, "a").unwrap_err();
         assert!(refused.first && refused.after > Duration::from_secs(15), "{refused:?}");
-        assert!(!rates.link(&limits, "a").unwrap_err().first);
-        assert_eq!(rates.link(&limits, "b"), Ok(()));
+        assert!(!rates.link(&limits, READER, "a").unwrap_err().first);
+        assert_eq!(rates.link(&limits, READER, "b"), Ok(()));
+        let here = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        assert!((0..100).all(|_| rates.link(&limits, here, "a").is_ok()));
     }
 
     #[test]
@@ -197,10 +204,10 @@ mod tests {
     #[test]
     fn a_reload_changes_rates_and_zero_is_none() {
         let rates = Rates::new();
-        assert!((0..10_000).all(|_| rates.link(&limits(0, 0), "a").is_ok()));
-        assert_eq!(rates.link(&limits(1, 0), "a"), Ok(()));
-        assert!(rates.link(&limits(1, 0), "a").is_err());
-        assert_eq!(rates.link(&limits(2, 0), "a"), Ok(()));
+        assert!((0..10_000).all(|_| rates.link(&limits(0, 0), READER, "a").is_ok()));
+        assert_eq!(rates.link(&limits(1, 0), READER, "a"), Ok(()));
+        assert!(rates.link(&limits(1, 0), READER, "a").is_err());
+        assert_eq!(rates.link(&limits(2, 0), READER, "a"), Ok(()));
     }
 
     #[tokio::test]
@@ -209,7 +216,7 @@ mod tests {
         // So many a minute that a key is as good as new after a few milliseconds.
         let limits = limits(1_000_000, 0);
         for n in 0..1000 {
-            rates.link(&limits, n).unwrap();
+            rates.link(&limits, READER, n).unwrap();
         }
         assert_eq!(rates.current().links.as_ref().unwrap().len(), 1000);
         rates.clean();

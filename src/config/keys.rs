@@ -136,7 +136,7 @@ pub const KEYS: &[Key] = &[
         "click",
         "per_network_per_minute",
         range(0, 1_000_000, "requests"),
-        Number(240),
+        Number(600),
     ),
     key("admin", "listen", Text(ADDRESS), Required),
     key("store", "url", Text(STORE), Required),

@@ -67,7 +67,7 @@ pub struct CheckLimits {
     pub cache_entries: usize,
     /// `[checks] max_running`: checks at a time that ask other hosts.
     pub max_running: usize,
-    /// `[click] per_link_per_minute`: how often a link may be opened; 0 is no limit.
+    /// `[click] per_link_per_minute`: how often a link that names its reader may be opened; 0 is no limit.
     pub per_link: u32,
     /// `[click] per_network_per_minute`: how many links a network (/24 of IPv4, /48 of IPv6) may open; 0 is no limit.
     pub per_network: u32,
@@ -82,7 +82,7 @@ impl Default for CheckLimits {
             cache_entries: 20_000,
             max_running: 256,
             per_link: 60,
-            per_network: 240,
+            per_network: 600,
         }
     }
 }
