@@ -5,7 +5,7 @@ mod forms;
 mod modes;
 mod pages;
 mod script;
-mod server;
+pub(crate) mod server;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};

@@ -20,6 +20,7 @@ mod matrix;
 mod metrics;
 mod milter;
 mod peers;
+mod protection;
 mod proxy;
 mod records;
 mod restore;

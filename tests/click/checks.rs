@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use link::{ClickPolicy, Contact, Finding, OnFailure, Verdict, Weight, wrap_link};
+use link::{ClickPolicy, Contact, Finding, OnFailure, Vendor, Verdict, Weight, wrap_link};
 use linkgate::metrics::CheckStep;
 use linkgate::settings::{CheckLimits, ClickRules, DomainRules, Settings};
 use store::{AlertKind, AlertQuery, Outcome};
@@ -304,8 +304,17 @@ fn a_link_opened_from_many_networks_is_no_bare_redirect() {
 
 #[test]
 fn an_opaque_wrapper_is_unknown_and_a_readable_one_is_checked_inside() {
+    fn ours(settings: &mut Settings) {
+        quick(settings);
+        settings.click_rules.own_wrappers = vec![Vendor::Mimecast];
+    }
     let script = Script::new().says("bad.example", Some(listed(Weight::Block)));
-    let (server, _) = server(script, ClickPolicy::default());
+    let server = Setup {
+        sources: Some(script.shared()),
+        tune: ours,
+        ..Setup::default()
+    }
+    .start();
     let safe = "https://eur01.safelinks.protection.outlook.com/?url=https%3A%2F%2Fbad.example%2Fx&data=05%7C02%7Canna%40example.com%7Cabc&sdata=x&reserved=0";
     assert_eq!(server.get(&server.path(safe)).status, 403);
     let row = server.rows().pop().unwrap();
@@ -315,6 +324,23 @@ fn an_opaque_wrapper_is_unknown_and_a_readable_one_is_checked_inside() {
             .iter()
             .any(|r| r.about == "https://bad.example/x" && r.code == "phishing")
     );
+    // What only its vendor can open: nobody can say where it leads, and nothing is made up.
+    let opaque = "https://protect-eu.mimecast.com/s/AbCdEfGhIjKl";
+    let page = server.get(&server.path(opaque));
+    assert_eq!((page.status, page.field("location")), (200, None));
+    assert!(page.form("continue").is_some());
+    let row = server.rows().pop().unwrap();
+    assert_eq!(
+        (row.outcome, row.verdict),
+        (Outcome::UnknownTarget, Some(Verdict::Unknown))
+    );
+    let told: Vec<_> = row.reasons.iter().map(|r| (&*r.code, &*r.detail)).collect();
+    assert_eq!(told, [("target-unknown", "Mimecast")]);
+    // A host that it says its target has proves nothing either way.
+    let page = server.get(&server.path(&format!("{opaque}?domain=good.example")));
+    assert_eq!((page.status, page.field("location")), (200, None));
+    let row = server.rows().pop().unwrap();
+    assert_eq!(row.outcome, Outcome::UnknownTarget);
 }
 
 #[test]
