@@ -302,7 +302,7 @@ impl<'a> Verdicts<'a> {
                     recipient: self.claims.recipient.as_deref(),
                     is_ours: &|domain| self.settings.domains.is_ours(domain),
                     own_wrappers: &self.settings.click_rules.own_wrappers,
-                    sender_uses: &|_, _| false,
+                    sender_uses: &|sender, vendor| self.settings.click_rules.sender_uses(sender, vendor),
                 },
             );
             let own = [Smuggled::OwnLinkInside, Smuggled::OtherRecipient];

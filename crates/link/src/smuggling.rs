@@ -14,7 +14,7 @@ pub struct Provenance<'a> {
     pub is_ours: &'a dyn Fn(&str) -> bool,
     /// Vendors that wrap our own mail, or did: `own_wrappers`.
     pub own_wrappers: &'a [Vendor],
-    /// Whether a sender's domain, in lower case, is known to use a vendor.
+    /// Whether links in mail from this sender's address are known to be wrapped by a vendor.
     pub sender_uses: &'a dyn Fn(&str, Vendor) -> bool,
 }
 
@@ -62,7 +62,7 @@ pub fn signs_of_smuggling(inside: &Unwrapped, around: &Provenance<'_>) -> Vec<Sm
     let is_known = |vendor: &Vendor| {
         around.own_wrappers.contains(vendor)
             || shown_to_be_used.contains(vendor)
-            || sender.as_deref().is_some_and(|s| (around.sender_uses)(s, *vendor))
+            || (!around.sender.is_empty() && (around.sender_uses)(around.sender, *vendor))
     };
     if !vendors.iter().all(is_known) {
         add(Smuggled::ForeignWrapper);
@@ -109,7 +109,7 @@ mod tests {
                 recipient: Some("jo@example.com"),
                 is_ours: &|domain| domain == "example.com",
                 own_wrappers,
-                sender_uses: &|domain, vendor| domain == "partner.example" && vendor == Vendor::Mimecast,
+                sender_uses: &|sender, vendor| sender.ends_with("@partner.example") && vendor == Vendor::Mimecast,
             },
         )
     }
