@@ -5,6 +5,7 @@ mod forms;
 mod modes;
 mod pages;
 mod script;
+mod seams;
 mod server;
 
 use std::io::{Read, Write};
