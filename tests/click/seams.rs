@@ -107,7 +107,7 @@ fn a_link_behind_a_redirector_that_may_work_once_is_not_followed() {
 #[test]
 fn domains_that_clicks_lead_to_are_noted_and_new_ones_counted() {
     let (server, script) = server(Script::new(), calm);
-    let safe = "https://eur01.safelinks.protection.outlook.com/?url=https%3A%2F%2Ffresh.example%2Fx&data=05%7C02%7Canna%40example.com%7Cabc&sdata=x&reserved=0";
+    let safe = "https://eur01.safelinks.protection.outlook.com/?url=https%3A%2F%2Ffresh.example%2Fx&data=05%7C02%7Cann%40shop.example%7Cabc&sdata=x&reserved=0";
     let path = around(&server, safe);
     server.ask("GET", &path, BROWSER);
     assert_eq!(codes(&server), [""; 0]);
