@@ -166,9 +166,9 @@ mod tests {
         std::fs::write(&file, "evil.example\n").unwrap();
         let config = include_str!("../fixtures/config/good/least.toml").to_owned()
             + &format!(
-                "[checks]\nlists_dir = \"{dir}\"\n[[source]]\nname = \"own\"\ntype = \"domains\"\nfrom = \"file:{file}\"\n\
+                "[checks]\nlists_dir = \"{dir}\"\n[[source]]\nname = \"own\"\ntype = \"domains\"\nfrom = \"{file}\"\n\
                  [[source]]\nname = \"feed\"\ntype = \"domains\"\nfrom = \"https://feed.example/list\"\n\
-                 [[source]]\nname = \"zone\"\ntype = \"uribl\"\nfrom = \"dns:bl.example\"\n",
+                 [[source]]\nname = \"zone\"\ntype = \"dns\"\nfrom = \"bl.example\"\n",
                 dir = dir.path().display(),
                 file = file.display()
             );
