@@ -115,8 +115,9 @@ enum Command {
 
     /// Say which rule decides about a link, and why
     ///
-    /// Shows the rule, the suspicious signs of the link with their points, and what they add up to. Lists are not
-    /// asked, and nothing is known of a mail around the link.
+    /// Shows the rule, the suspicious signs of the link with their points, and what they add up to, and what lists say of it
+    /// whose file, or last good copy, is at hand. All else is asked by a running server only. Nothing is known of a mail around the
+    /// link.
     #[command(after_help = "Example:
   linkgate explain --from news@shop.example --to me@example.com https://paypal.com.evil.example/")]
     Explain(ExplainArgs),

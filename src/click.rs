@@ -11,6 +11,7 @@ mod client;
 mod finish;
 mod form;
 pub mod hindsight;
+mod inside;
 mod once;
 pub mod page;
 mod rates;

@@ -296,7 +296,11 @@ impl Stage {
         for (n, (click_url, target)) in links.iter().enumerate() {
             // The same target stands in the text and in the HTML.
             if !links.iter().take(n).any(|(_, t)| t == target) {
-                let listed = if target == samples::LISTED { "  (listed: it is blocked)" } else { "" };
+                let listed = if target == samples::LISTED {
+                    "  (listed: it is blocked)"
+                } else {
+                    ""
+                };
                 writeln!(out, "  {click_url}\n    -> {target}{listed}")?;
             }
         }

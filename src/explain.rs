@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
-use link::{AtDelivery, Circumstances, Decision, Policy, Resolve, Resolved, Target, resolve};
+use link::{AtDelivery, Circumstances, Decision, Opener, Policy, Resolve, Resolved, Target, Weight, resolve, unwrap};
 
 use crate::cli::Failure;
+use crate::intel::{Said, ask_offline};
 use crate::settings::Settings;
 
 /// What `linkgate explain` is asked for.
@@ -16,7 +17,8 @@ pub(crate) struct Explaining {
     pub(crate) text: Option<String>,
 }
 
-/// Says what would become of a link in a mail from this sender to this recipient. Lists are not asked.
+/// Says what would become of a link in a mail from this sender to this recipient, and what lists say that need
+/// no server.
 pub(crate) fn run(settings: &Settings, asked: &Explaining, out: &mut impl Write) -> Result<(), Failure> {
     let how = Resolve {
         bare_hosts: true,
@@ -31,6 +33,38 @@ pub(crate) fn run(settings: &Settings, asked: &Explaining, out: &mut impl Write)
         None => {
             writeln!(out, "decision  kept: domain-off")?;
             writeln!(out, "rule      no section [domain] for {:?}", asked.recipient)?;
+        }
+    }
+    lists(settings, &target, out)?;
+    Ok(())
+}
+
+/// What is listed of the link and of what is inside it.
+fn lists(settings: &Settings, target: &Target, out: &mut impl Write) -> std::io::Result<()> {
+    let opener = Opener::new(&settings.keys, &settings.click.base);
+    let inside = unwrap(target, &|url| opener.recognise(url));
+    for (name, said) in ask_offline(settings, &inside.to_check()) {
+        match said {
+            Said::Listings(listings) if listings.is_empty() => writeln!(out, "list      {name}: not listed")?,
+            Said::Listings(listings) => {
+                for listing in listings {
+                    let worth = match listing.weight {
+                        Weight::Warn => "a warning",
+                        Weight::Block => "a block",
+                    };
+                    writeln!(
+                        out,
+                        "list      {name}: listed as {}, {worth}",
+                        listing.category.as_str()
+                    )?;
+                }
+            }
+            Said::Unreadable(why) => writeln!(out, "list      {name}: cannot be read: {why}")?,
+            Said::Off(why) => writeln!(out, "list      {name}: off: {why}")?,
+            Said::NotAsked => writeln!(
+                out,
+                "list      {name}: not asked; POST /api/v1/check of a running server does"
+            )?,
         }
     }
     Ok(())
@@ -123,6 +157,43 @@ mod tests {
         ] {
             assert!(said.contains(line), "{line}\n{said}");
         }
+    }
+
+    #[test]
+    fn lists_that_need_no_server_are_asked_about_what_is_inside() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("own.txt");
+        std::fs::write(&file, "evil.example\n").unwrap();
+        let config = include_str!("../fixtures/config/good/least.toml").to_owned()
+            + &format!(
+                "[checks]\nlists_dir = \"{dir}\"\n[[source]]\nname = \"own\"\ntype = \"domains\"\nfrom = \"{file}\"\n\
+                 [[source]]\nname = \"feed\"\ntype = \"domains\"\nfrom = \"https://feed.example/list\"\n\
+                 [[source]]\nname = \"zone\"\ntype = \"dns\"\nfrom = \"bl.example\"\n",
+                dir = dir.path().display(),
+                file = file.display()
+            );
+        let settings = Settings::from_toml(&config, Path::new("x"), Absent::Pretend)
+            .unwrap_or_else(|f| panic!("{:?}", f.iter().map(ToString::to_string).collect::<Vec<_>>()));
+        let said = |url: &str| {
+            let asked = Explaining {
+                sender: "a@b.test".into(),
+                recipient: "me@some.test".into(),
+                url: url.into(),
+                text: None,
+            };
+            let mut out = Vec::new();
+            run(&settings, &asked, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let listed = said("https://www.google.com/url?q=https%3A%2F%2Fevil.example%2Fx");
+        for line in [
+            "list      own: listed as unspecified, a block\n",
+            "list      feed: cannot be read: no copy of it was kept yet\n",
+            "list      zone: not asked; POST /api/v1/check of a running server does\n",
+        ] {
+            assert!(listed.contains(line), "{line}\n{listed}");
+        }
+        assert!(said("https://good.example/").contains("list      own: not listed\n"));
     }
 
     #[test]

@@ -5,7 +5,9 @@ mod forms;
 mod modes;
 mod pages;
 mod script;
+mod seams;
 pub(crate) mod server;
+mod server;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};

@@ -436,6 +436,19 @@ fn a_wrapper_of_someone_else_is_reported_and_worth_the_line() {
     let quiet = Site::new("").judge(&message);
     assert!(quiet.report.links[0].suspicion.is_some());
     assert!(!went(&quiet, &message).contains(TAG));
+    let uses = |rule: &str| {
+        let text = format!("{LEAST}\n[domain.\"here.test\"]\n[checks]\nsender_wrappers = [\"{rule}\"]\n");
+        let settings = Settings::from_toml(&text, Path::new("linkgate.toml"), Absent::Pretend).unwrap();
+        let site = Site {
+            settings,
+            sources: Sources::default(),
+        };
+        let quoted = mail(&["https://urldefense.com/v3/__https://shop.example/__;!!a!b$"]);
+        let outcome = site.judge_from("Ann@Partner.example", &[READER], "m1", &quoted);
+        outcome.report.links[0].suspicion.is_none()
+    };
+    assert!(uses("proofpoint @partner.example"));
+    assert!(!uses("microsoft @partner.example") && !uses("proofpoint  *.partner.example"));
     // From inside, nothing is out of place.
     let inside = Site::new("").judge_from("ed@own.test", &[READER], "m1", &message);
     assert_eq!(inside.report.links[0].suspicion, None);

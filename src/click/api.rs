@@ -76,9 +76,10 @@ impl ClickPages {
             .or_else(|| Some(opened.as_ref()?.message().domain.clone()))
             .unwrap_or_default();
         let rules = settings.click_rules.of(&domain);
+        let reader = self.ledger.store().reader();
         let way = match &opened {
-            Some(opened) => Way::of_click(&settings, opened, &target, &[]),
-            None => Way::of_url(&settings, &target, None),
+            Some(opened) => Way::of_click(&settings, reader, opened, &target, &[]).await,
+            None => Way::of_url(&settings, reader, &target, None).await,
         };
         let urls = way.urls();
         let checked = match way.bypassed(rules) {

@@ -179,6 +179,9 @@ impl Checker {
     /// Checks what can be checked at once, and has others asked where that is needed and was not done lately.
     pub(crate) fn begin(self: &Arc<Self>, settings: &Arc<Settings>, question: &Question<'_>) -> Begun {
         let contact = effective(question);
+        // Mail has brought the domain of the link itself; that of what is inside, or of a URL that a program asks about, is
+        // seen here first. It stays new for some days, so it does not matter that it is noted before it is judged.
+        self.sources.note(question.urls);
         // Nobody else is to be asked: nothing to look up or to keep.
         if contact == Contact::Lists && !self.sources.has_remote() {
             return Begun::Done(self.conclude(question, &Asked::not_asked(question)));
@@ -338,8 +341,8 @@ impl Checker {
         asked.evidence.extend(journey.evidence);
         asked.hops = journey.hops;
         asked.hops.retain(|hop| !first.contains(&hop));
-        self.sources.note(&asked.hops);
         let hops: Vec<&Target> = asked.hops.iter().collect();
+        self.sources.note(&hops);
         let about_hops = self.ask_all(&hops, until).await;
         asked.evidence.extend(about_hops);
         asked

@@ -27,8 +27,8 @@ pub trait Sources: Debug + Send + Sync {
     /// Whether links to the target's domain turned up here a short while ago for the first time. Does not wait for long: a row
     /// is read at most.
     fn is_new(&self, target: &Target) -> bool;
-    /// Notes where a chain led.
-    fn note(&self, hops: &[Target]);
+    /// Notes that readers are led to the domains of these. Never waits.
+    fn note(&self, targets: &[&Target]);
     /// Whether [`Sources::remote`] asks anyone.
     fn has_remote(&self) -> bool;
     /// What those say who are asked over the network, until `until` at the latest.
@@ -65,8 +65,9 @@ impl Sources for World {
         registrable_domain(target).is_some_and(|domain| self.seen.is_new(domain, now_s()))
     }
 
-    fn note(&self, hops: &[Target]) {
-        self.seen.note(&mut hops.iter().filter_map(registrable_domain), now_s());
+    fn note(&self, targets: &[&Target]) {
+        let mut domains = targets.iter().filter_map(|target| registrable_domain(target));
+        self.seen.note(&mut domains, now_s());
     }
 
     fn has_remote(&self) -> bool {

@@ -102,7 +102,9 @@ impl<'a> Visit<'a> {
         if pressed.is_none() && asker::gets_neutral_page(self.row.label, &self.asked.settings.machines) {
             return self.neutral().await;
         }
-        let way = Way::of_click(&self.asked.settings, self.opened, self.target, strange.as_slice());
+        let reader = self.pages.ledger.store().reader();
+        let strange = strange.as_slice();
+        let way = Way::of_click(&self.asked.settings, reader, self.opened, self.target, strange).await;
         self.row.chain = way.chain();
         let Some(checked) = self.check(&way).await else {
             return self.checking(&way).await;

@@ -4,10 +4,12 @@
 use std::borrow::Cow;
 
 use link::{
-    Category, Circumstances, Evidence, Finding, Listing, MessageClaims, Opened, Opener, Provenance, Scope, Smuggled,
-    Target, Unwrapped, Weight, looks_one_time, signs, signs_of_smuggling, unwrap,
+    Category, Circumstances, Evidence, Finding, Listing, MessageClaims, Opened, Provenance, Scope, Smuggled, Target,
+    Unwrapped, Weight, signs, signs_of_smuggling,
 };
+use store::Reader;
 
+use super::inside;
 use crate::settings::{DomainRules, Settings};
 
 /// A link, taken apart.
@@ -24,8 +26,14 @@ pub(super) struct Way {
 
 impl Way {
     /// Takes the link of a click apart.
-    pub(super) fn of_click(settings: &Settings, opened: &Opened, target: &Target, strange: &[Smuggled]) -> Self {
-        let mut way = Self::of_url(settings, target, Some(opened.message()));
+    pub(super) async fn of_click(
+        settings: &Settings,
+        reader: &Reader,
+        opened: &Opened,
+        target: &Target,
+        strange: &[Smuggled],
+    ) -> Self {
+        let mut way = Self::of_url(settings, reader, target, Some(opened.message())).await;
         way.add_smuggled(strange);
         if opened.blocked_at_delivery() {
             let listing = Listing {
@@ -43,13 +51,17 @@ impl Way {
     }
 
     /// Takes a URL apart that came with a mail of which `message` says more, or from nowhere.
-    pub(super) fn of_url(settings: &Settings, target: &Target, message: Option<&MessageClaims>) -> Self {
-        let opener = Opener::new(&settings.keys, &settings.click.base);
-        let inside = unwrap(target, &|url| opener.recognise(url));
+    pub(super) async fn of_url(
+        settings: &Settings,
+        reader: &Reader,
+        target: &Target,
+        message: Option<&MessageClaims>,
+    ) -> Self {
+        let inside = inside::unwrapped(settings, reader, target).await;
         let mut way = Self {
             evidence: inside.evidence(),
             smuggled: Vec::new(),
-            one_time: looks_one_time(inside.certain(), None).is_some(),
+            one_time: inside.looks_one_time(None).is_some(),
             inside,
         };
         // Nothing is inside a link of its own, so it cannot be out of place by what is.
@@ -61,7 +73,7 @@ impl Way {
                 recipient: message.recipient.as_deref(),
                 is_ours: &|domain| settings.domains.is_ours(domain),
                 own_wrappers: &settings.click_rules.own_wrappers,
-                sender_uses: &|_, _| false,
+                sender_uses: &|sender, vendor| settings.click_rules.sender_uses(sender, vendor),
             };
             let smuggled = signs_of_smuggling(&way.inside, &around);
             way.add_smuggled(&smuggled);

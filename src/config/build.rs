@@ -44,6 +44,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let checks_section = w.section(root, "checks", false);
     let check_limits = clicks::limits(w, &checks_section, &click_section);
     click_rules.own_wrappers = clicks::own_wrappers(w, &checks_section);
+    click_rules.sender_wrappers = clicks::sender_wrappers(w, &checks_section);
     let hindsight = machines::hindsight(w, &checks_section);
     let machines = machines::machines(w, root);
     let rewriting = rewriting(w, root);

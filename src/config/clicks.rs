@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use link::{ClickPolicy, Contact, Flow, OnFailure, OnThreat, OnUnknown, Vendor};
+use link::{ClickPolicy, Contact, Flow, OnFailure, OnThreat, OnUnknown, SenderRules, Vendor};
 
 use super::walk::{Section, Walk};
 use crate::settings::CheckLimits;
@@ -30,6 +30,14 @@ pub(super) fn policy<'t>(w: &Walk<'t>, s: &Section<'t>, inherited: &ClickPolicy)
 /// `[checks] own_wrappers`
 pub(super) fn own_wrappers<'t>(w: &Walk<'t>, s: &Section<'t>) -> Vec<Vendor> {
     w.parsed_list(s, "own_wrappers", Vendor::from_word)
+}
+
+/// `[checks] sender_wrappers`: each the word of a vendor and a rule for senders.
+pub(super) fn sender_wrappers<'t>(w: &Walk<'t>, s: &Section<'t>) -> Vec<(Vendor, SenderRules)> {
+    w.parsed_list(s, "sender_wrappers", |text| {
+        let (word, rule) = text.trim().split_once(char::is_whitespace)?;
+        Some((Vendor::from_word(word)?, SenderRules::parse(&[rule]).ok()?))
+    })
 }
 
 /// `[checks]` (`s`), and the rates of `[click]`.

@@ -101,6 +101,7 @@ const SECONDS: &str = "seconds";
 const MILLISECONDS: &str = "milliseconds";
 const VENDOR: &str =
     "the word of a vendor of wrapped links, as `linkgate reveal` shows it, such as \"microsoft\" or \"proofpoint\"";
+const SENDER_VENDOR: &str = "the word of a vendor and, behind a space, an address, \"@domain\" or \"*.domain\", such as \"proofpoint @partner.example\"";
 const POINTS: &str = "points";
 const AT_DELIVERY: &[&str] = &["wrap", "tag", "block-link", "refuse"];
 const NAMES: &str = link::NameTable::ALLOWED;
@@ -499,6 +500,7 @@ pub const KEYS: &[Key] = &[
         Number(20_000),
     ),
     key("checks", "own_wrappers", List(VENDOR), Items(&[])),
+    key("checks", "sender_wrappers", List(SENDER_VENDOR), Items(&[])),
     key("checks", "max_running", range(1, 65_536, "checks"), Number(256)),
     key("checks", "hindsight_h", range(0, 720, "hours"), Number(72)),
     key("checks", "many_networks", range(0, 1_000, "networks"), Number(8)),

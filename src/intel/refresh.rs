@@ -84,7 +84,7 @@ impl List {
             let now = stamp(path, self.kind);
             if now == seen && taken.as_ref() != Some(&now) {
                 let began = Instant::now();
-                let body = self.open(path);
+                let body = open(self.kind, path);
                 let result = match body {
                     // The administrator's own list may shrink.
                     Ok(body) => self.take(body, None, &mut in_force).await,
@@ -100,13 +100,6 @@ impl List {
                 seen = now;
                 let _ = tokio::time::timeout(POLL, poke.changed()).await;
             }
-        }
-    }
-
-    fn open(&self, path: &Path) -> io::Result<Box<dyn Read + Send>> {
-        match self.kind {
-            ListKind::Misp => misp::open_folder(path),
-            _ => Ok(Box::new(BufReader::with_capacity(64 << 10, File::open(path)?))),
         }
     }
 
@@ -328,6 +321,14 @@ impl List {
             SourceKind::List(kind) => Some(kind),
             SourceKind::Dns(_) | SourceKind::SafeBrowsing | SourceKind::WebRisk => None,
         }
+    }
+}
+
+/// Opens the file, or the folder, of a list.
+pub(super) fn open(kind: ListKind, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    match kind {
+        ListKind::Misp => misp::open_folder(path),
+        _ => Ok(Box::new(BufReader::with_capacity(64 << 10, File::open(path)?))),
     }
 }
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use link::{
-    AtDelivery, Circumstances, ClickBase, Decision, DisarmReason, KeepReason, KeyRing, LayerKind, LeaveReason,
+    AtDelivery, Circumstances, ClickBase, Decision, DisarmReason, Glance, KeepReason, KeyRing, LayerKind, LeaveReason,
     MessageClaims, Opened, Opener, Policy, Provenance, Resolve, Resolved, Rewrite, Sealer, SenderFacts, Sign, Smuggled,
-    Target, registrable_domain, resolve, signs_of_smuggling, unwrap, wrap_link,
+    Target, Unwrapped, registrable_domain, resolve, signs_of_smuggling, unwrap, wrap_link,
 };
 use message::{Judge, Ruling, Seal, Site, Source, Use};
 use store::ReferenceRow;
@@ -35,6 +35,7 @@ pub(super) struct Verdicts<'a> {
     /// Registrable domains of the links, and whether they are new here as far as that was asked.
     domains: BTreeMap<String, Option<bool>>,
     base: &'a ClickBase,
+    glance: Glance<'a>,
     keys: &'a KeyRing,
     opener: Opener<'a>,
     sealer: Sealer<'a>,
@@ -129,6 +130,7 @@ impl<'a> Verdicts<'a> {
             conclusion: Conclusion::default(),
             domains: BTreeMap::new(),
             base: &job.settings.click.base,
+            glance: Glance::new(&job.settings.click.base),
             keys: &job.settings.keys,
             opener: Opener::new(&job.settings.keys, &job.settings.click.base),
             sealer: job.settings.keys.sealer(&claims),
@@ -271,11 +273,13 @@ impl<'a> Verdicts<'a> {
     /// What speaks against a link.
     fn weigh(&mut self, site: &Site<'_>, target: &Target, whole: bool) -> Suspicion {
         let mut suspicion = Suspicion::default();
-        let inside = unwrap(target, &|url| self.opener.recognise(url));
+        // Nearly all links have nothing inside.
+        let inside = (!self.glance.is_plain(target)).then(|| unwrap(target, &|url| self.opener.recognise(url)));
+        let inside = inside.as_ref();
         if self.wants_signs() {
             let text = site.shown_text();
             suspicion.signs = self.signs(target, text.as_deref());
-            if !inside.layers.is_empty() {
+            if let Some(inside) = inside.filter(|i| !i.layers.is_empty()) {
                 let inner = self.signs(&inside.target, text.as_deref());
                 if link::points(&inner) > suspicion.score() {
                     suspicion.signs = inner;
@@ -288,34 +292,44 @@ impl<'a> Verdicts<'a> {
         if self.wants_lists()
             && let Some(lists) = &self.sources.lists
         {
-            suspicion.take_listings(inside.to_check().into_iter().flat_map(|t| lists.local(t)).collect());
+            let urls = inside.map_or_else(|| vec![target], Unwrapped::to_check);
+            suspicion.take_listings(urls.into_iter().flat_map(|t| lists.local(t)).collect());
         }
-        if !self.from_inside {
+        if let Some(inside) = inside.filter(|_| !self.from_inside) {
             let strangers = inside.layers.iter().any(|layer| match &layer.kind {
                 LayerKind::Own(opened) => !self.belongs(opened),
                 _ => false,
             });
             let smuggled = signs_of_smuggling(
-                &inside,
+                inside,
                 &Provenance {
                     sender: self.sender,
                     recipient: self.claims.recipient.as_deref(),
                     is_ours: &|domain| self.settings.domains.is_ours(domain),
                     own_wrappers: &self.settings.click_rules.own_wrappers,
-                    sender_uses: &|_, _| false,
+                    sender_uses: &|sender, vendor| self.settings.click_rules.sender_uses(sender, vendor),
                 },
             );
             let own = [Smuggled::OwnLinkInside, Smuggled::OtherRecipient];
             let smuggled: Vec<_> = smuggled.into_iter().filter(|s| strangers || !own.contains(s)).collect();
             suspicion.take_smuggled(&smuggled);
         }
+        self.see(target);
+        inside
+            .into_iter()
+            .flat_map(Unwrapped::to_check)
+            .for_each(|url| self.see(url));
+        suspicion
+    }
+
+    /// Remembers that a link leads to this domain, if anybody wants to know.
+    fn see(&mut self, target: &Target) {
         if self.sources.seen.is_some()
             && let Some(domain) = registrable_domain(target)
             && !self.domains.contains_key(domain)
         {
             self.domains.insert(domain.to_owned(), None);
         }
-        suspicion
     }
 
     fn signs(&mut self, target: &Target, link_text: Option<&str>) -> Vec<Sign> {

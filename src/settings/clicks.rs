@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{ClickPolicy, UrlRules, Vendor};
+use link::{ClickPolicy, SenderRules, UrlRules, Vendor};
 
 /// The policies of recipient domains at a click.
 #[derive(Debug, Default)]
 pub struct ClickRules {
     /// `[checks] own_wrappers`: vendors that wrap our own mail as well, or did.
     pub own_wrappers: Vec<Vendor>,
+    /// `[checks] sender_wrappers`: vendors with the senders whose links they wrap.
+    pub sender_wrappers: Vec<(Vendor, SenderRules)>,
     common: Arc<DomainRules>,
     by_name: HashMap<String, Arc<DomainRules>>,
 }
@@ -30,9 +32,17 @@ impl ClickRules {
     pub fn new(common: DomainRules, by_name: HashMap<String, Arc<DomainRules>>) -> Self {
         Self {
             own_wrappers: Vec::new(),
+            sender_wrappers: Vec::new(),
             common: Arc::new(common),
             by_name,
         }
+    }
+
+    /// Whether links in mail from this address may be wrapped by this vendor, as the operator says.
+    #[must_use]
+    pub fn sender_uses(&self, sender: &str, vendor: Vendor) -> bool {
+        let of_vendor = self.sender_wrappers.iter().filter(|(v, _)| *v == vendor);
+        of_vendor.into_iter().any(|(_, senders)| senders.find(sender).is_some())
     }
 
     /// The rules of the domain that a token names.
@@ -50,7 +60,8 @@ impl PartialEq for DomainRules {
 
 impl PartialEq for ClickRules {
     fn eq(&self, other: &Self) -> bool {
-        (&self.own_wrappers, &self.common, &self.by_name) == (&other.own_wrappers, &other.common, &other.by_name)
+        (&self.own_wrappers, &self.sender_wrappers) == (&other.own_wrappers, &other.sender_wrappers)
+            && (&self.common, &self.by_name) == (&other.common, &other.by_name)
     }
 }
 

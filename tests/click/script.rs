@@ -15,6 +15,9 @@ pub(crate) struct Script {
     local: Mutex<HashMap<&'static str, Finding>>,
     remote: Mutex<HashMap<&'static str, Finding>>,
     revoked: Mutex<Vec<&'static str>>,
+    /// Hosts that turned up a short while ago.
+    pub(crate) new: Mutex<Vec<&'static str>>,
+    pub(crate) noted: Mutex<Vec<String>>,
     hops: Mutex<HashMap<&'static str, Vec<&'static str>>>,
     /// What a remote answer takes; all else is at once.
     delay: Mutex<Duration>,
@@ -125,11 +128,14 @@ impl Sources for Script {
         found.into_iter().collect()
     }
 
-    fn is_new(&self, _: &Target) -> bool {
-        false
+    fn is_new(&self, target: &Target) -> bool {
+        self.new.lock().unwrap().contains(&target.host())
     }
 
-    fn note(&self, _: &[Target]) {}
+    fn note(&self, targets: &[&Target]) {
+        let hosts = targets.iter().map(|target| target.host().to_owned());
+        self.noted.lock().unwrap().extend(hosts);
+    }
 
     fn has_remote(&self) -> bool {
         self.has_remote

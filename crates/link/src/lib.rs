@@ -16,6 +16,7 @@
 mod claims;
 mod click_link;
 mod escapes;
+mod glance;
 mod keyring;
 mod mark;
 mod one_time;
@@ -31,6 +32,7 @@ mod verdict;
 
 pub use claims::MessageClaims;
 pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
+pub use glance::Glance;
 pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
 pub use mark::MARK_SEAL;
 pub use one_time::{OneTime, looks_one_time};

@@ -68,6 +68,9 @@ pub fn known_redirector(target: &Target) -> Option<Redirected> {
 #[must_use]
 pub fn embedded(target: &Target) -> Vec<Target> {
     let url = target.url();
+    if !may_hold_url(&url[Position::BeforePath..]) {
+        return Vec::new();
+    }
     let mut found: Vec<(usize, Target)> = Vec::new();
     let mut add = |rank: usize, text: &str| {
         if found.len() < MAX_EMBEDDED
@@ -95,8 +98,22 @@ pub fn embedded(target: &Target) -> Vec<Target> {
     found.into_iter().map(|(_, inner)| inner).collect()
 }
 
+/// Whether this host, which has no dot at its end, is one of a site that [`known_redirector`] knows.
+pub(crate) fn is_site(host: &str) -> bool {
+    host.ends_with(TRANSLATED) || SITES.iter().any(|site| is_host(host, site.host))
+}
+
+/// Whether a URL can stand in this text: most show at once that none does.
+fn may_hold_url(text: &str) -> bool {
+    // Its colon stands there, an escape for something, or `http` in Base64.
+    text.bytes().any(|b| matches!(b, b'%' | b':')) || text.contains("aHR0c") || text.contains("SFRUU")
+}
+
 /// How many URLs inside one are looked at.
 const MAX_EMBEDDED: usize = 32;
+
+/// Where pages of other sites stand in translation.
+const TRANSLATED: &str = ".translate.goog";
 
 /// Names of values that open redirects use, the clearest first.
 const TELLING: [&str; 29] = [
@@ -212,7 +229,7 @@ fn at_end_of_path(url: &Url) -> Option<&str> {
 
 /// A page under `translate.goog` is another site's page: dots are hyphens in its name, hyphens are two.
 fn translated(host: &str, url: &Url) -> Option<Target> {
-    let label = host.strip_suffix(".translate.goog")?;
+    let label = host.strip_suffix(TRANSLATED)?;
     if label.contains('.') {
         return None;
     }

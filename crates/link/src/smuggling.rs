@@ -14,7 +14,8 @@ pub struct Provenance<'a> {
     pub is_ours: &'a dyn Fn(&str) -> bool,
     /// Vendors that wrap our own mail, or did: `own_wrappers`.
     pub own_wrappers: &'a [Vendor],
-    /// Whether a sender's domain, in lower case, is known to use a vendor.
+    /// Whether links in mail from this sender's address are known to be wrapped by a vendor; the address as it was
+    /// given, in whatever case.
     pub sender_uses: &'a dyn Fn(&str, Vendor) -> bool,
 }
 
@@ -62,7 +63,7 @@ pub fn signs_of_smuggling(inside: &Unwrapped, around: &Provenance<'_>) -> Vec<Sm
     let is_known = |vendor: &Vendor| {
         around.own_wrappers.contains(vendor)
             || shown_to_be_used.contains(vendor)
-            || sender.as_deref().is_some_and(|s| (around.sender_uses)(s, *vendor))
+            || (!around.sender.is_empty() && (around.sender_uses)(around.sender, *vendor))
     };
     if !vendors.iter().all(is_known) {
         add(Smuggled::ForeignWrapper);
@@ -89,7 +90,7 @@ fn related(a: &str, b: &str) -> bool {
 mod tests {
     use super::*;
     use crate::unwrap::unwrap;
-    use crate::{ClickBase, KeyRing, MessageClaims, Opener, Style, Target, wrap_link};
+    use crate::{ClickBase, KeyRing, MessageClaims, Opener, SenderRules, Style, Target, wrap_link};
 
     const SAFE_LINK: &str = "https://eur05.safelinks.protection.outlook.com/?url=https%3A%2F%2Fevil.example";
     const BARRACUDA: &str = "https://linkprotect.cudasvc.com/url?a=https%3A%2F%2Fevil.example&c=E,1,x&typo=1";
@@ -102,6 +103,7 @@ mod tests {
         let base = ClickBase::new("https://click.example.com", Style::Readable).unwrap();
         let opener = Opener::new(&ring, &base);
         let inside = unwrap(&Target::parse(url).unwrap(), &|url| opener.recognise(url));
+        let partner = SenderRules::parse(&["@partner.example"]).unwrap();
         signs_of_smuggling(
             &inside,
             &Provenance {
@@ -109,7 +111,7 @@ mod tests {
                 recipient: Some("jo@example.com"),
                 is_ours: &|domain| domain == "example.com",
                 own_wrappers,
-                sender_uses: &|domain, vendor| domain == "partner.example" && vendor == Vendor::Mimecast,
+                sender_uses: &|sender, vendor| partner.find(sender).is_some() && vendor == Vendor::Mimecast,
             },
         )
     }

@@ -16,6 +16,7 @@ use crate::token::Opened;
 use crate::verdict::{Evidence, Finding, Obstacle};
 
 pub use vendors::Vendor;
+pub(crate) use vendors::{is_vendors_host, stands_anywhere};
 
 /// Opens one of our own click links; `None` when it is none, or not genuine.
 ///

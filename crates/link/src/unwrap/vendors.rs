@@ -151,6 +151,32 @@ pub(super) fn read(target: &Target) -> Option<Result<(Wrapper, Target), Opaque>>
     })
 }
 
+/// Whether vendors' wrappers stand on this host, which has no dot at its end.
+pub(crate) fn is_vendors_host(host: &str) -> bool {
+    FORMS.iter().any(|form| match form.host {
+        At::Host(name) => is_host(host, name),
+        At::Ending(end) => host.ends_with(end),
+        At::Anywhere => false,
+    })
+}
+
+/// Whether this may be one of the wrappers that stand on their users' hosts.
+pub(crate) fn stands_anywhere(target: &Target) -> bool {
+    let url = target.url();
+    let link = Link {
+        host: target.host().trim_end_matches('.'),
+        path: url.path(),
+        query: Cow::Borrowed(url.query().unwrap_or_default()),
+        url,
+    };
+    let anywhere = FORMS.iter().filter(|form| form.host == At::Anywhere);
+    anywhere.into_iter().any(|form| match form.paths {
+        // Known by the path alone.
+        ["/"] => (form.read)(&link).is_some(),
+        paths => paths.iter().any(|path| link.path.starts_with(path)),
+    })
+}
+
 /// A vendor's links: where they stand, and how they are read.
 struct Form {
     vendor: Vendor,
