@@ -7,7 +7,6 @@ mod pages;
 mod script;
 mod seams;
 pub(crate) mod server;
-mod server;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream};
