@@ -90,7 +90,7 @@ impl ClickPages {
                     urls: &urls,
                     start: way.certain(),
                     contact: rules.policy.contact,
-                    one_time: way.one_time,
+                    one_time: rules.policy.contact > link::Contact::Lists && way.is_one_time(),
                     known: &way.evidence,
                     warn_score: rules.policy.warn_score,
                     signs: &|url, is_new| way::signs_of(&settings, &domain, url, is_new),

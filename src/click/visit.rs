@@ -179,7 +179,7 @@ impl<'a> Visit<'a> {
             urls: &urls,
             start: way.certain(),
             contact,
-            one_time: way.one_time,
+            one_time: contact > Contact::Lists && way.is_one_time(),
             known: &way.evidence,
             warn_score: self.rules.policy.warn_score,
             signs: &|url, is_new| way::signs_of(settings, domain, url, is_new),

@@ -20,8 +20,6 @@ pub(super) struct Way {
     pub(super) evidence: Vec<Evidence>,
     /// Where it turned up and does not belong.
     pub(super) smuggled: Vec<Smuggled>,
-    /// It looks as if it worked only once.
-    pub(super) one_time: bool,
 }
 
 impl Way {
@@ -61,7 +59,6 @@ impl Way {
         let mut way = Self {
             evidence: inside.evidence(),
             smuggled: Vec::new(),
-            one_time: inside.looks_one_time(None).is_some(),
             inside,
         };
         // Nothing is inside a link of its own, so it cannot be out of place by what is.
@@ -90,6 +87,11 @@ impl Way {
                 finding: Finding::Smuggled(*sign),
             });
         }
+    }
+
+    /// Whether it looks as if it worked only once. Reads the whole link: only for who would ask the target otherwise.
+    pub(super) fn is_one_time(&self) -> bool {
+        self.inside.looks_one_time(None).is_some()
     }
 
     /// Where it leads for certain.

@@ -23,10 +23,13 @@ MAIL = b"From: a@shop.example\r\nTo: anna@bench.example\r\nSubject: s\r\nMIME-Ve
        b"Content-Type: text/plain\r\n\r\nhttps://www.shop.example/spring/offers?id=4711\r\n"
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+def free_ports(count):
+    """All held before the first is let go: the system gives a port that was just let go a second time."""
+    held = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in held]
+    for s in held:
+        s.close()
+    return ports
 
 
 def wait_for(port, process, what, seconds=60):
@@ -64,7 +67,7 @@ def configure(folder, click, admin, listener, urls, dead):
     if dead:
         sources += '[[source]]\nname = "dead-dns"\ntype = "dns"\nfrom = "dead.example"\n'
         sources += '[[source]]\nname = "dead-feed"\ntype = "urls"\nfrom = "http://192.0.2.1:9/feed"\n'
-    checks = '[checks]\nuse = "private"\n' + (f'dns_servers = ["127.0.0.1:{free_port()}"]\n' if dead else "")
+    checks = '[checks]\nuse = "private"\n' + (f'dns_servers = ["127.0.0.1:{dead}"]\n' if dead else "")
     text = f"""[click]
 public_url = "http://127.0.0.1:{click}"
 listen = "127.0.0.1:{click}"
@@ -144,8 +147,8 @@ def main():
     running = []
     results = []
     try:
-        click, admin, listener, yard = (free_port() for _ in range(4))
-        config = configure(folder, click, admin, listener, a.urls, a.dead_sources)
+        click, admin, listener, yard, silent = free_ports(5)
+        config = configure(folder, click, admin, listener, a.urls, silent if a.dead_sources else None)
         url = click_link(a.linkgate, config)
         server = subprocess.Popen([a.linkgate, "serve", "--config", config], stdin=subprocess.DEVNULL,
                                   stdout=subprocess.DEVNULL, stderr=open(os.path.join(folder, "log"), "w"))

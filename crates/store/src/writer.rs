@@ -1,5 +1,6 @@
 //! The thread that owns the writing connection: takes what waits in the queue, commits it as one group, answers everyone.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -424,11 +425,11 @@ fn insert_click(conn: &Connection, c: &ClickRow) -> rusqlite::Result<()> {
         c.method.as_str(),
         c.outcome.as_str(),
         c.verdict.map(Verdict::as_str),
-        json(&c.reasons)?,
-        json(&c.chain)?,
+        list(&c.reasons)?,
+        list(&c.chain)?,
         c.page_event.map(|id| id.0),
         c.label.as_str(),
-        json(&c.label_reasons)?,
+        list(&c.label_reasons)?,
         c.rules,
         json(&c.facts)?,
     ])?;
@@ -471,6 +472,14 @@ fn insert_revocation(conn: &Connection, r: &RevocationRow) -> rusqlite::Result<(
         params![r.scope.as_str(), r.name, r.note, r.made_at_us],
     )?;
     Ok(())
+}
+
+/// Most lists of a click are empty.
+fn list<T: Serialize>(list: &[T]) -> rusqlite::Result<Cow<'static, str>> {
+    if list.is_empty() {
+        return Ok(Cow::Borrowed("[]"));
+    }
+    json(&list).map(Cow::Owned)
 }
 
 fn json<T: Serialize>(value: &T) -> rusqlite::Result<String> {
