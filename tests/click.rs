@@ -19,7 +19,7 @@ use linkgate::settings::ClientIp;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use store::{ClickQuery, Method, Outcome, ReferenceRow};
 
-use self::server::{Answer, Server, Setup, ask, connect, files, next_answer, talk};
+use self::server::{Answer, Server, Setup, ask, connect, next_answer, talk};
 use crate::store::raw;
 
 #[test]
@@ -409,16 +409,7 @@ fn a_store_that_is_locked_delays_nobody_for_long_and_loses_no_click() {
     );
 
     other.run("ROLLBACK");
-    let end = Instant::now() + Duration::from_secs(20);
-    while server.rows().len() < 20 || files(&server).iter().any(|name| name.contains("unstored")) {
-        assert!(
-            Instant::now() < end,
-            "{} rows, {:?}",
-            server.rows().len(),
-            files(&server)
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    server.until_stored(20);
     assert_eq!(server.rows().len(), 20, "a click was stored twice");
 }
 
@@ -462,16 +453,7 @@ fn clicks_put_beside_a_locked_store_are_stored_by_the_next_run() {
     );
 
     let server = setup.start();
-    let end = Instant::now() + Duration::from_secs(20);
-    while server.rows().len() < 5 {
-        assert!(
-            Instant::now() < end,
-            "{} rows, {:?}",
-            server.rows().len(),
-            files(&server)
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    server.until_stored(5);
     let urls: Vec<_> = server.rows().into_iter().map(|r| r.url).collect();
     assert_eq!(
         urls,

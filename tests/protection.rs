@@ -11,6 +11,22 @@ use std::time::{Duration, Instant};
 /// How long a test waits for what must happen, on a machine that does other things as well.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A list that blocks `bad.example` and one that warns of `odd.example`.
+const LISTS: &str = r#"
+[[source]]
+name = "bad"
+type = "domains"
+from = "DIR/bad.txt"
+[[source]]
+name = "odd"
+type = "domains"
+from = "DIR/odd.txt"
+weight = "warn"
+"#;
+
+/// What stands in them.
+const LISTED: [(&str, &str); 2] = [("bad.txt", "bad.example\n"), ("odd.txt", "odd.example\n")];
+
 /// The fields of a browser, and an address that nothing is known of.
 fn reader(n: usize) -> String {
     format!(

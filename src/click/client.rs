@@ -40,13 +40,17 @@ pub(super) fn address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> O
 
 /// As much of an address as may be recorded.
 pub(super) fn shorten(ip: IpAddr, how: ClientIp) -> Option<String> {
-    let bits = match (how, ip) {
-        (ClientIp::None, _) => return None,
-        (ClientIp::Full, ip) => return Some(ip.to_string()),
-        (ClientIp::Truncated, IpAddr::V4(_)) => 24,
-        (ClientIp::Truncated, IpAddr::V6(_)) => 48,
-    };
-    IpNet::new(ip, bits).ok().map(|net| net.trunc().to_string())
+    match how {
+        ClientIp::None => None,
+        ClientIp::Full => Some(ip.to_string()),
+        ClientIp::Truncated => Some(network(ip).to_string()),
+    }
+}
+
+/// The network that stands for an address where the address itself is too much: /24 of IPv4, /48 of IPv6.
+pub(super) fn network(ip: IpAddr) -> IpNet {
+    let bits = if ip.is_ipv4() { 24 } else { 48 };
+    IpNet::new(ip, bits).map_or_else(|_| ip.into(), |net| net.trunc())
 }
 
 /// `for=` of one element of `Forwarded`.

@@ -6,15 +6,17 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use link::{Evidence, Finding, Listing, Target};
-use store::{AlertKind, AlertRow, EventId, Label, Reader, StoreError, Through};
+use store::{AlertKind, AlertRow, EventId, Reader, StoreError, Through};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::asker::{self, Surroundings};
+use super::now_us;
+use crate::clicks::Tally;
 use crate::intel::Intel;
 use crate::record::Ledger;
 use crate::revoked::Revocations;
@@ -127,9 +129,7 @@ struct Late {
     listing: Listing,
     about: String,
     events: Vec<Through>,
-    people: u64,
-    machines: u64,
-    unknown: u64,
+    tally: Tally,
     first_us: i64,
     last_us: i64,
 }
@@ -185,9 +185,7 @@ fn sweep(
                     listing,
                     about: news.about.clone(),
                     events: Vec::new(),
-                    people: 0,
-                    machines: 0,
-                    unknown: 0,
+                    tally: Tally::default(),
                     first_us: click.at_us,
                     last_us: click.at_us,
                 })
@@ -199,7 +197,7 @@ fn sweep(
     for (url, mut late) in late {
         late.count(reader, &settings.machines)?;
         // What only machines opened harmed nobody. Should a person have been behind one, the next look says so.
-        if late.people + late.unknown > 0 {
+        if late.tally.people + late.tally.unknown > 0 {
             seen.0.insert(url.clone(), late.last_us);
             ledger.alert(late.alert(url, now_us));
             raised += 1;
@@ -251,36 +249,21 @@ impl Late {
         // Labels of older clicks are taken as they are; the newest are looked at again.
         if self.events.len() >= MAX_EVENTS {
             let oldest = self.events.remove(0);
-            self.tally(oldest.label);
+            self.tally.add(oldest.label);
         }
         self.events.push(click);
     }
 
-    fn tally(&mut self, label: Label) {
-        if label.is_person() {
-            self.people += 1;
-        } else if label.is_machine() {
-            self.machines += 1;
-        } else {
-            self.unknown += 1;
-        }
-    }
-
     /// Counts people and machines, by today's rules and with what happened around each click, also after it.
     fn count(&mut self, reader: &Reader, machines: &Machines) -> Result<(), StoreError> {
-        for click in &self
-            .events
-            .iter()
-            .map(|e| (e.event_id, e.mail_id.clone(), e.at_us, e.label))
-            .collect::<Vec<_>>()
-        {
-            let (event_id, mail_id, at_us, label) = click;
-            let (from, to) = (at_us.saturating_sub(AROUND), at_us.saturating_add(AROUND));
-            let rows = reader.clicks_of_mail(mail_id, from, to, 256)?;
+        for click in &self.events {
+            let (from, to) = (click.at_us.saturating_sub(AROUND), click.at_us.saturating_add(AROUND));
+            let rows = reader.clicks_of_mail(&click.mail_id, from, to, 256)?;
             let mut near = Surroundings::new(rows.len().max(1));
             rows.iter().for_each(|row| near.add(row));
-            let own = rows.iter().find(|row| row.event_id == *event_id);
-            self.tally(own.map_or(*label, |row| asker::judge(row, near.around(row), machines).label));
+            let own = rows.iter().find(|row| row.event_id == click.event_id);
+            let label = own.map_or(click.label, |row| asker::judge(row, near.around(row), machines).label);
+            self.tally.add(label);
         }
         Ok(())
     }
@@ -299,18 +282,12 @@ impl Late {
             at_us,
             first_click_us: self.first_us,
             last_click_us: self.last_us,
-            people: self.people,
-            machines: self.machines,
-            unknown: self.unknown,
+            people: self.tally.people,
+            machines: self.tally.machines,
+            unknown: self.tally.unknown,
             events: self.events.iter().map(|e| e.event_id).collect::<Vec<EventId>>(),
         }
     }
-}
-
-/// Microseconds since 1970 in UTC.
-fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

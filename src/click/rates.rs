@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use super::client::network;
 use crate::settings::CheckLimits;
 
 /// How often keys that nobody used lately are dropped.
@@ -60,7 +61,7 @@ impl Rates {
         let Some(client) = client.filter(|c| limits.per_network > 0 && !c.is_loopback()) else {
             return Ok(());
         };
-        let key = self.hasher.hash_one((0, network(client)));
+        let key = self.hasher.hash_one((0, network(client.to_canonical())));
         let limiters = self.limiters(limits);
         limiters.networks.as_ref().map_or(Ok(()), |l| limiters.check(l, key))
     }
@@ -135,21 +136,6 @@ impl Limiters {
             after: not_until.wait_time_from(DefaultClock::default().now()),
             first: self.records.check_key(&key).is_ok(),
         })
-    }
-}
-
-/// The network that an address counts as: /24 of IPv4, /48 of IPv6.
-fn network(address: IpAddr) -> [u8; 6] {
-    match address.to_canonical() {
-        IpAddr::V4(a) => {
-            let [a, b, c, _] = a.octets();
-            // No IPv6 network begins with these octets: they are ::ffff:0:0 cut at /48 otherwise.
-            [0xff, 0xff, 0, a, b, c]
-        }
-        IpAddr::V6(a) => {
-            let [a, b, c, d, e, f, ..] = a.octets();
-            [a, b, c, d, e, f]
-        }
     }
 }
 

@@ -11,6 +11,7 @@ use super::form::{self, Sent};
 use super::page::{self, Form, Kind, View};
 use super::way::{self, Way};
 use super::{Asked, ClickPages, asker, now_us, redirect};
+use crate::clicks::Tally;
 use crate::metrics::{ClickResult, FormResult};
 use crate::record::event_id;
 use crate::settings::{DomainRules, SourceKind};
@@ -366,7 +367,8 @@ impl<'a> Visit<'a> {
 
     fn raise(&self, kind: AlertKind, detail: String) {
         let row = &self.row;
-        let count = |is_so: bool| u64::from(is_so);
+        let mut tally = Tally::default();
+        tally.add(row.label);
         let alert = AlertRow {
             kind,
             url: row.url.clone(),
@@ -375,9 +377,9 @@ impl<'a> Visit<'a> {
             at_us: row.at_us,
             first_click_us: row.at_us,
             last_click_us: row.at_us,
-            people: count(row.label.is_person()),
-            machines: count(row.label.is_machine()),
-            unknown: count(!row.label.is_person() && !row.label.is_machine()),
+            people: tally.people,
+            machines: tally.machines,
+            unknown: tally.unknown,
             events: if self.has_id { vec![row.event_id] } else { Vec::new() },
         };
         self.pages.ledger.alert(alert);

@@ -9,7 +9,7 @@ use linkgate::settings::{CheckLimits, ClickRules, DomainRules, Settings};
 use store::{AlertKind, AlertQuery, Outcome};
 
 use super::script::{Script, listed};
-use super::server::{BROWSER, Server, Setup, files};
+use super::server::{BROWSER, Server, Setup};
 use crate::store::raw;
 
 /// Short enough for a test.
@@ -393,16 +393,7 @@ fn pages_answer_as_the_policy_says_while_the_store_takes_nothing() {
     let blocked = server.get(&bad);
     assert_eq!((server.get(&good).status, blocked.status), (302, 403));
     other.run("ROLLBACK");
-    let end = Instant::now() + Duration::from_secs(20);
-    while server.rows().len() < 2 || files(&server).iter().any(|name| name.contains("unstored")) {
-        assert!(
-            Instant::now() < end,
-            "{} rows, {:?}",
-            server.rows().len(),
-            files(&server)
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    server.until_stored(2);
     // What came back from the file has its verdict and reasons still.
     let row = server
         .rows()

@@ -6,21 +6,14 @@ use link::{ClickPolicy, Flow, OnThreat, Verdict, Weight};
 use linkgate::metrics::FormResult;
 use store::{AlertKind, AlertQuery, Label, Outcome};
 
-use super::script::{Script, listed};
-use super::server::{Answer, Server, Setup, ask, talk};
+use super::script::{Script, listed, started};
+use super::server::{Answer, Server, ask, talk};
 
 fn server(policy: ClickPolicy) -> (Server, Arc<Script>) {
     let script = Script::new()
         .says("warn.example", Some(listed(Weight::Warn)))
-        .says("block.example", Some(listed(Weight::Block)))
-        .shared();
-    let server = Setup {
-        policy,
-        sources: Some(script.clone()),
-        ..Setup::default()
-    }
-    .start();
-    (server, script)
+        .says("block.example", Some(listed(Weight::Block)));
+    started(script, policy)
 }
 
 fn outcomes(server: &Server) -> Vec<Outcome> {

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use store::{ClickRow, Outcome};
 
-use super::script::{Script, finding};
-use super::server::{Answer as Got, Server, Setup, ask_json};
+use super::script::{Script, finding, started};
+use super::server::{Answer as Got, Server, ask_json};
 
 const HOSTS: [(&str, Verdict); 5] = [
     ("allow.example", Verdict::Allow),
@@ -26,14 +26,7 @@ fn script() -> Script {
 }
 
 fn server(policy: ClickPolicy) -> (Server, Arc<Script>) {
-    let script = script().shared();
-    let server = Setup {
-        policy,
-        sources: Some(script.clone()),
-        ..Setup::default()
-    }
-    .start();
-    (server, script)
+    started(script(), policy)
 }
 
 /// Another policy in the same process, as after a reload.

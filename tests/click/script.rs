@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use link::{Category, Contact, Evidence, Finding, Listing, Scope, Target, Verdict, Weight};
+use link::{Category, ClickPolicy, Contact, Evidence, Finding, Listing, Scope, Target, Verdict, Weight};
 use linkgate::click::{Later, Sources};
 use linkgate::contact::Journey;
+
+use super::server::{Server, Setup};
 
 /// What is said of a host.
 #[derive(Debug, Default)]
@@ -44,6 +46,18 @@ pub(crate) fn finding(verdict: Verdict) -> Option<Finding> {
         Verdict::Warn => Some(listed(Weight::Warn)),
         Verdict::Block => Some(listed(Weight::Block)),
     }
+}
+
+/// A server with this policy, whose sources say what the script does.
+pub(crate) fn started(script: Script, policy: ClickPolicy) -> (Server, Arc<Script>) {
+    let script = script.shared();
+    let server = Setup {
+        policy,
+        sources: Some(script.clone()),
+        ..Setup::default()
+    }
+    .start();
+    (server, script)
 }
 
 impl Script {

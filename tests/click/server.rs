@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use link::{ClickBase, ClickPolicy, KeyRing, MessageClaims, Style, Target, Wrapped, wrap_link};
 use linkgate::admin::Admin;
@@ -279,6 +279,15 @@ impl Server {
             .unwrap()
     }
 
+    /// Waits until so many clicks are in the store, and none beside it.
+    pub(crate) fn until_stored(&self, rows: usize) {
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.rows().len() < rows || files(self).iter().any(|name| name.contains("unstored")) {
+            assert!(Instant::now() < end, "{} rows, {:?}", self.rows().len(), files(self));
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     pub(crate) fn counts(&self) -> ClickCounts {
         let results = &self.metrics().results;
         ClickCounts {
@@ -305,12 +314,7 @@ impl Server {
 
     /// Presses a button: sends a form as a browser does.
     pub(crate) fn post(&self, path: &str, form: &str, fields: &str) -> Answer {
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: click.example.com\r\nConnection: close\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{fields}\r\n{form}",
-            form.len()
-        );
-        Answer::of(&talk(self.address, request.as_bytes()))
+        post(self.address, path, form, fields)
     }
 }
 
@@ -383,6 +387,16 @@ pub(crate) fn ask_json(address: SocketAddr, path: &str, body: &str) -> (u16, ser
 /// One request on a connection of its own.
 pub(crate) fn ask(address: SocketAddr, method: &str, path: &str, fields: &str) -> Answer {
     let request = format!("{method} {path} HTTP/1.1\r\nHost: click.example.com\r\nConnection: close\r\n{fields}\r\n");
+    Answer::of(&talk(address, request.as_bytes()))
+}
+
+/// Presses a button: sends a form as a browser does.
+pub(crate) fn post(address: SocketAddr, path: &str, form: &str, fields: &str) -> Answer {
+    let request = format!(
+        "POST {path} HTTP/1.1\r\nHost: click.example.com\r\nConnection: close\r\n\
+         Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{fields}\r\n{form}",
+        form.len()
+    );
     Answer::of(&talk(address, request.as_bytes()))
 }
 

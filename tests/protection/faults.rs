@@ -14,12 +14,12 @@ use link::{OnFailure, Page, PageUse, Verdict};
 use store::Outcome;
 
 use super::program::{Program, now_s};
-use super::{eventually, reader};
+use super::{LISTED, LISTS, eventually, reader};
 use crate::click::server::Answer;
 use crate::records::on_a_small_disk;
 use crate::store::raw;
 
-/// A domain for each word of `on_failure`, and lists that are there.
+/// A domain for each word of `on_failure`.
 const DOMAINS: &str = r#"
 [domain."open.test"]
 on_failure = "open"
@@ -27,22 +27,11 @@ on_failure = "open"
 on_failure = "warn"
 [domain."closed.test"]
 on_failure = "closed"
-[[source]]
-name = "bad"
-type = "domains"
-from = "DIR/bad.txt"
-[[source]]
-name = "odd"
-type = "domains"
-from = "DIR/odd.txt"
-weight = "warn"
 "#;
-
-const FILES: [(&str, &str); 2] = [("bad.txt", "bad.example\n"), ("odd.txt", "odd.example\n")];
 
 /// Starts with these sections besides, and waits until the lists are in force.
 fn start(more: &str) -> Program {
-    let program = Program::start(&format!("{DOMAINS}{more}"), &FILES);
+    let program = Program::start(&format!("{DOMAINS}{LISTS}{more}"), &LISTED);
     warm(&program);
     program
 }
@@ -206,7 +195,11 @@ fn click_while_the_disk_is_full() {
         return;
     };
     let disk = Path::new(&disk);
-    let program = Program::start_in(tempfile::tempdir_in(disk).unwrap(), DOMAINS, &FILES);
+    let program = Program::start_in(
+        tempfile::tempdir_in(disk).unwrap(),
+        &format!("{DOMAINS}{LISTS}"),
+        &LISTED,
+    );
     warm(&program);
     let filler = disk.join("filler");
     let mut file = std::fs::File::create(&filler).unwrap();
@@ -249,7 +242,7 @@ fn a_folder_that_takes_no_file_changes_no_answer_and_what_is_not_stored_is_in_th
     if is_root {
         chown(&folder, Some(nobody), Some(nobody)).unwrap();
     }
-    let program = Program::start_with(dir, DOMAINS, &FILES, move |command| {
+    let program = Program::start_with(dir, &format!("{DOMAINS}{LISTS}"), &LISTED, move |command| {
         if is_root {
             command.uid(nobody).gid(nobody);
         }
@@ -345,12 +338,12 @@ fn the_clock_of_a_running_server_is_set_back_and_forth() {
     set(0);
     let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
     let sources = format!(
-        "{DOMAINS}[checks]\ndns_servers = [\"{}\"]\nsilent_ms = 100\nhard_ms = 500\n\
+        "{DOMAINS}{LISTS}[checks]\ndns_servers = [\"{}\"]\nsilent_ms = 100\nhard_ms = 500\n\
          [[source]]\nname = \"asked\"\ntype = \"dns\"\nfrom = \"list.example\"\n",
         silent.local_addr().unwrap()
     );
     let file = clock.clone();
-    let program = Program::start_with(dir, &sources, &FILES, move |command| {
+    let program = Program::start_with(dir, &sources, &LISTED, move |command| {
         command.env("LD_PRELOAD", &library).env("LINKGATE_TEST_CLOCK", &file);
     });
     warm(&program);

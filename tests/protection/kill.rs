@@ -11,7 +11,7 @@ use link::Verdict;
 use store::{Label, Outcome};
 
 use super::program::Program;
-use super::{PATIENCE, eventually, reader};
+use super::{LISTED, LISTS, PATIENCE, eventually, reader};
 use crate::store::raw;
 
 const HOSTS: [(&str, u16, Outcome, Verdict); 3] = [
@@ -19,19 +19,6 @@ const HOSTS: [(&str, u16, Outcome, Verdict); 3] = [
     ("odd.example", 200, Outcome::Warned, Verdict::Warn),
     ("bad.example", 403, Outcome::Blocked, Verdict::Block),
 ];
-
-const CONFIG: &str = r#"
-[domain."on.test"]
-[[source]]
-name = "bad"
-type = "domains"
-from = "DIR/bad.txt"
-[[source]]
-name = "odd"
-type = "domains"
-from = "DIR/odd.txt"
-weight = "warn"
-"#;
 
 /// The status of the answer; nothing when there was none.
 fn click(address: SocketAddr, path: &str, fields: &str) -> Option<u16> {
@@ -49,7 +36,7 @@ fn click(address: SocketAddr, path: &str, fields: &str) -> Option<u16> {
 
 #[test]
 fn kill_nine_under_clicks_loses_no_click_whose_answer_was_read() {
-    let mut program = Program::start(CONFIG, &[("bad.txt", "bad.example\n"), ("odd.txt", "odd.example\n")]);
+    let mut program = Program::start(&format!("[domain.\"on.test\"]\n{LISTS}"), &LISTED);
     eventually("the lists", || {
         program.ask("GET", &program.path("on.test", "https://warm.example/"), &reader(9));
         program.row().verdict == Some(Verdict::Allow)

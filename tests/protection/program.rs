@@ -12,7 +12,7 @@ use store::{ClickQuery, ClickRow, Reader};
 use tempfile::TempDir;
 
 use super::eventually;
-use crate::click::server::{Answer, ask, talk};
+use crate::click::server::{Answer, ask, post};
 
 const PUBLIC: &str = "https://click.example.com";
 
@@ -131,12 +131,7 @@ impl Program {
 
     /// Presses a button.
     pub(super) fn post(&self, path: &str, form: &str, fields: &str) -> Answer {
-        let request = format!(
-            "POST {path} HTTP/1.1\r\nHost: click.example.com\r\nConnection: close\r\n\
-             Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n{fields}\r\n{form}",
-            form.len()
-        );
-        Answer::of(&talk(self.click, request.as_bytes()))
+        post(self.click, path, form, fields)
     }
 
     /// Runs another command with the same configuration.

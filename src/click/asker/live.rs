@@ -7,13 +7,13 @@ use std::thread;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
-use ipnet::IpNet;
 use link::Smuggled;
 use quick_cache::unsync::Cache;
 use ring::{digest, hmac};
 use store::{ClickRow, Reader};
 use tracing::warn;
 
+use super::super::client;
 use super::{Judgement, Surroundings, judge, machine_network};
 use crate::record::Ledger;
 use crate::settings::{ClientIp, Settings};
@@ -152,9 +152,7 @@ impl Askers {
 
     /// Tells networks apart and names none: a keyed hash of the /24 or /48.
     fn network(&self, client: IpAddr) -> String {
-        let client = client.to_canonical();
-        let bits = if client.is_ipv4() { 24 } else { 48 };
-        let text = IpNet::new(client, bits).map_or_else(|_| client.to_string(), |net| net.trunc().to_string());
+        let text = client::network(client.to_canonical()).to_string();
         short(hmac::sign(&self.secret, text.as_bytes()).as_ref())
     }
 }

@@ -77,14 +77,11 @@ pub(super) fn host_of(url: &str) -> String {
     Target::parse(url).map_or_else(|_| String::new(), |t| end_of(t.host(), MAX_DOMAIN))
 }
 
-/// The registrable domain by the public suffix list; the host itself where it has none.
+/// The registrable domain with the final dot that the host has; the host itself where it has none.
 fn registrable(host: &str) -> &str {
-    let dotless = host.strip_suffix('.').unwrap_or(host);
-    if host.starts_with('[') || dotless.parse::<std::net::Ipv4Addr>().is_ok() {
-        return host;
-    }
-    psl::domain(dotless.as_bytes())
-        .and_then(|d| host.get(dotless.len() - d.as_bytes().len()..))
+    let name = host.trim_end_matches('.');
+    lists::registrable(name)
+        .and_then(|domain| host.get(name.len() - domain.len()..))
         .unwrap_or(host)
 }
 
