@@ -118,8 +118,8 @@ impl Ledger {
     }
 
     /// Records a click. It is on disk when this returns, unless it is [`Kept::Lost`]; takes about a second at worst.
-    pub async fn click(&self, row: ClickRow) -> Kept {
-        let row = Arc::new(row);
+    pub async fn click(&self, row: impl Into<Arc<ClickRow>>) -> Kept {
+        let row = row.into();
         let why = match tokio::time::timeout(PATIENCE, self.0.store.record_click(Arc::clone(&row))).await {
             Ok(Ok(())) => return Kept::Stored,
             // No use in trying again: this row will never fit.

@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 
-use link::{Opened, Opener, Target, Unwrapped, unwrap};
+use link::{Glance, Opened, Opener, Target, Unwrapped, unwrap};
 use store::{Reader, ReferenceRow};
 use tracing::error;
 
@@ -23,6 +23,9 @@ type Rows = HashMap<Id, Option<ReferenceRow>>;
 /// Takes a link apart. The store is asked only where a click link of ours is inside whose target it keeps; one that it does not
 /// have, or cannot say, stays unknown.
 pub(super) async fn unwrapped(settings: &Settings, reader: &Reader, target: &Target) -> Unwrapped {
+    if Glance::new(&settings.click.base).is_plain(target) {
+        return Unwrapped::plain(target);
+    }
     let mut known = Rows::new();
     for _ in 0..MAX_ROUNDS {
         let (inside, mut missing) = look(settings, target, &known);

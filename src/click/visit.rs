@@ -1,5 +1,7 @@
 //! One request for a genuine link: who asks, what the check says, the row, the answer.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, header};
 use link::{Answer, Contact, Evidence, Finding, Opened, Page, PageUse, Smuggled, Target, Verdict};
@@ -392,45 +394,23 @@ impl<'a> Visit<'a> {
         if !self.rules.policy.track_clicks || !self.has_id {
             return;
         }
-        let line = Line::of(&row);
-        let (event_id, ledger) = (row.event_id, &self.pages.ledger);
-        let (mail_id, user, host) = (row.mail_id.clone(), row.user.clone(), row.host.clone());
-        let client = row.client_ip.clone();
-        let kept = ledger.click(row).await;
+        let row = Arc::new(row);
+        let kept = self.pages.ledger.click(Arc::clone(&row)).await;
         info!(
             target: "linkgate::click",
-            event_id = %event_id,
-            outcome = line.outcome,
+            event_id = %row.event_id,
+            outcome = row.outcome.as_str(),
             kept = kept.as_str(),
-            verdict = line.verdict,
-            label = line.label,
-            mail_id,
-            user = user.as_deref().unwrap_or("-"),
-            host,
-            client = client.as_deref().unwrap_or("-"),
-            method = line.method,
+            verdict = row.verdict.map_or("-", Verdict::as_str),
+            label = row.label.as_str(),
+            mail_id = row.mail_id,
+            user = row.user.as_deref().unwrap_or("-"),
+            host = row.host,
+            client = row.client_ip.as_deref().unwrap_or("-"),
+            method = row.method.as_str(),
             ms = self.asked.began.elapsed().as_millis() as u64,
             "click"
         );
-    }
-}
-
-/// The words of a row that its log line needs when the row has gone.
-struct Line {
-    outcome: &'static str,
-    verdict: &'static str,
-    label: &'static str,
-    method: &'static str,
-}
-
-impl Line {
-    fn of(row: &ClickRow) -> Self {
-        Self {
-            outcome: row.outcome.as_str(),
-            verdict: row.verdict.map_or("-", Verdict::as_str),
-            label: row.label.as_str(),
-            method: row.method.as_str(),
-        }
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod shorteners;
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
 use url::{Host, Position, Url};
 
 use crate::escapes::{base64_decoded, hidden_target, pairs, percent_decoded, tail, value, web_target};
@@ -52,6 +54,9 @@ pub fn known_redirector(target: &Target) -> Option<Redirected> {
             site: "google-translate",
             to,
         });
+    }
+    if !may_be_site(host) {
+        return None;
     }
     SITES
         .iter()
@@ -101,7 +106,23 @@ pub fn embedded(target: &Target) -> Vec<Target> {
 
 /// Whether this host, which has no dot at its end, is one of a site that [`known_redirector`] knows.
 pub(crate) fn is_site(host: &str) -> bool {
-    host.ends_with(TRANSLATED) || SITES.iter().any(|site| is_host(host, site.host))
+    host.ends_with(TRANSLATED) || (may_be_site(host) && SITES.iter().any(|site| is_host(host, site.host)))
+}
+
+/// Tells hosts that are below no site at once: nearly all are such.
+fn may_be_site(host: &str) -> bool {
+    /// The last two labels of each site, or the label of `google.*`.
+    static ENDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+        let end = |host: &'static str| host.strip_suffix(".*").unwrap_or(last_labels(host));
+        SITES.iter().map(|site| end(site.host)).collect()
+    });
+    ENDS.contains(last_labels(host)) || host.split('.').any(|label| ENDS.contains(label))
+}
+
+/// The last two labels of a name.
+fn last_labels(host: &str) -> &str {
+    let second = host.rmatch_indices('.').nth(1);
+    second.and_then(|(at, _)| host.get(at + 1..)).unwrap_or(host)
 }
 
 /// Whether a URL can stand in this text: most show at once that none does.

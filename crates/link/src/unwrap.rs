@@ -103,13 +103,7 @@ pub fn unwrap(target: &Target, own: OpenOwn<'_>) -> Unwrapped {
         looks: MAX_LOOKS,
         too_many: false,
     };
-    let mut all = Unwrapped {
-        layers: Vec::new(),
-        target: target.clone(),
-        also: Vec::new(),
-        opaque: None,
-        unfinished: None,
-    };
+    let mut all = Unwrapped::plain(target);
     let mut aside = Vec::new();
     loop {
         let step = work.step(&all.target, &mut aside);
@@ -163,6 +157,18 @@ pub fn unwrap(target: &Target, own: OpenOwn<'_>) -> Unwrapped {
 }
 
 impl Unwrapped {
+    /// A link with nothing inside, as [`crate::Glance`] tells them.
+    #[must_use]
+    pub fn plain(target: &Target) -> Self {
+        Self {
+            layers: Vec::new(),
+            target: target.clone(),
+            also: Vec::new(),
+            opaque: None,
+            unfinished: None,
+        }
+    }
+
     /// The link as it was given: what stays the destination.
     #[must_use]
     pub fn outer(&self) -> &Target {

@@ -1,6 +1,7 @@
 //! Signs of a host, whoever's names are protected.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use psl::Type;
 use unicode_security::mixed_script::MixedScript;
@@ -76,7 +77,24 @@ pub(super) fn shown(label: &str) -> Cow<'_, str> {
 
 /// What a label looks like (UTS 39 section 4), in lower case: equal for labels that are hard to tell apart.
 pub(super) fn look(label: &str) -> String {
-    skeleton(label).flat_map(char::to_lowercase).collect()
+    /// What each character of ASCII looks like: they do not change each other, and nearly all labels are made of them.
+    static ASCII: LazyLock<[Box<str>; 128]> = LazyLock::new(|| {
+        std::array::from_fn(|at| {
+            let one = char::from(u8::try_from(at).unwrap_or_default()).to_string();
+            skeleton(&one).flat_map(char::to_lowercase).collect()
+        })
+    });
+    let Some(known) = label.is_ascii().then_some(&*ASCII) else {
+        return skeleton(label).flat_map(char::to_lowercase).collect();
+    };
+    let mut looks = String::with_capacity(label.len() + 8);
+    looks.extend(
+        label
+            .bytes()
+            .filter_map(|b| known.get(usize::from(b)))
+            .map(|one| &**one),
+    );
+    looks
 }
 
 pub(super) fn signs(target: &Target, place: &Place<'_>, found: &mut Found) {

@@ -183,7 +183,9 @@ impl NameTable {
     }
 
     /// The worst that the host is made for.
-    fn judge(&self, place: &Place<'_>) -> Option<(Code, &str)> {
+    ///
+    /// `looks`: what the label looks like; it is the same for every table.
+    fn judge(&self, place: &Place<'_>, looks: &str) -> Option<(Code, &str)> {
         let label = &*place.label;
         if let Some(name) = self.by_name.get(label) {
             let theirs = match self.reach {
@@ -193,7 +195,7 @@ impl NameTable {
             };
             return (!theirs).then(|| (Code::OtherEnding, self.name(*name)));
         }
-        if let Some(name) = self.by_look.get(&look(label)) {
+        if let Some(name) = self.by_look.get(looks) {
             let digits = label.is_ascii() && label.contains(|c: char| c.is_ascii_digit());
             let code = if digits {
                 Code::DigitsForLetters
@@ -267,8 +269,9 @@ pub(super) fn signs(place: &Place<'_>, names: Option<&Names>, found: &mut Found)
     if tables().any(|t| t.domains.contains(place.domain)) {
         return;
     }
+    let looks = look(&place.label);
     let worst = tables()
-        .filter_map(|t| t.judge(place))
+        .filter_map(|t| t.judge(place, &looks))
         .max_by_key(|(code, _)| code.points());
     if let Some((code, name)) = worst {
         found.add(code, name);
