@@ -12,6 +12,7 @@ mod finish;
 mod form;
 pub mod hindsight;
 mod inside;
+mod known;
 mod once;
 pub mod page;
 mod rates;
@@ -19,14 +20,13 @@ mod sources;
 mod visit;
 mod way;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use link::{OpenError, Opened, Opener};
-use ring::rand::SystemRandom;
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -40,9 +40,8 @@ use self::page::{Kind, View};
 use self::rates::{Rates, TooMany};
 pub use self::sources::{Later, Sources, World};
 use self::visit::Visit;
-use crate::http::Peer;
 use crate::metrics::{ClickMetrics, ClickResult};
-use crate::record::Ledger;
+use crate::record::{EventIds, Ledger};
 use crate::settings::Settings;
 
 /// Links of which an alert was raised lately that are remembered.
@@ -56,7 +55,7 @@ const ALERT_PAUSE: Duration = Duration::from_secs(86_400);
 pub struct ClickPages {
     settings: watch::Receiver<Arc<Settings>>,
     ledger: Ledger,
-    random: SystemRandom,
+    ids: EventIds,
     askers: Arc<Askers>,
     checker: Arc<Checker>,
     rates: Rates,
@@ -103,7 +102,7 @@ impl ClickPages {
         Self {
             settings,
             ledger,
-            random: SystemRandom::new(),
+            ids: EventIds::default(),
             askers,
             checker: Checker::new(sources, now, Arc::clone(&counts.checks)),
             rates: Rates::new(),
@@ -119,8 +118,8 @@ impl ClickPages {
         &self.counts
     }
 
-    /// Answers one request. A click is on disk before its answer goes out, and it counts even if nobody waits for the answer.
-    pub async fn answer<B>(self: &Arc<Self>, request: Request<B>) -> Response<Body>
+    /// Answers one request that came from `peer`. A click is on disk before its answer goes out, and it counts even if nobody waits for the answer.
+    pub async fn answer<B>(self: &Arc<Self>, request: Request<B>, peer: SocketAddr) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,
         B::Error: Into<axum::BoxError>,
@@ -141,8 +140,7 @@ impl ClickPages {
                 .filter(|_| method != store::Method::Post)
                 .unwrap_or_else(|| plain(&settings, &head.headers, Kind::NotOurs));
         };
-        let peer = head.extensions.get::<Peer>().map(|Peer(address)| address.ip());
-        let client = peer.and_then(|peer| client::address(peer, &head.headers, &settings.click.trusted_proxies));
+        let client = client::address(peer.ip(), &head.headers, &settings.click.trusted_proxies);
         let told = || client.and_then(|ip| client::shorten(ip, settings.click.client_ip));
         self.rates.clean();
         let too_many = self.rates.network(&settings.check_limits, client).err();
@@ -163,7 +161,7 @@ impl ClickPages {
             _ => None,
         };
         let asked = Asked {
-            path: public_path(settings.click.base.as_str(), path),
+            path: settings.click.base.public_path(path),
             client,
             version: head.version,
             method,
@@ -300,35 +298,8 @@ fn redirect(opened: &Opened) -> Option<Response<Body>> {
     Some(response)
 }
 
-/// The path as a browser knows it: a proxy may have cut off the path of the public URL.
-fn public_path(public_url: &str, path: &str) -> String {
-    let origin_end = public_url.find("://").map_or(0, |at| at + 3);
-    let rest = public_url.get(origin_end..).unwrap_or_default();
-    let prefix = rest.find('/').and_then(|at| rest.get(at..)).unwrap_or_default();
-    if path.strip_prefix(prefix).is_some_and(|p| p.starts_with("/c/")) {
-        path.to_owned()
-    } else {
-        format!("{prefix}{path}")
-    }
-}
-
 /// Microseconds since 1970 in UTC.
 pub(crate) fn now_us() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_are_as_browsers_know_them() {
-        let path = |url, path| public_path(url, path);
-        assert_eq!(path("https://click.example.com", "/c/a/b"), "/c/a/b");
-        assert_eq!(path("https://click.example.com/safe", "/safe/c/b"), "/safe/c/b");
-        assert_eq!(path("https://click.example.com/safe", "/c/b"), "/safe/c/b");
-        assert_eq!(path("https://click.example.com/c", "/c/b"), "/c/c/b");
-        assert_eq!(path("https://click.example.com/c", "/c/c/b"), "/c/c/b");
-    }
 }

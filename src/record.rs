@@ -9,7 +9,7 @@ mod spill;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
@@ -227,20 +227,38 @@ impl Recorder for Ledger {
     }
 }
 
-/// An id for a click at this time: unique, and growing with time so that the store's index stays compact.
-///
-/// 48 bits of milliseconds, 80 random bits.
-///
-/// # Errors
-/// The system has no random numbers.
-pub fn event_id(at_us: i64, random: &SystemRandom) -> Result<EventId, ring::error::Unspecified> {
-    let mut id = [0; 16];
-    random.fill(&mut id)?;
-    let [_, _, time @ ..] = (at_us / 1000).to_be_bytes();
-    if let Some(head) = id.first_chunk_mut() {
-        *head = time;
+/// Makes ids for clicks. Random numbers are taken from the system in stocks, which costs less than a call for each.
+#[derive(Debug, Default)]
+pub struct EventIds {
+    stock: Mutex<Vec<[u8; 10]>>,
+}
+
+/// Ids in a stock.
+const STOCK: usize = 64;
+
+impl EventIds {
+    /// An id for a click at this time: unique, and growing with time so that the store's index stays compact.
+    ///
+    /// 48 bits of milliseconds, 80 random bits.
+    ///
+    /// # Errors
+    /// The system has no random numbers.
+    pub fn at(&self, at_us: i64) -> Result<EventId, ring::error::Unspecified> {
+        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        if stock.is_empty() {
+            let mut octets = [0; 10 * STOCK];
+            SystemRandom::new().fill(&mut octets)?;
+            stock.extend(octets.as_chunks().0);
+        }
+        let tail = stock.pop().ok_or(ring::error::Unspecified)?;
+        drop(stock);
+        let [_, _, time @ ..] = (at_us / 1000).to_be_bytes();
+        let mut id = [0; 16];
+        let (head, rest) = id.split_at_mut(time.len());
+        head.copy_from_slice(&time);
+        rest.copy_from_slice(&tail);
+        Ok(EventId(id))
     }
-    Ok(EventId(id))
 }
 
 fn bring_back(inner: &Weak<Inner>) {
@@ -315,15 +333,18 @@ fn log_notice(notice: &Notice) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
     fn event_ids_grow_with_time_and_differ_within_it() {
-        let random = SystemRandom::new();
+        let ids = EventIds::default();
         let now = 1_795_288_391_000_000;
-        let ids = [now, now, now + 1000].map(|at| event_id(at, &random).unwrap());
-        assert_ne!(ids[0], ids[1]);
-        assert!(ids[0] < ids[2] && ids[1] < ids[2]);
-        assert!(ids[0].to_string().starts_with(&format!("{:012x}", now / 1000)));
+        let same: HashSet<EventId> = (0..3 * STOCK).map(|_| ids.at(now).unwrap()).collect();
+        assert_eq!(same.len(), 3 * STOCK);
+        let later = ids.at(now + 1000).unwrap();
+        assert!(same.iter().all(|id| *id < later));
+        assert!(later.to_string().starts_with(&format!("{:012x}", now / 1000 + 1)));
     }
 }

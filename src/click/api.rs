@@ -93,6 +93,7 @@ impl ClickPages {
                     one_time: rules.policy.contact > link::Contact::Lists && way.is_one_time(),
                     known: &way.evidence,
                     warn_score: rules.policy.warn_score,
+                    domain: &domain,
                     signs: &|url, is_new| way::signs_of(&settings, &domain, url, is_new),
                 };
                 let begun = self.checker.begin(&settings, &question);

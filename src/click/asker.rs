@@ -93,6 +93,11 @@ pub fn machine_network(client: IpAddr, machines: &Machines) -> Option<String> {
 /// Who made the click of this row, by its raw facts alone: label and verdict of the row are not looked at.
 #[must_use]
 pub fn judge(row: &ClickRow, around: Around, machines: &Machines) -> Judgement {
+    judge_by(row, &Signs::of(row), around, machines)
+}
+
+/// As [`judge`], with the signs of the row.
+fn judge_by(row: &ClickRow, signs: &Signs, around: Around, machines: &Machines) -> Judgement {
     let mut reasons = Vec::new();
     let certain = certain_machine(row, machines);
     reasons.extend(certain);
@@ -111,9 +116,8 @@ pub fn judge(row: &ClickRow, around: Around, machines: &Machines) -> Judgement {
             reasons,
         };
     }
-    let signs = signs(row);
-    let points: i32 = signs.iter().map(|(_, points)| points).sum::<i32>() + around.points();
-    reasons.extend(signs.iter().map(|(reason, _)| *reason));
+    let points = signs.points() + around.points();
+    reasons.extend(signs.0.iter().map(|(reason, _)| *reason));
     reasons.extend(around.reasons());
     let tool = reasons.iter().any(|r| matches!(*r, "tool" | "no-agent"));
     let label = match points {
@@ -177,48 +181,56 @@ fn in_machine_network(client: Option<&str>, machines: &Machines) -> bool {
 }
 
 /// What the request itself says: each sign with its points, for a person above zero.
-fn signs(row: &ClickRow) -> Vec<(&'static str, i32)> {
-    let facts = &row.facts;
-    let agent = row.user_agent.trim();
-    let mut signs = Vec::new();
-    if agent.is_empty() {
-        signs.push(("no-agent", -4));
-    } else if agents::is_tool(agent) {
-        signs.push(("tool", -4));
+struct Signs(Vec<(&'static str, i32)>);
+
+impl Signs {
+    fn of(row: &ClickRow) -> Self {
+        let facts = &row.facts;
+        let agent = row.user_agent.trim();
+        let mut signs = Vec::new();
+        if agent.is_empty() {
+            signs.push(("no-agent", -4));
+        } else if agents::is_tool(agent) {
+            signs.push(("tool", -4));
+        }
+        let says = |value: &Option<String>, wanted: &str| value.as_deref() == Some(wanted);
+        if says(&facts.fetch_mode, "navigate") && says(&facts.fetch_dest, "document") {
+            signs.push(("navigation", 2));
+            if says(&facts.fetch_user, "?1") {
+                signs.push(("user-activation", 1));
+            }
+        } else if facts.fetch_mode.is_some() {
+            signs.push(("no-navigation", -2));
+        }
+        if agents::is_browser(agent) {
+            match facts.accept.as_deref() {
+                Some(accept) if accept.contains("text/html") => signs.push(("browser", 1)),
+                _ => signs.push(("no-html", -1)),
+            }
+            match facts.accept_language {
+                Some(_) => signs.push(("language", 1)),
+                None => signs.push(("no-language", -1)),
+            }
+            if agents::is_stale(agent, row.at_us) {
+                signs.push(("old-browser", -1));
+            }
+            if agents::hints_differ(agent, facts.client_hints.as_deref()) {
+                signs.push(("hints-differ", -2));
+            }
+        }
+        // Mail is scanned as it comes; few people are that quick.
+        let age_s = facts
+            .issued_at_s
+            .map(|issued| row.at_us.div_euclid(1_000_000).saturating_sub(issued));
+        if age_s.is_some_and(|age| (0..=10).contains(&age)) {
+            signs.push(("just-delivered", -2));
+        }
+        Self(signs)
     }
-    let says = |value: &Option<String>, wanted: &str| value.as_deref() == Some(wanted);
-    if says(&facts.fetch_mode, "navigate") && says(&facts.fetch_dest, "document") {
-        signs.push(("navigation", 2));
-        if says(&facts.fetch_user, "?1") {
-            signs.push(("user-activation", 1));
-        }
-    } else if facts.fetch_mode.is_some() {
-        signs.push(("no-navigation", -2));
+
+    fn points(&self) -> i32 {
+        self.0.iter().map(|(_, points)| points).sum()
     }
-    if agents::is_browser(agent) {
-        match facts.accept.as_deref() {
-            Some(accept) if accept.contains("text/html") => signs.push(("browser", 1)),
-            _ => signs.push(("no-html", -1)),
-        }
-        match facts.accept_language {
-            Some(_) => signs.push(("language", 1)),
-            None => signs.push(("no-language", -1)),
-        }
-        if agents::is_stale(agent, row.at_us) {
-            signs.push(("old-browser", -1));
-        }
-        if agents::hints_differ(agent, facts.client_hints.as_deref()) {
-            signs.push(("hints-differ", -2));
-        }
-    }
-    // Mail is scanned as it comes; few people are that quick.
-    let age_s = facts
-        .issued_at_s
-        .map(|issued| row.at_us.div_euclid(1_000_000).saturating_sub(issued));
-    if age_s.is_some_and(|age| (0..=10).contains(&age)) {
-        signs.push(("just-delivered", -2));
-    }
-    signs
 }
 
 fn shorten(value: &HeaderValue) -> String {

@@ -1,6 +1,6 @@
 //! Checking a target: what is known at once, and what has to be asked for.
 //!
-//! What lists in memory say is looked up at every click. What other hosts say (DNS lists, Safe Browsing, the target itself) is
+//! What lists in memory say and what the URL itself shows counts at every click, as of the newest lists. What other hosts say (DNS lists, Safe Browsing, the target itself) is
 //! asked for once, however many wait for it, in a task of its own that goes on when a reader does not wait; it is kept for some
 //! minutes, and forgotten at once when a list or the settings change.
 
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::error;
 
+use super::known::Known;
 use super::sources::Sources;
 use crate::metrics::CheckCounts;
 use crate::settings::{CheckLimits, Settings};
@@ -58,6 +59,8 @@ pub(crate) struct Question<'a> {
     pub(crate) known: &'a [Evidence],
     /// Points of signs that warrant a warning.
     pub(crate) warn_score: u32,
+    /// The domain whose rules hold.
+    pub(crate) domain: &'a str,
     /// Signs of a URL that can be seen without asking anyone, and whether its domain is new here.
     pub(crate) signs: &'a (dyn Fn(&Target, bool) -> Vec<Evidence> + Sync),
 }
@@ -114,6 +117,8 @@ pub(crate) enum Begun {
 pub(crate) struct Flight {
     /// When the first reader asked.
     began: Instant,
+    /// What is kept under the settings it was begun with.
+    kept: Arc<Kept>,
     landed: watch::Receiver<Option<Arc<Asked>>>,
     /// Someone was told to come again.
     awaited: std::sync::atomic::AtomicBool,
@@ -143,6 +148,8 @@ struct Kept {
     /// Tells what was asked under other settings.
     epoch: u64,
     cache: Cache<Key, Entry>,
+    /// What needs nobody to be asked.
+    known: Known,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -157,8 +164,11 @@ static EPOCHS: AtomicU64 = AtomicU64::new(0);
 
 impl Kept {
     fn new(settings: Arc<Settings>) -> Arc<Self> {
-        let entries = settings.check_limits.cache_entries.max(LEAST_ENTRIES);
+        let limits = &settings.check_limits;
+        let entries = limits.cache_entries.max(LEAST_ENTRIES);
+        let known = Known::new(limits.cache);
         Arc::new(Self {
+            known,
             settings,
             epoch: EPOCHS.fetch_add(1, Ordering::Relaxed),
             cache: Cache::new(entries),
@@ -179,18 +189,16 @@ impl Checker {
     /// Checks what can be checked at once, and has others asked where that is needed and was not done lately.
     pub(crate) fn begin(self: &Arc<Self>, settings: &Arc<Settings>, question: &Question<'_>) -> Begun {
         let contact = effective(question);
-        // Mail has brought the domain of the link itself; that of what is inside, or of a URL that a program asks about, is
-        // seen here first. It stays new for some days, so it does not matter that it is noted before it is judged.
-        self.sources.note(question.urls);
+        let kept = self.kept(settings);
+        let conclude = |asked: &Asked| Begun::Done(self.conclude(question, asked, &kept.known));
         // Nobody else is to be asked: nothing to look up or to keep.
         if contact == Contact::Lists && !self.sources.has_remote() {
-            return Begun::Done(self.conclude(question, &Asked::not_asked(question)));
+            return conclude(&Asked::not_asked(question));
         }
-        let at_once = self.conclude(question, &Asked::default());
+        let at_once = self.conclude(question, &Asked::default(), &kept.known);
         if at_once.verdict == Verdict::Block {
             return Begun::Done(at_once);
         }
-        let kept = self.kept(settings);
         let key = Key {
             url: question.target.as_str().into(),
             contact,
@@ -201,7 +209,7 @@ impl Checker {
             && entry.until > Instant::now()
         {
             self.counts.cached();
-            return Begun::Done(self.conclude(question, &entry.asked));
+            return conclude(&entry.asked);
         }
         let mut running = lock(&self.running);
         if let Some(flight) = running.get(&key) {
@@ -211,13 +219,12 @@ impl Checker {
         if running.len() >= settings.check_limits.max_running {
             drop(running);
             self.counts.refused();
-            return Begun::Done(
-                self.conclude(question, &Asked::failed(question.target, "too many checks are running")),
-            );
+            return conclude(&Asked::failed(question.target, "too many checks are running"));
         }
         let (landing, landed) = watch::channel(None);
         let flight = Arc::new(Flight {
             began: Instant::now(),
+            kept: Arc::clone(&kept),
             landed,
             awaited: false.into(),
         });
@@ -237,7 +244,7 @@ impl Checker {
             let mut asked = checker.fly(trip, begun.began, &limits).await;
             asked.skipped = asked.skipped.or(not_asked);
             let asked = Arc::new(asked);
-            checker.land(&kept, key, &begun, &asked, &limits);
+            checker.land(key, &begun, &asked, &limits);
             landing.send_replace(Some(asked));
         });
         Begun::Running(flight)
@@ -259,14 +266,12 @@ impl Checker {
         let left = limits.hard.saturating_sub(flight.began.elapsed());
         let mut landed = flight.landed.clone();
         let landed = timeout(patience.min(left), landed.wait_for(Option::is_some)).await;
+        let conclude = |asked: &Asked| Some(self.conclude(question, asked, &flight.kept.known));
         match landed {
-            Ok(Ok(asked)) => {
-                let asked = asked.clone().unwrap_or_default();
-                Some(self.conclude(question, &asked))
-            }
+            Ok(Ok(asked)) => conclude(&asked.clone().unwrap_or_default()),
             // The task is gone without a word: a bug of ours must not send anyone on unchecked.
-            Ok(Err(_)) => Some(self.conclude(question, &Asked::failed(question.target, "the check failed"))),
-            Err(_) if patience >= left => Some(self.conclude(question, &over_time(question.target, limits))),
+            Ok(Err(_)) => conclude(&Asked::failed(question.target, "the check failed")),
+            Err(_) if patience >= left => conclude(&over_time(question.target, limits)),
             Err(_) => {
                 flight.awaited.store(true, Ordering::Relaxed);
                 None
@@ -274,14 +279,15 @@ impl Checker {
         }
     }
 
-    /// Joins what lists in memory say by now with what others said.
-    fn conclude(&self, question: &Question<'_>, asked: &Asked) -> Checked {
+    /// Joins what is known by now without asking anyone with what others said.
+    fn conclude(&self, question: &Question<'_>, asked: &Asked, known: &Known) -> Checked {
+        // Before anything is looked up: what changes meanwhile must not pass for newer than it is.
+        let generation = self.sources.generation();
         let mut evidence = question.known.to_vec();
         evidence.extend(asked.evidence.iter().cloned());
         for url in question.urls.iter().copied().chain(&asked.hops) {
-            evidence.extend(self.sources.revoked(url));
-            evidence.append(&mut self.sources.local(url));
-            evidence.append(&mut (question.signs)(url, self.sources.is_new(url)));
+            let found = known.of(url.as_str(), question.domain, generation, || self.look(question, url));
+            evidence.extend(found.iter().cloned());
         }
         Checked {
             verdict: combine(&evidence, question.warn_score),
@@ -289,6 +295,17 @@ impl Checker {
             hops: asked.hops.iter().map(|hop| hop.as_str().to_owned()).collect(),
             skipped: asked.skipped,
         }
+    }
+
+    /// What is known of a URL without asking anyone.
+    fn look(&self, question: &Question<'_>, url: &Target) -> Vec<Evidence> {
+        // Mail has brought the domain of the link itself; that of what is inside, or of a URL that a program asks about, is
+        // seen here first. It stays new for some days, so it does not matter that it is noted before it is judged.
+        self.sources.note(&[url]);
+        let mut evidence: Vec<Evidence> = self.sources.revoked(url).into_iter().collect();
+        evidence.append(&mut self.sources.local(url));
+        evidence.append(&mut (question.signs)(url, self.sources.is_new(url)));
+        evidence
     }
 
     /// Whether the operator has revoked one of these.
@@ -342,7 +359,6 @@ impl Checker {
         asked.hops = journey.hops;
         asked.hops.retain(|hop| !first.contains(&hop));
         let hops: Vec<&Target> = asked.hops.iter().collect();
-        self.sources.note(&hops);
         let about_hops = self.ask_all(&hops, until).await;
         asked.evidence.extend(about_hops);
         asked
@@ -357,7 +373,7 @@ impl Checker {
     }
 
     /// Keeps what was said, and makes room.
-    fn land(&self, kept: &Kept, key: Key, flight: &Flight, asked: &Arc<Asked>, limits: &CheckLimits) {
+    fn land(&self, key: Key, flight: &Flight, asked: &Arc<Asked>, limits: &CheckLimits) {
         let failed = asked
             .evidence
             .iter()
@@ -372,7 +388,7 @@ impl Checker {
                 asked: Arc::clone(asked),
                 until: Instant::now() + life,
             };
-            kept.cache.insert(key.clone(), entry);
+            flight.kept.cache.insert(key.clone(), entry);
         }
         lock(&self.running).remove(&key);
         self.counts.ended();

@@ -15,7 +15,6 @@ use super::way::{self, Way};
 use super::{Asked, ClickPages, asker, now_us, redirect};
 use crate::clicks::Tally;
 use crate::metrics::{ClickResult, FormResult};
-use crate::record::event_id;
 use crate::settings::{DomainRules, SourceKind};
 
 /// Octets of `User-Agent` that are recorded.
@@ -48,7 +47,7 @@ impl<'a> Visit<'a> {
         let target = opened.target()?;
         let at_us = now_us();
         let message = opened.message();
-        let id = event_id(at_us, &pages.random);
+        let id = pages.ids.at(at_us);
         if id.is_err() {
             // Without random numbers no row can be told from another. The reader must not suffer for it.
             error!(target: "linkgate::click", mail_id = message.message_id, "no random numbers: click not stored");
@@ -185,6 +184,7 @@ impl<'a> Visit<'a> {
             one_time: contact > Contact::Lists && way.is_one_time(),
             known: &way.evidence,
             warn_score: self.rules.policy.warn_score,
+            domain,
             signs: &|url, is_new| way::signs_of(settings, domain, url, is_new),
         };
         let limits = &settings.check_limits;

@@ -107,14 +107,17 @@ fn a_link_behind_a_redirector_that_may_work_once_is_not_followed() {
 #[test]
 fn domains_that_clicks_lead_to_are_noted_and_new_ones_counted() {
     let (server, script) = server(Script::new(), calm);
-    let safe = "https://eur01.safelinks.protection.outlook.com/?url=https%3A%2F%2Ffresh.example%2Fx&data=05%7C02%7Cann%40shop.example%7Cabc&sdata=x&reserved=0";
-    let path = around(&server, safe);
-    server.ask("GET", &path, BROWSER);
-    assert_eq!(codes(&server), [""; 0]);
-    assert_eq!(*script.noted.lock().unwrap(), ["fresh.example"]);
-    script.new.lock().unwrap().push("fresh.example");
-    server.ask("GET", &path, BROWSER);
-    assert_eq!(codes(&server), ["first-seen"]);
+    script.new.lock().unwrap().push("new.example");
+    let visit = |host: &str| {
+        let safe = format!(
+            "https://eur01.safelinks.protection.outlook.com/?url=https%3A%2F%2F{host}%2Fx&data=05%7C02%7Cann%40shop.example%7Cabc&sdata=x&reserved=0"
+        );
+        server.ask("GET", &around(&server, &safe), BROWSER);
+        codes(&server)
+    };
+    assert_eq!(visit("old.example"), [""; 0]);
+    assert_eq!(visit("new.example"), ["first-seen"]);
+    assert_eq!(*script.noted.lock().unwrap(), ["old.example", "new.example"]);
 }
 
 #[test]

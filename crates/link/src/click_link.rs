@@ -129,6 +129,16 @@ impl ClickBase {
         pieces(path.strip_prefix(prefix).or_else(|| path.strip_prefix(MARK))?)
     }
 
+    /// The path of one of our links as a browser knows it: a proxy may have cut off the path of the public URL.
+    #[must_use]
+    pub fn public_path(&self, path: &str) -> String {
+        let (_, prefix) = self.origin_and_path();
+        match prefix.strip_suffix(MARK) {
+            Some(front) if !path.starts_with(prefix) => format!("{front}{path}"),
+            _ => path.to_owned(),
+        }
+    }
+
     /// Where in `bytes` the first text stands that may be a click link of ours; a cheap test before any parsing.
     ///
     /// It sees links as they are written by [`ClickBase::link`], in any case of scheme and host; transfer encodings and character

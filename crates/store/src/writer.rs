@@ -8,7 +8,7 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use link::Verdict;
-use rusqlite::{Connection, ErrorCode, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, params};
 use serde::Serialize;
 
 use crate::alert::{AlertRow, RevocationRow, RevokedScope};
@@ -21,12 +21,18 @@ use crate::{StoreError, schema};
 /// Items in one commit: bounds how long the first of them waits.
 const GROUP: usize = 1024;
 
+/// The longest that a group waits for others who are at work on their row.
+const GATHER: Duration = Duration::from_micros(500);
+
 /// How long a commit of a server waits for another process' lock: someone waits for the answer.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// So many pages of log (16 MiB) are copied into the file even if there is no quiet moment. The log is written from its
 /// start again after that, and a file that keeps its size is cheaper to sync.
 const CHECKPOINT_PAGES: i64 = 4096;
+
+/// Commits between two looks at the size of the log: the look takes as long as some rows.
+const LOOK_EVERY: u32 = 8;
 
 /// A quiet moment: time to copy the log into the file.
 const IDLE: Duration = Duration::from_millis(500);
@@ -99,7 +105,12 @@ pub(crate) struct Writer {
     unchecked: bool,
     /// Pages of log when a reader last stood in the way of a checkpoint.
     blocked_at: i64,
+    /// Commits since the size of the log was looked at.
+    unlooked: u32,
 }
+
+/// A transaction of statements that are kept, which rusqlite's own is not.
+struct Transaction<'a>(&'a Connection);
 
 struct Failing {
     since: Instant,
@@ -122,6 +133,7 @@ impl Writer {
             failing: None,
             unchecked: false,
             blocked_at: 0,
+            unlooked: 0,
         }
     }
 
@@ -134,10 +146,7 @@ impl Writer {
             };
             match first {
                 Ok(first) => {
-                    let mut group = Vec::with_capacity(16);
-                    group.push(first);
-                    group.extend(queue.try_iter().take(GROUP - 1));
-                    self.take(group);
+                    self.take(gather(first, queue));
                     if self.checkpoint_is_due() {
                         self.checkpoint();
                     }
@@ -185,13 +194,13 @@ impl Writer {
             conn.busy_timeout(self.lock_patience)?;
             self.conn = Some(conn);
         }
-        let Some(conn) = &mut self.conn else {
+        let Some(conn) = &self.conn else {
             return Ok(Vec::new());
         };
-        let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let tx = Transaction::begin(conn)?;
         let mut bad = Vec::new();
         for (place, item) in items.iter().enumerate() {
-            match insert(&tx, &item.rows) {
+            match insert(conn, &item.rows) {
                 Err(e) if is_row_fault(&e) => bad.push((place, e)),
                 other => other?,
             }
@@ -297,6 +306,11 @@ impl Writer {
 
     /// Whether the log has grown enough since the last checkpoint, or the last one that a reader stood in the way of.
     fn checkpoint_is_due(&mut self) -> bool {
+        self.unlooked += 1;
+        if self.unlooked < LOOK_EVERY {
+            return false;
+        }
+        self.unlooked = 0;
         let Some((pages, copied)) = self.wal("PRAGMA wal_checkpoint(NOOP)") else {
             return false;
         };
@@ -346,6 +360,44 @@ impl Writer {
         let news = *failing != why;
         *failing = why;
         news
+    }
+}
+
+impl<'a> Transaction<'a> {
+    fn begin(conn: &'a Connection) -> rusqlite::Result<Self> {
+        conn.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
+        Ok(Self(conn))
+    }
+
+    /// When it fails, everything is rolled back.
+    fn commit(self) -> rusqlite::Result<()> {
+        self.0.prepare_cached("COMMIT")?.execute([])?;
+        Ok(())
+    }
+}
+
+impl Drop for Transaction<'_> {
+    fn drop(&mut self) {
+        // Some failures have rolled back already. One that cannot is met by the next `BEGIN`.
+        if !self.0.is_autocommit() {
+            let _ = self.0.execute_batch("ROLLBACK");
+        }
+    }
+}
+
+/// What waits in the queue. A commit costs much more than a row in it, so where several wait, those are let on to the
+/// processor who may be about to bring one more: where nobody else wants it, that takes no time.
+fn gather(first: Item, queue: &Receiver<Item>) -> Vec<Item> {
+    let mut group = Vec::with_capacity(64);
+    group.push(first);
+    let began = Instant::now();
+    loop {
+        let before = group.len();
+        group.extend(queue.try_iter().take(GROUP - before));
+        if group.len() == before || group.len() == GROUP || began.elapsed() > GATHER {
+            return group;
+        }
+        std::thread::yield_now();
     }
 }
 

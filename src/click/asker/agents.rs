@@ -159,7 +159,9 @@ pub(super) fn is_tool(agent: &str) -> bool {
     let agent = agent.trim_start().to_ascii_lowercase();
     let mut words = agent.split(|c: char| c.is_whitespace() || matches!(c, '(' | ')' | ';' | ','));
     let product = words.next().unwrap_or_default();
+    let first = product.bytes().next();
     let named = |tool: &&str| match tool.strip_suffix('/') {
+        _ if tool.bytes().next() != first => false,
         Some(name) => product == name || product.starts_with(*tool),
         None => product
             .strip_prefix(*tool)

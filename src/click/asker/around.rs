@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use store::ClickRow;
 
-use super::{pressed_button, signs};
+use super::{Signs, pressed_button};
 
 /// Clicks this far apart, in microseconds, say something about each other.
 const REACH: i64 = 15_000_000;
@@ -81,13 +81,13 @@ impl Surroundings {
     /// Remembers a click. Those that can say nothing about later ones any more are forgotten; clicks come in the order of
     /// time, more or less.
     pub fn add(&mut self, row: &ClickRow) {
-        let _ = self.add_and_look(row);
+        let _ = self.add_and_look(row, &Signs::of(row));
     }
 
     /// Remembers a click, and tells what was seen around it.
-    pub fn add_and_look(&mut self, row: &ClickRow) -> Around {
+    pub(super) fn add_and_look(&mut self, row: &ClickRow, signs: &Signs) -> Around {
         self.forget_before(row.at_us.saturating_sub(2 * REACH));
-        let (key, own) = (self.key(row), self.hit(row));
+        let (key, own) = (self.key(row), self.hit(row, signs));
         let hits = match self.mails.get_mut(&key) {
             Some(hits) => hits,
             None => {
@@ -115,7 +115,9 @@ impl Surroundings {
     #[must_use]
     pub fn around(&self, row: &ClickRow) -> Around {
         let hits = self.mails.get(&self.key(row));
-        hits.map_or_else(Around::default, |hits| around(hits, &self.hit(row), row))
+        hits.map_or_else(Around::default, |hits| {
+            around(hits, &self.hit(row, &Signs::of(row)), row)
+        })
     }
 
     /// One mail as one recipient has it: a mail to many is opened by many at once.
@@ -124,14 +126,14 @@ impl Surroundings {
         self.hasher.hash_one((&row.mail_id, user.to_ascii_lowercase()))
     }
 
-    fn hit(&self, row: &ClickRow) -> Hit {
+    fn hit(&self, row: &ClickRow, signs: &Signs) -> Hit {
         let hash = |text: &dyn AsRef<str>| self.hasher.hash_one(text.as_ref());
         Hit {
             at_us: row.at_us,
             link: hash(row.facts.link.as_ref().unwrap_or(&row.url)),
             network: row.facts.network.as_ref().or(row.client_ip.as_ref()).map(|n| hash(n)),
             agent: hash(&row.user_agent),
-            points: signs(row).iter().map(|(_, points)| points).sum(),
+            points: signs.points(),
             button: pressed_button(row),
         }
     }

@@ -1,6 +1,7 @@
 //! Who asks, click by click: what happened just before, and from how many networks a link was opened. One reader has few, a
 //! link that was passed on or smuggled has many.
 
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
@@ -14,7 +15,7 @@ use store::{ClickRow, Reader};
 use tracing::warn;
 
 use super::super::client;
-use super::{Judgement, Surroundings, judge, machine_network};
+use super::{Judgement, Signs, Surroundings, judge_by, machine_network};
 use crate::record::Ledger;
 use crate::settings::{ClientIp, Settings};
 
@@ -40,6 +41,8 @@ pub struct Askers {
     near: Mutex<Surroundings>,
     /// Networks that opened a link, and networks that a reader uses; by a hash of either.
     seen: Mutex<Cache<u64, Vec<Opened>>>,
+    /// Readers are told apart by hashes that mean nothing outside.
+    hasher: RandomState,
 }
 
 /// A network, and when it was last seen.
@@ -74,6 +77,7 @@ impl Askers {
             secret: hmac::Key::new(hmac::HMAC_SHA256, secret),
             near: Mutex::new(Surroundings::new(MAX_MAILS)),
             seen: Mutex::new(Cache::new(MAX_SEEN)),
+            hasher: RandomState::new(),
         }
     }
 
@@ -96,7 +100,7 @@ impl Askers {
         }
         let (link, user, network) = (row.facts.link.as_deref()?, row.user.as_deref()?, network?);
         let (networks, _) = self.opened(number(link)?, number(&network)?, row.at_us);
-        let (_, usual) = self.opened(reader_id(user), number(&network)?, row.at_us);
+        let (_, usual) = self.opened(self.reader_id(user), number(&network)?, row.at_us);
         let limits = &settings.hindsight;
         let at_s = row.at_us.div_euclid(1_000_000);
         let age_s = row.facts.issued_at_s.map_or(0, |issued| at_s.saturating_sub(issued));
@@ -121,8 +125,9 @@ impl Askers {
 
     /// Label of a click by its facts and its neighbours so far.
     fn judge(&self, row: &ClickRow, settings: &Settings) -> Judgement {
-        let around = lock(&self.near).add_and_look(row);
-        judge(row, around, &settings.machines)
+        let signs = Signs::of(row);
+        let around = lock(&self.near).add_and_look(row, &signs);
+        judge_by(row, &signs, around, &settings.machines)
     }
 
     /// Notes that a link was opened from a network, or that a reader used it. How many networks that makes, and whether this
@@ -155,6 +160,11 @@ impl Askers {
         let text = client::network(client.to_canonical()).to_string();
         short(hmac::sign(&self.secret, text.as_bytes()).as_ref())
     }
+
+    /// A reader among what is remembered.
+    fn reader_id(&self, user: &str) -> u64 {
+        self.hasher.hash_one(user.to_ascii_lowercase())
+    }
 }
 
 /// The same for the same link of the same mail to the same recipient. `None` for a link without a recipient: many open it.
@@ -172,13 +182,6 @@ fn short(hash: &[u8]) -> String {
 /// The number that a hash of [`short`] is.
 fn number(hash: &str) -> Option<u64> {
     u64::from_str_radix(hash, 16).ok()
-}
-
-/// A reader among what is remembered.
-fn reader_id(user: &str) -> u64 {
-    let text = format!("reader\0{}", user.to_ascii_lowercase());
-    let hash = digest::digest(&digest::SHA256, text.as_bytes());
-    hash.as_ref().first_chunk().map_or(0, |head| u64::from_be_bytes(*head))
 }
 
 /// Takes in the openings since `from`, page by page.
@@ -201,7 +204,7 @@ fn remember(askers: &Weak<Askers>, reader: &Reader, from: i64) {
                 continue;
             };
             let _ = askers.opened(link, network, opening.at_us);
-            let _ = askers.opened(reader_id(&opening.user), network, opening.at_us);
+            let _ = askers.opened(askers.reader_id(&opening.user), network, opening.at_us);
         }
         drop(askers);
         thread::sleep(PAUSE);
