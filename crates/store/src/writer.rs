@@ -21,9 +21,6 @@ use crate::{StoreError, schema};
 /// Items in one commit: bounds how long the first of them waits.
 const GROUP: usize = 1024;
 
-/// The longest that a group waits for others who are at work on their row.
-const GATHER: Duration = Duration::from_micros(500);
-
 /// How long a commit of a server waits for another process' lock: someone waits for the answer.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
@@ -146,7 +143,10 @@ impl Writer {
             };
             match first {
                 Ok(first) => {
-                    self.take(gather(first, queue));
+                    let mut group = Vec::with_capacity(64);
+                    group.push(first);
+                    group.extend(queue.try_iter().take(GROUP - 1));
+                    self.take(group);
                     if self.checkpoint_is_due() {
                         self.checkpoint();
                     }
@@ -382,22 +382,6 @@ impl Drop for Transaction<'_> {
         if !self.0.is_autocommit() {
             let _ = self.0.execute_batch("ROLLBACK");
         }
-    }
-}
-
-/// What waits in the queue. A commit costs much more than a row in it, so where several wait, those are let on to the
-/// processor who may be about to bring one more: where nobody else wants it, that takes no time.
-fn gather(first: Item, queue: &Receiver<Item>) -> Vec<Item> {
-    let mut group = Vec::with_capacity(64);
-    group.push(first);
-    let began = Instant::now();
-    loop {
-        let before = group.len();
-        group.extend(queue.try_iter().take(GROUP - before));
-        if group.len() == before || group.len() == GROUP || began.elapsed() > GATHER {
-            return group;
-        }
-        std::thread::yield_now();
     }
 }
 
