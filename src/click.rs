@@ -290,6 +290,8 @@ fn redirect(opened: &Opened) -> Option<Response<Body>> {
     let location = HeaderValue::from_str(opened.target()?.as_str()).ok()?;
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::FOUND;
+    // With room for the fields that every answer gets.
+    *response.headers_mut() = HeaderMap::with_capacity(8);
     response.headers_mut().insert(header::LOCATION, location);
     // Said, so that HEAD says it as well.
     response

@@ -9,7 +9,7 @@ mod live;
 
 use std::net::IpAddr;
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Version, header};
+use axum::http::{HeaderMap, HeaderValue, Version};
 use ipnet::IpNet;
 use store::{ClickRow, Facts, Label, LabelRow, Method};
 
@@ -57,30 +57,50 @@ impl Judgement {
 /// left to be filled in by whoever knows them.
 #[must_use]
 pub fn facts(headers: &HeaderMap, version: Version) -> Facts {
-    let value = |name: &HeaderName| headers.get(name).map(shorten);
-    let named = |name: &'static str| value(&HeaderName::from_static(name));
-    let is_one = |name: &'static str| headers.get(name).is_some_and(|v| v.as_bytes().trim_ascii() == b"1");
-    let referer_host = headers
-        .get(header::REFERER)
-        .and_then(|v| link::Target::parse(v.to_str().ok()?).ok())
-        .map(|target| target.host().to_owned());
-    Facts {
-        purpose: ["sec-purpose", "purpose", "x-moz", "x-purpose"]
-            .into_iter()
-            .find_map(named),
-        fetch_mode: named("sec-fetch-mode"),
-        fetch_dest: named("sec-fetch-dest"),
-        fetch_user: named("sec-fetch-user"),
-        fetch_site: named("sec-fetch-site"),
-        client_hints: named("sec-ch-ua"),
-        accept: value(&header::ACCEPT),
-        accept_language: value(&header::ACCEPT_LANGUAGE),
-        referer_host,
-        dnt: is_one("dnt"),
-        gpc: is_one("sec-gpc"),
+    let mut facts = Facts {
         http: http_version(version).map(str::to_owned),
         ..Facts::default()
+    };
+    // The purpose has several names, the first of which counts.
+    let mut purposes = [const { None }; 4];
+    // One pass: most requests have fewer fields than there are names to look for.
+    for (name, value) in headers {
+        let is_one = || value.as_bytes().trim_ascii() == b"1";
+        let place = match name.as_str() {
+            "sec-purpose" => &mut purposes[0],
+            "purpose" => &mut purposes[1],
+            "x-moz" => &mut purposes[2],
+            "x-purpose" => &mut purposes[3],
+            "sec-fetch-mode" => &mut facts.fetch_mode,
+            "sec-fetch-dest" => &mut facts.fetch_dest,
+            "sec-fetch-user" => &mut facts.fetch_user,
+            "sec-fetch-site" => &mut facts.fetch_site,
+            "sec-ch-ua" => &mut facts.client_hints,
+            "accept" => &mut facts.accept,
+            "accept-language" => &mut facts.accept_language,
+            "referer" => {
+                facts.referer_host = facts.referer_host.or_else(|| host_of(value));
+                continue;
+            }
+            "dnt" => {
+                facts.dnt |= is_one();
+                continue;
+            }
+            "sec-gpc" => {
+                facts.gpc |= is_one();
+                continue;
+            }
+            _ => continue,
+        };
+        place.get_or_insert_with(|| shorten(value));
     }
+    facts.purpose = purposes.into_iter().flatten().next();
+    facts
+}
+
+fn host_of(value: &HeaderValue) -> Option<String> {
+    let target = link::Target::parse(value.to_str().ok()?).ok()?;
+    Some(target.host().to_owned())
 }
 
 /// The network of machines that an address is in, as the operator wrote it: a fact to be recorded where the address is not.
@@ -175,6 +195,9 @@ fn in_machine_network(client: Option<&str>, machines: &Machines) -> bool {
             .ok()
             .or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from))
     };
+    if machines.networks.is_empty() {
+        return false;
+    }
     client
         .and_then(parse)
         .is_some_and(|client| machines.networks.iter().any(|network| network.contains(&client)))

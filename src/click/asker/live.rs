@@ -157,8 +157,11 @@ impl Askers {
 
     /// Tells networks apart and names none: a keyed hash of the /24 or /48.
     fn network(&self, client: IpAddr) -> String {
-        let text = client::network(client.to_canonical()).to_string();
-        short(hmac::sign(&self.secret, text.as_bytes()).as_ref())
+        let hash = match client::network(client.to_canonical()).addr() {
+            IpAddr::V4(ip) => hmac::sign(&self.secret, &ip.octets()),
+            IpAddr::V6(ip) => hmac::sign(&self.secret, &ip.octets()),
+        };
+        short(hash.as_ref())
     }
 
     /// A reader among what is remembered.
