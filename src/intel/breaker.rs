@@ -51,6 +51,12 @@ impl Breaker {
         Leave::Probe
     }
 
+    /// Whether the last question failed, and it may be asked all the same.
+    pub(super) fn is_in_doubt(&self) -> bool {
+        let state = self.state();
+        state.failures > 0 && state.open_until.is_none()
+    }
+
     /// It answered. True when it was left alone before.
     pub(super) fn succeeded(&self) -> bool {
         std::mem::take(&mut *self.state()).open_until.is_some()
@@ -88,6 +94,7 @@ mod tests {
         for n in 1..=FAILURES {
             assert_eq!(breaker.leave(now), Leave::Ask);
             assert_eq!(breaker.failed(now, None), n == FAILURES);
+            assert_eq!(breaker.is_in_doubt(), n < FAILURES);
         }
         breaker
     }
@@ -99,6 +106,7 @@ mod tests {
         for _ in 0..3 * FAILURES {
             breaker.failed(now, None);
             assert!(!breaker.succeeded());
+            assert!(!breaker.is_in_doubt());
         }
         assert_eq!(breaker.leave(now), Leave::Ask);
         assert_eq!(opened(now).leave(now), Leave::Not);

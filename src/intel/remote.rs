@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ use crate::settings::Source;
 /// Questions to one source that may be under way at a time.
 const AT_A_TIME: usize = 64;
 
+/// Pause before a source that failed is asked again to see whether it is dead.
+const AGAIN: Duration = Duration::from_millis(250);
+
 /// One source.
 pub(super) struct Remote {
     pub(super) source: Arc<Source>,
@@ -28,6 +32,8 @@ pub(super) struct Remote {
     breaker: Breaker,
     slots: Semaphore,
     under_way: Mutex<UnderWay>,
+    /// Someone is at [`Remote::resolve_doubt`].
+    in_doubt: AtomicBool,
     /// Where they run: connections to a source must outlive whoever asked first.
     questions: Handle,
 }
@@ -49,6 +55,15 @@ struct Settled<'a> {
 impl Drop for Settled<'_> {
     fn drop(&mut self) {
         self.remote.under_way().remove(&self.key);
+    }
+}
+
+/// Takes a flag down when it goes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(false, Ordering::Release);
     }
 }
 
@@ -117,6 +132,7 @@ impl Remote {
             breaker: Breaker::default(),
             slots: Semaphore::new(AT_A_TIME),
             under_way: Mutex::default(),
+            in_doubt: AtomicBool::new(false),
             questions,
         })
     }
@@ -192,8 +208,23 @@ impl Remote {
             let said = this.ask(&question).await;
             drop(settled);
             tell.send_replace(Some(said));
+            this.resolve_doubt(&question).await;
         });
         Some(answer)
+    }
+
+    /// Asks again after a failure until there is an answer or the breaker opens: one lost answer says little, and what it
+    /// says in the end must not cost the next readers the same wait again.
+    async fn resolve_doubt(&self, question: &Question) {
+        if !self.breaker.is_in_doubt() || self.in_doubt.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        // Also when there is a panic on the way.
+        let _over = Over(&self.in_doubt);
+        while self.breaker.is_in_doubt() {
+            tokio::time::sleep(AGAIN).await;
+            let _ = self.ask(question).await;
+        }
     }
 
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {

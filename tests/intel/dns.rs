@@ -304,6 +304,20 @@ fn a_dead_list_delays_nobody_once_its_breaker_is_open_and_comes_back_by_itself()
     assert!(stand.counts("own").is(SourceHealth::Up));
 }
 
+#[test]
+fn readers_of_one_link_do_not_wait_for_a_dead_list_again_and_again() {
+    let dead = NameServer::new(|_| Answer::Silence);
+    let stand = stand(dead.address, vec![zone("own", DnsKind::Generic, "own.test")]);
+    let said = stand.remote_within("http://a.example/", Duration::from_millis(200));
+    assert!(matches!(&said[0].finding, Finding::CouldNotAsk(_)), "{said:?}");
+    // Nobody asks anything meanwhile: that it is dead is found out in the background.
+    eventually("the breaker to open", || stand.counts("own").is(SourceHealth::Open));
+    let start = Instant::now();
+    let said = stand.remote_within("http://a.example/", Duration::from_secs(2));
+    assert!(matches!(&said[0].finding, Finding::CouldNotAsk(_)), "{said:?}");
+    assert!(start.elapsed() < Duration::from_millis(100), "{:?}", start.elapsed());
+}
+
 /// The same zone file, read by unbound as a response policy zone and by us as a list.
 #[test]
 fn a_response_policy_zone_means_what_it_means_to_unbound() {
