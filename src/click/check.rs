@@ -1,8 +1,9 @@
 //! Checking a target: what is known at once, and what has to be asked for.
 //!
-//! What lists in memory say and what the URL itself shows counts at every click, as of the newest lists. What other hosts say (DNS lists, Safe Browsing, the target itself) is
-//! asked for once, however many wait for it, in a task of its own that goes on when a reader does not wait; it is kept for some
-//! minutes, and forgotten at once when a list or the settings change.
+//! What lists in memory say and what the URL itself shows is kept for a minute at most ([`Known`]). What other hosts say (DNS
+//! lists, Safe Browsing, the target itself) is asked for once, however many wait for it, in a task of its own that goes on when
+//! a reader does not wait; it is kept for some minutes. Both are forgotten at once when a list, a revocation or the settings
+//! change.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

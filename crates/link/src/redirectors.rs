@@ -112,7 +112,7 @@ pub(crate) fn is_site(host: &str) -> bool {
 /// Tells hosts that are below no site at once: nearly all are such.
 fn may_be_site(host: &str) -> bool {
     /// The last two labels of each site, or the label of `google.*`.
-    static ENDS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
+    static ENDS: LazyLock<Words> = LazyLock::new(|| {
         let end = |host: &'static str| host.strip_suffix(".*").unwrap_or(last_labels(host));
         SITES.iter().map(|site| end(site.host)).collect()
     });
@@ -120,15 +120,53 @@ fn may_be_site(host: &str) -> bool {
 }
 
 /// The last two labels of a name.
-fn last_labels(host: &str) -> &str {
-    let second = host.rmatch_indices('.').nth(1);
-    second.and_then(|(at, _)| host.get(at + 1..)).unwrap_or(host)
+pub(crate) fn last_labels(host: &str) -> &str {
+    let mut dots = memchr::memrchr_iter(b'.', host.as_bytes());
+    dots.nth(1).and_then(|at| host.get(at + 1..)).unwrap_or(host)
+}
+
+/// A set of words. What begins as none of them, or is as long as none that begins so, is told without a hash.
+pub(crate) struct Words {
+    words: HashSet<&'static str>,
+    /// A bit for each length, by the first octet.
+    lengths: [u64; 256],
+}
+
+impl FromIterator<&'static str> for Words {
+    fn from_iter<I: IntoIterator<Item = &'static str>>(words: I) -> Self {
+        let words: HashSet<_> = words.into_iter().collect();
+        let mut lengths = [0; 256];
+        for word in &words {
+            if let Some(lengths) = word
+                .bytes()
+                .next()
+                .and_then(|first| lengths.get_mut(usize::from(first)))
+            {
+                *lengths |= 1 << (word.len() & 63);
+            }
+        }
+        Self { words, lengths }
+    }
+}
+
+impl Words {
+    pub(crate) fn contains(&self, word: &str) -> bool {
+        let lengths = word
+            .bytes()
+            .next()
+            .and_then(|first| self.lengths.get(usize::from(first)));
+        lengths.is_some_and(|lengths| lengths >> (word.len() & 63) & 1 == 1) && self.words.contains(word)
+    }
 }
 
 /// Whether a URL can stand in this text: most show at once that none does.
 fn may_hold_url(text: &str) -> bool {
     // Its colon stands there, an escape for something, or `http` in Base64.
-    text.bytes().any(|b| matches!(b, b'%' | b':')) || text.contains("aHR0c") || text.contains("SFRUU")
+    let text = text.as_bytes();
+    memchr::memchr2(b'%', b':', text).is_some()
+        || [b"aHR0c", b"SFRUU"]
+            .iter()
+            .any(|word| memchr::memmem::find(text, *word).is_some())
 }
 
 /// How many URLs inside one are looked at.

@@ -20,6 +20,7 @@
 //!   far fewer than 2^32 different claims before it is replaced, so two claims with one nonce are out of reach.
 
 use std::borrow::Cow;
+use std::ops::RangeInclusive;
 
 use data_encoding::BASE64URL_NOPAD;
 use ring::aead::{Aad, Nonce};
@@ -33,6 +34,10 @@ const VERSION: u8 = 1;
 const HEADER: usize = 4;
 const NONCE: usize = 12;
 const TAG: usize = 16;
+/// Characters of a token without claims.
+pub(crate) const SHORTEST: usize = ((HEADER + NONCE + TAG) * 4).div_ceil(3);
+/// The first character of a token: its six bits are the version and two more.
+const FIRST: RangeInclusive<u8> = b'A' + 4 * VERSION..=b'A' + 4 * VERSION + 3;
 const MAX_CLAIMS: usize = 0xfff;
 /// Hosts longer than DNS allows are not named in a reference.
 const MAX_REFERENCE_HOST: usize = 255;
@@ -342,6 +347,9 @@ fn reference_id(mut context: hmac::Context, target: &str, written: Option<&[u8]>
 /// How many characters of `text` are a token, going by its first ones; `None` when it does not begin with a token.
 pub(crate) fn extent(text: &str) -> Option<usize> {
     let text = text.as_bytes();
+    if !FIRST.contains(text.first()?) {
+        return None;
+    }
     let mut front = [0; 3];
     let n = BASE64URL_NOPAD.decode_mut(text.first_chunk::<4>()?, &mut front).ok()?;
     let [first, second, _] = front;

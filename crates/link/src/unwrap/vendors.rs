@@ -3,13 +3,14 @@
 //! Shapes are facts about public services, as their links look in mail.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use url::{Host, Position, Url};
 
 use super::{Opaque, Wrapper, proofpoint};
 use crate::click_link;
 use crate::escapes::{base64_decoded, hidden_target, is_web, percent_decoded, tail, value, web_target};
-use crate::redirectors::is_host;
+use crate::redirectors::{Words, is_host, last_labels};
 use crate::target::Target;
 use crate::token;
 
@@ -153,8 +154,19 @@ pub(super) fn read(target: &Target) -> Option<Result<(Wrapper, Target), Opaque>>
 
 /// Whether vendors' wrappers stand on this host, which has no dot at its end.
 pub(crate) fn is_vendors_host(host: &str) -> bool {
+    /// The last two labels of each host that has forms.
+    static ENDS: LazyLock<Words> = LazyLock::new(|| {
+        FORMS
+            .iter()
+            .filter_map(|form| match form.host {
+                At::Host(name) => Some(last_labels(name)),
+                At::Ending(_) | At::Anywhere => None,
+            })
+            .collect()
+    });
+    let may_be = ENDS.contains(last_labels(host));
     FORMS.iter().any(|form| match form.host {
-        At::Host(name) => is_host(host, name),
+        At::Host(name) => may_be && is_host(host, name),
         At::Ending(end) => host.ends_with(end),
         At::Anywhere => false,
     })
@@ -501,7 +513,8 @@ fn hermes(link: &Link<'_>) -> Option<Reading> {
 
 /// A path that ends with `/c/`, perhaps a host, and what reads as a token to its last character.
 fn linkgate(link: &Link<'_>) -> Option<Reading> {
-    let rest = link.path.get(link.path.rfind("/c/")? + 3..)?;
+    let mark = memchr::memmem::rfind(link.path.as_bytes(), b"/c/")?;
+    let rest = link.path.get(mark + 3..).filter(|rest| rest.len() >= token::SHORTEST)?;
     let parts = click_link::pieces(rest)?;
     (token::extent(parts.token)? == parts.token.len()).then(|| Reading::Opaque(parts.host.map(str::to_owned)))
 }
