@@ -79,11 +79,12 @@ pub(crate) fn open_ledger(settings: &Settings) -> anyhow::Result<Ledger> {
     Ledger::open(&settings.store).context("the store cannot be opened (store.url)")
 }
 
-/// The runtime of a server: few threads, so that idling costs little memory.
+/// The runtime of a server: few threads, so that idling costs little memory. Half as many as processors, for the store's
+/// thread and those of mail want some too: with one for each, clicks were handed from thread to thread, and were slower.
 pub(crate) fn runtime() -> io::Result<Runtime> {
-    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
     Builder::new_multi_thread()
-        .worker_threads(workers.min(MAX_WORKERS))
+        .worker_threads(processors.div_ceil(2).min(MAX_WORKERS))
         .thread_name("linkgate")
         .max_blocking_threads(BLOCKING_THREADS)
         .thread_keep_alive(KEEP_THREAD)
