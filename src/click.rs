@@ -118,7 +118,8 @@ impl ClickPages {
         &self.counts
     }
 
-    /// Answers one request that came from `peer`. A click is on disk before its answer goes out, and it counts even if nobody waits for the answer.
+    /// Answers one request that came from `peer`. A click is on disk before its answer goes out, and it counts even if nobody
+    /// waits for the answer.
     pub async fn answer<B>(self: &Arc<Self>, request: Request<B>, peer: SocketAddr) -> Response<Body>
     where
         B: HttpBody<Data = Bytes> + Send + 'static,

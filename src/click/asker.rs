@@ -63,36 +63,27 @@ pub fn facts(headers: &HeaderMap, version: Version) -> Facts {
     };
     // The purpose has several names, the first of which counts.
     let mut purposes = [const { None }; 4];
-    // One pass: most requests have fewer fields than there are names to look for.
-    for (name, value) in headers {
+    // One pass: most requests have fewer fields than there are names to look for. Of a field that is repeated the first counts.
+    for name in headers.keys() {
+        let Some(value) = headers.get(name) else { continue };
         let is_one = || value.as_bytes().trim_ascii() == b"1";
-        let place = match name.as_str() {
-            "sec-purpose" => &mut purposes[0],
-            "purpose" => &mut purposes[1],
-            "x-moz" => &mut purposes[2],
-            "x-purpose" => &mut purposes[3],
-            "sec-fetch-mode" => &mut facts.fetch_mode,
-            "sec-fetch-dest" => &mut facts.fetch_dest,
-            "sec-fetch-user" => &mut facts.fetch_user,
-            "sec-fetch-site" => &mut facts.fetch_site,
-            "sec-ch-ua" => &mut facts.client_hints,
-            "accept" => &mut facts.accept,
-            "accept-language" => &mut facts.accept_language,
-            "referer" => {
-                facts.referer_host = facts.referer_host.or_else(|| host_of(value));
-                continue;
-            }
-            "dnt" => {
-                facts.dnt |= is_one();
-                continue;
-            }
-            "sec-gpc" => {
-                facts.gpc |= is_one();
-                continue;
-            }
-            _ => continue,
-        };
-        place.get_or_insert_with(|| shorten(value));
+        match name.as_str() {
+            "sec-purpose" => purposes[0] = Some(shorten(value)),
+            "purpose" => purposes[1] = Some(shorten(value)),
+            "x-moz" => purposes[2] = Some(shorten(value)),
+            "x-purpose" => purposes[3] = Some(shorten(value)),
+            "sec-fetch-mode" => facts.fetch_mode = Some(shorten(value)),
+            "sec-fetch-dest" => facts.fetch_dest = Some(shorten(value)),
+            "sec-fetch-user" => facts.fetch_user = Some(shorten(value)),
+            "sec-fetch-site" => facts.fetch_site = Some(shorten(value)),
+            "sec-ch-ua" => facts.client_hints = Some(shorten(value)),
+            "accept" => facts.accept = Some(shorten(value)),
+            "accept-language" => facts.accept_language = Some(shorten(value)),
+            "referer" => facts.referer_host = host_of(value),
+            "dnt" => facts.dnt = is_one(),
+            "sec-gpc" => facts.gpc = is_one(),
+            _ => {}
+        }
     }
     facts.purpose = purposes.into_iter().flatten().next();
     facts

@@ -52,7 +52,7 @@ impl Known {
     /// Keeps nothing longer than `life`, and nothing at all when that is zero.
     pub(super) fn new(life: Duration) -> Self {
         Self {
-            cache: Cache::new(if life.is_zero() { 0 } else { ENTRIES }),
+            cache: Cache::new(ENTRIES),
             life: life.min(LIFE),
         }
     }

@@ -587,4 +587,14 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn paths_are_as_browsers_know_them() {
+        let path = |url, path| ClickBase::new(url, Style::Readable).unwrap().public_path(path);
+        assert_eq!(path("https://click.example.com", "/c/a/b"), "/c/a/b");
+        assert_eq!(path("https://click.example.com/safe", "/safe/c/b"), "/safe/c/b");
+        assert_eq!(path("https://click.example.com/safe", "/c/b"), "/safe/c/b");
+        assert_eq!(path("https://click.example.com/c", "/c/b"), "/c/c/b");
+        assert_eq!(path("https://click.example.com/c", "/c/c/b"), "/c/c/b");
+    }
 }

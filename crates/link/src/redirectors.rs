@@ -137,11 +137,7 @@ impl FromIterator<&'static str> for Words {
         let words: HashSet<_> = words.into_iter().collect();
         let mut lengths = [0; 256];
         for word in &words {
-            if let Some(lengths) = word
-                .bytes()
-                .next()
-                .and_then(|first| lengths.get_mut(usize::from(first)))
-            {
+            if let Some(lengths) = lengths.get_mut(first(word)) {
                 *lengths |= 1 << (word.len() & 63);
             }
         }
@@ -151,12 +147,14 @@ impl FromIterator<&'static str> for Words {
 
 impl Words {
     pub(crate) fn contains(&self, word: &str) -> bool {
-        let lengths = word
-            .bytes()
-            .next()
-            .and_then(|first| self.lengths.get(usize::from(first)));
+        let lengths = self.lengths.get(first(word));
         lengths.is_some_and(|lengths| lengths >> (word.len() & 63) & 1 == 1) && self.words.contains(word)
     }
+}
+
+/// The first octet of a word.
+fn first(word: &str) -> usize {
+    word.bytes().next().map_or(0, usize::from)
 }
 
 /// Whether a URL can stand in this text: most show at once that none does.
