@@ -282,7 +282,7 @@ fn a_server_that_hangs_delays_nobody() {
     two_more(&stand, Refresh::Unchanged);
     let start = Instant::now();
     let said = stand.local(BAD);
-    assert!(start.elapsed() < Duration::from_millis(50), "{:?}", start.elapsed());
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
     let not_asked = said.iter().filter(|e| matches!(e.finding, Finding::CouldNotAsk(_)));
     assert_eq!(not_asked.count(), 6, "{said:?}");
 }
