@@ -8,6 +8,7 @@ use regex::RegexSet;
 use crate::canonical::suffixes;
 use crate::entry::{Entry, Extent, Role, host_expression};
 use crate::format::Report;
+use crate::hosts::Counts;
 use crate::table::HashKey;
 
 /// All that one source lists, ready for [`crate::ListTable::build`]: 16 octets for each entry.
@@ -49,6 +50,13 @@ impl ListCopy {
     #[must_use]
     pub fn memory(&self) -> usize {
         self.entries.capacity() * size_of::<Packed>()
+    }
+
+    /// Counts its entries by their kind.
+    pub(crate) fn count(&self, counts: &mut Counts) {
+        for entry in &self.entries {
+            counts.add(entry.meta.extent());
+        }
     }
 }
 
@@ -174,8 +182,11 @@ pub fn accept(was: Option<usize>, copy: &ListCopy) -> Result<(), Refused> {
     }
 }
 
+/// No expression has this hash.
+pub(crate) const EMPTY: u64 = 0;
+
 /// An entry as it is kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Packed {
     /// Hash of the expression.
     pub(crate) key: u64,
@@ -202,6 +213,13 @@ impl Packed {
             key: hash,
             host: low(of_host),
             meta: Meta::new(entry),
+        }
+    }
+
+    pub(crate) fn with_source(self, source: u16) -> Self {
+        Self {
+            meta: self.meta.with_source(source),
+            ..self
         }
     }
 }

@@ -15,6 +15,7 @@ mod copy;
 mod dns;
 mod entry;
 mod format;
+mod hosts;
 pub mod safe_browsing;
 mod table;
 

@@ -5,8 +5,9 @@ use regex::RegexSet;
 use siphasher::sip::SipHasher13;
 
 use crate::canonical::{Canonical, suffixes};
-use crate::copy::{ListCopy, Meta, low};
+use crate::copy::{EMPTY, ListCopy, Meta, Packed, low};
 use crate::entry::{Extent, MAX_DEPTH, Role};
+use crate::hosts::{Counts, Hosts, Kind};
 
 /// The key of the hashes that expressions are kept as: whoever does not know it cannot make URLs that collide. Copies and
 /// tables that work together have the same; it is drawn at random when the program starts.
@@ -20,9 +21,9 @@ impl HashKey {
         Self(SipHasher13::new_with_key(&key))
     }
 
-    /// SipHash-1-3.
+    /// SipHash-1-3, but never [`EMPTY`].
     pub(crate) fn hash(&self, expression: &str) -> u64 {
-        self.0.hash(expression.as_bytes())
+        self.0.hash(expression.as_bytes()).max(EMPTY + 1)
     }
 }
 
@@ -34,32 +35,18 @@ impl std::fmt::Debug for HashKey {
 
 /// What several sources list, to be looked up by URL. It does not change; a new one takes its place.
 ///
-/// An open table of 64-bit hashes, 16 octets a slot, three quarters full, and a bit map of 16 bits for each entry that says
+/// An open table of 64-bit hashes, 16 octets a slot, three quarters full, and bit maps of 16 bits for each entry that say
 /// at once, for nearly every host there is, that no list has anything on it. Copies need not be kept beside it: when one
 /// source changes, [`Self::rebuild`] takes the others from the table before.
 #[derive(Debug)]
 pub struct ListTable {
     key: HashKey,
     generation: u64,
-    /// Zero where a slot is empty.
-    hashes: Vec<u64>,
-    rests: Vec<Rest>,
-    /// One bit for each host that an entry is about.
-    hosts: Vec<u64>,
-    /// Whether any entry is a [`Extent::Tree`], and whether one is a [`Extent::DomainTree`].
-    trees: bool,
-    domain_trees: bool,
+    slots: Vec<Packed>,
+    hosts: Hosts,
     patterns: Vec<Patterns>,
     /// How many slots are not empty.
     taken: usize,
-}
-
-/// What a slot holds beside its hash.
-#[derive(Debug, Clone, Copy, Default)]
-struct Rest {
-    meta: Meta,
-    /// Low half of the hash of the host.
-    host: u32,
 }
 
 /// One source that names a URL.
@@ -79,8 +66,11 @@ impl ListTable {
     /// `generation` tells this table from others, for whoever keeps verdicts.
     #[must_use]
     pub fn build(key: &HashKey, generation: u64, sources: &[(u16, &ListCopy)]) -> Self {
-        let entries = sources.iter().map(|(_, copy)| copy.entries.len()).sum();
-        let mut table = Self::with_room(key, generation, entries);
+        let mut counts = Counts::default();
+        for (_, copy) in sources {
+            copy.count(&mut counts);
+        }
+        let mut table = Self::with_room(key, generation, counts);
         for (source, copy) in sources {
             table.add(*source, copy);
         }
@@ -92,17 +82,19 @@ impl ListTable {
     #[must_use]
     pub fn rebuild(&self, generation: u64, keep: impl Fn(u16) -> Option<u16>, sources: &[(u16, &ListCopy)]) -> Self {
         let kept = || {
-            let taken = self.hashes.iter().zip(&self.rests).filter(|(hash, _)| **hash != 0);
-            taken.filter_map(|(hash, rest)| {
-                let number = keep(rest.meta.source())?;
-                let meta = rest.meta.with_source(number);
-                Some((*hash, Rest { meta, host: rest.host }))
-            })
+            let taken = self.slots.iter().filter(|slot| slot.key != EMPTY);
+            taken.filter_map(|slot| Some(slot.with_source(keep(slot.meta.source())?)))
         };
-        let entries = kept().count() + sources.iter().map(|(_, copy)| copy.entries.len()).sum::<usize>();
-        let mut table = Self::with_room(&self.key, generation, entries);
-        for (hash, rest) in kept() {
-            table.insert(hash, rest);
+        let mut counts = Counts::default();
+        for entry in kept() {
+            counts.add(entry.meta.extent());
+        }
+        for (_, copy) in sources {
+            copy.count(&mut counts);
+        }
+        let mut table = Self::with_room(&self.key, generation, counts);
+        for entry in kept() {
+            table.insert(entry);
         }
         for patterns in &self.patterns {
             if let Some(number) = keep(patterns.source) {
@@ -125,29 +117,19 @@ impl ListTable {
         for name in suffixes(url.host()) {
             let whole = name.len() == host_end - host_start;
             // Nothing is below an address, and no list names a single label with all below it.
-            if !whole && (url.is_address() || !name.contains('.')) {
+            if !whole && (url.is_address() || !self.reaches_below() || !name.contains('.')) {
                 break;
             }
             let hash = self.key.hash(name);
-            if !self.knows_host(low(hash)) {
-                continue;
-            }
-            for meta in self.slots(hash) {
-                let named = match meta.extent() {
-                    Extent::Host => whole,
-                    Extent::Domain => true,
-                    Extent::Below => !whole,
-                    _ => false,
-                };
-                if named {
-                    found.push(Found::new(meta, name));
-                }
+            let may_have = |kind| self.hosts.may_have(kind, low(hash));
+            if may_have(Kind::Domain) || whole && may_have(Kind::Host) {
+                self.find_host(name, hash, whole, &mut found);
             }
             let start = host_end - name.len();
-            if whole {
+            if whole && may_have(Kind::Url) {
                 self.find_url(part(start, text.len()), part(start, path_end), &mut found);
             }
-            if self.domain_trees || whole && self.trees {
+            if may_have(Kind::Tree) {
                 self.find_trees(part(start, path_end), name.len(), whole, &mut found);
             }
         }
@@ -158,7 +140,7 @@ impl ListTable {
                 }
             }
         }
-        settled(&found)
+        settled(found)
     }
 
     /// What [`Self::build`] was given to tell tables apart.
@@ -182,34 +164,26 @@ impl ListTable {
     /// What it takes up in memory, in octets, patterns aside.
     #[must_use]
     pub fn memory(&self) -> usize {
-        self.hashes.capacity() * size_of::<u64>()
-            + self.rests.capacity() * size_of::<Rest>()
-            + self.hosts.capacity() * size_of::<u64>()
+        self.slots.capacity() * size_of::<Packed>() + self.hosts.memory()
     }
 
-    fn with_room(key: &HashKey, generation: u64, entries: usize) -> Self {
+    fn with_room(key: &HashKey, generation: u64, counts: Counts) -> Self {
+        let entries = counts.all();
         // A slot stays empty, so that every search ends.
         let slots = entries + entries / 3 + 1;
         Self {
             key: *key,
             generation,
-            hashes: vec![0; slots],
-            rests: vec![Rest::default(); slots],
-            hosts: vec![0; entries / 4 + 1],
+            slots: vec![Packed::default(); slots],
+            hosts: Hosts::with_room(counts),
             taken: 0,
-            trees: false,
-            domain_trees: false,
             patterns: Vec::new(),
         }
     }
 
     fn add(&mut self, source: u16, copy: &ListCopy) {
-        for packed in &copy.entries {
-            let rest = Rest {
-                meta: packed.meta.with_source(source),
-                host: packed.host,
-            };
-            self.insert(packed.key.max(1), rest);
+        for entry in &copy.entries {
+            self.insert(entry.with_source(source));
         }
         if !copy.patterns.is_empty() {
             let patterns = Patterns {
@@ -221,74 +195,66 @@ impl ListTable {
         }
     }
 
-    fn insert(&mut self, key: u64, rest: Rest) {
-        match rest.meta.extent() {
-            Extent::Tree => self.trees = true,
-            Extent::DomainTree => (self.trees, self.domain_trees) = (true, true),
-            _ => {}
-        }
-        let (word, bit) = self.host_bit(rest.host);
-        if let Some(word) = self.hosts.get_mut(word) {
-            *word |= bit;
-        }
-        let slots = self.hashes.len();
-        let mut at = slot(key, slots);
-        while let Some(hash) = self.hashes.get_mut(at) {
-            if *hash == 0 {
-                *hash = key;
-                if let Some(slot) = self.rests.get_mut(at) {
-                    *slot = rest;
-                }
+    fn insert(&mut self, entry: Packed) {
+        self.hosts.add(entry.meta.extent().into(), entry.host);
+        let mut at = slot(entry.key, self.slots.len());
+        while let Some(slot) = self.slots.get_mut(at) {
+            if slot.key == EMPTY {
+                *slot = entry;
                 self.taken += 1;
                 return;
             }
-            at = if at + 1 == slots { 0 } else { at + 1 };
+            at = self.after(at);
         }
     }
 
     /// The entries with this hash.
     fn slots(&self, hash: u64) -> impl Iterator<Item = Meta> {
-        let key = hash.max(1);
-        let slots = self.hashes.len();
-        let mut at = slot(key, slots);
+        let mut at = slot(hash, self.slots.len());
         std::iter::from_fn(move || {
             loop {
-                let here = at;
-                at = if at + 1 == slots { 0 } else { at + 1 };
-                match self.hashes.get(here) {
-                    None | Some(0) => return None,
-                    Some(hash) if *hash == key => return self.rests.get(here).map(|r| r.meta),
-                    Some(_) => {}
+                let here = self.slots.get(at).filter(|slot| slot.key != EMPTY)?;
+                at = self.after(at);
+                if here.key == hash {
+                    return Some(here.meta);
                 }
             }
         })
     }
 
-    fn host_bit(&self, host: u32) -> (usize, u64) {
-        let bits = u64::try_from(self.hosts.len()).unwrap_or(u64::MAX).saturating_mul(64);
-        let bit = (u64::from(host).saturating_mul(bits)) >> 32;
-        (usize::try_from(bit / 64).unwrap_or(usize::MAX), 1 << (bit % 64))
+    fn after(&self, at: usize) -> usize {
+        if at + 1 == self.slots.len() { 0 } else { at + 1 }
     }
 
-    /// Whether an entry may be about this host; when not, none is.
-    fn knows_host(&self, host: u32) -> bool {
-        let (word, bit) = self.host_bit(host);
-        self.hosts.get(word).is_some_and(|w| w & bit != 0)
+    /// Whether any entry is about more than the host it names.
+    fn reaches_below(&self) -> bool {
+        self.hosts.any(Kind::Domain) || self.hosts.any(Kind::Tree)
+    }
+
+    /// Looks for entries for a host, or for the name above it that is left when `whole` is not said, by their hash.
+    fn find_host<'a>(&self, name: &'a str, hash: u64, whole: bool, found: &mut Vec<Found<'a>>) {
+        let listed = self.slots(hash).filter(|meta| match meta.extent() {
+            Extent::Host => whole,
+            Extent::Domain => true,
+            Extent::Below => !whole,
+            _ => false,
+        });
+        found.extend(listed.map(|meta| Found::new(meta, name)));
     }
 
     /// Looks for entries for one URL. `full`: with the query; `path`: without.
     fn find_url<'a>(&self, full: &'a str, path: &'a str, found: &mut Vec<Found<'a>>) {
-        let listed = |text: &str| self.slots(self.key.hash(text)).filter(|m| m.extent() == Extent::Url);
-        found.extend(listed(full).map(|meta| Found::new(meta, full)));
         let front_page = path.find('/').is_some_and(|at| at + 1 == path.len());
-        if full.len() != path.len() && !front_page {
-            found.extend(listed(path).map(|meta| {
-                let mut found = Found::new(meta, path);
-                found.listing.scope = Scope::Path;
-                found.listing.weight = Weight::Warn;
-                found
-            }));
-        }
+        let hash = self.key.hash(full);
+        let without_query = (full.len() != path.len() && !front_page).then(|| self.key.hash(path));
+        let listed = |hash| self.slots(hash).filter(|m| m.extent() == Extent::Url);
+        found.extend(listed(hash).map(|meta| Found::new(meta, full)));
+        found.extend(without_query.into_iter().flat_map(listed).map(|meta| {
+            let mut found = Found::new(meta, path);
+            found.listing.scope = Scope::Path;
+            found.listing.weight = Weight::Warn;
+            found
+        }));
     }
 
     /// Looks for entries for a path and all below it.
@@ -361,10 +327,11 @@ impl<'a> Found<'a> {
 }
 
 /// What is listed and not excepted.
-fn settled<'a>(found: &[Found<'a>]) -> Vec<Hit<'a>> {
+fn settled(mut found: Vec<Found<'_>>) -> Vec<Hit<'_>> {
+    let exceptions: Vec<_> = found.extract_if(.., |f| f.role != Role::Listed).collect();
     found
-        .iter()
-        .filter(|f| f.role == Role::Listed && !found.iter().any(|other| other.excepts(f)))
+        .into_iter()
+        .filter(|f| !exceptions.iter().any(|e| e.excepts(f)))
         .map(|f| Hit {
             source: f.source,
             listing: f.listing,
