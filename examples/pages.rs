@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use link::{Category, Evidence, Finding, Listing, Obstacle, Scope, Smuggled, Target, Weight};
-use linkgate::click::page::{self, Form, Kind, Languages, View, language};
+use linkgate::click::page::{self, Form, GoogleService, Kind, Languages, View, language};
 use linkgate::settings::{Brand, Colours, Contact, Logo};
 use serde_json::json;
 
@@ -59,7 +59,7 @@ struct Sample {
     brand: Brand,
     target: Option<Target>,
     evidence: Vec<Evidence>,
-    google: &'static [&'static str],
+    google: &'static [(&'static str, GoogleService)],
     chain: Vec<String>,
     may_continue: bool,
 }
@@ -175,7 +175,7 @@ fn samples(logo: &Logo) -> Vec<Sample> {
         ..sample
     };
     let google = Sample {
-        google: &["Safe Browsing"],
+        google: &[("Safe Browsing", GoogleService::SafeBrowsing)],
         ..Sample::new("warning-google", |_| Kind::Warning)
             .target(BAD)
             .continues()

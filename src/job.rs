@@ -33,13 +33,13 @@ impl LocalLists for Intel {
     }
 }
 
-/// The registrable domains that links led to so far, with the time of the first one. Nothing here waits for long: a row is
-/// read at most.
+/// The registrable domains that links led to so far, and, with an `@` in front, those that senders wrote from, with the
+/// time of the first one. Nothing here waits for long: a row is read at most.
 pub trait SeenDomains: Send + Sync {
     /// Whether a domain has been known for a short while only, or not at all. `false` where nobody can tell.
     fn is_new(&self, domain: &str, now_s: i64) -> bool;
 
-    /// Notes domains of links that were seen now, in a mail or at a click.
+    /// Notes domains that were seen now, in a mail or at a click.
     fn note(&self, domains: &mut dyn Iterator<Item = &str>, now_s: i64);
 }
 

@@ -1,7 +1,7 @@
 //! What becomes of suspicious links, and of links that do not belong, when mail comes in.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use link::{
     Category, ClickBase, Evidence, Finding, Listing, MessageClaims, Opened, Opener, Scope, Style, Target, Weight,
@@ -45,16 +45,17 @@ impl LocalLists for List {
     }
 }
 
-/// Knows one domain.
-struct Seen;
+/// Knows the domain of one link and of one sender, and what it was told.
+#[derive(Default)]
+struct Seen(Mutex<Vec<String>>);
 
 impl SeenDomains for Seen {
     fn is_new(&self, domain: &str, _: i64) -> bool {
-        domain != "shop.example"
+        !["shop.example", "@there.example"].contains(&domain)
     }
 
     fn note(&self, domains: &mut dyn Iterator<Item = &str>, _: i64) {
-        domains.for_each(|d| assert!(!d.starts_with("www."), "{d}"));
+        self.0.lock().unwrap().extend(domains.map(str::to_owned));
     }
 }
 
@@ -288,10 +289,42 @@ fn protected_names_are_those_of_the_domain_and_of_all() {
 #[test]
 fn a_domain_that_was_never_seen_is_a_sign() {
     let mut site = Site::new("delivery_score = 1\nat_delivery = \"tag\"");
-    site.sources.seen = Some(Arc::new(Seen));
+    let seen = Arc::new(Seen::default());
+    site.sources.seen = Some(seen.clone());
     let outcome = site.judge(&mail(&[GOOD, "https://www.other.example/"]));
     let signs: Vec<_> = outcome.report.links.iter().map(|l| l.suspicion.is_some()).collect();
     assert_eq!(signs, [false, true]);
+    assert_eq!(
+        *seen.0.lock().unwrap(),
+        ["@there.example", "other.example", "shop.example"]
+    );
+}
+
+#[test]
+fn a_sender_that_never_wrote_here_or_shows_somebody_elses_name_is_a_sign() {
+    let mut site = Site::new("delivery_score = 1\nat_delivery = \"tag\"\nprotected_names = [\"musterbank.example\"]");
+    let seen = Arc::new(Seen::default());
+    site.sources.seen = Some(seen.clone());
+    let codes = |site: &Site, from: &str| -> Vec<&'static str> {
+        let outcome = site.judge(&format!("From: {from}\r\n\r\n{GOOD}\r\n"));
+        let suspicion = outcome.report.links[0].suspicion.clone();
+        suspicion
+            .map(|s| s.signs.iter().map(|s| s.code).collect())
+            .unwrap_or_default()
+    };
+    assert_eq!(codes(&site, "Ann <ann@there.example>"), [""; 0]);
+    assert_eq!(codes(&site, "Ann <ann@www.else.example>"), ["first-contact"]);
+    assert_eq!(codes(&site, "Musterbank <ann@there.example>"), ["display-name"]);
+    assert_eq!(
+        codes(&site, "=?utf-8?Q?Muster=62ank?= <ann@else.example>"),
+        ["display-name", "first-contact"]
+    );
+    // Whoever wraps every link remembers all the same, and so has something to compare when it comes to that.
+    seen.0.lock().unwrap().clear();
+    let mut plain = Site::new("");
+    plain.sources.seen = Some(seen.clone());
+    plain.judge("From: a@new.example\r\n\r\nhttps://a.example/\r\n");
+    assert_eq!(*seen.0.lock().unwrap(), ["@new.example", "a.example"]);
 }
 
 #[test]

@@ -248,6 +248,41 @@ fn after_queue_recipe_can_be_taken_out_again() {
 }
 
 #[test]
+fn after_queue_suspicious_mail_is_held_until_somebody_lets_it_go() {
+    let list = tempfile::tempdir().unwrap();
+    let path = list.path().join("bad.txt");
+    std::fs::write(&path, "https://bad.example.net/x\n").unwrap();
+    let more = format!(
+        "at_delivery = \"tag\"\n[[source]]\nname = \"bad\"\ntype = \"urls\"\nfrom = \"{}\"\n",
+        path.display()
+    );
+    let holds = |place: &Place, master: String| {
+        let checks = place.path("checks");
+        std::fs::write(&checks, "/^X-Linkgate-Suspicious: yes/ HOLD suspicious links\n").unwrap();
+        let every = "=no_unknown_recipient_checks,no_header_body_checks,no_milters";
+        let but_headers = "=no_unknown_recipient_checks,no_milters\n  -o cleanup_service_name=linkgate-cleanup";
+        assert!(master.contains(every), "the recipe's return listener is another");
+        let hold = place.recipe_file("master-hold.cf");
+        let hold = hold.replace("/etc/postfix/linkgate_header_checks", checks.to_str().unwrap());
+        master.replace(every, but_headers) + &hold
+    };
+    let Some(chain) = Chain::two_with(Recipe::AfterQueue, holds, &more) else {
+        return;
+    };
+    chain.send(SENDER, &[ALICE], &newsletter());
+    assert_wrapped(chain.place(), &chain.mailbox(ALICE, 1)[0]);
+    let bad = message("text/plain; charset=utf-8", "https://bad.example.net/x\r\n");
+    chain.send(SENDER, &[BOB], &bad);
+    let id = eventually("a held message", || chain.inner().held().pop());
+    assert!(chain.inner().log().contains("hold: header X-Linkgate-Suspicious: yes"));
+    chain.mailbox(BOB, 0);
+    chain.inner().release(&id);
+    let released = &chain.mailbox(BOB, 1)[0];
+    assert!(contains(released, b"https://click.example.com/c/bad.example.net/"));
+    assert!(chain.inner().held().is_empty());
+}
+
+#[test]
 fn before_queue_the_sender_keeps_mail_while_the_next_hop_or_linkgate_is_down() {
     let Some(mut chain) = Chain::two(Recipe::BeforeQueue) else {
         return;

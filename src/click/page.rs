@@ -35,9 +35,8 @@ pub struct View<'a> {
     pub target: Option<&'a Target>,
     /// What speaks for and against it, and what could not be asked.
     pub evidence: &'a [Evidence],
-    /// Names of the sources among the evidence that are Google's: their terms ask for words that leave it open, and to be
-    /// named.
-    pub google_sources: &'a [&'a str],
+    /// Names of the sources among the evidence that are Google's.
+    pub google_sources: &'a [(&'a str, GoogleService)],
     /// URLs on the way, shown on request.
     pub chain: &'a [String],
     /// Where going on leads; `None` where it is not allowed.
@@ -50,6 +49,25 @@ pub struct View<'a> {
     pub checked_at_s: Option<i64>,
     /// Whether it is recorded that a reader goes on.
     pub is_recorded: bool,
+}
+
+/// A service of Google's. The terms of both ask warnings for words that leave it open, and for Google's name with a link to
+/// what the service says of its advisories.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GoogleService {
+    /// Safe Browsing ("Appropriate Usage", <https://developers.google.com/safe-browsing/reference/Appropriate.Usage>).
+    SafeBrowsing,
+    /// Web Risk ("User warnings", <https://cloud.google.com/web-risk/docs/user-warnings>).
+    WebRisk,
+}
+
+impl GoogleService {
+    fn advisory(self) -> &'static str {
+        match self {
+            Self::SafeBrowsing => "https://developers.google.com/safe-browsing/v4/advisory",
+            Self::WebRisk => "https://cloud.google.com/web-risk/docs/advisory",
+        }
+    }
 }
 
 /// Which page.
@@ -294,7 +312,7 @@ struct Page<'a> {
     target: Option<Address>,
     reasons: Vec<Reason<'a>>,
     unchecked: Vec<Reason<'a>>,
-    is_google: bool,
+    advisories: Vec<&'static str>,
     teach: &'a str,
     /// The first button, where going on is what the page is for.
     go_on: Option<Form<'a>>,
@@ -393,7 +411,7 @@ impl<'a> Page<'a> {
             target: target.map(|target| Address::new(target, t)),
             reasons: found.against,
             unchecked: found.unchecked,
-            is_google: found.is_google,
+            advisories: found.google.iter().map(|service| service.advisory()).collect(),
             teach,
             go_on: view.form.filter(|_| wants_button),
             go_on_button: if neutral { &t.neutral_button } else { &t.confirm_button },

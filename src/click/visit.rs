@@ -10,7 +10,7 @@ use tracing::{error, info};
 
 use super::check::{Checked, Question};
 use super::form::{self, Sent};
-use super::page::{self, Form, Kind, View};
+use super::page::{self, Form, GoogleService, Kind, View};
 use super::way::{self, Way};
 use super::{Asked, ClickPages, asker, now_us, redirect};
 use crate::clicks::Tally;
@@ -340,10 +340,15 @@ impl<'a> Visit<'a> {
         self.rules.policy.show_target.then(|| way.certain())
     }
 
-    fn google_sources(&self) -> Vec<&'a str> {
+    fn google_sources(&self) -> Vec<(&'a str, GoogleService)> {
         let sources = self.asked.settings.checks.sources.iter();
-        let google = sources.filter(|s| matches!(s.kind, SourceKind::SafeBrowsing | SourceKind::WebRisk));
-        google.map(|s| &*s.name).collect()
+        sources
+            .filter_map(|source| match source.kind {
+                SourceKind::SafeBrowsing => Some((&*source.name, GoogleService::SafeBrowsing)),
+                SourceKind::WebRisk => Some((&*source.name, GoogleService::WebRisk)),
+                _ => None,
+            })
+            .collect()
     }
 
     fn now_s(&self) -> u32 {

@@ -49,6 +49,11 @@ pub(super) struct Verdicts<'a> {
     now_s: i64,
 }
 
+/// What a domain is remembered under that a sender wrote from, beside those that links lead to: no domain has this sign.
+fn sender_key(domain: &str) -> String {
+    format!("@{domain}")
+}
+
 /// Why a link that was known to be bad was wrapped.
 const BLOCKED: &str = "blocked";
 
@@ -147,9 +152,19 @@ impl<'a> Verdicts<'a> {
     /// Reads what the header says of the sender, if that counts for anything.
     pub(super) fn read_header(&mut self, source: &dyn Source) {
         let believed = &self.settings.sender_checks.authserv_ids;
-        if !self.sender_bypassed && (self.wants_signs() || !believed.is_empty()) {
-            self.facts = sender::facts(source, believed);
-            self.from_inside &= !(self.facts.spf_failed || self.facts.dmarc_failed);
+        let wants_signs = self.wants_signs();
+        if self.sender_bypassed || !wants_signs && believed.is_empty() && self.sources.seen.is_none() {
+            return;
+        }
+        let sender::Sender { facts, from } = sender::read(source, believed);
+        self.facts = facts;
+        self.from_inside &= !(facts.spf_failed || facts.dmarc_failed);
+        for sender in from {
+            self.facts.poses |= wants_signs && self.policy.is_posed(&sender.shown, &sender.domain);
+            let Some(seen) = &self.sources.seen else { continue };
+            let key = sender_key(&sender.domain);
+            self.facts.first_contact |= wants_signs && !self.from_inside && seen.is_new(&key, self.now_s);
+            self.domains.insert(key, None);
         }
     }
 

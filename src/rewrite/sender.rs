@@ -3,7 +3,26 @@
 use std::collections::BTreeSet;
 
 use link::SenderFacts;
+use mail_parser::parsers::MessageStream;
 use message::Source;
+
+/// What there is to know of a sender.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Sender {
+    /// What counts against links; who was here before, and what is posed, is not known here.
+    pub(super) facts: SenderFacts,
+    /// The senders that the From field names; nearly always there is one.
+    pub(super) from: Vec<From>,
+}
+
+/// A sender.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct From {
+    /// What readers see in place of the address; may be empty.
+    pub(super) shown: String,
+    /// The registrable domain of the address.
+    pub(super) domain: String,
+}
 
 /// Octets of a message that are searched for the end of its header.
 const MAX_HEADER: u64 = 256 << 10;
@@ -16,14 +35,14 @@ const USUAL_HEADER: u64 = 16 << 10;
 /// Of several results the worst counts: a forged field can only make things look worse than they are. Our own mail server
 /// has to take such fields out that come in under its name (RFC 8601 section 5); one that does not, and finds nothing
 /// itself, would let a stranger say that all is well, which is what is taken for granted anyway.
-pub(super) fn facts(source: &dyn Source, authserv_ids: &[String]) -> SenderFacts {
+pub(super) fn read(source: &dyn Source, authserv_ids: &[String]) -> Sender {
     // A message that cannot be read fails soon after this, with a word on why.
     let mut head = source.read(0..USUAL_HEADER.min(source.len())).unwrap_or_default();
     if end_of_header(&head).is_none() && source.len() > USUAL_HEADER {
         head = source.read(0..MAX_HEADER.min(source.len())).unwrap_or_default();
     }
     let end = end_of_header(&head).unwrap_or(head.len());
-    facts_of(head.get(..end).unwrap_or_default(), authserv_ids)
+    read_header(head.get(..end).unwrap_or_default(), authserv_ids)
 }
 
 /// Whether a line on top of a message would stand in its header: it begins with a field, or with the empty line behind none.
@@ -38,8 +57,9 @@ fn end_of_header(bytes: &[u8]) -> Option<usize> {
     crlf.into_iter().chain(lf).min().map(|at| at + 1)
 }
 
-fn facts_of(header: &[u8], authserv_ids: &[String]) -> SenderFacts {
+fn read_header(header: &[u8], authserv_ids: &[String]) -> Sender {
     let mut facts = SenderFacts::default();
+    let mut senders = Vec::new();
     let (mut from, mut reply_to) = (BTreeSet::new(), BTreeSet::new());
     for (name, value) in fields(header) {
         if name.eq_ignore_ascii_case(b"authentication-results") {
@@ -50,12 +70,28 @@ fn facts_of(header: &[u8], authserv_ids: &[String]) -> SenderFacts {
             }
         } else if name.eq_ignore_ascii_case(b"from") {
             from.extend(domain(&value));
+            senders.extend(mailboxes(&value));
         } else if name.eq_ignore_ascii_case(b"reply-to") {
             reply_to.extend(domain(&value));
         }
     }
     facts.reply_to_elsewhere = !from.is_empty() && reply_to.iter().any(|d| !from.contains(d));
-    facts
+    Sender { facts, from: senders }
+}
+
+/// The mailboxes of a field, with their names as readers see them.
+fn mailboxes(value: &[u8]) -> Vec<From> {
+    let line = [value, b"\n"].concat();
+    let parsed = MessageStream::new(&line).parse_address().into_address();
+    let boxes = parsed.into_iter().flat_map(mail_parser::Address::into_list);
+    boxes
+        .filter_map(|mailbox| {
+            Some(From {
+                shown: mailbox.name.unwrap_or_default().into_owned(),
+                domain: registrable(mailbox.address?.rsplit_once('@')?.1)?,
+            })
+        })
+        .collect()
 }
 
 /// The fields of a header, unfolded.
@@ -132,7 +168,11 @@ fn domain(value: &[u8]) -> Option<String> {
         .rsplit_once('<')
         .and_then(|(_, rest)| rest.split_once('>'))
         .map_or(&*value, |(address, _)| address);
-    let (_, domain) = address.rsplit_once('@')?;
+    registrable(address.rsplit_once('@')?.1)
+}
+
+/// The registrable domain of what stands behind an `@`.
+fn registrable(domain: &str) -> Option<String> {
     let end = domain.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_')));
     let domain = crate::settings::ascii_domain(domain.get(..end.unwrap_or(domain.len()))?)?;
     link::registrable_domain(&link::Target::parse(&format!("http://{domain}/")).ok()?).map(str::to_owned)
@@ -145,7 +185,7 @@ mod tests {
     use super::*;
 
     fn of(header: &str) -> SenderFacts {
-        facts_of(header.as_bytes(), &["mx.here.example".to_owned()])
+        read_header(header.as_bytes(), &["mx.here.example".to_owned()]).facts
     }
 
     #[test]
@@ -177,8 +217,8 @@ mod tests {
         ] {
             assert_eq!(of(theirs), SenderFacts::default(), "{theirs}");
         }
-        let nobody = facts_of(b"Authentication-Results: mx.here.example; dmarc=fail\r\n", &[]);
-        assert_eq!(nobody, SenderFacts::default());
+        let nobody = read_header(b"Authentication-Results: mx.here.example; dmarc=fail\r\n", &[]);
+        assert_eq!(nobody, Sender::default());
     }
 
     #[test]
@@ -196,15 +236,39 @@ mod tests {
     fn what_stands_behind_the_header_is_no_field() {
         let message: &[u8] =
             b"Subject: x\r\n\r\nAuthentication-Results: mx.here.example; dmarc=fail\r\nReply-To: a@b.example\r\n";
-        assert_eq!(facts(&message, &["mx.here.example".to_owned()]), SenderFacts::default());
+        assert_eq!(read(&message, &["mx.here.example".to_owned()]), Sender::default());
+    }
+
+    #[test]
+    fn a_sender_is_known_by_the_name_that_readers_see() {
+        let from = |value: &str| {
+            let read = read_header(format!("From: {value}\r\n").as_bytes(), &[]);
+            let pairs = read.from.into_iter().map(|f| (f.shown, f.domain));
+            pairs.collect::<Vec<_>>()
+        };
+        let one = |shown: &str, domain: &str| vec![(shown.to_owned(), domain.to_owned())];
+        assert_eq!(from("a@news.x.example"), one("", "x.example"));
+        assert_eq!(from("Ann <a@x.example>"), one("Ann", "x.example"));
+        assert_eq!(from("\"b@y.example\" <a@x.example>"), one("b@y.example", "x.example"));
+        assert_eq!(
+            from("=?utf-8?Q?Pay=50al?=\r\n =?utf-8?B?IQ==?= <a@X.example>"),
+            one("PayPal!", "x.example")
+        );
+        assert_eq!(
+            from("Ann <a@x.example>, b@y.example"),
+            [one("Ann", "x.example"), one("", "y.example")].concat()
+        );
+        for nobody in ["", "Ann", "Ann <>", "a@localhost", "<@>"] {
+            assert_eq!(from(nobody), [], "{nobody}");
+        }
     }
 
     proptest! {
         #[test]
         fn hostile_headers_are_read_without_panic(octets: Vec<u8>, value in "[()\"\\\\;= a-z/.@<>]{0,80}") {
             let ids = ["mx".to_owned()];
-            let _ = facts_of(&octets, &ids);
-            let _ = facts_of(format!("Authentication-Results: mx{value}\r\nFrom:{value}\r\nReply-To: {value}").as_bytes(), &ids);
+            let _ = read_header(&octets, &ids);
+            let _ = read_header(format!("Authentication-Results: mx{value}\r\nFrom:{value}\r\nReply-To: {value}").as_bytes(), &ids);
         }
     }
 }

@@ -68,7 +68,14 @@ impl Chain {
     /// Two instances: one takes mail from the outside, the other delivers it. `None`, with a line that says why, where
     /// that cannot be; a failure where `CI` is set.
     pub(crate) fn two(recipe: Recipe) -> Option<Self> {
+        Self::two_with(recipe, |_, behind| behind, "")
+    }
+
+    /// As [`Chain::two`], with what the test makes of `master.cf` behind linkgate, and lines of its own behind the recipe's
+    /// `linkgate.toml`.
+    pub(crate) fn two_with(recipe: Recipe, change: impl Fn(&Place, String) -> String, more: &str) -> Option<Self> {
         let place = recipe.place()?;
+        let behind = change(&place, behind(&place, recipe));
         let (main, master) = before(&place, recipe);
         let main = format!(
             "relay_domains = example.com example.net sender.example\nrelayhost = [{}]:{RETURN_PORT}\n{main}",
@@ -76,18 +83,11 @@ impl Chain {
         );
         // At the same time: starting one takes two seconds.
         let (inner, edge) = std::thread::scope(|scope| {
-            let inner = scope.spawn(|| {
-                Postfix::start(
-                    &place.path("inner"),
-                    "inner.example.org",
-                    DELIVERS,
-                    &behind(&place, recipe),
-                )
-            });
+            let inner = scope.spawn(|| Postfix::start(&place.path("inner"), "inner.example.org", DELIVERS, &behind));
             let edge = Postfix::start(&place.path("edge"), "edge.example.org", &main, &master);
             (inner.join().expect("the inner instance starts"), edge)
         });
-        Some(Self::complete(recipe, place, Some(edge), inner))
+        Some(Self::complete(recipe, place, Some(edge), inner, more))
     }
 
     /// One instance on both sides, as on most hosts.
@@ -106,12 +106,12 @@ impl Chain {
             &main,
             &(master + &behind(&place, recipe)),
         );
-        Some(Self::complete(recipe, place, None, both))
+        Some(Self::complete(recipe, place, None, both, ""))
     }
 
-    fn complete(recipe: Recipe, place: Place, edge: Option<Postfix>, inner: Postfix) -> Self {
+    fn complete(recipe: Recipe, place: Place, edge: Option<Postfix>, inner: Postfix, more: &str) -> Self {
         let chain = Self {
-            linkgate: Linkgate::start(&place, &place.recipe_file("linkgate.toml")),
+            linkgate: Linkgate::start(&place, &(place.recipe_file("linkgate.toml") + more)),
             edge,
             inner,
             place,

@@ -139,6 +139,19 @@ virtual_gid_maps = static:{MAILBOX_OWNER}
         self.run("postsuper", &["-r", "ALL"]);
     }
 
+    /// The queue ids of held mail.
+    pub(crate) fn held(&self) -> Vec<String> {
+        let folder = fs::read_dir(self.folder.join("queue/hold")).expect("every queue has it");
+        let names = folder.map(|entry| entry.expect("own folder").file_name());
+        names.map(|name| name.to_string_lossy().into_owned()).collect()
+    }
+
+    /// Lets held mail go on.
+    pub(crate) fn release(&self, id: &str) {
+        self.run("postsuper", &["-H", id]);
+        self.run("postqueue", &["-i", id]);
+    }
+
     /// Hands it a message as a local program does, by the command `sendmail`.
     pub(crate) fn submit_locally(&self, sender: &str, recipients: &[&str], message: &[u8]) {
         let mut child = Command::new("/usr/sbin/sendmail")

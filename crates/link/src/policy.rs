@@ -46,6 +46,13 @@ impl Policy {
         score::signs(target, &circumstances)
     }
 
+    /// Whether a sender shows itself as somebody else: `shown`, the name that readers see in place of the address, holds a
+    /// protected name, or an address, of another registrable domain than `domain`, that of the sender.
+    #[must_use]
+    pub fn is_posed(&self, shown: &str, domain: &str) -> bool {
+        score::is_posed(shown, domain, &self.delivery.names)
+    }
+
     /// Whether a rule lets every link of this sender stay.
     #[must_use]
     pub fn bypasses(&self, sender: &str) -> bool {
@@ -282,6 +289,8 @@ mod tests {
         newly_seen: false,
         sender: crate::score::SenderFacts {
             reply_to_elsewhere: false,
+            poses: false,
+            first_contact: false,
             dmarc_failed: false,
             spf_failed: false,
         },

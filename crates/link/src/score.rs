@@ -2,14 +2,17 @@
 //!
 //! Each sign has a word, points and what was found. What the points come to is the caller's choice: `rewrite =
 //! "suspicious"` wraps what reaches `suspicious_score`, a click warns at `warn_score`. No sign alone reaches a warning but
-//! a name that is made to be taken for another one: ordinary newsletters show one or two of the others.
+//! a name that is made to be taken for another one, and orders to an assistant: ordinary newsletters show one or two of
+//! the others.
 
 mod brands;
 mod host;
 mod names;
+mod orders;
 mod shape;
 mod text;
 
+pub(crate) use names::is_posed;
 pub use names::{NameTable, Names};
 
 use crate::target::Target;
@@ -72,6 +75,10 @@ pub struct SenderFacts {
     pub dmarc_failed: bool,
     /// Our own mail server says that SPF (RFC 7208) failed.
     pub spf_failed: bool,
+    /// What readers see in place of the sender's address is somebody else ([`crate::Policy::is_posed`]).
+    pub poses: bool,
+    /// Nobody from the domain of the From field wrote here until a short while ago.
+    pub first_contact: bool,
 }
 
 /// The signs that a link to `target` shows, each at most once.
@@ -82,6 +89,7 @@ pub fn signs(target: &Target, circumstances: &Circumstances<'_>) -> Vec<Sign> {
     host::signs(target, &place, &mut found);
     names::signs(&place, circumstances.names, &mut found);
     shape::signs(target, &mut found);
+    orders::signs(target, &mut found);
     if let Some(shown) = circumstances.link_text {
         text::signs(shown, &place, &mut found);
     }
@@ -93,6 +101,8 @@ pub fn signs(target: &Target, circumstances: &Circumstances<'_>) -> Vec<Sign> {
         (sender.reply_to_elsewhere, Code::ReplyTo),
         (sender.dmarc_failed, Code::DmarcFailed),
         (sender.spf_failed, Code::SpfFailed),
+        (sender.poses, Code::DisplayName),
+        (sender.first_contact, Code::FirstContact),
     ] {
         if is_so {
             found.add(code, "");
@@ -156,7 +166,8 @@ macro_rules! codes {
 }
 
 codes! {
-    // Names made to be taken for others. Only these come to a warning alone.
+    // Only these come to a warning alone: names made to be taken for others, and what no honest link says.
+    AssistantOrders = "assistant-orders", 60, "words in the address are orders to an AI assistant";
     LookAlike = "look-alike", 60, "the name looks like a protected one";
     DigitsForLetters = "digits-for-letters", 60, "digits stand for the letters of a protected name";
     NearName = "near-name", 40, "the name is one character away from a protected one";
@@ -186,7 +197,9 @@ codes! {
     // What is known beside the URL.
     DmarcFailed = "dmarc-failed", 25, "the sender's address is forged, or not provably the sender's (DMARC)";
     SpfFailed = "spf-failed", 15, "the sending server may not send for the sender's domain (SPF)";
+    DisplayName = "display-name", 30, "the sender shows a protected name, or an address, that is not the sender's";
     FirstSeen = "first-seen", 10, "the domain was never seen here until a short while ago";
+    FirstContact = "first-contact", 10, "nobody from the sender's domain wrote here until a short while ago";
     ReplyTo = "reply-to", 5, "replies go to another domain than the sender's";
 }
 

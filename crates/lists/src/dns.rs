@@ -120,7 +120,8 @@ impl DnsList {
                 words: format!("first seen within the last {hours} hours").into(),
             }],
             (Self::SurblMulti, [127, 0, 0, 1]) => return Err("refused".into()),
-            (Self::SurblMulti, [127, 0, 0, bits]) => by_bits(bits, &SURBL),
+            // The two in the middle are kept for later, and to be passed over till then.
+            (Self::SurblMulti, [127, _, _, bits]) => by_bits(bits, &SURBL),
             (Self::UriblMulti, [127, 0, 0, bits]) if bits & 1 != 0 => {
                 return Err("refused: too many queries, or asked through a public resolver".into());
             }
@@ -146,7 +147,6 @@ fn dbl(code: u8) -> Code {
     use Weight::{Block, Warn};
     let (category, scope, weight, words) = match code {
         2 => (Abuse, Domain, Block, "a domain of low reputation"),
-        3 => (Abuse, Domain, Block, "a redirector used by spam"),
         4 => (Phishing, Domain, Block, "a phishing domain"),
         5 => (Malware, Domain, Block, "a malware domain"),
         6 => (Botnet, Domain, Block, "a domain that commands a botnet"),
@@ -204,7 +204,7 @@ const URIBL: [Bit; 3] = [
         Category::Abuse,
         Scope::Domain,
         Weight::Warn,
-        "a domain that looks like one of spam",
+        "a young domain, or one whose owner hides, that turns up in mail",
     ),
 ];
 
@@ -264,7 +264,7 @@ mod tests {
         };
         let table = [
             (SpamhausDbl, [127, 0, 1, 2], "Abuse Domain Block"),
-            (SpamhausDbl, [127, 0, 1, 3], "Abuse Domain Block"),
+            (SpamhausDbl, [127, 0, 1, 3], "Unspecified Domain Warn"),
             (SpamhausDbl, [127, 0, 1, 4], "Phishing Domain Block"),
             (SpamhausDbl, [127, 0, 1, 5], "Malware Domain Block"),
             (SpamhausDbl, [127, 0, 1, 6], "Botnet Domain Block"),
@@ -310,6 +310,7 @@ mod tests {
                 "refused: asked through a public resolver",
             ),
             (SurblMulti, [127, 0, 0, 8], "Phishing Domain Block"),
+            (SurblMulti, [127, 3, 1, 8], "Phishing Domain Block"),
             (SurblMulti, [127, 0, 0, 16], "Malware Domain Block"),
             (SurblMulti, [127, 0, 0, 64], "Abuse Domain Block"),
             (SurblMulti, [127, 0, 0, 80], "Malware Domain Block + Abuse Domain Block"),

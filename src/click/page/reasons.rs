@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use link::{Category, Evidence, Finding, Listing, Weight};
 
 use super::texts::{Piece, Texts, fill};
-use super::{Kind, View, target};
+use super::{GoogleService, Kind, View, target};
 
 /// One reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,8 +24,8 @@ pub(super) struct Reasons<'a> {
     pub(super) against: Vec<Reason<'a>>,
     /// What could not be asked or looked into.
     pub(super) unchecked: Vec<Reason<'a>>,
-    /// Whether a reason is Google's.
-    pub(super) is_google: bool,
+    /// Google's services that gave a reason.
+    pub(super) google: Vec<GoogleService>,
     /// How to recognise such links.
     pub(super) teach: &'a str,
     category: Option<Category>,
@@ -47,7 +47,7 @@ pub(super) fn code(evidence: &[Evidence]) -> &'static str {
 impl<'a> Reasons<'a> {
     pub(super) fn new(view: &View<'a>, t: &'a Texts) -> Self {
         let gravest = gravest(view.evidence);
-        let is_google = |source: &str| view.google_sources.contains(&source);
+        let google = |source: &str| view.google_sources.iter().find(|(name, _)| *name == source);
         let mut ranked: Vec<&Evidence> = view.evidence.iter().collect();
         ranked.sort_by_key(|e| std::cmp::Reverse(rank(&e.finding)));
         let unknown_is_the_reason = view.kind == Kind::Unknown;
@@ -57,13 +57,14 @@ impl<'a> Reasons<'a> {
                 view.evidence
                     .iter()
                     .filter(|e| rank(&e.finding) == rank(&grave.finding))
-                    .all(|e| is_google(&e.source))
+                    .all(|e| google(&e.source).is_some())
             }),
             teach: teach(view, t, gravest.map(|(_, l)| l.category)),
             ..Self::default()
         };
         for evidence in ranked {
-            let Some((text, detail)) = sentence(evidence, t, is_google(&evidence.source)) else {
+            let google = google(&evidence.source).map(|(_, service)| *service);
+            let Some((text, detail)) = sentence(evidence, t, google.is_some()) else {
                 continue;
             };
             let reason = Reason {
@@ -79,7 +80,8 @@ impl<'a> Reasons<'a> {
             let list = if is_open { &mut all.unchecked } else { &mut all.against };
             if list.len() < MAX_REASONS && !list.contains(&reason) {
                 list.push(reason);
-                all.is_google |= is_google(&evidence.source) && matches!(evidence.finding, Finding::Listed(_));
+                let named = google.filter(|_| matches!(evidence.finding, Finding::Listed(_)));
+                all.google.extend(named.filter(|service| !all.google.contains(service)));
             }
         }
         all

@@ -163,7 +163,7 @@ fn every_page_is_sound_in_every_language_whatever_strangers_wrote() {
                     let view = View {
                         target,
                         evidence: &found,
-                        google_sources: &[HOSTILE],
+                        google_sources: &[(HOSTILE, GoogleService::WebRisk)],
                         chain: &chain,
                         form: Some(form),
                         review: Some(form),
@@ -417,7 +417,10 @@ fn google_is_named_only_where_it_speaks_and_then_it_only_supposes() {
         html(&View {
             target: Some(&to),
             evidence: found,
-            google_sources: &["Safe Browsing"],
+            google_sources: &[
+                ("Safe Browsing", GoogleService::SafeBrowsing),
+                ("Web Risk", GoogleService::WebRisk),
+            ],
             ..View::plain(Kind::Blocked, &brand, language("", &languages, None))
         })
     };
@@ -425,6 +428,9 @@ fn google_is_named_only_where_it_speaks_and_then_it_only_supposes() {
     let alone = page(&[from("Safe Browsing", Weight::Block)]);
     assert!(alone.contains("Advisory provided by Google</a>") && alone.contains(&t.blocked_hedged));
     assert!(!alone.contains(&t.blocked_phishing));
+    assert!(alone.contains("/safe-browsing/v4/advisory\"") && !alone.contains("/web-risk/"));
+    let risk = page(&[from("Web Risk", Weight::Block)]);
+    assert!(risk.contains("/web-risk/docs/advisory\"") && !risk.contains("/safe-browsing/"));
     let both = page(&[from("Safe Browsing", Weight::Block), from("URLhaus", Weight::Block)]);
     assert!(both.contains("Advisory provided by Google</a>") && both.contains(&t.blocked_phishing));
     let other = page(&[

@@ -63,7 +63,8 @@ texts! {
     sign_name_in_subdomain sign_name_part sign_embedded_domain sign_other_text sign_user_info sign_ip_address
     sign_double_extension sign_odd_port sign_program sign_needless_encoding sign_plain_login sign_many_labels
     sign_archive sign_long_address sign_shortener sign_open_redirector sign_free_hosting sign_punycode
-    sign_dmarc_failed sign_spf_failed sign_first_seen sign_reply_to
+    sign_dmarc_failed sign_spf_failed sign_display_name sign_first_seen sign_first_contact sign_reply_to
+    sign_assistant_orders
 }
 
 impl Texts {

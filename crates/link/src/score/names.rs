@@ -182,18 +182,32 @@ impl NameTable {
         })
     }
 
+    /// Whether a text is one of these names, or looks like one, and `place` is not where its owner is.
+    fn is_shown_by(&self, text: &str, place: &Place<'_>) -> bool {
+        let long = |name: &u32| self.name(*name).chars().count() >= MIN_PART;
+        let meant = self
+            .by_name
+            .get(text)
+            .or_else(|| self.by_look.get(&look(text)).filter(|n| long(n)));
+        meant.is_some_and(|name| self.name(*name) != place.label || !self.is_at_home(*name, place))
+    }
+
+    /// Whether a domain with this name as its label is its owner's, though it is not among those known.
+    fn is_at_home(&self, name: u32, place: &Place<'_>) -> bool {
+        match self.reach {
+            Reach::Full => self.names.get(name as usize).is_none_or(|n| !n.has_domain),
+            Reach::World => is_of_a_country(place.ending),
+            Reach::Looks => true,
+        }
+    }
+
     /// The worst that the host is made for.
     ///
     /// `looks`: what the label looks like; it is the same for every table.
     fn judge(&self, place: &Place<'_>, looks: &str) -> Option<(Code, &str)> {
         let label = &*place.label;
         if let Some(name) = self.by_name.get(label) {
-            let theirs = match self.reach {
-                Reach::Full => self.names.get(*name as usize).is_none_or(|n| !n.has_domain),
-                Reach::World => is_of_a_country(place.ending),
-                Reach::Looks => true,
-            };
-            return (!theirs).then(|| (Code::OtherEnding, self.name(*name)));
+            return (!self.is_at_home(*name, place)).then(|| (Code::OtherEnding, self.name(*name)));
         }
         if let Some(name) = self.by_look.get(looks) {
             let digits = label.is_ascii() && label.contains(|c: char| c.is_ascii_digit());
@@ -256,6 +270,54 @@ impl PartialEq for Names {
 }
 
 impl Eq for Names {}
+
+/// Whether the name that a sender shows is one of somebody else's, or holds an address of somebody else's.
+pub(crate) fn is_posed(shown: &str, domain: &str, names: &Names) -> bool {
+    /// Words of a name that is written apart: "American Express".
+    const MAX_WORDS: usize = 3;
+    // Lists that send for their members name both, and are whom the reader knows.
+    let in_turn = |word: &str| word.eq_ignore_ascii_case("via");
+    let words: Vec<String> = shown
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    if words.iter().any(|w| in_turn(w)) {
+        return false;
+    }
+    let place = Place::of_name(domain);
+    if shows_address(shown, place.domain) {
+        return true;
+    }
+    let tables = || names.0.iter().map(AsRef::as_ref).chain([&*BRANDS]);
+    if tables().any(|t| t.domains.contains(place.domain)) {
+        return false;
+    }
+    let mut tables = tables().filter(|t| t.reach != Reach::Looks);
+    tables.any(|table| {
+        let starts = 0..words.len();
+        starts
+            .flat_map(|from| (1..=MAX_WORDS).filter_map(move |many| Some((from, from.checked_add(many)?))))
+            .filter_map(|(from, to)| words.get(from..to))
+            .any(|some| table.is_shown_by(&some.concat(), &place))
+    })
+}
+
+/// Whether a text holds an address of mail in another registrable domain.
+fn shows_address(shown: &str, domain: &str) -> bool {
+    let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.');
+    shown.match_indices('@').any(|(at, _)| {
+        let before = shown.get(..at).unwrap_or_default();
+        let behind = shown.get(at.saturating_add(1)..).unwrap_or_default();
+        let name = behind.split(|c| !is_of_name(c)).next().unwrap_or_default();
+        let Ok(name) = idna::domain_to_ascii(name) else {
+            return false;
+        };
+        let there = Place::of_name(&name);
+        let known = psl::suffix(name.as_bytes()).is_some_and(|s| s.is_known());
+        before.ends_with(char::is_alphanumeric) && known && !there.domain.is_empty() && there.domain != domain
+    })
+}
 
 /// The worst sign of all tables.
 pub(super) fn signs(place: &Place<'_>, names: Option<&Names>, found: &mut Found) {
