@@ -11,18 +11,21 @@ use message::Source;
 pub(super) struct Sender {
     /// What counts against links; who was here before, and what is posed, is not known here.
     pub(super) facts: SenderFacts,
-    /// The senders that the From field names; nearly always there is one.
-    pub(super) from: Vec<From>,
+    /// Who the From field names, at most [`MAX_SENDERS`]; nearly always there is one.
+    pub(super) from: Vec<Mailbox>,
 }
 
-/// A sender.
+/// A mailbox of the From field.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct From {
+pub(super) struct Mailbox {
     /// What readers see in place of the address; may be empty.
     pub(super) shown: String,
     /// The registrable domain of the address.
     pub(super) domain: String,
 }
+
+/// Readers see the first few, and each is looked for in the store.
+const MAX_SENDERS: usize = 4;
 
 /// Octets of a message that are searched for the end of its header.
 const MAX_HEADER: u64 = 256 << 10;
@@ -71,6 +74,7 @@ fn read_header(header: &[u8], authserv_ids: &[String]) -> Sender {
         } else if name.eq_ignore_ascii_case(b"from") {
             from.extend(domain(&value));
             senders.extend(mailboxes(&value));
+            senders.truncate(MAX_SENDERS);
         } else if name.eq_ignore_ascii_case(b"reply-to") {
             reply_to.extend(domain(&value));
         }
@@ -80,13 +84,13 @@ fn read_header(header: &[u8], authserv_ids: &[String]) -> Sender {
 }
 
 /// The mailboxes of a field, with their names as readers see them.
-fn mailboxes(value: &[u8]) -> Vec<From> {
+fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
     let line = [value, b"\n"].concat();
     let parsed = MessageStream::new(&line).parse_address().into_address();
     let boxes = parsed.into_iter().flat_map(mail_parser::Address::into_list);
     boxes
         .filter_map(|mailbox| {
-            Some(From {
+            Some(Mailbox {
                 shown: mailbox.name.unwrap_or_default().into_owned(),
                 domain: registrable(mailbox.address?.rsplit_once('@')?.1)?,
             })
@@ -258,6 +262,7 @@ mod tests {
             from("Ann <a@x.example>, b@y.example"),
             [one("Ann", "x.example"), one("", "y.example")].concat()
         );
+        assert_eq!(from(&"a@x.example, ".repeat(1000)).len(), MAX_SENDERS);
         for nobody in ["", "Ann", "Ann <>", "a@localhost", "<@>"] {
             assert_eq!(from(nobody), [], "{nobody}");
         }

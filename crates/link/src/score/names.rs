@@ -273,16 +273,19 @@ impl Eq for Names {}
 
 /// Whether the name that a sender shows is one of somebody else's, or holds an address of somebody else's.
 pub(crate) fn is_posed(shown: &str, domain: &str, names: &Names) -> bool {
+    /// Octets that programs show; no name is longer.
+    const MAX_SHOWN: usize = 512;
     /// Words of a name that is written apart: "American Express".
     const MAX_WORDS: usize = 3;
-    // Lists that send for their members name both, and are whom the reader knows.
-    let in_turn = |word: &str| word.eq_ignore_ascii_case("via");
+    let end = shown.floor_char_boundary(MAX_SHOWN);
+    let shown = shown.get(..end).unwrap_or_default();
     let words: Vec<String> = shown
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
         .collect();
-    if words.iter().any(|w| in_turn(w)) {
+    // Lists that send for their members name both, and are whom the reader knows.
+    if words.iter().any(|w| w == "via") {
         return false;
     }
     let place = Place::of_name(domain);
