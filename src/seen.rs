@@ -1,4 +1,5 @@
-//! The registrable domains that links led to so far: the one sign of a new domain that needs nobody else.
+//! The registrable domains that links led to and senders wrote from so far: the one sign of a new domain that needs nobody
+//! else.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -49,11 +49,6 @@ pub(super) struct Verdicts<'a> {
     now_s: i64,
 }
 
-/// What a domain is remembered under that a sender wrote from, beside those that links lead to: no domain has this sign.
-fn sender_key(domain: &str) -> String {
-    format!("@{domain}")
-}
-
 /// Why a link that was known to be bad was wrapped.
 const BLOCKED: &str = "blocked";
 
@@ -543,4 +538,9 @@ impl Judge for Verdicts<'_> {
     fn seal_mark(&self, kept: &[u8]) -> Seal {
         self.keys.seal_mark(kept)
     }
+}
+
+/// What a domain is remembered under that a sender wrote from, beside those that links lead to: no domain has this sign.
+fn sender_key(domain: &str) -> String {
+    format!("@{domain}")
 }

@@ -18,6 +18,8 @@
 //!
 //! All of it is frozen for version 1: tokens live in mail for years.
 
+use crate::escapes::clip;
+
 /// The facts about one copy of a mail that every token in it carries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MessageClaims {
@@ -354,10 +356,6 @@ fn is_escaped(target: &str, written: &[u8]) -> bool {
 fn domain_of(address: &str) -> String {
     let domain = address.rsplit_once('@').map_or("", |(_, d)| d);
     domain.trim_end_matches('.').to_ascii_lowercase()
-}
-
-fn clip(text: &str, max: usize) -> &str {
-    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
 pub(crate) fn push_text(out: &mut Vec<u8>, text: &[u8]) {

@@ -12,6 +12,11 @@ pub(crate) const MAX_TEXT: usize = 32 * 1024;
 /// How often a value is decoded until a URL shows.
 const MAX_ROUNDS: usize = 3;
 
+/// The front of a text: `max` octets, or as many fewer as leave its last character whole.
+pub(crate) fn clip(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
 /// Undoes percent escapes once. What is no escape stays, and so do escapes that are not UTF-8: decoding those would lose
 /// their octets.
 pub(crate) fn percent_decoded(text: &str) -> Cow<'_, str> {

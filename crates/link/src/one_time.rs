@@ -5,7 +5,7 @@
 
 use url::Host;
 
-use crate::escapes::{pairs, percent_decoded};
+use crate::escapes::{clip, pairs, percent_decoded};
 use crate::target::Target;
 
 /// Why a link looks as if it worked once, or did something when asked for.
@@ -58,18 +58,21 @@ pub fn looks_one_time(target: &Target, link_text: Option<&str>) -> Option<OneTim
     let query = || pairs(url.query().unwrap_or_default()).filter(|(name, _)| !counts_only(name));
     let mut text = String::from(" ");
     push_words(&mut text, front.unwrap_or_default());
-    push_words(&mut text, &percent_decoded(clipped(url.path())));
+    push_words(&mut text, &percent_decoded(clip(url.path(), MAX_PIECE)));
     for (name, value) in query().take(MAX_PAIRS) {
-        push_words(&mut text, &percent_decoded(clipped(name)));
-        push_words(&mut text, &percent_decoded(clipped(value)));
+        push_words(&mut text, &percent_decoded(clip(name, MAX_PIECE)));
+        push_words(&mut text, &percent_decoded(clip(value, MAX_PIECE)));
     }
-    push_words(&mut text, &percent_decoded(clipped(url.fragment().unwrap_or_default())));
+    push_words(
+        &mut text,
+        &percent_decoded(clip(url.fragment().unwrap_or_default(), MAX_PIECE)),
+    );
     if let Some(word) = telling(&text).or_else(|| exact(&text, URL_WORDS)) {
         return Some(OneTime::UrlWord(word));
     }
     if let Some(link_text) = link_text {
         let mut text = String::from(" ");
-        push_words(&mut text, clipped(link_text));
+        push_words(&mut text, clip(link_text, MAX_PIECE));
         if let Some(word) = telling(&text) {
             return Some(OneTime::TextWord(word));
         }
@@ -84,10 +87,6 @@ const MAX_PIECE: usize = 4096;
 
 /// How many values of a query are searched for words.
 const MAX_PAIRS: usize = 64;
-
-fn clipped(text: &str) -> &str {
-    text.get(..text.floor_char_boundary(MAX_PIECE)).unwrap_or(text)
-}
 
 /// Parts of words: they tell wherever they stand in a word.
 const STEMS: &[&str] = &[

@@ -15,6 +15,7 @@ mod text;
 pub(crate) use names::is_posed;
 pub use names::{NameTable, Names};
 
+use crate::escapes::clip;
 use crate::target::Target;
 use crate::verdict::{Evidence, Finding};
 use host::Place;
@@ -133,11 +134,10 @@ const MAX_DETAIL: usize = 200;
 
 impl Found {
     fn add(&mut self, code: Code, detail: &str) {
-        let end = detail.floor_char_boundary(MAX_DETAIL);
         self.0.push(Sign {
             code: code.word(),
             points: code.points(),
-            detail: detail.get(..end).unwrap_or_default().to_owned(),
+            detail: clip(detail, MAX_DETAIL).to_owned(),
         });
     }
 }

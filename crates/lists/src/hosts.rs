@@ -28,7 +28,7 @@ const KINDS: usize = 4;
 
 impl Counts {
     pub(crate) fn add(&mut self, extent: Extent) {
-        if let Some(count) = self.0.get_mut(place(extent.into())) {
+        if let Some(count) = self.0.get_mut(Kind::from(extent) as usize) {
             *count += 1;
         }
     }
@@ -47,19 +47,19 @@ impl Hosts {
 
     /// An entry of this kind is about the host with this hash.
     pub(crate) fn add(&mut self, kind: Kind, host: u32) {
-        if let Some(bits) = self.0.get_mut(place(kind)) {
+        if let Some(bits) = self.0.get_mut(kind as usize) {
             bits.set(host);
         }
     }
 
     /// Whether an entry of this kind may be about a host; when not, none is.
     pub(crate) fn may_have(&self, kind: Kind, host: u32) -> bool {
-        self.0.get(place(kind)).is_some_and(|bits| bits.get(host))
+        self.0.get(kind as usize).is_some_and(|bits| bits.get(host))
     }
 
     /// Whether there is any entry of this kind.
     pub(crate) fn any(&self, kind: Kind) -> bool {
-        self.0.get(place(kind)).is_some_and(|bits| !bits.0.is_empty())
+        self.0.get(kind as usize).is_some_and(|bits| !bits.0.is_empty())
     }
 
     /// In octets.
@@ -76,15 +76,6 @@ impl From<Extent> for Kind {
             Extent::Domain | Extent::Below => Self::Domain,
             Extent::Tree | Extent::DomainTree => Self::Tree,
         }
-    }
-}
-
-fn place(kind: Kind) -> usize {
-    match kind {
-        Kind::Url => 0,
-        Kind::Host => 1,
-        Kind::Domain => 2,
-        Kind::Tree => 3,
     }
 }
 

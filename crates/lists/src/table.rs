@@ -66,15 +66,7 @@ impl ListTable {
     /// `generation` tells this table from others, for whoever keeps verdicts.
     #[must_use]
     pub fn build(key: &HashKey, generation: u64, sources: &[(u16, &ListCopy)]) -> Self {
-        let mut counts = Counts::default();
-        for (_, copy) in sources {
-            copy.count(&mut counts);
-        }
-        let mut table = Self::with_room(key, generation, counts);
-        for (source, copy) in sources {
-            table.add(*source, copy);
-        }
-        table
+        Self::with_room(key, 0, Counts::default()).rebuild(generation, |_| None, sources)
     }
 
     /// Makes a table in which some sources have other copies. `keep` says of the others by which number they go from now

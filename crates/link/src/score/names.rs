@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::brands::{BRANDS, WORDS};
 use super::host::{Place, look, shown};
-use super::{Code, Found};
+use super::{Code, Found, text};
+use crate::escapes::clip;
 use crate::policy::RuleError;
 
 /// Names that a table protects: `protected_names`, the operator's own domains, or the most imitated ones.
@@ -277,13 +278,8 @@ pub(crate) fn is_posed(shown: &str, domain: &str, names: &Names) -> bool {
     const MAX_SHOWN: usize = 512;
     /// Words of a name that is written apart: "American Express".
     const MAX_WORDS: usize = 3;
-    let end = shown.floor_char_boundary(MAX_SHOWN);
-    let shown = shown.get(..end).unwrap_or_default();
-    let words: Vec<String> = shown
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
-        .collect();
+    let shown = clip(shown, MAX_SHOWN);
+    let words = text::words(shown);
     // Lists that send for their members name both, and are whom the reader knows.
     if words.iter().any(|w| w == "via") {
         return false;
@@ -313,12 +309,8 @@ fn shows_address(shown: &str, domain: &str) -> bool {
         let before = shown.get(..at).unwrap_or_default();
         let behind = shown.get(at.saturating_add(1)..).unwrap_or_default();
         let name = behind.split(|c| !is_of_name(c)).next().unwrap_or_default();
-        let Ok(name) = idna::domain_to_ascii(name) else {
-            return false;
-        };
-        let there = Place::of_name(&name);
-        let known = psl::suffix(name.as_bytes()).is_some_and(|s| s.is_known());
-        before.ends_with(char::is_alphanumeric) && known && !there.domain.is_empty() && there.domain != domain
+        before.ends_with(char::is_alphanumeric)
+            && text::host_of(name).is_some_and(|name| Place::of_name(&name).domain != domain)
     })
 }
 

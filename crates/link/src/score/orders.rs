@@ -5,22 +5,26 @@
 
 use std::iter;
 
-use super::{Code, Found};
-use crate::escapes::percent_decoded;
+use super::{Code, Found, text};
+use crate::escapes::{clip, percent_decoded};
 use crate::target::Target;
 
 pub(super) fn signs(target: &Target, found: &mut Found) {
     let url = target.url();
     // A path names its page: one about such orders is none.
     let texts = [url.query(), url.fragment()].into_iter().flatten();
-    for text in texts.filter(|t| is_prose(t)) {
-        let words = words(text);
+    for written in texts.filter(|t| is_prose(t)) {
+        // Twice: some write them so that a glance does not see them.
+        let words = text::words(&percent_decoded(&percent_decoded(clip(written, MAX_TEXT))));
         if dismisses(&words) || whispers(&words) || is_assistant(target.host()) && plants(&words) {
             found.add(Code::AssistantOrders, &words.join(" "));
             return;
         }
     }
 }
+
+/// Octets of a query or fragment that are read: longer ones say at their front what they want.
+const MAX_TEXT: usize = 8192;
 
 /// Fewer words are no order.
 const MIN_WORDS: usize = 4;
@@ -32,19 +36,6 @@ fn is_prose(text: &str) -> bool {
         _ => false,
     });
     ends.count() >= MIN_WORDS - 1
-}
-
-/// Words in lower case; longer texts say at their front what they want.
-fn words(text: &str) -> Vec<String> {
-    const MAX: usize = 8192;
-    let end = text.floor_char_boundary(MAX);
-    let text = text.get(..end).unwrap_or_default();
-    // Twice: some write them so that a glance does not see them.
-    percent_decoded(&percent_decoded(text))
-        .split(|c: char| !c.is_alphanumeric())
-        .filter(|word| !word.is_empty())
-        .map(str::to_lowercase)
-        .collect()
 }
 
 /// "Ignore all previous instructions."

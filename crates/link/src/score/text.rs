@@ -4,6 +4,7 @@ use url::Host;
 
 use super::host::Place;
 use super::{Code, Found};
+use crate::escapes::clip;
 
 /// Longest text that is looked at, in octets: a name is at its front or nowhere.
 const MAX_TEXT: usize = 2048;
@@ -12,13 +13,21 @@ pub(super) fn signs(text: &str, place: &Place<'_>, found: &mut Found) {
     if TRACKERS.iter().any(|t| is_at_or_below(place.name, t)) {
         return;
     }
-    let end = text.floor_char_boundary(MAX_TEXT);
-    let text = text.get(..end).unwrap_or_default();
-    let Some(named) = named_host(text) else { return };
+    let Some(named) = named_host(clip(text, MAX_TEXT)) else {
+        return;
+    };
     let domain = Place::of_name(&named).domain;
     if !domain.is_empty() && domain != place.domain {
         found.add(Code::OtherText, &named);
     }
+}
+
+/// The words of a text, in lower case.
+pub(super) fn words(text: &str) -> Vec<String> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect()
 }
 
 /// The host that a text names, if it reads as one URL or host name, or holds one that begins with a scheme or `www.`.
@@ -40,7 +49,7 @@ fn named_host(text: &str) -> Option<String> {
 
 /// The host at the front of a URL without its scheme; only a name under a known suffix counts, so that `readme.txt` and
 /// `3.5` do not.
-fn host_of(rest: &str) -> Option<String> {
+pub(super) fn host_of(rest: &str) -> Option<String> {
     let authority = rest.split(['/', '\\', '?', '#']).next()?;
     // An address of mail.
     if authority.contains('@') || !authority.contains('.') {
