@@ -6,7 +6,6 @@
 //! Of each target on the way, in this order: may it be asked (`guard`), where is it (one resolution, every address judged),
 //! one request to just these addresses (`ask`), and what the answer says of where it goes on (`page`, `script`, `file`).
 
-mod addresses;
 mod ask;
 mod cookies;
 mod file;
@@ -16,7 +15,7 @@ mod page;
 mod script;
 mod trip;
 
-pub(crate) use self::addresses::is_public;
+pub(crate) use crate::net::public::is_public;
 
 use std::fmt;
 use std::sync::Arc;

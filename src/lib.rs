@@ -43,4 +43,3 @@ pub mod settings;
 mod shown;
 pub mod spool;
 pub mod telemetry;
-pub mod tls;

@@ -32,11 +32,11 @@ use crate::intel::Intel;
 use crate::job::{LocalLists, Pipeline, Recorder, Rewriter, SeenDomains, Sources};
 use crate::listen::{self, Context, InFlight};
 use crate::metrics::{Metrics, Reload};
-use crate::net::Socket;
+use crate::net::{Address, Socket};
 use crate::record::Ledger;
 use crate::revoked::Revocations;
 use crate::seen::DomainsSeen;
-use crate::settings::{Address, Listener, Protocol, Settings};
+use crate::settings::{Listener, Protocol, Settings};
 use crate::telemetry::Telemetry;
 
 /// Threads for what pages ask of the disk.

@@ -28,8 +28,7 @@ pub use self::contact::{Allowed, ContactSettings};
 pub use self::delivery::SenderChecks;
 pub use self::machines::{Hindsight, Machines, NeutralPage};
 pub use self::mail::{
-    Address, BareLineEnds, Dialect, Direction, Endpoint, Listener, ListenerTls, NextHop, NextHopOrder, NextHopTls,
-    NextHops, OnError, Protocol,
+    BareLineEnds, Dialect, Direction, Listener, ListenerTls, NextHop, NextHopOrder, NextHops, OnError, Protocol,
 };
 pub use self::pages::{Brand, Colours, Contact, Logo, MAX_LOGO, Pages, ReviewTo, USUAL_COLOUR, is_mailbox};
 

@@ -15,8 +15,8 @@ use link::{Category, Evidence, Finding, Listing, Scope, Target, Weight};
 use linkgate::intel::Intel;
 use linkgate::keyfile::Absent;
 use linkgate::metrics::{Metrics, SourceCounts};
+use linkgate::net::tls::Trust;
 use linkgate::settings::{Checks, ListKind, Origin, Settings, Source, SourceKind, Usage};
-use linkgate::tls::Trust;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 

@@ -15,14 +15,14 @@ use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
 use linkgate::metrics::ListenerCounts;
-use linkgate::net::Socket;
+use linkgate::net::tls::{NextHopTls, Trust};
+use linkgate::net::{Address, Endpoint, Socket};
 use linkgate::rewrite::{Action, Job, Outcome};
 use linkgate::settings::{
-    Address, BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Endpoint, Limits, Listener, ListenerTls, Log,
-    LogFormat, NextHop, NextHopOrder, NextHopTls, NextHops, OnError, Protocol, Settings,
+    BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Limits, Listener, ListenerTls, Log, LogFormat, NextHop,
+    NextHopOrder, NextHops, OnError, Protocol, Settings,
 };
 use linkgate::spool::Spool;
-use linkgate::tls::Trust;
 use message::{Change, Patch, Source};
 use store::{MessageRow, ReferenceRow};
 use tokio::runtime::Runtime;

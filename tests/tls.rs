@@ -6,7 +6,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use linkgate::keyfile::Absent;
-use linkgate::settings::{ListenerTls, NextHopTls, Settings};
+use linkgate::net::tls::NextHopTls;
+use linkgate::settings::{ListenerTls, Settings};
 
 use crate::rig::tls::Certificate;
 use crate::rig::{Options, Peer, Rig};

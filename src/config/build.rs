@@ -22,8 +22,9 @@ use super::pages::pages;
 use super::walk::{Item, Section, Walk};
 use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::keyfile::{self, Absent};
+use crate::net::Address;
 use crate::settings::{
-    Address, Click, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings, ascii_domain,
+    Click, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings, ascii_domain,
 };
 
 const KIB: u64 = 1024;

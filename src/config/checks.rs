@@ -14,8 +14,8 @@ use super::build::{MIB, Root, path};
 use super::keys::{ROOTS, SOURCE_KEY_FILE};
 use super::walk::{Item, Section, Walk};
 use crate::keyfile::{HOW_TO_CLOSE, TOO_OPEN};
+use crate::net::tls::Trust;
 use crate::settings::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Usage, ascii_domain};
-use crate::tls::Trust;
 
 /// Names that evidence of other kinds has.
 const RESERVED: &[&str] = &["score", "contact", "wrapper", "link"];

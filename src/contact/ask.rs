@@ -16,8 +16,8 @@ use rustls::ClientConfig;
 use tokio::time::timeout_at;
 
 use super::guard::{Guard, Place, Refusal};
-use crate::settings::{NextHopTls, Settings};
-use crate::tls::Trust;
+use crate::net::tls::{NextHopTls, Trust};
+use crate::settings::Settings;
 
 /// Octets of a head, names and values together.
 const MAX_HEAD: usize = 32 * 1024;

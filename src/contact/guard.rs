@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use link::Target;
 use url::Host;
 
-use super::addresses::is_public;
+use crate::net::public::is_public;
 use crate::settings::{Allowed, Settings};
 
 /// What holds for every target.

@@ -9,9 +9,9 @@ use tokio::time::{Instant, timeout, timeout_at};
 use wire::{Capabilities, NextHop, Reply, Sent};
 
 use crate::failure::{Cause, Failure, Phase};
-use crate::net::{Inbox, Stream, Target};
-use crate::settings::{self, Dialect, Endpoint, NextHopTls};
-use crate::tls::Trust;
+use crate::net::tls::{NextHopTls, Trust};
+use crate::net::{Endpoint, Inbox, Stream, Target};
+use crate::settings::{self, Dialect};
 
 /// Octets read at a time: replies are short.
 const BLOCK: usize = 4096;

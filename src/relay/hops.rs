@@ -245,7 +245,8 @@ fn count(counts: &NextHopCounts, hop: &NextHop, opened: &Result<Connection, Fail
 mod tests {
     use super::*;
     use crate::failure::{Cause, Phase};
-    use crate::settings::{Dialect, Endpoint};
+    use crate::net::Endpoint;
+    use crate::settings::Dialect;
 
     fn hops(n: u16, order: NextHopOrder) -> NextHops {
         let hop = |port| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use link::{Category, Listing, Weight};
 
-use crate::tls::Trust;
+use crate::net::tls::Trust;
 
 /// `[checks]`, with all of `[[source]]`.
 #[derive(Debug, Clone, PartialEq, Eq)]

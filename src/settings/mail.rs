@@ -1,13 +1,12 @@
 //! `[[listener]]`: where mail comes in, and where it goes on.
 
 use std::fmt;
-use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use ipnet::IpNet;
 pub use wire::BareLineEnds;
 
-use crate::tls::{Identity, Trust};
+use crate::net::tls::{Identity, NextHopTls, Trust};
+use crate::net::{Address, Endpoint};
 
 /// `[[listener]]`: where mail comes in, and where it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,24 +88,6 @@ pub enum Direction {
     Inbound,
 }
 
-/// Where a server is reached.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Address {
-    /// `127.0.0.1:10025`
-    Tcp(SocketAddr),
-    /// `unix:/run/linkgate/lmtp.sock`
-    Unix(PathBuf),
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(address) => address.fmt(f),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
-        }
-    }
-}
-
 /// Where messages go on to: one server, or several that can stand in for each other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NextHops {
@@ -177,18 +158,6 @@ impl NextHop {
     }
 }
 
-/// `next_hop_tls`: how the way to a next hop is encrypted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum NextHopTls {
-    /// Not at all.
-    #[default]
-    Off,
-    /// If it offers that, whatever certificate it shows; else it goes without.
-    Opportunistic,
-    /// With a certificate that is good and made out to its name or address, or nothing is sent.
-    Verify,
-}
-
 /// What a next hop speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
@@ -196,20 +165,6 @@ pub enum Dialect {
     Smtp,
     /// RFC 2033: one reply for each recipient.
     Lmtp,
-}
-
-/// Where a next hop is.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// A name, resolved anew for each connection, or an address literal; and a port.
-    Tcp {
-        /// Host name or address literal.
-        host: String,
-        /// TCP port.
-        port: u16,
-    },
-    /// The path of a unix socket.
-    Unix(PathBuf),
 }
 
 impl fmt::Display for NextHop {

@@ -12,7 +12,17 @@ use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, ServerConfig, SignatureScheme};
 
-use crate::settings::NextHopTls;
+/// `next_hop_tls`: how the way to a next hop is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum NextHopTls {
+    /// Not at all.
+    #[default]
+    Off,
+    /// If it offers that, whatever certificate it shows; else it goes without.
+    Opportunistic,
+    /// With a certificate that is good and made out to its name or address, or nothing is sent.
+    Verify,
+}
 
 /// A listener's certificate and key.
 ///
