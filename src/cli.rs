@@ -11,6 +11,7 @@ use store::{AlertQuery, ClickQuery, Label, Reader, Store, StoreError};
 
 use crate::alerts::{self, AlertsError};
 use crate::clicks::{self, ClicksArgs, ClicksError, ClicksFormat, SinceError};
+use crate::clock::now_us;
 use crate::config::ConfigError;
 use crate::explain::Explaining;
 use crate::files::Plan;
@@ -505,8 +506,7 @@ fn revoke_command(cli: &Cli, args: &RevokeCommand, out: &mut impl Write) -> Resu
         None => RevokeArgs::List,
     };
     let store = writable(&settings)?;
-    let now_us = jiff::Timestamp::now().as_microsecond();
-    revoke::run(&store, &asked, now_us, out).map_err(|e| match e {
+    revoke::run(&store, &asked, now_us(), out).map_err(|e| match e {
         RevokeFailure::Refused(e) => Failure::Usage(e.to_string()),
         RevokeFailure::Write(e) => Failure::from(e),
         other => Failure::Failed(other.into()),

@@ -22,7 +22,7 @@ mod way;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -40,8 +40,8 @@ use self::page::{Kind, View};
 use self::rates::{Rates, TooMany};
 pub use self::sources::{Later, Sources, World};
 use self::visit::Visit;
+use crate::ledger::{EventIds, Ledger};
 use crate::metrics::{ClickMetrics, ClickResult};
-use crate::record::{EventIds, Ledger};
 use crate::settings::Settings;
 
 /// Links of which an alert was raised lately that are remembered.
@@ -299,10 +299,4 @@ fn redirect(opened: &Opened) -> Option<Response<Body>> {
         .headers_mut()
         .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     Some(response)
-}
-
-/// Microseconds since 1970 in UTC.
-pub(crate) fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

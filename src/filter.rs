@@ -11,6 +11,7 @@ use serde::Serialize;
 use store::{Reader, ReferenceRow, Store};
 
 use crate::cli::Failure;
+use crate::clock::now_s;
 use crate::files::{Filtered, Plan, Tally};
 use crate::job::Sources;
 use crate::mail_id;
@@ -47,7 +48,7 @@ pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl
             sender,
             recipients: &recipients,
             mail_id: &mail_id,
-            now_s: jiff::Timestamp::now().as_second(),
+            now_s: now_s(),
         };
         match rewrite(source, &job, &sources) {
             Ok(outcome) => rewritten(file, outcome, &references),

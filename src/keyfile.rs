@@ -11,6 +11,7 @@ use std::path::Path;
 use link::KeyRing;
 use ring::rand::{SecureRandom, SystemRandom};
 
+use crate::clock::now_s;
 use crate::config::ConfigError;
 
 /// What happens when there is no key file.
@@ -142,7 +143,7 @@ fn make(path: &Path) -> Result<KeyRing, Vec<ConfigError>> {
 /// A key ring with one new key.
 fn fresh(path: &Path) -> Result<KeyRing, Vec<ConfigError>> {
     let secret = secret().ok_or_else(|| fault(path, "the system gives no randomness for a new key"))?;
-    Ok(KeyRing::generate(secret, jiff::Timestamp::now().as_second()))
+    Ok(KeyRing::generate(secret, now_s()))
 }
 
 /// The secret of a new key.

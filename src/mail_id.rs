@@ -2,10 +2,11 @@
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use data_encoding::{Encoding, Specification};
 use ring::rand::{SecureRandom, SystemRandom};
+
+use crate::clock::since_1970;
 
 /// A new id: 18 letters and digits, unique over processes and machines, sorting by time.
 ///
@@ -17,10 +18,7 @@ pub fn next() -> String {
     let count = COUNT
         .get_or_init(|| AtomicU64::new(random_start()))
         .fetch_add(1, Ordering::Relaxed);
-    let ms = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |t| t.as_millis() as u64);
-    encode(ms, count)
+    encode(since_1970().as_millis() as u64, count)
 }
 
 fn encode(ms: u64, count: u64) -> String {

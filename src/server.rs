@@ -25,19 +25,20 @@ use crate::admin::Admin;
 use crate::cli::Failure;
 use crate::click::asker::Askers;
 use crate::click::hindsight::{self, Local};
-use crate::click::{ClickPages, World, now_us};
+use crate::click::{ClickPages, World};
+use crate::clock::now_us;
 use crate::contact::Explorer;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::intel::Intel;
 use crate::job::{LocalLists, Pipeline, Recorder, Rewriter, SeenDomains, Sources};
+use crate::ledger::Ledger;
 use crate::listen::{self, Context, InFlight};
+use crate::log::Telemetry;
 use crate::metrics::{Metrics, Reload};
 use crate::net::{Address, Socket};
-use crate::record::Ledger;
 use crate::revoked::Revocations;
 use crate::seen::DomainsSeen;
 use crate::settings::{Listener, Protocol, Settings};
-use crate::telemetry::Telemetry;
 
 /// Threads for what pages ask of the disk.
 const BLOCKING_THREADS: usize = 8;

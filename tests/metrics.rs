@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use linkgate::keyfile::Absent;
+use linkgate::ledger::Ledger;
 use linkgate::metrics::{Metrics, Sources};
-use linkgate::record::Ledger;
 use linkgate::settings::Settings;
 
 /// Type and label names of a metric.

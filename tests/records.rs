@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use link::{Category, Finding, Listing, Scope, Target, Verdict, Weight};
 use linkgate::clicks::{Relabelled, relabel};
-use linkgate::record::{Kept, Ledger};
+use linkgate::ledger::{Kept, Ledger};
 use linkgate::revoked::Revocations;
 use linkgate::settings::Machines;
 use store::{

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{Checked, Question};
 use super::way::{self, Way};
-use super::{ClickPages, now_us, visit};
+use super::{ClickPages, visit};
+use crate::clock::now_us;
 use crate::settings::ascii_domain;
 
 /// What a program asks.

@@ -15,10 +15,10 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use super::asker::{self, Surroundings};
-use super::now_us;
 use crate::clicks::Tally;
+use crate::clock::now_us;
 use crate::intel::Intel;
-use crate::record::Ledger;
+use crate::ledger::Ledger;
 use crate::revoked::Revocations;
 use crate::settings::{Machines, Settings};
 

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use link::{Contact, Evidence, Target, registrable_domain};
 
-use super::now_us;
+use crate::clock::now_s;
 use crate::contact::{Explorer, Journey};
 use crate::intel::Intel;
 use crate::job::SeenDomains;
@@ -85,8 +85,4 @@ impl Sources for World {
     fn generation(&self) -> u64 {
         self.intel.generation().wrapping_add(self.revocations.generation())
     }
-}
-
-fn now_s() -> i64 {
-    now_us().div_euclid(1_000_000)
 }

@@ -12,8 +12,9 @@ use super::check::{Checked, Question};
 use super::form::{self, Sent};
 use super::page::{self, Form, GoogleService, Kind, View};
 use super::way::{self, Way};
-use super::{Asked, ClickPages, asker, now_us, redirect};
+use super::{Asked, ClickPages, asker, redirect};
 use crate::clicks::Tally;
+use crate::clock::now_us;
 use crate::metrics::{ClickResult, FormResult};
 use crate::settings::{DomainRules, SourceKind};
 

@@ -4,7 +4,7 @@
 //! user name, password or fragment of one.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use link::{Listing, Scope, Weight};
@@ -15,6 +15,7 @@ use reqwest::{Client, StatusCode};
 
 use super::fetch::{self, FetchError};
 use super::remote::Failed;
+use crate::clock::since_1970;
 use crate::settings::{Origin, Source, SourceKind};
 
 /// For the whole question.
@@ -132,10 +133,9 @@ impl Browsing {
         let Some(expires) = answer.threats.iter().filter_map(|t| t.expires).min() else {
             return Ok(answer.threats.iter().map(|t| listing(t, Scope::Url)).collect());
         };
-        let clock = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let known = Known {
             answered: now,
-            holds: Duration::from_secs(expires).saturating_sub(clock),
+            holds: Duration::from_secs(expires).saturating_sub(since_1970()),
             threats: answer.threats.into(),
         };
         let listings = known.threats.iter().map(|t| listing(t, Scope::Url)).collect();

@@ -5,7 +5,7 @@ mod story;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use message::{Patch, Source};
 use tracing::warn;
@@ -16,6 +16,7 @@ pub(super) use self::story::{Origin, Story};
 use super::Context;
 use super::in_flight::Place;
 use super::trace::{self, Way};
+use crate::clock::since_1970;
 use crate::failure::{Cause, Failure, Phase};
 use crate::job::Rewriter;
 use crate::mail_id;
@@ -90,7 +91,7 @@ pub(super) enum Verdict {
 impl Transaction {
     pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
         let spool = settings.limits.spool();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = since_1970();
         let id = mail_id::next();
         let envelope = Envelope {
             id: id.clone(),

@@ -14,7 +14,7 @@ use store::Health;
 
 use super::labels::Labels;
 use super::{HttpCounts, Metrics, PREFIX, SourceCounts, lock};
-use crate::record::Ledger;
+use crate::ledger::Ledger;
 use crate::settings::Limits;
 use crate::spool;
 

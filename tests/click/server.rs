@@ -15,8 +15,8 @@ use linkgate::contact::Explorer;
 use linkgate::http::{self, HttpLimits};
 use linkgate::intel::Intel;
 use linkgate::keyfile::Absent;
+use linkgate::ledger::Ledger;
 use linkgate::metrics::{ClickMetrics, ClickResult, Metrics};
-use linkgate::record::Ledger;
 use linkgate::revoked::Revocations;
 use linkgate::seen::DomainsSeen;
 use linkgate::settings::{

@@ -16,7 +16,7 @@ use tracing::warn;
 
 use super::super::client;
 use super::{Judgement, Signs, Surroundings, judge_by, machine_network};
-use crate::record::Ledger;
+use crate::ledger::Ledger;
 use crate::settings::{ClientIp, Settings};
 
 /// Links and readers that are remembered at most; the least used are forgotten first.
