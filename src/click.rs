@@ -14,7 +14,6 @@ pub mod hindsight;
 mod inside;
 mod known;
 mod once;
-pub mod page;
 mod rates;
 mod sources;
 mod visit;
@@ -36,12 +35,12 @@ use self::check::Checker;
 use self::finish::Finish;
 use self::form::{Sent, Used};
 use self::once::Once;
-use self::page::{Kind, View};
 use self::rates::{Rates, TooMany};
 pub use self::sources::{Later, Sources, World};
 use self::visit::Visit;
 use crate::ledger::{EventIds, Ledger};
 use crate::metrics::{ClickMetrics, ClickResult};
+use crate::pages::{self, Kind, View};
 use crate::settings::Settings;
 
 /// Links of which an alert was raised lately that are remembered.
@@ -137,7 +136,7 @@ impl ClickPages {
         };
         let path = head.uri.path();
         let Some(link) = settings.click.base.parse_path(path) else {
-            return page::asset(path, &settings.pages)
+            return pages::asset(path, &settings.pages)
                 .filter(|_| method != store::Method::Post)
                 .unwrap_or_else(|| plain(&settings, &head.headers, Kind::NotOurs));
         };
@@ -276,12 +275,12 @@ impl ClickPages {
 fn plain(settings: &Settings, headers: &HeaderMap, kind: Kind<'_>) -> Response<Body> {
     let brand = &settings.pages.common;
     let wanted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
-    let lang = page::language(
+    let lang = pages::language(
         wanted.unwrap_or_default(),
         &settings.pages.languages,
         brand.language.as_deref(),
     );
-    page::answer(&View::plain(kind, brand, lang))
+    pages::answer(&View::plain(kind, brand, lang))
 }
 
 /// The redirect to the target: the only way to write one, and it takes the proof that the link is ours.

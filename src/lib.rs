@@ -33,6 +33,7 @@ pub mod log;
 pub mod mail_id;
 pub mod metrics;
 pub mod net;
+pub mod pages;
 pub mod relay;
 pub mod restore;
 pub mod reveal;

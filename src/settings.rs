@@ -8,7 +8,6 @@ mod contact;
 mod delivery;
 mod machines;
 mod mail;
-mod pages;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +19,7 @@ use ipnet::IpNet;
 use link::{ClickBase, KeyRing, Policy, Target};
 
 use crate::budget::{RewriteBudget, SpoolBudget};
+use crate::pages::Pages;
 use crate::spool::Spool;
 
 pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
@@ -30,7 +30,6 @@ pub use self::machines::{Hindsight, Machines, NeutralPage};
 pub use self::mail::{
     BareLineEnds, Dialect, Direction, Listener, ListenerTls, NextHop, NextHopOrder, NextHops, OnError, Protocol,
 };
-pub use self::pages::{Brand, Colours, Contact, Logo, MAX_LOGO, Pages, ReviewTo, USUAL_COLOUR, is_mailbox};
 
 /// Everything a running linkgate goes by.
 #[derive(Debug)]

@@ -314,7 +314,7 @@ fn every_quirk_is_documented() {
 
 #[test]
 fn pages_look_as_the_domain_says_and_inherit_the_rest() {
-    use linkgate::settings::{Contact, ReviewTo};
+    use linkgate::pages::{Contact, ReviewTo};
     let folder = tempfile::tempdir().unwrap();
     let logo = folder.path().join("logo.svg");
     fs::write(&logo, "<svg xmlns='http://www.w3.org/2000/svg'/>").unwrap();

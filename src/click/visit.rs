@@ -10,12 +10,12 @@ use tracing::{error, info};
 
 use super::check::{Checked, Question};
 use super::form::{self, Sent};
-use super::page::{self, Form, GoogleService, Kind, View};
 use super::way::{self, Way};
 use super::{Asked, ClickPages, asker, redirect};
 use crate::clicks::Tally;
 use crate::clock::now_us;
 use crate::metrics::{ClickResult, FormResult};
+use crate::pages::{self, Form, GoogleService, Kind, View};
 use crate::settings::{DomainRules, SourceKind};
 
 /// Octets of `User-Agent` that are recorded.
@@ -256,7 +256,7 @@ impl<'a> Visit<'a> {
             target: self.shown(way),
             ..self.view(kind)
         };
-        let response = page::answer(&view);
+        let response = pages::answer(&view);
         self.record().await;
         response
     }
@@ -322,14 +322,14 @@ impl<'a> Visit<'a> {
             checked_at_s: seen.map(|_| i64::from(self.now_s())),
             ..self.view(kind)
         };
-        page::answer(&view)
+        pages::answer(&view)
     }
 
     fn view<'v>(&'v self, kind: Kind<'v>) -> View<'v> {
         let pages = &self.asked.settings.pages;
         let brand = pages.brand(&self.opened.message().domain);
         let wanted = self.row.facts.accept_language.as_deref().unwrap_or_default();
-        let lang = page::language(wanted, &pages.languages, brand.language.as_deref());
+        let lang = pages::language(wanted, &pages.languages, brand.language.as_deref());
         View {
             is_recorded: self.rules.policy.track_clicks,
             ..View::plain(kind, brand, lang)

@@ -116,7 +116,7 @@ fn owned(pieces: Vec<Piece<'_>>) -> Vec<Piece<'static>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::click::page::Languages;
+    use crate::pages::Languages;
 
     fn address(url: &str) -> Address {
         let languages = Languages::default();

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::texts::Texts;
 use super::*;
-use crate::settings::{Colours, Logo};
+use crate::pages::{Colours, Logo};
 
 /// Stands for what the operator and we put in: it need not be plain.
 const OWN: &str = "<script>alert(3)</script>\"'><img src=x onerror=alert(4)>&lt;{source}";
@@ -16,7 +16,7 @@ const OWN: &str = "<script>alert(3)</script>\"'><img src=x onerror=alert(4)>&lt;
 const HOSTILE: &str = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>&lt;\u{202e}\u{7}{source}";
 
 fn sample_of_rtl() -> BTreeMap<String, String> {
-    language::read(include_str!("../../../fixtures/languages/ar.toml"))
+    language::read(include_str!("../../fixtures/languages/ar.toml"))
 }
 
 fn languages() -> Languages {

@@ -1,5 +1,6 @@
 //! The pages a reader sees. They stand alone: no script, nothing from elsewhere, and no stranger's text that is not escaped.
 
+mod brand;
 mod language;
 mod reasons;
 mod target;
@@ -14,13 +15,13 @@ use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use link::{Evidence, Target};
 
-pub use language::{Direction, Language, Languages, language};
-pub use texts::TextFault;
+pub use self::language::{Direction, Language, Languages, language};
+pub use self::texts::TextFault;
 
+pub use self::brand::{Brand, Colours, Contact, Logo, MAX_LOGO, Pages, ReviewTo, USUAL_COLOUR, is_mailbox};
 use self::reasons::{Reason, Reasons};
 use self::target::Address;
 use self::texts::{Piece, Texts, fill};
-use crate::settings::{Brand, Contact, Pages, ReviewTo};
 
 /// Everything a page is made of.
 #[derive(Debug, Clone)]
@@ -209,7 +210,7 @@ pub fn asset(path: &str, pages: &Pages) -> Option<Response<Body>> {
     Some(response)
 }
 
-const STYLE: &str = include_str!("../../templates/click/style.css");
+const STYLE: &str = include_str!("../templates/click/style.css");
 
 /// The sheets inside the page, by their digests, and the logo are all that a browser may use. There is no word on where
 /// forms may lead where there is a form: some browsers hold it against all that follows the form.
