@@ -13,12 +13,12 @@ use crate::alerts::{self, AlertsError};
 use crate::clicks::{self, ClicksArgs, ClicksError, ClicksFormat, SinceError};
 use crate::clock::now_us;
 use crate::config::ConfigError;
+use crate::config::keyfile::Absent;
+use crate::config::{Settings, ascii_domain};
 use crate::explain::Explaining;
 use crate::files::Plan;
 use crate::filter::{self, Rewriting};
-use crate::keyfile::Absent;
 use crate::revoke::{self, RevokeArgs, RevokeFailure};
-use crate::settings::{Settings, ascii_domain};
 use crate::{check, demo, explain, keys, reveal, server};
 
 /// Where the configuration file stands when `--config` does not say.

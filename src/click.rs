@@ -38,10 +38,10 @@ use self::once::Once;
 use self::rates::{Rates, TooMany};
 pub use self::sources::{Later, Sources, World};
 use self::visit::Visit;
+use crate::config::Settings;
 use crate::ledger::{EventIds, Ledger};
 use crate::metrics::{ClickMetrics, ClickResult};
 use crate::pages::{self, Kind, View};
-use crate::settings::Settings;
 
 /// Links of which an alert was raised lately that are remembered.
 const ALERTED: usize = 100_000;

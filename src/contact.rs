@@ -29,8 +29,8 @@ use self::ask::Asker;
 use self::gate::Gate;
 use self::guard::Guard;
 use self::trip::Trip;
+use crate::config::Settings;
 use crate::metrics::ContactCounts;
-use crate::settings::Settings;
 
 /// The source that this evidence names.
 pub const SOURCE: &str = "contact";

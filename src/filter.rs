@@ -12,12 +12,12 @@ use store::{Reader, ReferenceRow, Store};
 
 use crate::cli::Failure;
 use crate::clock::now_s;
+use crate::config::Settings;
 use crate::files::{Filtered, Plan, Tally};
 use crate::job::Sources;
 use crate::mail_id;
 use crate::restore::restore;
 use crate::rewrite::{Action, Job, Outcome, Suspicion, rewrite};
-use crate::settings::Settings;
 
 /// What `linkgate rewrite` is asked for.
 #[derive(Debug)]
@@ -257,7 +257,7 @@ mod tests {
     use message::{Change, Patch};
 
     use super::*;
-    use crate::keyfile::Absent;
+    use crate::config::keyfile::Absent;
     use crate::rewrite::{LinkReport, Report};
 
     fn settings(store: &Path) -> Settings {

@@ -41,8 +41,8 @@ pub(crate) use self::offline::{Said, ask as ask_offline};
 use self::refresh::List;
 use self::remote::{Asker, Remote};
 use self::tables::Tables;
+use crate::config::{Origin, Settings, Source, SourceKind};
 use crate::metrics::{Metrics, SourceCounts, SourceHealth};
-use crate::settings::{Origin, Settings, Source, SourceKind};
 
 /// All sources of the configuration, loaded and kept fresh by tasks of their own.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::clock::now_s;
 use crate::config::ConfigError;
-use crate::keyfile::{self, Absent};
+use crate::config::keyfile::{self, Absent};
 
 /// Two random secrets with the same short id are rare, three in a row a broken random source.
 const TRIES: usize = 16;

@@ -20,13 +20,13 @@ use self::clients::{Admission, Clients};
 pub use self::in_flight::InFlight;
 use self::trace::Instance;
 pub(crate) use self::trace::begins_soundly;
+use crate::config::{Listener, ListenerTls, Protocol, Settings};
 use crate::job::{Recorder, Rewriter};
 use crate::log::Limiter;
 use crate::metrics::{Limit, ListenerCounts, Metrics};
 use crate::net::tls::Identity;
 use crate::net::{Peer, Socket, Stream};
 use crate::relay::Hops;
-use crate::settings::{Listener, ListenerTls, Protocol, Settings};
 
 /// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

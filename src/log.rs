@@ -20,7 +20,7 @@ use tracing_subscriber::reload;
 pub(crate) use self::held::{hold_lines, write_held};
 pub use self::limiter::Limiter;
 use crate::config::ConfigError;
-use crate::settings::{Log, LogFormat};
+use crate::config::{Log, LogFormat};
 
 /// Overrides `[log] level`: a level, or directives such as `info,linkgate::mail=debug`.
 pub const ENV: &str = "LINKGATE_LOG";

@@ -19,9 +19,9 @@ pub use self::hops::Hops;
 use self::transfer::Data;
 pub use self::transfer::Sending;
 pub(crate) use self::transfer::{read_block, sound_line_ends};
+use crate::config::{Dialect, Limits, NextHops};
 use crate::failure::{Cause, Failure, Phase, Side};
 use crate::metrics::{Metrics, NextHopCounts};
-use crate::settings::{Dialect, Limits, NextHops};
 
 /// Octets of message data that are written at a time.
 const BLOCK: usize = 32 << 10;

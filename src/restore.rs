@@ -3,7 +3,7 @@
 use link::{Opened, Opener};
 use message::{Original, Originals, Patch, Seal, Source};
 
-use crate::settings::Settings;
+use crate::config::Settings;
 
 /// What restoring makes of a message.
 #[derive(Debug)]

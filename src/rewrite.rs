@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use message::{Change, Judge, Patch, Source};
 use store::ReferenceRow;
 
+use crate::config::Settings;
 use crate::job::Sources;
-use crate::settings::Settings;
 use judge::Verdicts;
 pub use suspicion::{Grade, Suspicion};
 

@@ -27,6 +27,7 @@ use crate::click::asker::Askers;
 use crate::click::hindsight::{self, Local};
 use crate::click::{ClickPages, World};
 use crate::clock::now_us;
+use crate::config::{Listener, Protocol, Settings};
 use crate::contact::Explorer;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::intel::Intel;
@@ -38,7 +39,6 @@ use crate::metrics::{Metrics, Reload};
 use crate::net::{Address, Socket};
 use crate::revoked::Revocations;
 use crate::seen::DomainsSeen;
-use crate::settings::{Listener, Protocol, Settings};
 
 /// Threads for what pages ask of the disk.
 const BLOCKING_THREADS: usize = 8;

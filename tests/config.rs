@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use linkgate::config::keyfile::Absent;
+use linkgate::config::{BareLineEnds, OnError, Settings};
 use linkgate::config::{Fallback, KEYS, Key, Kind, SECTIONS};
-use linkgate::keyfile::Absent;
-use linkgate::settings::{BareLineEnds, OnError, Settings};
 
 const DOC: &str = include_str!("../docs/configuration.md");
 const SAMPLE: &str = include_str!("../contrib/linkgate.toml");

@@ -23,8 +23,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
+use linkgate::config::{BareLineEnds, Dialect, ListenerTls, OnError, Protocol};
 use linkgate::net::tls::NextHopTls;
-use linkgate::settings::{BareLineEnds, Dialect, ListenerTls, OnError, Protocol};
 
 use crate::rig::tls::Certificate;
 use crate::rig::{Options, Peer, Rig, eventually};

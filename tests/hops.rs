@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
+use linkgate::config::{Dialect, NextHop, NextHopOrder, NextHops};
 use linkgate::net::Endpoint;
-use linkgate::settings::{Dialect, NextHop, NextHopOrder, NextHops};
 
 use crate::rig::{Options, Peer, Rig, accept, hop_at};
 

@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use link::{AtDelivery, ClickBase, Delivery, KeyRing, MessageClaims, Opener, Policy, Rewrite, Style};
+use linkgate::config::{
+    BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Limits, Listener, ListenerTls, Log, LogFormat, NextHop,
+    NextHopOrder, NextHops, OnError, Protocol, Settings,
+};
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
 use linkgate::listen::{Context, serve};
@@ -18,10 +22,6 @@ use linkgate::metrics::ListenerCounts;
 use linkgate::net::tls::{NextHopTls, Trust};
 use linkgate::net::{Address, Endpoint, Socket};
 use linkgate::rewrite::{Action, Job, Outcome};
-use linkgate::settings::{
-    BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Limits, Listener, ListenerTls, Log, LogFormat, NextHop,
-    NextHopOrder, NextHops, OnError, Protocol, Settings,
-};
 use linkgate::spool::Spool;
 use message::{Change, Patch, Source};
 use store::{MessageRow, ReferenceRow};
@@ -401,7 +401,7 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         click_rules: Default::default(),
         check_limits: Default::default(),
         contact: Default::default(),
-        checks: linkgate::settings::Checks::default(),
+        checks: linkgate::config::Checks::default(),
         machines: Default::default(),
         hindsight: Default::default(),
         keys_file: PathBuf::new(),

@@ -9,7 +9,7 @@ use super::check::{Checked, Question};
 use super::way::{self, Way};
 use super::{ClickPages, visit};
 use crate::clock::now_us;
-use crate::settings::ascii_domain;
+use crate::config::ascii_domain;
 
 /// What a program asks.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

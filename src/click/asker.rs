@@ -15,7 +15,7 @@ use store::{ClickRow, Facts, Label, LabelRow, Method};
 
 pub use self::around::{Around, Surroundings};
 pub use self::live::Askers;
-use crate::settings::{Machines, NeutralPage};
+use crate::config::{Machines, NeutralPage};
 
 /// The version of the rules: to be raised whenever the same facts may get another label.
 pub const RULES: u32 = 1;

@@ -20,8 +20,8 @@ use tracing::error;
 
 use super::known::Known;
 use super::sources::Sources;
+use crate::config::{CheckLimits, Settings};
 use crate::metrics::CheckCounts;
-use crate::settings::{CheckLimits, Settings};
 
 /// How long is believed that someone could not be asked: a source that is down is not asked again at each click.
 const FAILED: Duration = Duration::from_secs(30);

@@ -17,10 +17,10 @@ use tracing::{debug, error, warn};
 use super::asker::{self, Surroundings};
 use crate::clicks::Tally;
 use crate::clock::now_us;
+use crate::config::{Machines, Settings};
 use crate::intel::Intel;
 use crate::ledger::Ledger;
 use crate::revoked::Revocations;
-use crate::settings::{Machines, Settings};
 
 /// What comes in within this time is matched in one go: lists tend to change together.
 const GATHER: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use link::{Glance, Opened, Opener, Target, Unwrapped, unwrap};
 use store::{Reader, ReferenceRow};
 use tracing::error;
 
-use crate::settings::Settings;
+use crate::config::Settings;
 
 /// How often the store is asked about one link: what stands in it may hold another link whose target stands in it.
 const MAX_ROUNDS: usize = 4;

@@ -14,9 +14,9 @@ use super::way::{self, Way};
 use super::{Asked, ClickPages, asker, redirect};
 use crate::clicks::Tally;
 use crate::clock::now_us;
+use crate::config::{DomainRules, SourceKind};
 use crate::metrics::{ClickResult, FormResult};
 use crate::pages::{self, Form, GoogleService, Kind, View};
-use crate::settings::{DomainRules, SourceKind};
 
 /// Octets of `User-Agent` that are recorded.
 const MAX_USER_AGENT: usize = 512;

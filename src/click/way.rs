@@ -10,7 +10,7 @@ use link::{
 use store::Reader;
 
 use super::inside;
-use crate::settings::{DomainRules, Settings};
+use crate::config::{DomainRules, Settings};
 
 /// A link, taken apart.
 #[derive(Debug)]

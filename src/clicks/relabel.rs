@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use store::{ClickQuery, ClickRow, LabelRow, Store, StoreError};
 
 use crate::click::asker::{Surroundings, judge};
-use crate::settings::Machines;
+use crate::config::Machines;
 
 /// Microseconds around a click that say something about who made it.
 const AROUND: i64 = 15_000_000;

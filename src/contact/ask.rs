@@ -16,8 +16,8 @@ use rustls::ClientConfig;
 use tokio::time::timeout_at;
 
 use super::guard::{Guard, Place, Refusal};
+use crate::config::Settings;
 use crate::net::tls::{NextHopTls, Trust};
-use crate::settings::Settings;
 
 /// Octets of a head, names and values together.
 const MAX_HEAD: usize = 32 * 1024;

@@ -5,8 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use link::Target;
 use url::Host;
 
+use crate::config::{Allowed, Settings};
 use crate::net::public::is_public;
-use crate::settings::{Allowed, Settings};
 
 /// What holds for every target.
 #[derive(Debug)]

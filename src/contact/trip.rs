@@ -16,8 +16,8 @@ use super::page::{Page, refresh_target};
 use super::{
     BAD_CERTIFICATE, Base, EMPTY, Journey, LEAVES_THE_WEB, OPEN_REDIRECTOR, UNENCRYPTED_LOGIN, USER_INFO, evidence,
 };
+use crate::config::Settings;
 use crate::metrics::{Asked, ContactCounts};
-use crate::settings::Settings;
 
 /// Octets of a page, unpacked.
 const MAX_PAGE: usize = 1 << 20;

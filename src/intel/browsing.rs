@@ -16,7 +16,7 @@ use reqwest::{Client, StatusCode};
 use super::fetch::{self, FetchError};
 use super::remote::Failed;
 use crate::clock::since_1970;
-use crate::settings::{Origin, Source, SourceKind};
+use crate::config::{Origin, Source, SourceKind};
 
 /// For the whole question.
 const WHOLE: Duration = Duration::from_secs(4);

@@ -15,7 +15,7 @@ use lists::{Canonical, DnsAnswer};
 use quick_cache::sync::Cache;
 
 use super::remote::Failed;
-use crate::settings::{DnsKind, Origin, Source};
+use crate::config::{DnsKind, Origin, Source};
 
 /// For one packet there and back; then once more.
 const TIMEOUT: Duration = Duration::from_millis(1_000);

@@ -14,8 +14,8 @@ use reqwest::header::{
 };
 use reqwest::{Client, Response, StatusCode, Url};
 
+use crate::config::{ListKind, Origin, Source, SourceKind};
 use crate::contact::is_public;
-use crate::settings::{ListKind, Origin, Source, SourceKind};
 
 /// More redirects than this are none of an honest server.
 const MAX_REDIRECTS: usize = 5;

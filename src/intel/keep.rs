@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
 use super::fetch::Validators;
-use crate::settings::Source;
+use crate::config::Source;
 
 /// The folder of all copies.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use super::base_of;
 use super::keep::Keep;
 use super::reading::read;
 use super::refresh::{List, open};
-use crate::settings::{Origin, Settings, Source};
+use crate::config::{Origin, Settings, Source};
 
 /// What one source says.
 #[derive(Debug, Clone, PartialEq, Eq)]

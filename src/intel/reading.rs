@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Read};
 use link::{Category, Weight};
 use lists::{Format, HashKey, ListCopy, Protected, Reading};
 
-use crate::settings::ListKind;
+use crate::config::ListKind;
 
 const PIECE: usize = 64 << 10;
 

@@ -18,8 +18,8 @@ use super::keep::Keep;
 use super::misp;
 use super::reading::read;
 use super::tables::Tables;
+use crate::config::{ListKind, Origin, Source, SourceKind};
 use crate::metrics::{Refresh, SourceCounts, SourceHealth};
-use crate::settings::{ListKind, Origin, Source, SourceKind};
 
 /// How often a file is looked at.
 const POLL: Duration = Duration::from_secs(1);

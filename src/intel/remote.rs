@@ -15,8 +15,8 @@ use tracing::{info, warn};
 use super::breaker::{Breaker, Leave};
 use super::browsing::Browsing;
 use super::dns::DnsList;
+use crate::config::Source;
 use crate::metrics::{Answered, SourceCounts, SourceHealth};
-use crate::settings::Source;
 
 /// Questions to one source that may be under way at a time.
 const AT_A_TIME: usize = 64;

@@ -6,8 +6,8 @@ use link::{Evidence, Finding, Target};
 use lists::{Canonical, HashKey, ListCopy, ListTable};
 use tokio::sync::watch;
 
+use crate::config::Source;
 use crate::metrics::{Answered, SourceCounts};
-use crate::settings::Source;
 
 /// What all lists say, to be looked up while they change.
 #[derive(Debug)]

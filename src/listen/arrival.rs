@@ -9,9 +9,9 @@ use tracing::{debug, info};
 use wire::{MAX_PROXY_HEADER, ProxyHeader};
 
 use super::Context;
+use crate::config::ListenerTls;
 use crate::metrics::Handshake;
 use crate::net::{Peer, Stream};
-use crate::settings::ListenerTls;
 
 /// How long a proxy may take for its header: it writes it at once.
 const HEADER_WAIT: Duration = Duration::from_secs(10);

@@ -17,10 +17,10 @@ use wire::{Answer, PathLine, Printable};
 use self::fields::FieldMap;
 use super::transaction::{Recipient, Transaction};
 use super::{Context, stopped};
+use crate::config::Settings;
 use crate::failure::Failure;
 use crate::metrics::{Limit, SessionEnd, Silence};
 use crate::net::{Inbox, Peer, Stream};
-use crate::settings::Settings;
 
 /// Octets read at a time while little is expected.
 const ENVELOPE_BLOCK: usize = 4 << 10;

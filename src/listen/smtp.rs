@@ -18,12 +18,12 @@ use wire::{Answer, ClientInfo, Command, Event, Form, PathLine, Printable, Sessio
 
 use super::transaction::{Recipient, Transaction};
 use super::{Context, arrival, stopped};
+use crate::config::{ListenerTls, Protocol, Settings};
 use crate::failure::{Failure, Phase, Side};
 use crate::log::Limiter;
 use crate::metrics::{Limit, SessionEnd, Silence};
 use crate::net::{Inbox, Peer, Stream};
 use crate::relay::Relay;
-use crate::settings::{ListenerTls, Protocol, Settings};
 
 /// Octets read at a time while commands are expected.
 const COMMAND_BLOCK: usize = 16 << 10;

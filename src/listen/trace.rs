@@ -11,7 +11,7 @@ use memchr::memchr;
 use message::{Change, Patch, Source};
 use ring::digest;
 
-use crate::settings::Listener;
+use crate::config::Listener;
 use crate::spool::Spool;
 
 /// The name of the header field.
@@ -208,8 +208,8 @@ mod tests {
                  [store]\nurl = \"sqlite:x\"\n[keys]\nfile = \"/nowhere/k\"\n[[listener]]\nprotocol = \"smtp\"\n\
                  listen = \"{text}\"\nhostname = \"secret.test\"\nnext_hop = \"smtp://127.0.0.1:4\"\n"
             );
-            let absent = crate::keyfile::Absent::Pretend;
-            let settings = crate::settings::Settings::from_toml(&text, std::path::Path::new("x"), absent).unwrap();
+            let absent = crate::config::keyfile::Absent::Pretend;
+            let settings = crate::config::Settings::from_toml(&text, std::path::Path::new("x"), absent).unwrap();
             settings.listeners.into_iter().next().unwrap()
         };
         let one = Instance::of(&listener("127.0.0.1:3"), 0);

@@ -17,12 +17,12 @@ use super::Context;
 use super::in_flight::Place;
 use super::trace::{self, Way};
 use crate::clock::since_1970;
+use crate::config::{OnError, Settings};
 use crate::failure::{Cause, Failure, Phase};
 use crate::job::Rewriter;
 use crate::mail_id;
 use crate::metrics::{Held, MessageResult};
 use crate::rewrite::{Action, Job, Outcome};
-use crate::settings::{OnError, Settings};
 use crate::spool::Spool;
 
 /// Up to this size, in octets, a message is rewritten where it is: moving it to another thread would cost more.

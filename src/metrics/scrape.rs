@@ -14,8 +14,8 @@ use store::Health;
 
 use super::labels::Labels;
 use super::{HttpCounts, Metrics, PREFIX, SourceCounts, lock};
+use crate::config::Limits;
 use crate::ledger::Ledger;
-use crate::settings::Limits;
 use crate::spool;
 
 /// The media type of the page.

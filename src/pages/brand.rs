@@ -7,8 +7,8 @@ use std::sync::{Arc, LazyLock};
 use axum::body::Bytes;
 use link::Target;
 
+use crate::config::ascii_domain;
 use crate::pages::Languages;
-use crate::settings::ascii_domain;
 
 /// The looks of all domains, and the languages they are offered in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

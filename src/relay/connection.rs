@@ -8,10 +8,10 @@ use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
 use wire::{Capabilities, NextHop, Reply, Sent};
 
+use crate::config::{self, Dialect};
 use crate::failure::{Cause, Failure, Phase};
 use crate::net::tls::{NextHopTls, Trust};
 use crate::net::{Endpoint, Inbox, Stream, Target};
-use crate::settings::{self, Dialect};
 
 /// Octets read at a time: replies are short.
 const BLOCK: usize = 4096;
@@ -39,7 +39,7 @@ pub(super) struct Connection {
 /// Whom to call, and as whom.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
-    pub(super) to: &'a settings::NextHop,
+    pub(super) to: &'a config::NextHop,
     pub(super) trust: Option<&'a Trust>,
     /// Our name in EHLO.
     pub(super) hostname: &'a str,

@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use super::connection::{Call, Connection};
+use crate::config::{Limits, NextHop, NextHopOrder, NextHops};
 use crate::failure::Failure;
 use crate::metrics::NextHopCounts;
-use crate::settings::{Limits, NextHop, NextHopOrder, NextHops};
 
 /// How long a next hop is left out after its first failure; twice as long after each further one.
 const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
@@ -244,9 +244,9 @@ fn count(counts: &NextHopCounts, hop: &NextHop, opened: &Result<Connection, Fail
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Dialect;
     use crate::failure::{Cause, Phase};
     use crate::net::Endpoint;
-    use crate::settings::Dialect;
 
     fn hops(n: u16, order: NextHopOrder) -> NextHops {
         let hop = |port| {

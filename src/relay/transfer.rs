@@ -10,8 +10,8 @@ use wire::{Reply, Sent, Stuffer};
 
 use super::connection::Connection;
 use super::{BLOCK, Relay, lost};
+use crate::config::Limits;
 use crate::failure::{Cause, Failure, Phase};
-use crate::settings::Limits;
 use crate::spool::Spool;
 
 /// How far the message of the open transaction is.

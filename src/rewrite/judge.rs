@@ -14,8 +14,8 @@ use store::ReferenceRow;
 
 use super::suspicion::{Conclusion, Grade, OWN_LINK_SMUGGLED, Suspicion};
 use super::{Job, LinkReport, sender};
+use crate::config::Settings;
 use crate::job::Sources;
-use crate::settings::Settings;
 
 /// Decides about every site of one message.
 pub(super) struct Verdicts<'a> {

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use crate::keyfile::Absent;
+use crate::config::Settings;
+use crate::config::keyfile::Absent;
 use crate::log::Telemetry;
-use crate::settings::Settings;
 
 /// Reads the configuration again and swaps the settings, unless there is a reason not to. Says what has changed; `None`, with
 /// lines in the log, when the settings of before stay in force.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use link::{ClickPolicy, Flow};
+use linkgate::config::Settings;
 use linkgate::pages::{Brand, Colours, Logo, Pages, ReviewTo};
-use linkgate::settings::Settings;
 
 use super::server::{Server, Setup};
 

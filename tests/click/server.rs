@@ -11,17 +11,17 @@ use link::{ClickBase, ClickPolicy, KeyRing, MessageClaims, Style, Target, Wrappe
 use linkgate::admin::Admin;
 use linkgate::click::asker::Askers;
 use linkgate::click::{ClickPages, Sources, World};
+use linkgate::config::keyfile::Absent;
+use linkgate::config::{
+    self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
+};
 use linkgate::contact::Explorer;
 use linkgate::http::{self, HttpLimits};
 use linkgate::intel::Intel;
-use linkgate::keyfile::Absent;
 use linkgate::ledger::Ledger;
 use linkgate::metrics::{ClickMetrics, ClickResult, Metrics};
 use linkgate::revoked::Revocations;
 use linkgate::seen::DomainsSeen;
-use linkgate::settings::{
-    self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
-};
 use store::{ClickQuery, ClickRow};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -106,7 +106,7 @@ impl Setup {
             ..DomainRules::default()
         };
         let mut settings = Settings {
-            click: settings::Click {
+            click: config::Click {
                 base: ClickBase::new(PREFIXED, self.style).unwrap(),
                 listen: local,
                 client_ip: self.client_ip,
@@ -327,7 +327,7 @@ impl Drop for Server {
 }
 
 /// `[checks]` and `[[source]]` as the configuration has them.
-fn checks(sections: &str, store: &Path) -> settings::Checks {
+fn checks(sections: &str, store: &Path) -> config::Checks {
     let text = include_str!("../../fixtures/config/good/least.toml");
     let lists = store.with_file_name("lists");
     let text = format!("{text}\n{}", sections.replace("LISTS_DIR", lists.to_str().unwrap()));

@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use link::{ClickBase, KeyRing, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
+use linkgate::config::{Click, ClientIp, Domains, Limits, Log, LogFormat, Settings};
 use linkgate::job::Sources;
 use linkgate::restore::restore;
 use linkgate::rewrite::{Job, Outcome, rewrite};
-use linkgate::settings::{Click, ClientIp, Domains, Limits, Log, LogFormat, Settings};
 use message::Source;
 use store::{ReferenceRow, Store};
 

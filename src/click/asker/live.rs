@@ -16,8 +16,8 @@ use tracing::warn;
 
 use super::super::client;
 use super::{Judgement, Signs, Surroundings, judge_by, machine_network};
+use crate::config::{ClientIp, Settings};
 use crate::ledger::Ledger;
-use crate::settings::{ClientIp, Settings};
 
 /// Links and readers that are remembered at most; the least used are forgotten first.
 const MAX_SEEN: usize = 50_000;
@@ -221,7 +221,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Hindsight;
+    use crate::config::Hindsight;
 
     const DAY: i64 = 86_400_000_000;
     const NOW: i64 = 20_000 * DAY;
@@ -244,7 +244,11 @@ mod tests {
         let text = "[click]\npublic_url = \"https://c.example\"\nlisten = \"127.0.0.1:1\"\n[admin]\nlisten = \"127.0.0.1:2\"\n\
                     [store]\nurl = \"sqlite:/nowhere/s.db\"\n[keys]\nfile = \"/nowhere/k.toml\"\n\
                     [[listener]]\nprotocol = \"smtp\"\nlisten = \"127.0.0.1:3\"\nnext_hop = \"smtp://127.0.0.1:4\"\n";
-        let read = Settings::from_toml(text, std::path::Path::new("test"), crate::keyfile::Absent::Pretend);
+        let read = Settings::from_toml(
+            text,
+            std::path::Path::new("test"),
+            crate::config::keyfile::Absent::Pretend,
+        );
         read.unwrap()
     }
 

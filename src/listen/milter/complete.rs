@@ -13,11 +13,11 @@ use wire::milter::{MAX_BODY_PACKET, Reply};
 
 use super::fields::{Edit, FieldMap};
 use super::{Conversation, Message, code};
+use crate::config::BareLineEnds;
 use crate::failure::{Cause, Failure, Phase};
 use crate::listen::transaction::{Origin, Story, Verdict};
 use crate::metrics::MessageResult;
 use crate::relay::{read_block, sound_line_ends};
-use crate::settings::BareLineEnds;
 use crate::spool::Spool;
 
 /// How often the MTA hears that its message is being worked on. Postfix waits 300 s for any word

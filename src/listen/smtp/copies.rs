@@ -12,13 +12,13 @@ use tokio::time::Instant;
 use wire::{Answer, Command, FinalReplies, Form, Reply, classify};
 
 use super::Conversation;
+use crate::config::Limits;
 use crate::failure::{Cause, Failure, Phase};
 use crate::listen::Context;
 use crate::listen::transaction::{Origin, Recipient, Story, Transaction, Verdict};
 use crate::metrics::MessageResult;
 use crate::relay::{Begun, Sending};
 use crate::rewrite::{Action, Outcome};
-use crate::settings::Limits;
 use crate::spool::Spool;
 
 /// The shortest wait for a reply to a dot: with less, what the next hop takes would often arrive twice.

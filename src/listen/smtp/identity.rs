@@ -6,9 +6,9 @@ use tracing::{debug, info};
 use wire::{Answer, Printable, Told};
 
 use super::{Conversation, Flow, MAX_SHOWN};
+use crate::config::{Listener, Protocol};
 use crate::metrics::{Limit, SessionEnd};
 use crate::net::Peer;
-use crate::settings::{Listener, Protocol};
 
 /// Whether a peer may speak for others. Who may connect to a unix socket is said by its permissions; but where nobody may,
 /// such a peer may not either.

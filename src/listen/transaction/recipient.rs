@@ -5,7 +5,7 @@ use std::sync::Arc;
 use link::{Policy, Rewrite};
 use wire::PathLine;
 
-use crate::settings::Settings;
+use crate::config::Settings;
 
 /// A recipient, and the policy for mail to it.
 #[derive(Clone)]

@@ -5,11 +5,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::build::{MIB, Root, network, path};
 use super::tls::{listener_tls, next_hop_tls};
 use super::walk::{Item, Section, Walk};
-use crate::net::{Address, Endpoint};
-use crate::settings::{
+use crate::config::{
     BareLineEnds, Dialect, Direction, Listener, ListenerTls, NextHop, NextHopOrder, NextHops, OnError, Protocol,
     ascii_domain,
 };
+use crate::net::{Address, Endpoint};
 
 /// Addresses from all sections, for the checks that look across them: one section's fault must not hide another's.
 #[derive(Default)]

@@ -2,12 +2,12 @@
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
-mod checks;
 mod clicks;
 mod contact;
 mod delivery;
+mod listener;
 mod machines;
-mod mail;
+mod sources;
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -22,14 +22,14 @@ use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::pages::Pages;
 use crate::spool::Spool;
 
-pub use self::checks::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
 pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
 pub use self::contact::{Allowed, ContactSettings};
 pub use self::delivery::SenderChecks;
-pub use self::machines::{Hindsight, Machines, NeutralPage};
-pub use self::mail::{
+pub use self::listener::{
     BareLineEnds, Dialect, Direction, Listener, ListenerTls, NextHop, NextHopOrder, NextHops, OnError, Protocol,
 };
+pub use self::machines::{Hindsight, Machines, NeutralPage};
+pub use self::sources::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms, Usage};
 
 /// Everything a running linkgate goes by.
 #[derive(Debug)]

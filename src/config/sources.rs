@@ -13,9 +13,9 @@ use link::{Category, Weight};
 use super::build::{MIB, Root, path};
 use super::keys::{ROOTS, SOURCE_KEY_FILE};
 use super::walk::{Item, Section, Walk};
-use crate::keyfile::{HOW_TO_CLOSE, TOO_OPEN};
+use crate::config::keyfile::{HOW_TO_CLOSE, TOO_OPEN};
+use crate::config::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Usage, ascii_domain};
 use crate::net::tls::Trust;
-use crate::settings::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Usage, ascii_domain};
 
 /// Names that evidence of other kinds has.
 const RESERVED: &[&str] = &["score", "contact", "wrapper", "link"];
