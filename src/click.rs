@@ -15,7 +15,6 @@ mod inside;
 mod known;
 mod once;
 mod rates;
-mod sources;
 mod visit;
 mod way;
 
@@ -36,9 +35,9 @@ use self::finish::Finish;
 use self::form::{Sent, Used};
 use self::once::Once;
 use self::rates::{Rates, TooMany};
-pub use self::sources::{Later, Sources, World};
 use self::visit::Visit;
 use crate::config::Settings;
+pub use crate::intel::sources::{Later, Sources, World};
 use crate::ledger::{EventIds, Ledger};
 use crate::metrics::{ClickMetrics, ClickResult};
 use crate::pages::{self, Kind, View};

@@ -28,17 +28,17 @@ use crate::click::hindsight::{self, Local};
 use crate::click::{ClickPages, World};
 use crate::clock::now_us;
 use crate::config::{Listener, Protocol, Settings};
-use crate::contact::Explorer;
 use crate::http::{HttpLimits, serve_admin, serve_click};
 use crate::intel::Intel;
+use crate::intel::follow::Explorer;
+use crate::intel::new_domains::DomainsSeen;
+use crate::intel::revoked::Revocations;
 use crate::job::{LocalLists, Pipeline, Recorder, Rewriter, SeenDomains, Sources};
 use crate::ledger::Ledger;
 use crate::listen::{self, Context, InFlight};
 use crate::log::Telemetry;
 use crate::metrics::{Metrics, Reload};
 use crate::net::{Address, Socket};
-use crate::revoked::Revocations;
-use crate::seen::DomainsSeen;
 
 /// Threads for what pages ask of the disk.
 const BLOCKING_THREADS: usize = 8;

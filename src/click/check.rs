@@ -19,8 +19,8 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::known::Known;
-use super::sources::Sources;
 use crate::config::{CheckLimits, Settings};
+use crate::intel::sources::Sources;
 use crate::metrics::CheckCounts;
 
 /// How long is believed that someone could not be asked: a source that is down is not asked again at each click.

@@ -19,8 +19,8 @@ use crate::clicks::Tally;
 use crate::clock::now_us;
 use crate::config::{Machines, Settings};
 use crate::intel::Intel;
+use crate::intel::revoked::Revocations;
 use crate::ledger::Ledger;
-use crate::revoked::Revocations;
 
 /// What comes in within this time is matched in one go: lists tend to change together.
 const GATHER: Duration = Duration::from_secs(1);

@@ -15,13 +15,13 @@ use linkgate::config::keyfile::Absent;
 use linkgate::config::{
     self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
 };
-use linkgate::contact::Explorer;
 use linkgate::http::{self, HttpLimits};
 use linkgate::intel::Intel;
+use linkgate::intel::follow::Explorer;
+use linkgate::intel::new_domains::DomainsSeen;
+use linkgate::intel::revoked::Revocations;
 use linkgate::ledger::Ledger;
 use linkgate::metrics::{ClickMetrics, ClickResult, Metrics};
-use linkgate::revoked::Revocations;
-use linkgate::seen::DomainsSeen;
 use store::{ClickQuery, ClickRow};
 use tempfile::TempDir;
 use tokio::net::TcpListener;

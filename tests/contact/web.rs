@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use link::{Contact, Finding, Target};
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
-use linkgate::contact::{Explorer, Journey};
+use linkgate::intel::follow::{Explorer, Journey};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio::sync::watch;
 

@@ -13,12 +13,12 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use super::fetch::{FetchError, Fetched, Fetcher, Validators};
-use super::keep::Keep;
-use super::misp;
-use super::reading::read;
-use super::tables::Tables;
 use crate::config::{ListKind, Origin, Source, SourceKind};
+use crate::intel::lists::disk::Keep;
+use crate::intel::lists::fetch::{FetchError, Fetched, Fetcher, Validators};
+use crate::intel::lists::misp;
+use crate::intel::lists::reading::read;
+use crate::intel::lists::tables::Tables;
 use crate::metrics::{Refresh, SourceCounts, SourceHealth};
 
 /// How often a file is looked at.
@@ -30,15 +30,15 @@ const RAREST: Duration = Duration::from_secs(3600);
 
 /// What one list needs.
 #[derive(Debug)]
-pub(super) struct List {
-    pub(super) source: Arc<Source>,
-    pub(super) kind: ListKind,
-    pub(super) counts: Arc<SourceCounts>,
-    pub(super) tables: Arc<Tables>,
-    pub(super) keep: Keep,
-    pub(super) protected: Arc<Protected>,
+pub(crate) struct List {
+    pub(crate) source: Arc<Source>,
+    pub(crate) kind: ListKind,
+    pub(crate) counts: Arc<SourceCounts>,
+    pub(crate) tables: Arc<Tables>,
+    pub(crate) keep: Keep,
+    pub(crate) protected: Arc<Protected>,
     /// For a source with a URL.
-    pub(super) fetcher: Option<Result<Fetcher, String>>,
+    pub(crate) fetcher: Option<Result<Fetcher, String>>,
 }
 
 /// What is in force.
@@ -66,7 +66,7 @@ impl From<FetchError> for NotTaken {
 
 impl List {
     /// Keeps the list fresh for as long as it is in use. `poke` changes when files are to be looked at.
-    pub(super) async fn run(self, poke: watch::Receiver<u64>) {
+    pub(crate) async fn run(self, poke: watch::Receiver<u64>) {
         let this = Arc::new(self);
         match &this.source.from {
             Origin::File(path) => this.follow_file(path, poke).await,
@@ -316,7 +316,7 @@ impl List {
 
 impl List {
     /// The list that a source is; `None` when it is none.
-    pub(super) fn kind_of(source: &Source) -> Option<ListKind> {
+    pub(crate) fn kind_of(source: &Source) -> Option<ListKind> {
         match source.kind {
             SourceKind::List(kind) => Some(kind),
             SourceKind::Dns(_) | SourceKind::SafeBrowsing | SourceKind::WebRisk => None,
@@ -325,7 +325,7 @@ impl List {
 }
 
 /// Opens the file, or the folder, of a list.
-pub(super) fn open(kind: ListKind, path: &Path) -> io::Result<Box<dyn Read + Send>> {
+pub(crate) fn open(kind: ListKind, path: &Path) -> io::Result<Box<dyn Read + Send>> {
     match kind {
         ListKind::Misp => misp::open_folder(path),
         _ => Ok(Box::new(BufReader::with_capacity(64 << 10, File::open(path)?))),

@@ -14,8 +14,8 @@ use link::{Category, Listing, Scope, Target, Weight};
 use lists::{Canonical, DnsAnswer};
 use quick_cache::sync::Cache;
 
-use super::remote::Failed;
 use crate::config::{DnsKind, Origin, Source};
+use crate::intel::remote::Failed;
 
 /// For one packet there and back; then once more.
 const TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -30,7 +30,7 @@ const MOST_TTL_LISTED: Duration = Duration::from_secs(3_600);
 const MOST_TTL_NOT_LISTED: Duration = Duration::from_secs(600);
 
 /// One list.
-pub(super) struct DnsList {
+pub(crate) struct DnsList {
     list: lists::DnsList,
     /// With the key, as are the names that are asked for: none of them may get into the log.
     zone: String,
@@ -53,7 +53,7 @@ impl fmt::Debug for DnsList {
 }
 
 impl DnsList {
-    pub(super) fn new(source: &Source, kind: DnsKind, resolver: &Result<Arc<TokioResolver>, String>) -> Self {
+    pub(crate) fn new(source: &Source, kind: DnsKind, resolver: &Result<Arc<TokioResolver>, String>) -> Self {
         let zone = match &source.from {
             Origin::Zone(zone) => zone.as_str(),
             Origin::File(_) | Origin::Url(_) => "",
@@ -67,17 +67,17 @@ impl DnsList {
     }
 
     /// The name to ask for; `None` when the list cannot know such a target.
-    pub(super) fn question(&self, target: &Target) -> Option<Arc<str>> {
+    pub(crate) fn question(&self, target: &Target) -> Option<Arc<str>> {
         let url = Canonical::of(target.as_str().as_bytes()).ok()?;
         self.list.query_name(url.host(), &self.zone).map(Arc::from)
     }
 
-    pub(super) fn known(&self, name: &Arc<str>, now: Instant) -> Option<Vec<Listing>> {
+    pub(crate) fn known(&self, name: &Arc<str>, now: Instant) -> Option<Vec<Listing>> {
         let known = self.remembered.get(name)?;
         (now < known.until).then_some(known.listings)
     }
 
-    pub(super) async fn ask(&self, name: &Arc<str>) -> Result<Vec<Listing>, Failed> {
+    pub(crate) async fn ask(&self, name: &Arc<str>) -> Result<Vec<Listing>, Failed> {
         let resolver = self.resolver.as_ref().map_err(|why| Failed::new(why.clone()))?;
         let asked = Name::from_ascii(name).map_err(|_| Failed::new("the name cannot be asked for"))?;
         let answer = tokio::time::timeout(WHOLE, resolver.lookup(asked, RecordType::A))
@@ -117,7 +117,7 @@ impl DnsList {
 }
 
 /// A resolver that asks these servers, or those of the system. `hosts`: whether the system's file of hosts counts.
-pub(super) fn resolver(servers: &[SocketAddr], hosts: bool) -> Result<Arc<TokioResolver>, String> {
+pub(crate) fn resolver(servers: &[SocketAddr], hosts: bool) -> Result<Arc<TokioResolver>, String> {
     let mut builder = if servers.is_empty() {
         TokioResolver::builder_tokio().map_err(|e| format!("the system names no DNS server: {e}"))?
     } else {

@@ -2,7 +2,7 @@
 
 use link::Obstacle;
 
-use super::ask::End;
+use crate::intel::follow::request::End;
 
 /// Looks at a file as it comes in, without keeping it.
 #[derive(Debug)]

@@ -8,7 +8,6 @@ use reqwest::{Method, StatusCode};
 use tracing::debug;
 use url::Url;
 
-use super::ask::{Answer, End};
 use super::cookies::Jar;
 use super::file::FileScan;
 use super::guard::{Refusal, bare};
@@ -17,6 +16,7 @@ use super::{
     BAD_CERTIFICATE, Base, EMPTY, Journey, LEAVES_THE_WEB, OPEN_REDIRECTOR, UNENCRYPTED_LOGIN, USER_INFO, evidence,
 };
 use crate::config::Settings;
+use crate::intel::follow::request::{Answer, End};
 use crate::metrics::{Asked, ContactCounts};
 
 /// Octets of a page, unpacked.
@@ -222,7 +222,7 @@ impl<'a> Trip<'a> {
         self.counts.seconds.observe(took);
         let status = answer.as_ref().map(|a| a.status.as_u16());
         // No more than the host: paths and queries are between reader and target.
-        debug!(target: "linkgate::contact", host = at.host(), ?status, took_ms = took.as_millis(), "asked a target");
+        debug!(target: "linkgate::intel::follow", host = at.host(), ?status, took_ms = took.as_millis(), "asked a target");
         match &answer {
             Ok(answer) => {
                 for field in answer.headers.get_all("set-cookie") {

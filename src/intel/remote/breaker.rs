@@ -13,7 +13,7 @@ const PROBE: Duration = Duration::from_secs(30);
 
 /// Counts failures in a row.
 #[derive(Debug, Default)]
-pub(super) struct Breaker(Mutex<State>);
+pub(crate) struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
@@ -25,7 +25,7 @@ struct State {
 
 /// Whether a source may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Leave {
+pub(crate) enum Leave {
     /// Yes.
     Ask,
     /// Once, in the background: to see whether it answers again.
@@ -36,7 +36,7 @@ pub(super) enum Leave {
 
 impl Breaker {
     /// Whether the source may be asked now. Who is told [`Leave::Ask`] or [`Leave::Probe`] says what it came to.
-    pub(super) fn leave(&self, now: Instant) -> Leave {
+    pub(crate) fn leave(&self, now: Instant) -> Leave {
         let mut state = self.state();
         let Some(until) = state.open_until else {
             return Leave::Ask;
@@ -52,18 +52,18 @@ impl Breaker {
     }
 
     /// Whether the last question failed, and it may be asked all the same.
-    pub(super) fn is_in_doubt(&self) -> bool {
+    pub(crate) fn is_in_doubt(&self) -> bool {
         let state = self.state();
         state.failures > 0 && state.open_until.is_none()
     }
 
     /// It answered. True when it was left alone before.
-    pub(super) fn succeeded(&self) -> bool {
+    pub(crate) fn succeeded(&self) -> bool {
         std::mem::take(&mut *self.state()).open_until.is_some()
     }
 
     /// It did not answer, or asks to be left alone for `wait`. True when that opens the breaker.
-    pub(super) fn failed(&self, now: Instant, wait: Option<Duration>) -> bool {
+    pub(crate) fn failed(&self, now: Instant, wait: Option<Duration>) -> bool {
         let mut state = self.state();
         let was_open = state.open_until.is_some();
         // Questions that were under way when it opened say nothing new.

@@ -5,11 +5,11 @@ use std::io::Read;
 use link::{Listing, Target};
 use lists::{Canonical, HashKey, ListTable};
 
-use super::base_of;
-use super::keep::Keep;
-use super::reading::read;
-use super::refresh::{List, open};
 use crate::config::{Origin, Settings, Source};
+use crate::intel::base_of;
+use crate::intel::lists::disk::Keep;
+use crate::intel::lists::reading::read;
+use crate::intel::lists::refresh::{List, open};
 
 /// What one source says.
 #[derive(Debug, Clone, PartialEq, Eq)]

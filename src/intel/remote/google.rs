@@ -13,10 +13,10 @@ use lists::safe_browsing::{self, Answered, Prefix, Threat};
 use quick_cache::sync::Cache;
 use reqwest::{Client, StatusCode};
 
-use super::fetch::{self, FetchError};
-use super::remote::Failed;
 use crate::clock::since_1970;
 use crate::config::{Origin, Source, SourceKind};
+use crate::intel::lists::fetch::{self, FetchError};
+use crate::intel::remote::Failed;
 
 /// For the whole question.
 const WHOLE: Duration = Duration::from_secs(4);
@@ -31,7 +31,7 @@ const MAX_ANSWER: usize = 1 << 20;
 
 /// One service.
 #[derive(Debug)]
-pub(super) struct Browsing {
+pub(crate) struct Browsing {
     source: Arc<Source>,
     client: Client,
     /// What the service said of prefixes of hashes.
@@ -57,7 +57,7 @@ impl Known {
 }
 
 impl Browsing {
-    pub(super) fn new(
+    pub(crate) fn new(
         source: &Arc<Source>,
         resolver: &Arc<hickory_resolver::TokioResolver>,
         contact: &str,
@@ -71,7 +71,7 @@ impl Browsing {
     }
 
     /// What is known from before, if that is everything.
-    pub(super) fn known(&self, url: &Canonical, now: Instant) -> Option<Vec<Listing>> {
+    pub(crate) fn known(&self, url: &Canonical, now: Instant) -> Option<Vec<Listing>> {
         if self.source.kind == SourceKind::WebRisk {
             let known = self.urls.get(url.as_str()).filter(|known| known.is_fresh(now))?;
             return Some(known.threats.iter().map(|t| listing(t, Scope::Url)).collect());
@@ -87,7 +87,7 @@ impl Browsing {
         Some(listings(url, threats))
     }
 
-    pub(super) async fn ask(&self, url: &Canonical) -> Result<Vec<Listing>, Failed> {
+    pub(crate) async fn ask(&self, url: &Canonical) -> Result<Vec<Listing>, Failed> {
         let asked = async {
             if self.source.kind == SourceKind::WebRisk {
                 self.ask_for_url(url).await

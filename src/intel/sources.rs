@@ -9,11 +9,11 @@ use std::time::Instant;
 use link::{Contact, Evidence, Target, registrable_domain};
 
 use crate::clock::now_s;
-use crate::contact::{Explorer, Journey};
 use crate::intel::Intel;
+use crate::intel::follow::{Explorer, Journey};
+use crate::intel::new_domains::DomainsSeen;
+use crate::intel::revoked::Revocations;
 use crate::job::SeenDomains;
-use crate::revoked::Revocations;
-use crate::seen::DomainsSeen;
 
 /// What comes later.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

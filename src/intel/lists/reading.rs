@@ -10,7 +10,7 @@ use crate::config::ListKind;
 const PIECE: usize = 64 << 10;
 
 /// Reads all of a list. What is wrong with it stands in the copy.
-pub(super) fn read(kind: ListKind, key: &HashKey, protected: &Protected, body: &mut impl Read) -> io::Result<ListCopy> {
+pub(crate) fn read(kind: ListKind, key: &HashKey, protected: &Protected, body: &mut impl Read) -> io::Result<ListCopy> {
     let mut reading = Reading::new(format(kind), category(kind), Weight::Block, key, protected);
     let mut body = BufReader::with_capacity(PIECE, body);
     if kind == ListKind::Misp {

@@ -15,7 +15,7 @@ use reqwest::header::{
 use reqwest::{Client, Response, StatusCode, Url};
 
 use crate::config::{ListKind, Origin, Source, SourceKind};
-use crate::contact::is_public;
+use crate::intel::follow::is_public;
 
 /// More redirects than this are none of an honest server.
 const MAX_REDIRECTS: usize = 5;
@@ -29,7 +29,7 @@ const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// Fetches what one source has.
 #[derive(Debug)]
-pub(super) struct Fetcher {
+pub(crate) struct Fetcher {
     client: Client,
     /// For where a server on the public network redirects to: it reaches nothing else.
     guarded: Client,
@@ -38,14 +38,14 @@ pub(super) struct Fetcher {
 
 /// By what a server knows the copy that we have.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub(super) struct Validators {
-    pub(super) etag: Option<String>,
-    pub(super) last_modified: Option<String>,
+pub(crate) struct Validators {
+    pub(crate) etag: Option<String>,
+    pub(crate) last_modified: Option<String>,
 }
 
 /// What came.
 #[derive(Debug)]
-pub(super) enum Fetched {
+pub(crate) enum Fetched {
     /// What we have is what there is.
     Unchanged,
     /// This, of which the body was written.
@@ -54,15 +54,15 @@ pub(super) enum Fetched {
 
 /// Why nothing came.
 #[derive(Debug)]
-pub(super) struct FetchError {
+pub(crate) struct FetchError {
     /// In words; never with a key.
-    pub(super) why: String,
+    pub(crate) why: String,
     /// How long the server wants to be left alone.
-    pub(super) wait: Option<Duration>,
+    pub(crate) wait: Option<Duration>,
 }
 
 impl FetchError {
-    pub(super) fn new(why: impl Into<String>) -> Self {
+    pub(crate) fn new(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
             wait: None,
@@ -78,7 +78,7 @@ impl fmt::Display for FetchError {
 
 impl Fetcher {
     /// A fetcher for a source whose `from` is a URL. `contact`: what the user agent says.
-    pub(super) fn new(source: Arc<Source>, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Self, String> {
+    pub(crate) fn new(source: Arc<Source>, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Self, String> {
         Ok(Self {
             client: client(&source, resolver, contact)?,
             guarded: client_by(&source, contact, Names::public(resolver))?,
@@ -87,7 +87,7 @@ impl Fetcher {
     }
 
     /// Fetches the list itself into `into`.
-    pub(super) async fn list(&self, known: &Validators, into: &mut impl Write) -> Result<Fetched, FetchError> {
+    pub(crate) async fn list(&self, known: &Validators, into: &mut impl Write) -> Result<Fetched, FetchError> {
         let Origin::Url(from) = &self.source.from else {
             return Err(FetchError::new("it has no URL"));
         };
@@ -97,7 +97,7 @@ impl Fetcher {
     }
 
     /// Fetches a file beside the list, which a MISP feed has: `name` takes the place of the last segment of the path.
-    pub(super) async fn beside(&self, name: &str, into: &mut impl Write) -> Result<Fetched, FetchError> {
+    pub(crate) async fn beside(&self, name: &str, into: &mut impl Write) -> Result<Fetched, FetchError> {
         let Origin::Url(from) = &self.source.from else {
             return Err(FetchError::new("it has no URL"));
         };
@@ -199,7 +199,7 @@ fn is_private(url: &Url) -> bool {
 }
 
 /// A client for a source whose `from` is a URL.
-pub(super) fn client(source: &Source, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Client, String> {
+pub(crate) fn client(source: &Source, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Client, String> {
     client_by(source, contact, Names::all(resolver))
 }
 
@@ -228,7 +228,7 @@ fn client_by(source: &Source, contact: &str, names: Names) -> Result<Client, Str
 }
 
 /// What the library says of an error, without the URL, in which a key may stand.
-pub(super) fn told(e: &reqwest::Error) -> FetchError {
+pub(crate) fn told(e: &reqwest::Error) -> FetchError {
     let mut why = if e.is_timeout() {
         "it did not answer in time".to_owned()
     } else if e.is_connect() {
@@ -251,7 +251,7 @@ pub(super) fn told(e: &reqwest::Error) -> FetchError {
 }
 
 /// What a status other than 200 means.
-pub(super) fn refusal(status: StatusCode, headers: &HeaderMap, has_key: bool) -> FetchError {
+pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, has_key: bool) -> FetchError {
     let why = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if has_key => {
             format!("it refuses our key ({status}): see key_file")
@@ -311,7 +311,7 @@ fn key_header(headers: &mut HeaderMap, kind: SourceKind, key: &str) {
 }
 
 /// The headers of a question to a service.
-pub(super) fn key_headers(source: &Source) -> HeaderMap {
+pub(crate) fn key_headers(source: &Source) -> HeaderMap {
     let mut headers = HeaderMap::new();
     if let Some(key) = &source.key {
         key_header(&mut headers, source.kind, key.reveal());

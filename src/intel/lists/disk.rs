@@ -12,12 +12,12 @@ use std::time::SystemTime;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 
-use super::fetch::Validators;
 use crate::config::Source;
+use crate::intel::lists::fetch::Validators;
 
 /// The folder of all copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Keep {
+pub(crate) struct Keep {
     dir: PathBuf,
 }
 
@@ -39,20 +39,20 @@ const MAX_HEAD: u64 = 64 << 10;
 
 /// A copy that was kept.
 #[derive(Debug)]
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// Behind the first line.
-    pub(super) body: BufReader<File>,
-    pub(super) validators: Validators,
-    pub(super) confirmed: SystemTime,
+    pub(crate) body: BufReader<File>,
+    pub(crate) validators: Validators,
+    pub(crate) confirmed: SystemTime,
 }
 
 impl Keep {
-    pub(super) fn new(dir: &Path) -> Self {
+    pub(crate) fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
 
     /// A file for a copy that is being fetched. When the folder cannot be had, one that is gone with the process.
-    pub(super) fn begin(&self) -> io::Result<(NamedTempFile, Option<io::Error>)> {
+    pub(crate) fn begin(&self) -> io::Result<(NamedTempFile, Option<io::Error>)> {
         match self.in_folder() {
             Ok(file) => Ok((file, None)),
             Err(e) => Ok((NamedTempFile::new()?, Some(e))),
@@ -68,7 +68,7 @@ impl Keep {
     }
 
     /// Keeps a list that came just now in place of the copy before. `body`: what came.
-    pub(super) fn put(&self, source: &Source, validators: &Validators, body: &mut impl io::Read) -> io::Result<()> {
+    pub(crate) fn put(&self, source: &Source, validators: &Validators, body: &mut impl io::Read) -> io::Result<()> {
         let head = Head {
             linkgate_list: VERSION,
             from: source.from.to_string(),
@@ -86,7 +86,7 @@ impl Keep {
     }
 
     /// The copy of a source; `None` when there is none that is from there.
-    pub(super) fn get(&self, source: &Source) -> io::Result<Option<Kept>> {
+    pub(crate) fn get(&self, source: &Source) -> io::Result<Option<Kept>> {
         let file = match File::open(self.path(source)) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -113,7 +113,7 @@ impl Keep {
     }
 
     /// The copy is what the source has now.
-    pub(super) fn confirm(&self, source: &Source, now: SystemTime) -> io::Result<()> {
+    pub(crate) fn confirm(&self, source: &Source, now: SystemTime) -> io::Result<()> {
         let file = File::options().write(true).open(self.path(source))?;
         file.set_modified(now)
     }

@@ -11,8 +11,8 @@ use crate::metrics::{Answered, SourceCounts};
 
 /// What all lists say, to be looked up while they change.
 #[derive(Debug)]
-pub(super) struct Tables {
-    pub(super) key: HashKey,
+pub(crate) struct Tables {
+    pub(crate) key: HashKey,
     /// Held for as long as it takes to clone or replace the pointer.
     current: RwLock<Arc<Snapshot>>,
     /// Held while a table is built: one at a time, and in order.
@@ -40,7 +40,7 @@ struct List {
 }
 
 impl Tables {
-    pub(super) fn new(key: HashKey) -> Self {
+    pub(crate) fn new(key: HashKey) -> Self {
         Self {
             key,
             current: RwLock::new(Arc::new(Snapshot {
@@ -53,7 +53,7 @@ impl Tables {
     }
 
     /// What the lists say: listings, and who has no copy yet.
-    pub(super) fn find(&self, target: &Target) -> Vec<Evidence> {
+    pub(crate) fn find(&self, target: &Target) -> Vec<Evidence> {
         let now = self.current();
         if now.lists.is_empty() {
             return Vec::new();
@@ -100,7 +100,7 @@ impl Tables {
     }
 
     /// Only these lists are in use from now on. Those that were before, by their names, keep the copy that is in force.
-    pub(super) fn set_sources(&self, sources: &[(Arc<Source>, Arc<SourceCounts>)]) {
+    pub(crate) fn set_sources(&self, sources: &[(Arc<Source>, Arc<SourceCounts>)]) {
         let _one_at_a_time = self.building();
         let before = self.current();
         let same = |(list, (source, _)): (&List, &(Arc<Source>, _))| list.source == *source;
@@ -135,7 +135,7 @@ impl Tables {
 
     /// Another copy of a list is in force from now on, unless the list is not in use any more. Builds a table, which takes
     /// as long as all lists together are.
-    pub(super) fn put(&self, source: &Arc<Source>, copy: &ListCopy) {
+    pub(crate) fn put(&self, source: &Arc<Source>, copy: &ListCopy) {
         let _one_at_a_time = self.building();
         let before = self.current();
         let mut lists = before.lists.clone();
@@ -151,11 +151,11 @@ impl Tables {
         self.swap(generation, Snapshot { table, lists });
     }
 
-    pub(super) fn generation(&self) -> u64 {
+    pub(crate) fn generation(&self) -> u64 {
         *self.changes.borrow()
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 

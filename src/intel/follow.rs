@@ -6,14 +6,14 @@
 //! Of each target on the way, in this order: may it be asked (`guard`), where is it (one resolution, every address judged),
 //! one request to just these addresses (`ask`), and what the answer says of where it goes on (`page`, `script`, `file`).
 
-mod ask;
+mod chain;
 mod cookies;
 mod file;
 mod gate;
 mod guard;
 mod page;
+mod request;
 mod script;
-mod trip;
 
 pub(crate) use crate::net::public::is_public;
 
@@ -25,11 +25,11 @@ use link::{Contact, Evidence, Finding, Obstacle, Target};
 use tokio::sync::{Mutex, watch};
 use tracing::error;
 
-use self::ask::Asker;
 use self::gate::Gate;
 use self::guard::Guard;
-use self::trip::Trip;
 use crate::config::Settings;
+use crate::intel::follow::chain::Trip;
+use crate::intel::follow::request::Asker;
 use crate::metrics::ContactCounts;
 
 /// The source that this evidence names.
@@ -164,7 +164,7 @@ impl Explorer {
         let made = made.map_err(|e| e.to_string()).and_then(|made| made);
         let base = made
             .inspect_err(|cause| {
-                error!(target: "linkgate::contact", cause, "no target can be asked where it leads");
+                error!(target: "linkgate::intel::follow", cause, "no target can be asked where it leads");
             })
             .ok()
             .map(Arc::new);

@@ -9,10 +9,10 @@ use lists::MispEvent;
 use serde::Deserialize;
 use tempfile::NamedTempFile;
 
-use super::fetch::{FetchError, Fetcher};
+use crate::intel::lists::fetch::{FetchError, Fetcher};
 
 /// The file that names all events.
-pub(super) const MANIFEST: &str = "manifest.json";
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// Of more events than this, the newest count.
 const MAX_EVENTS: usize = 5_000;
@@ -21,7 +21,7 @@ const MAX_FILE: u64 = 64 << 20;
 
 /// Replaces a fetched manifest in `file` by the events that it names. `before`: the copy of before, from which events are taken
 /// that have not changed since; a feed has thousands, and a few new ones a day.
-pub(super) async fn complete(
+pub(crate) async fn complete(
     fetcher: &Fetcher,
     file: &mut NamedTempFile,
     before: Option<BufReader<File>>,
@@ -116,7 +116,7 @@ impl Copied {
 }
 
 /// A feed in a folder, as a copy has it.
-pub(super) fn open_folder(folder: &Path) -> io::Result<Box<dyn Read + Send>> {
+pub(crate) fn open_folder(folder: &Path) -> io::Result<Box<dyn Read + Send>> {
     let manifest = small(&folder.join(MANIFEST))?;
     let events = lists::misp_manifest(&manifest).map_err(io::Error::other)?;
     let mut all = Vec::new();
