@@ -5,18 +5,17 @@
 //! answer. A machine gets a page that says nothing, before anything is checked.
 
 mod api;
-pub mod asker;
 mod check;
 mod client;
 mod finish;
 mod form;
 pub mod hindsight;
-mod inside;
 mod known;
+mod layers;
 mod once;
 mod rates;
-mod visit;
-mod way;
+mod request;
+pub mod visitor;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -29,13 +28,13 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 pub use self::api::{ApiAnswer, ApiError, ApiQuestion};
-use self::asker::Askers;
 use self::check::Checker;
 use self::finish::Finish;
 use self::form::{Sent, Used};
 use self::once::Once;
 use self::rates::{Rates, TooMany};
-use self::visit::Visit;
+use crate::click::request::Visit;
+use crate::click::visitor::Askers;
 use crate::config::Settings;
 pub use crate::intel::sources::{Later, Sources, World};
 use crate::ledger::{EventIds, Ledger};

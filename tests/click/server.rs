@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use link::{ClickBase, ClickPolicy, KeyRing, MessageClaims, Style, Target, Wrapped, wrap_link};
 use linkgate::admin::Admin;
-use linkgate::click::asker::Askers;
+use linkgate::click::visitor::Askers;
 use linkgate::click::{ClickPages, Sources, World};
 use linkgate::config::keyfile::Absent;
 use linkgate::config::{

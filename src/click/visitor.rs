@@ -4,8 +4,9 @@
 //! computed again when the rules get better ([`RULES`]), or when more has happened around the click ([`Around`]).
 
 mod agents;
-mod around;
-mod live;
+mod history;
+mod neighbours;
+pub mod relabel;
 
 use std::net::IpAddr;
 
@@ -13,8 +14,8 @@ use axum::http::{HeaderMap, HeaderValue, Version};
 use ipnet::IpNet;
 use store::{ClickRow, Facts, Label, LabelRow, Method};
 
-pub use self::around::{Around, Surroundings};
-pub use self::live::Askers;
+pub use crate::click::visitor::history::Askers;
+pub use crate::click::visitor::neighbours::{Around, Surroundings};
 use crate::config::{Machines, NeutralPage};
 
 /// The version of the rules: to be raised whenever the same facts may get another label.

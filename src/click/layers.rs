@@ -1,6 +1,8 @@
 //! What can be seen of a link without asking anyone: what is wrapped in it, whether it belongs where it is, and whether a
 //! rule of the operator lets it pass.
 
+mod stored;
+
 use std::borrow::Cow;
 
 use link::{
@@ -9,7 +11,6 @@ use link::{
 };
 use store::Reader;
 
-use super::inside;
 use crate::config::{DomainRules, Settings};
 
 /// A link, taken apart.
@@ -55,7 +56,7 @@ impl Way {
         target: &Target,
         message: Option<&MessageClaims>,
     ) -> Self {
-        let inside = inside::unwrapped(settings, reader, target).await;
+        let inside = stored::unwrapped(settings, reader, target).await;
         let mut way = Self {
             evidence: inside.evidence(),
             smuggled: Vec::new(),

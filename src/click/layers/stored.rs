@@ -22,7 +22,7 @@ type Rows = HashMap<Id, Option<ReferenceRow>>;
 
 /// Takes a link apart. The store is asked only where a click link of ours is inside whose target it keeps; one that it does not
 /// have, or cannot say, stays unknown.
-pub(super) async fn unwrapped(settings: &Settings, reader: &Reader, target: &Target) -> Unwrapped {
+pub(crate) async fn unwrapped(settings: &Settings, reader: &Reader, target: &Target) -> Unwrapped {
     if Glance::new(&settings.click.base).is_plain(target) {
         return Unwrapped::plain(target);
     }

@@ -2,9 +2,9 @@
 
 use std::collections::VecDeque;
 
-use store::{ClickQuery, ClickRow, LabelRow, Store, StoreError};
+use store::{ClickQuery, ClickRow, Label, LabelRow, Store, StoreError};
 
-use crate::click::asker::{Surroundings, judge};
+use crate::click::visitor::{Surroundings, judge};
 use crate::config::Machines;
 
 /// Microseconds around a click that say something about who made it.
@@ -15,6 +15,44 @@ const GROUP: usize = 500;
 
 /// Mails whose clicks are remembered at a time.
 const MAX_MAILS: usize = 65_536;
+
+/// How many clicks are by whom. Neither number is ever shown without the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// By people or likely people.
+    pub people: u64,
+    /// By machines or likely machines.
+    pub machines: u64,
+    /// By whom nobody can tell.
+    pub unknown: u64,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub fn add(&mut self, label: Label) {
+        if label.is_person() {
+            self.people += 1;
+        } else if label.is_machine() {
+            self.machines += 1;
+        } else {
+            self.unknown += 1;
+        }
+    }
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            people,
+            machines,
+            unknown,
+        } = self;
+        write!(
+            f,
+            "{people} by people or likely people, {machines} set aside as machines, {unknown} unknown"
+        )
+    }
+}
 
 /// What was done.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

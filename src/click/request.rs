@@ -10,9 +10,9 @@ use tracing::{error, info};
 
 use super::check::{Checked, Question};
 use super::form::{self, Sent};
-use super::way::{self, Way};
-use super::{Asked, ClickPages, asker, redirect};
-use crate::clicks::Tally;
+use super::{Asked, ClickPages, redirect, visitor};
+use crate::click::layers::{self, Way};
+use crate::click::visitor::relabel::Tally;
 use crate::clock::now_us;
 use crate::config::{DomainRules, SourceKind};
 use crate::metrics::{ClickResult, FormResult};
@@ -53,7 +53,7 @@ impl<'a> Visit<'a> {
             // Without random numbers no row can be told from another. The reader must not suffer for it.
             error!(target: "linkgate::click", mail_id = message.message_id, "no random numbers: click not stored");
         }
-        let mut facts = asker::facts(&asked.headers, asked.version);
+        let mut facts = visitor::facts(&asked.headers, asked.version);
         facts.issued_at_s = Some(message.issued_at);
         let told = asked.client;
         let row = ClickRow {
@@ -102,7 +102,7 @@ impl<'a> Visit<'a> {
             Some((PageUse::Continue, page)) => Some(page),
             None => None,
         };
-        if pressed.is_none() && asker::gets_neutral_page(self.row.label, &self.asked.settings.machines) {
+        if pressed.is_none() && visitor::gets_neutral_page(self.row.label, &self.asked.settings.machines) {
             return self.neutral().await;
         }
         let reader = self.pages.ledger.store().reader();
@@ -186,7 +186,7 @@ impl<'a> Visit<'a> {
             known: &way.evidence,
             warn_score: self.rules.policy.warn_score,
             domain,
-            signs: &|url, is_new| way::signs_of(settings, domain, url, is_new),
+            signs: &|url, is_new| layers::signs_of(settings, domain, url, is_new),
         };
         let limits = &settings.check_limits;
         let begun = checker.begin(settings, &question);
