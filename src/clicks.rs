@@ -261,6 +261,8 @@ fn csv_line(fields: &Fields<'_>, line: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use store::Label;
+
     use super::*;
     use store::{EventId, Method, Outcome};
 

@@ -15,9 +15,9 @@ use crate::clock::now_s;
 use crate::config::Settings;
 use crate::files::{Filtered, Plan, Tally};
 use crate::job::Sources;
-use crate::mail_id;
-use crate::restore::restore;
-use crate::rewrite::{Action, Job, Outcome, Suspicion, rewrite};
+use crate::mail::id as mail_id;
+use crate::mail::restore::restore;
+use crate::mail::rewrite::{Action, Job, Outcome, Suspicion, rewrite};
 
 /// What `linkgate rewrite` is asked for.
 #[derive(Debug)]
@@ -258,7 +258,7 @@ mod tests {
 
     use super::*;
     use crate::config::keyfile::Absent;
-    use crate::rewrite::{LinkReport, Report};
+    use crate::mail::rewrite::{LinkReport, Report};
 
     fn settings(store: &Path) -> Settings {
         let text = include_str!("../fixtures/config/good/least.toml")

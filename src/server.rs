@@ -35,8 +35,8 @@ use crate::intel::new_domains::DomainsSeen;
 use crate::intel::revoked::Revocations;
 use crate::job::{LocalLists, Pipeline, Recorder, Rewriter, SeenDomains, Sources};
 use crate::ledger::Ledger;
-use crate::listen::{self, Context, InFlight};
 use crate::log::Telemetry;
+use crate::mail::listen::{self, Context, InFlight};
 use crate::metrics::{Metrics, Reload};
 use crate::net::{Address, Socket};
 

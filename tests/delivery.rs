@@ -10,7 +10,7 @@ use link::{
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
 use linkgate::job::{LocalLists, SeenDomains, Sources};
-use linkgate::rewrite::{Action, Job, LinkReport, Outcome, rewrite};
+use linkgate::mail::rewrite::{Action, Job, LinkReport, Outcome, rewrite};
 
 use crate::cli::{Home, code, json_lines, out};
 use crate::rig::{Options, Peer, Rig};

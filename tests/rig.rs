@@ -17,12 +17,12 @@ use linkgate::config::{
 };
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
-use linkgate::listen::{Context, serve};
+use linkgate::mail::listen::{Context, serve};
+use linkgate::mail::rewrite::{Action, Job, Outcome};
+use linkgate::mail::spool::Spool;
 use linkgate::metrics::ListenerCounts;
 use linkgate::net::tls::{NextHopTls, Trust};
 use linkgate::net::{Address, Endpoint, Socket};
-use linkgate::rewrite::{Action, Job, Outcome};
-use linkgate::spool::Spool;
 use message::{Change, Patch, Source};
 use store::{MessageRow, ReferenceRow};
 use tokio::runtime::Runtime;
@@ -414,8 +414,8 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         },
         limits: Limits {
             spool_memory: options.spool_memory,
-            spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
-            rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
+            spool_budget: Arc::new(linkgate::mail::budget::SpoolBudget::new(16 << 20)),
+            rewrite_budget: Arc::new(linkgate::mail::budget::RewriteBudget::new(512)),
             spool_dir,
             max_transactions: options.max_transactions,
             command_line: options.command_line,

@@ -18,13 +18,13 @@ use super::delivery::{Deliveries, sender_checks};
 use super::machines;
 use super::pages::pages;
 use super::walk::{Item, Section, Walk};
-use crate::budget::{RewriteBudget, SpoolBudget};
 use crate::config::keyfile::{self, Absent};
 use crate::config::listener::{self, Addresses};
 use crate::config::sources::checks;
 use crate::config::{
     Click, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings, ascii_domain,
 };
+use crate::mail::budget::{RewriteBudget, SpoolBudget};
 use crate::net::Address;
 
 const KIB: u64 = 1024;

@@ -18,9 +18,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 use link::{ClickBase, KeyRing, Policy, Target};
 
-use crate::budget::{RewriteBudget, SpoolBudget};
+use crate::mail::budget::{RewriteBudget, SpoolBudget};
+use crate::mail::spool::Spool;
 use crate::pages::Pages;
-use crate::spool::Spool;
 
 pub use self::clicks::{CheckLimits, ClickRules, DomainRules};
 pub use self::contact::{Allowed, ContactSettings};

@@ -16,7 +16,7 @@ use super::labels::Labels;
 use super::{HttpCounts, Metrics, PREFIX, SourceCounts, lock};
 use crate::config::Limits;
 use crate::ledger::Ledger;
-use crate::spool;
+use crate::mail::spool;
 
 /// The media type of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

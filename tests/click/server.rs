@@ -124,8 +124,8 @@ impl Setup {
             },
             limits: Limits {
                 spool_memory: 0,
-                spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
-                rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
+                spool_budget: Arc::new(linkgate::mail::budget::SpoolBudget::new(16 << 20)),
+                rewrite_budget: Arc::new(linkgate::mail::budget::RewriteBudget::new(512)),
                 spool_dir: PathBuf::new(),
                 max_transactions: 1,
                 command_line: 4096,

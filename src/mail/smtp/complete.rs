@@ -6,7 +6,7 @@ use wire::{Answer, DataEnd, FinalReplies, Form};
 
 use super::copies::{Clock, Copies, Part};
 use super::{Conversation, Flow};
-use crate::listen::transaction::{Story, Transaction};
+use crate::mail::transaction::{Story, Transaction};
 use crate::metrics::SessionEnd;
 
 impl Conversation {

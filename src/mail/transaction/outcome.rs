@@ -10,17 +10,17 @@ use wire::{Answer, DataEnd, Printable};
 
 use super::Transaction;
 use crate::failure::{Cause, Failure, Side};
-use crate::listen::Context;
+use crate::mail::listen::Context;
+use crate::mail::rewrite::{Grade, LinkReport, Report, Suspicion};
 use crate::metrics::MessageResult;
 use crate::net::Peer;
-use crate::rewrite::{Grade, LinkReport, Report, Suspicion};
 
 /// Octets of recipients' addresses in a line of the log.
 const MAX_ADDRESSEES: usize = 1000;
 
 /// What is known of a message when its log line is written.
 #[derive(Clone)]
-pub(in crate::listen) struct Story {
+pub(in crate::mail) struct Story {
     pub(super) end: DataEnd,
     pub(super) octets_in: u64,
     pub(super) report: Report,
@@ -34,7 +34,7 @@ pub(in crate::listen) struct Story {
 
 impl Story {
     /// The story of a message whose data has ended.
-    pub(in crate::listen) fn new(transaction: &Transaction, end: DataEnd) -> Self {
+    pub(in crate::mail) fn new(transaction: &Transaction, end: DataEnd) -> Self {
         Self {
             end,
             octets_in: transaction.octets,
@@ -48,12 +48,12 @@ impl Story {
     }
 
     /// What became of the message. What was said first counts.
-    pub(in crate::listen) fn ends(&mut self, result: MessageResult) {
+    pub(in crate::mail) fn ends(&mut self, result: MessageResult) {
         self.result.get_or_insert(result);
     }
 
     /// The message came to grief.
-    pub(in crate::listen) fn fails(&mut self, failure: &Failure) {
+    pub(in crate::mail) fn fails(&mut self, failure: &Failure) {
         self.ends(match (&failure.cause, failure.side) {
             (Cause::Refused(reply), Side::NextHop) if reply.first() == Some(&b'5') => MessageResult::NextHopRefused,
             (Cause::Refused(_), Side::NextHop) => MessageResult::NextHopDeferred,
@@ -63,7 +63,7 @@ impl Story {
     }
 
     /// The message was refused for its form.
-    pub(in crate::listen) fn is_refused(&mut self, refusal: Answer) {
+    pub(in crate::mail) fn is_refused(&mut self, refusal: Answer) {
         self.ends(match refusal {
             Answer::TOO_LARGE => MessageResult::TooLarge,
             Answer::TEXT_LINE_TOO_LONG => MessageResult::TextLine,
@@ -73,12 +73,12 @@ impl Story {
     }
 
     /// Counts the octets of the message, once for all of its copies.
-    pub(in crate::listen) fn count_received(&self, context: &Context) {
+    pub(in crate::mail) fn count_received(&self, context: &Context) {
         context.counts.received(self.octets_in);
     }
 
     /// Counts the message, or one copy of it, when it is answered; `class` is the first digit of the best reply.
-    pub(in crate::listen) fn count(&self, context: &Context, class: u8) {
+    pub(in crate::mail) fn count(&self, context: &Context, class: u8) {
         let result = self.result.unwrap_or(match class {
             b'2' if self.changed => MessageResult::Rewritten,
             b'2' => MessageResult::Unchanged,
@@ -90,7 +90,7 @@ impl Story {
     }
 
     /// The message goes on as it came after all.
-    pub(in crate::listen) fn unchanged(&mut self) {
+    pub(in crate::mail) fn unchanged(&mut self) {
         self.report = Report::default();
         self.octets_out = self.octets_in;
         self.changed = false;
@@ -98,18 +98,18 @@ impl Story {
 }
 
 /// Where a message came from, for its log line.
-pub(in crate::listen) struct Origin<'a> {
+pub(in crate::mail) struct Origin<'a> {
     /// Who is connected to us.
-    pub(in crate::listen) client: Peer,
+    pub(in crate::mail) client: Peer,
     /// What it calls itself.
-    pub(in crate::listen) helo: &'a [u8],
+    pub(in crate::mail) helo: &'a [u8],
     /// What it says about its own client, as XFORWARD attributes.
-    pub(in crate::listen) xforward: &'a [u8],
+    pub(in crate::mail) xforward: &'a [u8],
 }
 
 impl Transaction {
     /// The one line of the message in the log; `reply` is what the client is told.
-    pub(in crate::listen) fn log(&self, story: &Story, origin: &Origin<'_>, reply: &[u8]) {
+    pub(in crate::mail) fn log(&self, story: &Story, origin: &Origin<'_>, reply: &[u8]) {
         let report = &story.report;
         let (mut wrapped, mut disarmed) = (0u32, 0u32);
         let mut kept = BTreeMap::<&str, u32>::new();
@@ -210,7 +210,7 @@ impl Transaction {
     }
 
     /// Queues the row of a message that was taken.
-    pub(in crate::listen) fn record(self, story: Story, context: &Context) {
+    pub(in crate::mail) fn record(self, story: Story, context: &Context) {
         // Domains that did not opt in leave no trace in the store.
         let Some(policy) = self.first().and_then(|first| first.policy.clone()) else {
             return;

@@ -17,7 +17,7 @@ use crate::net::{Peer, Stream};
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 
 /// Who made a connection: who is there, or whom a load balancer names. `None` when it does not.
-pub(super) async fn introduce(stream: &mut Stream, peer: Peer, context: &Context) -> Option<Peer> {
+pub(in crate::mail) async fn introduce(stream: &mut Stream, peer: Peer, context: &Context) -> Option<Peer> {
     let listen = &context.listener.listen;
     let wait = context.settings.borrow().limits.command_timeout;
     let mut client = peer;
@@ -46,7 +46,7 @@ pub(super) async fn introduce(stream: &mut Stream, peer: Peer, context: &Context
 }
 
 /// TLS from the first octet, where the listener wants it; whether the connection can go on.
-pub(super) async fn encrypt(stream: &mut Stream, client: Peer, context: &Context) -> bool {
+pub(in crate::mail) async fn encrypt(stream: &mut Stream, client: Peer, context: &Context) -> bool {
     let ListenerTls::Implicit(_) = context.listener.tls else {
         return true;
     };
@@ -55,7 +55,12 @@ pub(super) async fn encrypt(stream: &mut Stream, client: Peer, context: &Context
 }
 
 /// The TLS handshake with a client, with the certificate of the moment; whether it came about.
-pub(super) async fn shake_hands(stream: &mut Stream, client: Peer, context: &Context, deadline: Instant) -> bool {
+pub(in crate::mail) async fn shake_hands(
+    stream: &mut Stream,
+    client: Peer,
+    context: &Context,
+    deadline: Instant,
+) -> bool {
     let listen = &context.listener.listen;
     let Some(config) = context.identity().map(|i| i.config()) else {
         return false;

@@ -15,10 +15,10 @@ use super::fields::{Edit, FieldMap};
 use super::{Conversation, Message, code};
 use crate::config::BareLineEnds;
 use crate::failure::{Cause, Failure, Phase};
-use crate::listen::transaction::{Origin, Story, Verdict};
+use crate::mail::relay::{read_block, sound_line_ends};
+use crate::mail::spool::Spool;
+use crate::mail::transaction::{Origin, Story, Verdict};
 use crate::metrics::MessageResult;
-use crate::relay::{read_block, sound_line_ends};
-use crate::spool::Spool;
 
 /// How often the MTA hears that its message is being worked on. Postfix waits 300 s for any word
 /// (`milter_content_timeout`).

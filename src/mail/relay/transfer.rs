@@ -12,7 +12,7 @@ use super::connection::Connection;
 use super::{BLOCK, Relay, lost};
 use crate::config::Limits;
 use crate::failure::{Cause, Failure, Phase};
-use crate::spool::Spool;
+use crate::mail::spool::Spool;
 
 /// How far the message of the open transaction is.
 #[derive(Debug)]

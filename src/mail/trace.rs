@@ -12,7 +12,8 @@ use message::{Change, Patch, Source};
 use ring::digest;
 
 use crate::config::Listener;
-use crate::spool::Spool;
+use crate::mail::rewrite::sender::begins_soundly;
+use crate::mail::spool::Spool;
 
 /// The name of the header field.
 const FIELD: &str = "X-Linkgate-Trace";
@@ -31,13 +32,13 @@ const INSTANCE_OCTETS: usize = 8;
 
 /// The name of one listener, the same after every start; it says nothing about the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Instance(String);
+pub(crate) struct Instance(String);
 
 /// What the header of a message says about the way it came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Way {
+pub(crate) struct Way {
     /// Trace lines of this instance.
-    pub(super) passes: usize,
+    pub(crate) passes: usize,
     /// Trace lines of any instance.
     marks: usize,
     received: usize,
@@ -47,7 +48,7 @@ pub(super) struct Way {
 
 impl Instance {
     /// The name of a listener, the `index`th of its configuration.
-    pub(super) fn of(listener: &Listener, index: usize) -> Self {
+    pub(crate) fn of(listener: &Listener, index: usize) -> Self {
         let whole = format!("{}\0{}\0{index}", listener.hostname, listener.listen);
         let hash = digest::digest(&digest::SHA256, whole.as_bytes());
         Self(HEXLOWER.encode(hash.as_ref().get(..INSTANCE_OCTETS).unwrap_or_default()))
@@ -56,7 +57,7 @@ impl Instance {
 
 impl Way {
     /// Reads the header block at the front of `bytes`, up to its end or theirs.
-    pub(super) fn read(bytes: &[u8], instance: &Instance) -> Self {
+    pub(crate) fn read(bytes: &[u8], instance: &Instance) -> Self {
         let mut way = Self {
             sound: begins_soundly(bytes),
             ..Self::default()
@@ -82,7 +83,7 @@ impl Way {
     }
 
     /// Adds the line to `patch` if it is due; `now_s` in seconds since 1970.
-    pub(super) fn mark(&self, patch: Patch, instance: &Instance, now_s: i64) -> Patch {
+    pub(crate) fn mark(&self, patch: Patch, instance: &Instance, now_s: i64) -> Patch {
         let due = !patch.is_empty() || self.marks > 0 || self.received >= MANY_RECEIVED;
         if !due || !self.sound {
             return patch;
@@ -101,7 +102,7 @@ impl Way {
 ///
 /// # Errors
 /// The spool's file cannot be read.
-pub(super) async fn way(spool: &Arc<Spool>, instance: &Instance) -> io::Result<Way> {
+pub(crate) async fn way(spool: &Arc<Spool>, instance: &Instance) -> io::Result<Way> {
     if let Some(bytes) = spool.as_slice() {
         let most = usize::try_from(MAX_HEADER).unwrap_or(usize::MAX);
         return Ok(Way::read(bytes.get(..most).unwrap_or(bytes), instance));
@@ -116,17 +117,6 @@ pub(super) async fn way(spool: &Arc<Spool>, instance: &Instance) -> io::Result<W
         Ok(Way::read(&head, &instance))
     });
     read.await.map_err(io::Error::other)?
-}
-
-/// Whether a line may be put on top: a message begins with a header field, or with the empty line behind none. On top of
-/// anything else it would make a header of it.
-pub(crate) fn begins_soundly(bytes: &[u8]) -> bool {
-    if bytes.starts_with(b"\r\n") {
-        return true;
-    }
-    let name = bytes.iter().take_while(|b| b.is_ascii_graphic() && **b != b':').count();
-    let mut behind = bytes.get(name..).unwrap_or_default().iter();
-    name > 0 && behind.find(|b| !matches!(b, b' ' | b'\t')) == Some(&b':')
 }
 
 /// What follows the colon, if the line begins a field of this name.

@@ -15,10 +15,10 @@ use wire::milter::{Event, LineEnds, Macros, Reply, Session, Stage, path_line};
 use wire::{Answer, PathLine, Printable};
 
 use self::fields::FieldMap;
-use super::transaction::{Recipient, Transaction};
-use super::{Context, stopped};
 use crate::config::Settings;
 use crate::failure::Failure;
+use crate::mail::listen::{Context, stopped};
+use crate::mail::transaction::{Recipient, Transaction};
 use crate::metrics::{Limit, SessionEnd, Silence};
 use crate::net::{Inbox, Peer, Stream};
 
@@ -40,7 +40,7 @@ const LEAST_RECIPIENTS: usize = 2;
 const MAX_SHOWN: usize = 256;
 
 /// Serves one MTA to the end of its connection.
-pub(super) async fn session(stream: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
+pub(crate) async fn session(stream: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let settings = context.settings.borrow().clone();
     let mut conversation = Conversation {
         stream,

@@ -16,20 +16,20 @@ pub struct InFlight {
 
 /// The place of one message; given back on drop.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(in crate::mail) struct Place {
     of: Arc<InFlight>,
 }
 
 impl InFlight {
     /// A place for one more message, if fewer than `limit` are on their way.
-    pub(super) fn try_enter(self: &Arc<Self>, limit: usize) -> Option<Place> {
+    pub(in crate::mail) fn try_enter(self: &Arc<Self>, limit: usize) -> Option<Place> {
         let one_more = |now| (now < limit).then_some(now + 1);
         let entered = self.now.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more);
         entered.ok().map(|_| Place { of: Arc::clone(self) })
     }
 
     /// A place for one more message, as soon as there is one; `None` if that takes longer than `patience`.
-    pub(super) async fn enter(self: &Arc<Self>, limit: usize, patience: Duration) -> Option<Place> {
+    pub(in crate::mail) async fn enter(self: &Arc<Self>, limit: usize, patience: Duration) -> Option<Place> {
         let deadline = Instant::now() + patience;
         loop {
             let mut freed = std::pin::pin!(self.freed.notified());

@@ -16,14 +16,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
 use wire::{Answer, ClientInfo, Command, Event, Form, PathLine, Printable, Session, classify};
 
-use super::transaction::{Recipient, Transaction};
-use super::{Context, arrival, stopped};
 use crate::config::{ListenerTls, Protocol, Settings};
 use crate::failure::{Failure, Phase, Side};
 use crate::log::Limiter;
+use crate::mail::listen::{Context, arrival, stopped};
+use crate::mail::relay::Relay;
+use crate::mail::transaction::{Recipient, Transaction};
 use crate::metrics::{Limit, SessionEnd, Silence};
 use crate::net::{Inbox, Peer, Stream};
-use crate::relay::Relay;
 
 /// Octets read at a time while commands are expected.
 const COMMAND_BLOCK: usize = 16 << 10;
@@ -44,7 +44,7 @@ const MAX_RCPT_OCTETS: usize = 256 << 10;
 const MAX_SHOWN: usize = 512;
 
 /// Serves one client to the end of its session.
-pub(super) async fn session(client: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
+pub(crate) async fn session(client: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
     let listener = &context.listener;
     let settings = context.settings.borrow().clone();
     let mut session = match listener.protocol {

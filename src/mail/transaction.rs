@@ -1,7 +1,7 @@
 //! One message of a session: its envelope, its bytes, what is decided about it, and what became of it.
 
+mod outcome;
 mod recipient;
-mod story;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -11,29 +11,29 @@ use message::{Patch, Source};
 use tracing::warn;
 use wire::{Answer, LineMeter, PathLine};
 
-pub(super) use self::recipient::Recipient;
-pub(super) use self::story::{Origin, Story};
-use super::Context;
-use super::in_flight::Place;
-use super::trace::{self, Way};
+pub(in crate::mail) use self::recipient::Recipient;
 use crate::clock::since_1970;
 use crate::config::{OnError, Settings};
 use crate::failure::{Cause, Failure, Phase};
 use crate::job::Rewriter;
-use crate::mail_id;
+use crate::mail::id as mail_id;
+use crate::mail::listen::Context;
+use crate::mail::listen::in_flight::Place;
+use crate::mail::rewrite::{Action, Job, Outcome};
+use crate::mail::spool::Spool;
+use crate::mail::trace::{self, Way};
+pub(in crate::mail) use crate::mail::transaction::outcome::{Origin, Story};
 use crate::metrics::{Held, MessageResult};
-use crate::rewrite::{Action, Job, Outcome};
-use crate::spool::Spool;
 
 /// Up to this size, in octets, a message is rewritten where it is: moving it to another thread would cost more.
 const INLINE: u64 = 16 << 10;
 
 /// A transaction from MAIL on, or the part of one that concerns some of its recipients.
-pub(super) struct Transaction {
+pub(crate) struct Transaction {
     envelope: Arc<Envelope>,
     recipients: Vec<Recipient>,
     /// The next hop was lost: nothing can come of this transaction.
-    pub(super) lost: bool,
+    pub(crate) lost: bool,
     spool: Spool,
     /// Octets of message content so far.
     octets: u64,
@@ -46,11 +46,11 @@ pub(super) struct Transaction {
     too_large: bool,
     lines: LineMeter,
     /// Its place among the messages that may be on their way, for protocols in which a client can be told to wait.
-    pub(super) place: Option<Place>,
+    pub(crate) place: Option<Place>,
     fault: Option<Failure>,
     started: Instant,
     /// The mark that it is open.
-    pub(super) open: Option<Held>,
+    pub(crate) open: Option<Held>,
 }
 
 /// What does not change after MAIL.
@@ -74,7 +74,7 @@ impl Envelope {
 }
 
 /// What becomes of a message.
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// It is refused for its form.
     Refuse(Answer),
     /// It is refused for what is in it; the answer goes out with the id.
@@ -89,7 +89,7 @@ pub(super) enum Verdict {
 }
 
 impl Transaction {
-    pub(super) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
+    pub(crate) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
         let spool = settings.limits.spool();
         let now = since_1970();
         let id = mail_id::next();
@@ -125,30 +125,30 @@ impl Transaction {
     }
 
     /// Keeps the mark that it is open for as long as it is.
-    pub(super) fn counted(mut self, open: Held) -> Self {
+    pub(crate) fn counted(mut self, open: Held) -> Self {
         self.open = Some(open);
         self
     }
 
     /// Adds a recipient whose policy goes for the whole message, whoever was added before.
-    pub(super) fn add_in_front(&mut self, recipient: Recipient) {
+    pub(crate) fn add_in_front(&mut self, recipient: Recipient) {
         self.recipients.insert(0, recipient);
     }
 
     /// The message becomes one that is too large, whatever its size.
-    pub(super) fn give_up_as_too_large(&mut self) {
+    pub(crate) fn give_up_as_too_large(&mut self) {
         self.too_large = true;
         self.spool = self.envelope.settings.limits.no_spool();
     }
 
     /// The snapshot of settings that this transaction goes by.
-    pub(super) fn settings(&self) -> &Settings {
+    pub(crate) fn settings(&self) -> &Settings {
         &self.envelope.settings
     }
 
     /// The part of this transaction that concerns these of its recipients, under an id of its own. The message itself stays
     /// behind: see [`close`](Self::close).
-    pub(super) fn part(&self, recipients: Vec<Recipient>) -> Self {
+    pub(crate) fn part(&self, recipients: Vec<Recipient>) -> Self {
         let envelope = Envelope {
             id: mail_id::next(),
             ..Envelope::clone(&self.envelope)
@@ -164,50 +164,50 @@ impl Transaction {
     }
 
     /// The MAIL line as it came, without its end.
-    pub(super) fn mail_line(&self) -> &[u8] {
+    pub(crate) fn mail_line(&self) -> &[u8] {
         &self.envelope.mail_line
     }
 
-    pub(super) fn id(&self) -> &str {
+    pub(crate) fn id(&self) -> &str {
         &self.envelope.id
     }
 
     /// The id of the transaction that brought the message.
-    pub(super) fn transaction_id(&self) -> &str {
+    pub(crate) fn transaction_id(&self) -> &str {
         &self.envelope.transaction
     }
 
     /// Keeps the recipients that `keep` says.
-    pub(super) fn retain(&mut self, keep: impl FnMut(&Recipient) -> bool) {
+    pub(crate) fn retain(&mut self, keep: impl FnMut(&Recipient) -> bool) {
         self.recipients.retain(keep);
     }
 
     /// The recipient that decides which others may share the copy.
-    pub(super) fn first(&self) -> Option<&Recipient> {
+    pub(crate) fn first(&self) -> Option<&Recipient> {
         self.recipients.first()
     }
 
-    pub(super) fn recipients(&self) -> &[Recipient] {
+    pub(crate) fn recipients(&self) -> &[Recipient] {
         &self.recipients
     }
 
-    pub(super) fn add(&mut self, recipient: Recipient) {
+    pub(crate) fn add(&mut self, recipient: Recipient) {
         self.recipients.push(recipient);
     }
 
     /// Whether anybody may want the message changed.
-    pub(super) fn wants_rewriting(&self) -> bool {
+    pub(crate) fn wants_rewriting(&self) -> bool {
         self.recipients.iter().any(Recipient::wants_rewriting)
     }
 
     /// Whether the message will be refused whatever else comes of it.
-    pub(super) fn has_failed(&self) -> bool {
+    pub(crate) fn has_failed(&self) -> bool {
         self.too_large || self.lines.exceeded() || self.fault.is_some()
     }
 
     /// Takes message content in. Once something is wrong with the message the rest is dropped: the verdict waits for the
     /// end of data, because a client that is answered earlier does not hear it.
-    pub(super) async fn take_in(&mut self, bytes: &[u8], max_message: u64) {
+    pub(crate) async fn take_in(&mut self, bytes: &[u8], max_message: u64) {
         if self.has_failed() {
             return;
         }
@@ -236,7 +236,7 @@ impl Transaction {
 
     /// What the next hop is given of the message so far, if the rest may go on as it comes: nobody wants it changed, and it
     /// is large. From then on it is not kept here.
-    pub(super) fn begin_to_flow(&mut self, context: &Context) -> Option<Vec<u8>> {
+    pub(crate) fn begin_to_flow(&mut self, context: &Context) -> Option<Vec<u8>> {
         const FLOW_FROM: usize = 32 << 10;
         let bytes = self.spool.as_slice()?;
         // A long header is looked through again when it has doubled.
@@ -258,12 +258,12 @@ impl Transaction {
     }
 
     /// Whether the message goes to the next hop as it comes in.
-    pub(super) fn flows(&self) -> bool {
+    pub(crate) fn flows(&self) -> bool {
         self.flows
     }
 
     /// Counts content that goes past; `false` if it must not go on.
-    pub(super) fn let_pass(&mut self, bytes: &[u8], max_message: u64) -> bool {
+    pub(crate) fn let_pass(&mut self, bytes: &[u8], max_message: u64) -> bool {
         self.octets += bytes.len() as u64;
         self.lines.count(bytes);
         self.too_large |= self.octets > max_message;
@@ -271,7 +271,7 @@ impl Transaction {
     }
 
     /// The message comes to nothing for this reason.
-    pub(super) fn fail(&mut self, failure: Failure) {
+    pub(crate) fn fail(&mut self, failure: Failure) {
         self.fault.get_or_insert(failure);
     }
 
@@ -279,7 +279,7 @@ impl Transaction {
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
-    pub(super) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
+    pub(crate) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
         let spool = match self.close(story, context).await? {
             Ok(spool) => spool,
             Err(refusal) => {
@@ -295,7 +295,7 @@ impl Transaction {
     ///
     /// # Errors
     /// It could not be kept.
-    pub(super) async fn close(
+    pub(crate) async fn close(
         &mut self,
         story: &mut Story,
         context: &Context,
@@ -333,7 +333,7 @@ impl Transaction {
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
-    pub(super) async fn judge(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
+    pub(crate) async fn judge(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
         match self.rewrite(spool, context).await {
             Ok(outcome) => Ok(outcome),
             Err(failure) => self.pass_or(failure, context),
@@ -344,7 +344,7 @@ impl Transaction {
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
-    pub(super) async fn settle(
+    pub(crate) async fn settle(
         &self,
         mut outcome: Outcome,
         spool: Arc<Spool>,
@@ -404,7 +404,7 @@ impl Transaction {
     }
 
     /// Our own failure: the message as it came if the listener says so, else the failure.
-    pub(super) fn pass_or(&self, failure: Failure, context: &Context) -> Result<Outcome, Failure> {
+    pub(crate) fn pass_or(&self, failure: Failure, context: &Context) -> Result<Outcome, Failure> {
         match context.listener.on_error {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use message::Source;
 
-use crate::budget::SpoolBudget;
+use crate::mail::budget::SpoolBudget;
 
 /// Octets that gather before they are written to the file. Each session with a large message holds that many.
 const BLOCK: usize = 32 << 10;

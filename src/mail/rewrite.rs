@@ -3,7 +3,7 @@
 //! This is where the room of messages and the room of links meet; neither knows the other.
 
 mod judge;
-mod sender;
+pub(super) mod sender;
 mod suspicion;
 
 use std::borrow::Cow;

@@ -9,16 +9,16 @@ use crate::config::Settings;
 
 /// A recipient, and the policy for mail to it.
 #[derive(Clone)]
-pub(in crate::listen) struct Recipient {
+pub(in crate::mail) struct Recipient {
     pub(super) address: String,
     /// The RCPT line as it came.
-    pub(in crate::listen) line: Vec<u8>,
+    pub(in crate::mail) line: Vec<u8>,
     /// `None` when its domain is off.
     pub(super) policy: Option<Arc<Policy>>,
 }
 
 impl Recipient {
-    pub(in crate::listen) fn new(path: &PathLine<'_>, settings: &Settings) -> Self {
+    pub(in crate::mail) fn new(path: &PathLine<'_>, settings: &Settings) -> Self {
         let address = path.address().into_owned();
         let line = path.line.to_vec();
         let on = |address: &str| {
@@ -53,12 +53,12 @@ impl Recipient {
     }
 
     /// Whether links are to be looked at in mail to this recipient.
-    pub(in crate::listen) fn wants_rewriting(&self) -> bool {
+    pub(in crate::mail) fn wants_rewriting(&self) -> bool {
         self.policy.is_some()
     }
 
     /// Whether one copy of a message is right for both.
-    pub(in crate::listen) fn shares_copy_with(&self, other: &Self) -> bool {
+    pub(in crate::mail) fn shares_copy_with(&self, other: &Self) -> bool {
         match (&self.policy, &other.policy) {
             (Some(a), Some(b)) => Arc::ptr_eq(a, b) || link::same_policy(a, b),
             (None, None) => true,

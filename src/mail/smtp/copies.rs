@@ -14,12 +14,12 @@ use wire::{Answer, Command, FinalReplies, Form, Reply, classify};
 use super::Conversation;
 use crate::config::Limits;
 use crate::failure::{Cause, Failure, Phase};
-use crate::listen::Context;
-use crate::listen::transaction::{Origin, Recipient, Story, Transaction, Verdict};
+use crate::mail::listen::Context;
+use crate::mail::relay::{Begun, Sending};
+use crate::mail::rewrite::{Action, Outcome};
+use crate::mail::spool::Spool;
+use crate::mail::transaction::{Origin, Recipient, Story, Transaction, Verdict};
 use crate::metrics::MessageResult;
-use crate::relay::{Begun, Sending};
-use crate::rewrite::{Action, Outcome};
-use crate::spool::Spool;
 
 /// The shortest wait for a reply to a dot: with less, what the next hop takes would often arrive twice.
 const LEAST_WAIT: Duration = Duration::from_secs(1);

@@ -51,7 +51,7 @@ pub(super) fn read(source: &dyn Source, authserv_ids: &[String]) -> Sender {
 /// Whether a line on top of a message would stand in its header: it begins with a field, or with the empty line behind none.
 pub(super) fn takes_a_field(source: &dyn Source) -> bool {
     let head = source.read(0..USUAL_HEADER.min(source.len())).unwrap_or_default();
-    crate::listen::begins_soundly(&head)
+    begins_soundly(&head)
 }
 
 fn end_of_header(bytes: &[u8]) -> Option<usize> {
@@ -180,6 +180,17 @@ fn registrable(domain: &str) -> Option<String> {
     let end = domain.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_')));
     let domain = crate::config::ascii_domain(domain.get(..end.unwrap_or(domain.len()))?)?;
     link::registrable_domain(&link::Target::parse(&format!("http://{domain}/")).ok()?).map(str::to_owned)
+}
+
+/// Whether a line may be put on top: a message begins with a header field, or with the empty line behind none. On top of
+/// anything else it would make a header of it.
+pub(in crate::mail) fn begins_soundly(bytes: &[u8]) -> bool {
+    if bytes.starts_with(b"\r\n") {
+        return true;
+    }
+    let name = bytes.iter().take_while(|b| b.is_ascii_graphic() && **b != b':').count();
+    let mut behind = bytes.get(name..).unwrap_or_default().iter();
+    name > 0 && behind.find(|b| !matches!(b, b' ' | b'\t')) == Some(&b':')
 }
 
 #[cfg(test)]

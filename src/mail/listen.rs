@@ -1,12 +1,8 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
-mod arrival;
-mod clients;
-mod in_flight;
-mod milter;
-pub mod smtp;
-mod trace;
-mod transaction;
+pub(super) mod arrival;
+pub(super) mod clients;
+pub(super) mod in_flight;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,15 +14,14 @@ use tracing::{error, info, warn};
 
 use self::clients::{Admission, Clients};
 pub use self::in_flight::InFlight;
-use self::trace::Instance;
-pub(crate) use self::trace::begins_soundly;
 use crate::config::{Listener, ListenerTls, Protocol, Settings};
 use crate::job::{Recorder, Rewriter};
 use crate::log::Limiter;
+use crate::mail::relay::Hops;
+use crate::mail::trace::Instance;
 use crate::metrics::{Limit, ListenerCounts, Metrics};
 use crate::net::tls::Identity;
 use crate::net::{Peer, Socket, Stream};
-use crate::relay::Hops;
 
 /// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -41,7 +36,7 @@ pub struct Context {
     /// The listener's own section: a session goes by one to its end.
     pub listener: Listener,
     /// Its place in the settings; `None` when no reload may change it.
-    index: Option<usize>,
+    pub(super) index: Option<usize>,
     /// The settings of the moment: a session takes a snapshot for each transaction.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Finds and changes links.
@@ -51,11 +46,11 @@ pub struct Context {
     /// Which next hops work.
     pub hops: Arc<Hops>,
     /// The messages on their way through all listeners.
-    in_flight: Arc<InFlight>,
+    pub(super) in_flight: Arc<InFlight>,
     /// The sessions of this listener, by client.
-    clients: Arc<Clients>,
+    pub(super) clients: Arc<Clients>,
     /// By this name a message is known again that comes back.
-    instance: Instance,
+    pub(super) instance: Instance,
     /// Everything that is counted, for what a session looks up by name.
     pub metrics: Arc<Metrics>,
     /// The listener's own counters.
@@ -209,7 +204,7 @@ pub async fn serve(listener: Socket, mut context: Arc<Context>, mut shutdown: wa
 }
 
 /// Waits for the order to stop; an owner that is gone counts as one.
-async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     let _ = shutdown.wait_for(|stop| *stop).await;
 }
 
@@ -224,8 +219,8 @@ async fn session(mut stream: Stream, peer: Peer, context: Arc<Context>, mut shut
         return;
     };
     match context.listener.protocol {
-        Protocol::Smtp | Protocol::Lmtp => smtp::session(stream, peer, context, shutdown).await,
-        Protocol::Milter => milter::session(stream, peer, context, shutdown).await,
+        Protocol::Smtp | Protocol::Lmtp => crate::mail::smtp::session(stream, peer, context, shutdown).await,
+        Protocol::Milter => crate::mail::milter::session(stream, peer, context, shutdown).await,
     }
     drop(admission);
 }
