@@ -1,7 +1,7 @@
 //! Ports that mail comes in by: accept, bound, drain.
 
 pub(super) mod arrival;
-pub(super) mod clients;
+mod clients;
 pub(super) mod in_flight;
 
 use std::sync::Arc;
@@ -48,7 +48,7 @@ pub struct Context {
     /// The messages on their way through all listeners.
     pub(super) in_flight: Arc<InFlight>,
     /// The sessions of this listener, by client.
-    pub(super) clients: Arc<Clients>,
+    clients: Arc<Clients>,
     /// By this name a message is known again that comes back.
     pub(super) instance: Instance,
     /// Everything that is counted, for what a session looks up by name.

@@ -8,7 +8,7 @@ use proptest::sample::select;
 
 use super::messages::{plain_text, quoted_printable};
 use crate::mail::pipeline::{BASE, Pipeline};
-use crate::mail::restore::message;
+use crate::restore::message;
 
 /// What a program does to the text that it quotes.
 #[derive(Debug, Clone, Copy)]
