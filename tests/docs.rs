@@ -7,9 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use linkgate::config::{KEYS, Kind};
-use linkgate::keyfile::Absent;
-use linkgate::settings::Settings;
+use linkgate::config::keyfile::Absent;
+use linkgate::config::{KEYS, Kind, Settings};
 
 use crate::cli::{Home, code, err, out};
 
