@@ -138,7 +138,7 @@ const OPEN_LABELS: [&str; 7] = ["le", "listener", "next_hop", "quirk", "source",
 fn every_value_of_a_label_is_documented() {
     let (exposed, _) = exposed();
     let page = include_str!("../docs/metrics.md");
-    let mut seen = 0;
+    let (mut seen, mut lacking) = (0, Vec::new());
     for line in exposed.lines().filter(|line| !line.starts_with('#')) {
         let Some((name, rest)) = line.split_once('{') else {
             continue;
@@ -148,17 +148,19 @@ fn every_value_of_a_label_is_documented() {
         let Some(row) = row(base).or_else(|| row(base.trim_end_matches("_count").trim_end_matches("_sum"))) else {
             panic!("docs/metrics.md lacks {name}");
         };
+        // Said of values that are another's, such as phases in which a next hop has no part.
+        let is_whole = !row.contains("the other values stay 0");
         for pair in rest.rsplit_once('}').unwrap().0.split("\",") {
             let (label, value) = pair.split_once("=\"").unwrap();
-            if !OPEN_LABELS.contains(&label) {
+            if is_whole && !OPEN_LABELS.contains(&label) {
                 seen += 1;
                 let value = value.trim_end_matches('"');
-                assert!(
-                    row.contains(&format!("`{value}`")),
-                    "docs/metrics.md, {name}: {label} {value}"
-                );
+                if !row.contains(&format!("`{value}`")) {
+                    lacking.push(format!("{name}: {label} {value}"));
+                }
             }
         }
     }
+    assert!(lacking.is_empty(), "docs/metrics.md lacks {lacking:#?}");
     assert!(seen > 50, "{seen}");
 }
