@@ -21,14 +21,14 @@ use tracing::{error, info, warn};
 
 use self::mail_threads::{KEEP_THREAD, MAX_WORKERS, MailThreads};
 pub use self::passed::Passed;
-use crate::admin::Admin;
+use crate::admin::{Admin, serve_admin};
 use crate::cli::Failure;
 use crate::click::hindsight::{self, Local};
 use crate::click::visitor::Askers;
-use crate::click::{ClickPages, World};
+use crate::click::{ClickPages, World, serve_click};
 use crate::clock::now_us;
 use crate::config::{Listener, Protocol, Settings};
-use crate::http::{HttpLimits, serve_admin, serve_click};
+use crate::http::HttpLimits;
 use crate::intel::Intel;
 use crate::intel::follow::Explorer;
 use crate::intel::new_domains::DomainsSeen;

@@ -203,14 +203,14 @@ impl Setup {
         let bind = || runtime.block_on(TcpListener::bind(local)).unwrap();
         let (click, admin) = (bind(), bind());
         let (address, admin_address) = (click.local_addr().unwrap(), admin.local_addr().unwrap());
-        runtime.spawn(http::serve_click(
+        runtime.spawn(linkgate::click::serve_click(
             click,
             Arc::clone(&pages),
             self.limits,
             counts,
             stopping.clone(),
         ));
-        runtime.spawn(http::serve_admin(admin, told, self.limits, stopping));
+        runtime.spawn(linkgate::admin::serve_admin(admin, told, self.limits, stopping));
         Server {
             address,
             admin: admin_address,
