@@ -15,7 +15,7 @@ use linkgate::config::keyfile::Absent;
 use linkgate::config::{
     self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
 };
-use linkgate::http::{self, HttpLimits};
+use linkgate::http::HttpLimits;
 use linkgate::intel::Intel;
 use linkgate::intel::follow::Explorer;
 use linkgate::intel::new_domains::DomainsSeen;
