@@ -1,23 +1,31 @@
 //! The pages of `[admin] listen`: whether the server is alive, whether it should get work, its metrics, and checks of URLs for
 //! programs.
 
+mod metrics;
+
 use std::fmt::Write;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use hyper::body::Incoming;
 use store::Health;
+use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tower_service::Service;
 
+pub use self::metrics::{CONTENT_TYPE, Sources};
 use crate::click::{ApiQuestion, ClickPages};
 use crate::config::Settings;
+use crate::http::{HttpLimits, serve};
 use crate::ledger::Ledger;
-use crate::metrics::{CONTENT_TYPE, Metrics, Sources};
+use crate::metrics::Metrics;
 
 /// How long a failed attempt to reach a next hop speaks against us. Only mail makes another attempt: who gets none while
 /// it is "not ready" would never be ready again.
@@ -181,4 +189,30 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         limits: &settings.limits,
     };
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], admin.metrics.page(&sources))
+}
+
+/// Serves the admin pages until `shutdown` turns true, then lets open requests finish.
+pub async fn serve_admin(
+    listener: TcpListener,
+    admin: Arc<Admin>,
+    limits: HttpLimits,
+    shutdown: watch::Receiver<bool>,
+) {
+    let counts = Arc::clone(&admin.metrics.admin_http);
+    let router = admin.router();
+    serve(listener, limits, counts, shutdown, move |request, _| {
+        let mut router = router.clone();
+        async move {
+            let router: &mut Router = &mut router;
+            // A router is always ready; asking is what the trait wants.
+            match poll_fn(|cx| Service::<Request<Incoming>>::poll_ready(router, cx)).await {
+                Ok(()) => match router.call(request).await {
+                    Ok(response) => response,
+                    Err(never) => match never {},
+                },
+                Err(never) => match never {},
+            }
+        }
+    })
+    .await;
 }

@@ -1,5 +1,18 @@
 //! The command line: what is asked for, and the exit code of the answer.
 
+pub mod alerts;
+mod check;
+pub mod clicks;
+mod demo;
+mod explain;
+mod failure;
+pub mod files;
+pub mod keys;
+mod output;
+pub mod reveal;
+pub mod revoke;
+mod rewrite;
+
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -9,17 +22,17 @@ use clap::{Args, Parser, Subcommand};
 use link::Verdict;
 use store::{AlertQuery, ClickQuery, Label, Reader, Store, StoreError};
 
-use crate::alerts::{self, AlertsError};
-use crate::clicks::{self, ClicksArgs, ClicksError, ClicksFormat, SinceError};
+use self::alerts::AlertsError;
+use self::clicks::{ClicksArgs, ClicksError, ClicksFormat, SinceError};
+use self::explain::Explaining;
+use self::failure::Failure;
+use self::files::Plan;
+use self::revoke::{RevokeArgs, RevokeFailure};
+use self::rewrite::Rewriting;
 use crate::clock::now_us;
-use crate::config::ConfigError;
 use crate::config::keyfile::Absent;
 use crate::config::{Settings, ascii_domain};
-use crate::explain::Explaining;
-use crate::files::Plan;
-use crate::filter::{self, Rewriting};
-use crate::revoke::{self, RevokeArgs, RevokeFailure};
-use crate::{check, demo, explain, keys, reveal, server};
+use crate::server;
 
 /// Where the configuration file stands when `--config` does not say.
 pub const DEFAULT_CONFIG: &str = "/etc/linkgate/linkgate.toml";
@@ -356,37 +369,6 @@ enum KeysCommand {
     },
 }
 
-/// Why a command ends without success.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The command line cannot be meant.
-    Usage(String),
-    /// Faults of the configuration.
-    Config(Vec<ConfigError>),
-    /// The work could not be done.
-    Failed(anyhow::Error),
-    /// The same, and everything has been said.
-    Told,
-}
-
-impl From<Vec<ConfigError>> for Failure {
-    fn from(faults: Vec<ConfigError>) -> Self {
-        Self::Config(faults)
-    }
-}
-
-impl From<anyhow::Error> for Failure {
-    fn from(e: anyhow::Error) -> Self {
-        Self::Failed(e)
-    }
-}
-
-impl From<io::Error> for Failure {
-    fn from(e: io::Error) -> Self {
-        Self::Failed(e.into())
-    }
-}
-
 /// Does what the command line of this process asks for.
 #[must_use]
 pub fn run() -> ExitCode {
@@ -403,7 +385,7 @@ pub fn run() -> ExitCode {
 fn command(cli: &Cli) -> Result<(), Failure> {
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match &cli.command {
-        Command::Serve => server::run(&cli.config),
+        Command::Serve => Ok(server::run(&cli.config)?),
         Command::Demo { once } => demo::run(*once, &mut out),
         Command::Check => check::run(&cli.config, &mut out),
         Command::Rewrite(args) => rewrite_command(cli, args, &mut out),
@@ -411,7 +393,7 @@ fn command(cli: &Cli) -> Result<(), Failure> {
             let plan = args.files.plan();
             plan.and_then(|plan| {
                 let settings = Settings::load_with(&cli.config, Absent::Refuse)?;
-                filter::run_restore(&settings, &plan, &mut out)
+                rewrite::run_restore(&settings, &plan, &mut out)
             })
         }
         Command::Reveal(args) => reveal_command(cli, args, &mut out),
@@ -443,7 +425,7 @@ fn rewrite_command(cli: &Cli, args: &RewriteArgs, out: &mut impl Write) -> Resul
         plan: args.files.plan()?,
     };
     let settings = Settings::load(&cli.config)?;
-    filter::run_rewrite(&settings, &asked, out)
+    rewrite::run_rewrite(&settings, &asked, out)
 }
 
 fn reveal_command(cli: &Cli, args: &RevealArgs, out: &mut impl Write) -> Result<(), Failure> {

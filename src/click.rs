@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use link::{OpenError, Opened, Opener};
+use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info};
 
@@ -36,9 +37,10 @@ use self::rates::{Rates, TooMany};
 use crate::click::request::Visit;
 use crate::click::visitor::Askers;
 use crate::config::Settings;
+use crate::http::{HttpLimits, serve};
 pub use crate::intel::sources::{Later, Sources, World};
 use crate::ledger::{EventIds, Ledger};
-use crate::metrics::{ClickMetrics, ClickResult};
+use crate::metrics::{ClickMetrics, ClickResult, HttpCounts};
 use crate::pages::{self, Kind, View};
 
 /// Links of which an alert was raised lately that are remembered.
@@ -296,4 +298,19 @@ fn redirect(opened: &Opened) -> Option<Response<Body>> {
         .headers_mut()
         .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     Some(response)
+}
+
+/// Serves the click pages until `shutdown` turns true, then lets open requests finish.
+pub async fn serve_click(
+    listener: TcpListener,
+    pages: Arc<ClickPages>,
+    limits: HttpLimits,
+    counts: Arc<HttpCounts>,
+    shutdown: watch::Receiver<bool>,
+) {
+    serve(listener, limits, counts, shutdown, move |request, peer| {
+        let pages = Arc::clone(&pages);
+        async move { pages.answer(request, peer).await }
+    })
+    .await;
 }

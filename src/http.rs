@@ -1,13 +1,12 @@
 //! HTTP/1.1 listeners: limits, keep-alive and drain around a handler.
 
 use std::convert::Infallible;
-use std::future::{Future, poll_fn};
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
 use axum::body::Body;
 use axum::http::{HeaderName, HeaderValue, Request, Response, header};
 use hyper::body::Incoming;
@@ -17,11 +16,8 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
-use tower_service::Service;
 use tracing::{debug, error, warn};
 
-use crate::admin::Admin;
-use crate::click::ClickPages;
 use crate::log::Limiter;
 use crate::metrics::HttpCounts;
 
@@ -52,47 +48,6 @@ const MAX_HEAD: usize = 16 * 1024;
 /// Fields of a request head.
 const MAX_FIELDS: usize = 64;
 
-/// Serves the click pages until `shutdown` turns true, then lets open requests finish.
-pub async fn serve_click(
-    listener: TcpListener,
-    pages: Arc<ClickPages>,
-    limits: HttpLimits,
-    counts: Arc<HttpCounts>,
-    shutdown: watch::Receiver<bool>,
-) {
-    serve(listener, limits, counts, shutdown, move |request, peer| {
-        let pages = Arc::clone(&pages);
-        async move { pages.answer(request, peer).await }
-    })
-    .await;
-}
-
-/// Serves the admin pages until `shutdown` turns true, then lets open requests finish.
-pub async fn serve_admin(
-    listener: TcpListener,
-    admin: Arc<Admin>,
-    limits: HttpLimits,
-    shutdown: watch::Receiver<bool>,
-) {
-    let counts = Arc::clone(&admin.metrics.admin_http);
-    let router = admin.router();
-    serve(listener, limits, counts, shutdown, move |request, _| {
-        let mut router = router.clone();
-        async move {
-            let router: &mut Router = &mut router;
-            // A router is always ready; asking is what the trait wants.
-            match poll_fn(|cx| Service::<Request<Incoming>>::poll_ready(router, cx)).await {
-                Ok(()) => match router.call(request).await {
-                    Ok(response) => response,
-                    Err(never) => match never {},
-                },
-                Err(never) => match never {},
-            }
-        }
-    })
-    .await;
-}
-
 /// Puts the headers that every answer of ours carries.
 pub(crate) fn guard(response: &mut Response<Body>) {
     const FIELDS: [(HeaderName, &str); 4] = [
@@ -115,7 +70,8 @@ pub(crate) fn guard(response: &mut Response<Body>) {
 /// What a page without anything in it may do.
 const NO_CONTENT: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
-async fn serve<H, F>(
+/// Serves requests by `handler` until `shutdown` turns true, then lets open ones finish.
+pub(crate) async fn serve<H, F>(
     listener: TcpListener,
     limits: HttpLimits,
     counts: Arc<HttpCounts>,

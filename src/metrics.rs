@@ -5,10 +5,9 @@
 
 mod checks;
 mod contact;
-mod labels;
+pub(crate) mod labels;
 mod listener;
 mod next_hop;
-mod scrape;
 mod seconds;
 mod source;
 
@@ -33,27 +32,26 @@ pub use self::labels::{
 use self::listener::Shared;
 pub use self::listener::{Held, ListenerCounts};
 pub use self::next_hop::NextHopCounts;
-pub use self::scrape::{CONTENT_TYPE, Sources};
 pub use self::seconds::Seconds;
 pub use self::source::SourceCounts;
 use crate::clock::since_1970;
 use crate::failure::Phase;
 
 /// What every name begins with.
-const PREFIX: &str = "linkgate";
+pub(crate) const PREFIX: &str = "linkgate";
 
 /// Every metric of the process.
 #[derive(Debug)]
 pub struct Metrics {
-    registry: Registry,
+    pub(crate) registry: Registry,
     families: Families,
     shared: Arc<Shared>,
     listeners: Mutex<HashMap<String, Arc<ListenerCounts>>>,
     next_hops: Mutex<HashMap<String, Arc<NextHopCounts>>>,
-    sources: Mutex<HashMap<String, Arc<SourceCounts>>>,
+    pub(crate) sources: Mutex<HashMap<String, Arc<SourceCounts>>>,
     reloads: Counters<Reload>,
     last_reload: Gauge,
-    started: Instant,
+    pub(crate) started: Instant,
     /// Clicks and checks.
     pub clicks: Arc<ClickMetrics>,
     /// Requests to the click address.
@@ -229,8 +227,8 @@ impl Default for Metrics {
 #[derive(Debug)]
 pub struct HttpCounts {
     /// By status code.
-    answers: Box<[AtomicU64]>,
-    broken: AtomicU64,
+    pub(crate) answers: Box<[AtomicU64]>,
+    pub(crate) broken: AtomicU64,
     panics: Counter,
 }
 
@@ -479,6 +477,6 @@ impl Shared {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,14 +21,13 @@ use tracing::{error, info, warn};
 
 use self::mail_threads::{KEEP_THREAD, MAX_WORKERS, MailThreads};
 pub use self::passed::Passed;
-use crate::admin::Admin;
-use crate::cli::Failure;
+use crate::admin::{Admin, serve_admin};
 use crate::click::hindsight::{self, Local};
 use crate::click::visitor::Askers;
-use crate::click::{ClickPages, World};
+use crate::click::{ClickPages, World, serve_click};
 use crate::clock::now_us;
-use crate::config::{Listener, Protocol, Settings};
-use crate::http::{HttpLimits, serve_admin, serve_click};
+use crate::config::{ConfigError, Listener, Protocol, Settings};
+use crate::http::HttpLimits;
 use crate::intel::Intel;
 use crate::intel::follow::Explorer;
 use crate::intel::new_domains::DomainsSeen;
@@ -52,6 +51,33 @@ const ADMIN_LIMITS: HttpLimits = HttpLimits {
 };
 /// What the last rows of the store may take after the last session.
 const FLUSH: Duration = Duration::from_secs(5);
+
+/// Why the server did not start, or ended by itself.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// Faults of the configuration.
+    Config(Vec<ConfigError>),
+    /// Something else.
+    Failed(anyhow::Error),
+}
+
+impl From<Vec<ConfigError>> for Failure {
+    fn from(faults: Vec<ConfigError>) -> Self {
+        Self::Config(faults)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(e: anyhow::Error) -> Self {
+        Self::Failed(e)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Self::Failed(e.into())
+    }
+}
 
 /// Runs until a signal ends it.
 pub(crate) fn run(config: &Path) -> Result<(), Failure> {

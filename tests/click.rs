@@ -13,7 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use link::{ClickPolicy, KeyRing, Style, Target, wrap_link};
-use linkgate::clicks::{self, ClicksArgs, ClicksFormat};
+use linkgate::cli::clicks::{self, ClicksArgs, ClicksFormat};
 use linkgate::config::ClientIp;
 use linkgate::http::HttpLimits;
 use proptest::test_runner::{RngAlgorithm, TestRng};

@@ -4,10 +4,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use linkgate::admin::Sources;
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
 use linkgate::ledger::Ledger;
-use linkgate::metrics::{Metrics, Sources};
+use linkgate::metrics::Metrics;
 
 /// Type and label names of a metric.
 type Shape = (String, BTreeSet<String>);

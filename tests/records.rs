@@ -8,7 +8,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use link::{Category, Finding, Listing, Scope, Target, Verdict, Weight};
-use linkgate::clicks::{Relabelled, relabel};
+use linkgate::cli::clicks::{Relabelled, relabel};
 use linkgate::config::Machines;
 use linkgate::intel::revoked::Revocations;
 use linkgate::ledger::{Kept, Ledger};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use link::{Answer, Opener, Target};
 use serde::{Deserialize, Serialize};
 
-use super::check::{Checked, Question};
-use super::{ClickPages, request};
+use crate::click::check::{Checked, Question};
 use crate::click::layers::{self, Way};
+use crate::click::{ClickPages, request};
 use crate::clock::now_us;
 use crate::config::ascii_domain;
 

@@ -253,7 +253,7 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
         std::thread::scope(|s| {
             for _ in 0..4 {
-                s.spawn(|| update(&path, |ring| crate::keys::add_key(ring).map(|_| ())).unwrap());
+                s.spawn(|| update(&path, |ring| crate::cli::keys::add_key(ring).map(|_| ())).unwrap());
             }
         });
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o640);

@@ -10,7 +10,7 @@ use prometheus_client::metrics::family::Family;
 use crate::failure::Phase;
 
 /// The labels of one series.
-pub(super) type Labels = Vec<(&'static str, String)>;
+pub(crate) type Labels = Vec<(&'static str, String)>;
 
 /// A label with a fixed set of values.
 pub trait Label: Copy + 'static {

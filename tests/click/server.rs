@@ -15,7 +15,7 @@ use linkgate::config::keyfile::Absent;
 use linkgate::config::{
     self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
 };
-use linkgate::http::{self, HttpLimits};
+use linkgate::http::HttpLimits;
 use linkgate::intel::Intel;
 use linkgate::intel::follow::Explorer;
 use linkgate::intel::new_domains::DomainsSeen;
@@ -203,14 +203,14 @@ impl Setup {
         let bind = || runtime.block_on(TcpListener::bind(local)).unwrap();
         let (click, admin) = (bind(), bind());
         let (address, admin_address) = (click.local_addr().unwrap(), admin.local_addr().unwrap());
-        runtime.spawn(http::serve_click(
+        runtime.spawn(linkgate::click::serve_click(
             click,
             Arc::clone(&pages),
             self.limits,
             counts,
             stopping.clone(),
         ));
-        runtime.spawn(http::serve_admin(admin, told, self.limits, stopping));
+        runtime.spawn(linkgate::admin::serve_admin(admin, told, self.limits, stopping));
         Server {
             address,
             admin: admin_address,

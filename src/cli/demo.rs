@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::ends::{Delivery, NextHop};
 use self::samples::{Expected, Sample};
-use crate::cli::Failure;
+use super::failure::Failure;
 use crate::config::{Log, LogFormat, Settings};
 use crate::log::Telemetry;
 use crate::net::Socket;

@@ -12,11 +12,11 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use store::Health;
 
-use super::labels::Labels;
-use super::{HttpCounts, Metrics, PREFIX, SourceCounts, lock};
 use crate::config::Limits;
 use crate::ledger::Ledger;
 use crate::mail::spool;
+use crate::metrics::labels::Labels;
+use crate::metrics::{HttpCounts, Metrics, PREFIX, SourceCounts, lock};
 
 /// The media type of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

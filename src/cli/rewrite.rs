@@ -10,10 +10,10 @@ use message::Source;
 use serde::Serialize;
 use store::{Reader, ReferenceRow, Store};
 
-use crate::cli::Failure;
+use super::failure::Failure;
+use crate::cli::files::{Filtered, Plan, Tally};
 use crate::clock::now_s;
 use crate::config::Settings;
-use crate::files::{Filtered, Plan, Tally};
 use crate::job::Sources;
 use crate::mail::id as mail_id;
 use crate::mail::restore::restore;
@@ -261,7 +261,7 @@ mod tests {
     use crate::mail::rewrite::{LinkReport, Report};
 
     fn settings(store: &Path) -> Settings {
-        let text = include_str!("../fixtures/config/good/least.toml")
+        let text = include_str!("../../fixtures/config/good/least.toml")
             .replace("/var/lib/linkgate/linkgate.db", &store.display().to_string())
             + "[domain.\"same.test\"]\n[domain.\"off.test\"]\nrewrite = \"off\"\n";
         Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap()

@@ -4,8 +4,8 @@ use std::io::{self, Write};
 
 use store::{AlertKind, AlertRow, RevocationRow, RevokedScope, Store, StoreError};
 
+use crate::cli::output::{Escaped, time};
 use crate::intel::revoked::{self, RevokeError, SOURCE};
-use crate::shown::{Escaped, time};
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]

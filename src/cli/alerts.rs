@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use store::{AlertQuery, AlertRow, Reader, StoreError};
 
-use crate::shown::{Escaped, json_line, time};
+use crate::cli::output::{Escaped, json_line, time};
 
 /// Why the alerts could not be shown.
 #[derive(Debug, thiserror::Error)]

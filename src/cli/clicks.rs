@@ -10,8 +10,8 @@ use jiff::{Span, Timestamp};
 use serde::Serialize;
 use store::{ClickQuery, ClickRow, Facts, Reader, Reason, StoreError};
 
+use crate::cli::output::{Escaped, json_line, time};
 pub use crate::click::visitor::relabel::{Relabelled, Tally, relabel};
-use crate::shown::{Escaped, json_line, time};
 
 /// What was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -314,7 +314,7 @@ mod tests {
     fn json_has_stable_keys_and_means_what_was_recorded() {
         let mut line = String::new();
         json_line(&Fields::of(&click()), &mut line).unwrap();
-        assert!(!line.trim_end().chars().any(crate::shown::steers), "{line}");
+        assert!(!line.trim_end().chars().any(crate::cli::output::steers), "{line}");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["user_agent"], "Agent \u{9b}31m \u{202e}");
         assert_eq!(value["client_ip"], serde_json::Value::Null);

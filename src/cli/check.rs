@@ -5,7 +5,7 @@ use std::path::Path;
 
 use link::Rewrite;
 
-use crate::cli::Failure;
+use super::failure::Failure;
 use crate::config::keyfile::Absent;
 use crate::config::{Protocol, Settings};
 

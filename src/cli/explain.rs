@@ -4,7 +4,7 @@ use std::io::Write;
 
 use link::{AtDelivery, Circumstances, Decision, Opener, Policy, Resolve, Resolved, Target, Weight, resolve, unwrap};
 
-use crate::cli::Failure;
+use super::failure::Failure;
 use crate::config::Settings;
 use crate::intel::{Said, ask_offline};
 
@@ -126,7 +126,7 @@ mod tests {
     use crate::config::keyfile::Absent;
 
     fn explained(url: &str, to: &str, text: Option<&str>) -> String {
-        let config = include_str!("../fixtures/config/good/least.toml").to_owned()
+        let config = include_str!("../../fixtures/config/good/least.toml").to_owned()
             + "[domain.\"some.test\"]\nrewrite = \"suspicious\"\nbypass_urls = [\"*.some.test\"]\n";
         let settings = Settings::from_toml(&config, Path::new("x"), Absent::Pretend).unwrap();
         let asked = Explaining {
@@ -164,7 +164,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("own.txt");
         std::fs::write(&file, "evil.example\n").unwrap();
-        let config = include_str!("../fixtures/config/good/least.toml").to_owned()
+        let config = include_str!("../../fixtures/config/good/least.toml").to_owned()
             + &format!(
                 "[checks]\nlists_dir = \"{dir}\"\n[[source]]\nname = \"own\"\ntype = \"domains\"\nfrom = \"{file}\"\n\
                  [[source]]\nname = \"feed\"\ntype = \"domains\"\nfrom = \"https://feed.example/list\"\n\

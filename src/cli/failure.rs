@@ -1,0 +1,46 @@
+//! Why a command ends without success.
+
+use std::io;
+
+use crate::config::ConfigError;
+use crate::server;
+
+/// Why a command ends without success.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// The command line cannot be meant.
+    Usage(String),
+    /// Faults of the configuration.
+    Config(Vec<ConfigError>),
+    /// The work could not be done.
+    Failed(anyhow::Error),
+    /// The same, and everything has been said.
+    Told,
+}
+
+impl From<Vec<ConfigError>> for Failure {
+    fn from(faults: Vec<ConfigError>) -> Self {
+        Self::Config(faults)
+    }
+}
+
+impl From<anyhow::Error> for Failure {
+    fn from(e: anyhow::Error) -> Self {
+        Self::Failed(e)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(e: io::Error) -> Self {
+        Self::Failed(e.into())
+    }
+}
+
+impl From<server::Failure> for Failure {
+    fn from(failure: server::Failure) -> Self {
+        match failure {
+            server::Failure::Config(faults) => Self::Config(faults),
+            server::Failure::Failed(e) => Self::Failed(e),
+        }
+    }
+}
