@@ -38,7 +38,7 @@ use crate::click::request::Visit;
 use crate::click::visitor::Askers;
 use crate::config::Settings;
 use crate::http::{HttpLimits, serve};
-pub use crate::intel::sources::{Later, Sources, World};
+use crate::intel::sources::Sources;
 use crate::ledger::{EventIds, Ledger};
 use crate::metrics::{ClickMetrics, ClickResult, HttpCounts};
 use crate::pages::{self, Kind, View};

@@ -17,8 +17,6 @@ use ring::rand::{SecureRandom, SystemRandom};
 use store::{AlertRow, ClickRow, EventId, Health, MessageRow, Notice, ReferenceRow, Store, StoreError};
 use tracing::{error, info, warn};
 
-use crate::failure::{Cause, Failure, Phase};
-use crate::job::{Recorder, Stored};
 use alarm::Alarm;
 pub use alarm::AlertCounts;
 use spill::Spill;
@@ -211,19 +209,6 @@ impl Ledger {
             warn!(target: "linkgate::store", error = %e, "spilled clicks stay in their file until the next spill or start");
         }
         true
-    }
-}
-
-impl Recorder for Ledger {
-    fn store_references(&self, rows: Vec<ReferenceRow>) -> Stored<'_> {
-        Box::pin(async move {
-            let stored = Ledger::store_references(self, rows).await;
-            stored.map_err(|e| Failure::ours(Phase::References, Cause::Other(e.into())))
-        })
-    }
-
-    fn message(&self, row: MessageRow) {
-        Ledger::message(self, row);
     }
 }
 

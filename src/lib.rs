@@ -15,7 +15,6 @@ pub mod config;
 pub mod failure;
 pub mod http;
 pub mod intel;
-pub mod job;
 pub mod ledger;
 pub mod log;
 pub mod mail;

@@ -4,6 +4,7 @@ pub mod budget;
 pub mod id;
 pub mod listen;
 mod milter;
+pub mod ports;
 pub mod relay;
 pub mod restore;
 pub mod rewrite;

@@ -22,20 +22,22 @@ use tracing::{error, info, warn};
 use self::mail_threads::{KEEP_THREAD, MAX_WORKERS, MailThreads};
 pub use self::passed::Passed;
 use crate::admin::{Admin, serve_admin};
-use crate::click::hindsight::{self, Local};
+use crate::click::hindsight;
 use crate::click::visitor::Askers;
-use crate::click::{ClickPages, World, serve_click};
+use crate::click::{ClickPages, serve_click};
 use crate::clock::now_us;
 use crate::config::{ConfigError, Listener, Protocol, Settings};
 use crate::http::HttpLimits;
 use crate::intel::Intel;
 use crate::intel::follow::Explorer;
-use crate::intel::new_domains::DomainsSeen;
+use crate::intel::new_domains::NewDomains;
 use crate::intel::revoked::Revocations;
-use crate::job::{LocalLists, Pipeline, Recorder, Rewriter, SeenDomains, Sources};
+use crate::intel::sources::{ServerSources, Sources};
 use crate::ledger::Ledger;
 use crate::log::Telemetry;
 use crate::mail::listen::{self, Context, InFlight};
+use crate::mail::ports::{Recorder, Rewriter};
+use crate::mail::rewrite::Pipeline;
 use crate::metrics::{Metrics, Reload};
 use crate::net::{Address, Socket};
 
@@ -318,24 +320,18 @@ impl Server {
         metrics.set_next_hops(&next_hops(&listeners));
 
         let intel = Intel::start(watched.clone(), &metrics);
-        let seen = Arc::new(DomainsSeen::new(ledger.store().clone()));
-        let sources = Sources {
-            lists: Some(Arc::clone(&intel) as Arc<dyn LocalLists>),
-            seen: Some(Arc::clone(&seen) as Arc<dyn SeenDomains>),
-        };
-        let world = World {
+        let sources: Arc<dyn Sources> = Arc::new(ServerSources {
             intel,
             explorer: Arc::new(Explorer::new(watched.clone()).counting(Arc::clone(&metrics.contact))),
             revocations: Revocations::start(ledger.store().reader()).map_err(io::Error::other)?,
-            seen,
-        };
-        let lists: Vec<Arc<dyn Local>> = vec![Arc::clone(&world.intel) as _, Arc::clone(&world.revocations) as _];
-        tokio::spawn(hindsight::watch(watched.clone(), ledger.clone(), lists));
+            domains: Arc::new(NewDomains::new(ledger.store().clone())),
+        });
+        tokio::spawn(hindsight::watch(watched.clone(), ledger.clone(), Arc::clone(&sources)));
         let askers = Askers::start(&ledger, now_us()).map_err(io::Error::other)?;
         let pages = Arc::new(ClickPages::new(
             watched.clone(),
             ledger.clone(),
-            Arc::new(world),
+            Arc::clone(&sources),
             askers,
             Arc::clone(&metrics.clicks),
         ));

@@ -1,7 +1,7 @@
 //! What becomes of suspicious links, and of links that do not belong, when mail comes in.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 
 use link::{
     Category, ClickBase, Evidence, Finding, Listing, MessageClaims, Opened, Opener, Scope, Style, Target, Weight,
@@ -9,7 +9,7 @@ use link::{
 };
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
-use linkgate::job::{LocalLists, SeenDomains, Sources};
+use linkgate::intel::sources::Sources;
 use linkgate::mail::rewrite::{Action, Job, LinkReport, Outcome, rewrite};
 
 use crate::cli::{Home, code, json_lines, out};
@@ -23,10 +23,15 @@ const DOUBTED: &str = "https://doubted.example/x";
 const READER: &str = "jo@here.test";
 const SENDER: &str = "ann@there.example";
 
-/// A list in memory that names two hosts.
-struct List;
+/// A list in memory that names two hosts; and, where they are remembered, the domain of one link and of one sender, and the
+/// domains that were noted.
+#[derive(Debug, Default)]
+struct Known {
+    remembers: bool,
+    noted: Mutex<Vec<String>>,
+}
 
-impl LocalLists for List {
+impl Sources for Known {
     fn local(&self, target: &Target) -> Vec<Evidence> {
         let weight = match target.host() {
             "listed.example" => Weight::Block,
@@ -43,25 +48,23 @@ impl LocalLists for List {
             }),
         }]
     }
-}
 
-/// Knows the domain of one link and of one sender, and what it was told.
-#[derive(Default)]
-struct Seen(Mutex<Vec<String>>);
+    fn remembers_domains(&self) -> bool {
+        self.remembers
+    }
 
-impl SeenDomains for Seen {
     fn is_new(&self, domain: &str, _: i64) -> bool {
-        !["shop.example", "@there.example"].contains(&domain)
+        self.remembers && !["shop.example", "@there.example"].contains(&domain)
     }
 
     fn note(&self, domains: &mut dyn Iterator<Item = &str>, _: i64) {
-        self.0.lock().unwrap().extend(domains.map(str::to_owned));
+        self.noted.lock().unwrap().extend(domains.map(str::to_owned));
     }
 }
 
 struct Site {
     settings: Settings,
-    sources: Sources,
+    sources: Known,
 }
 
 impl Site {
@@ -73,10 +76,7 @@ impl Site {
         let settings = Settings::from_toml(&text, Path::new("linkgate.toml"), Absent::Pretend).unwrap();
         Self {
             settings,
-            sources: Sources {
-                lists: Some(Arc::new(List)),
-                seen: None,
-            },
+            sources: Known::default(),
         }
     }
 
@@ -289,13 +289,12 @@ fn protected_names_are_those_of_the_domain_and_of_all() {
 #[test]
 fn a_domain_that_was_never_seen_is_a_sign() {
     let mut site = Site::new("delivery_score = 1\nat_delivery = \"tag\"");
-    let seen = Arc::new(Seen::default());
-    site.sources.seen = Some(seen.clone());
+    site.sources.remembers = true;
     let outcome = site.judge(&mail(&[GOOD, "https://www.other.example/"]));
     let signs: Vec<_> = outcome.report.links.iter().map(|l| l.suspicion.is_some()).collect();
     assert_eq!(signs, [false, true]);
     assert_eq!(
-        *seen.0.lock().unwrap(),
+        *site.sources.noted.lock().unwrap(),
         ["@there.example", "other.example", "shop.example"]
     );
 }
@@ -303,8 +302,7 @@ fn a_domain_that_was_never_seen_is_a_sign() {
 #[test]
 fn a_sender_that_never_wrote_here_or_shows_somebody_elses_name_is_a_sign() {
     let mut site = Site::new("delivery_score = 1\nat_delivery = \"tag\"\nprotected_names = [\"musterbank.example\"]");
-    let seen = Arc::new(Seen::default());
-    site.sources.seen = Some(seen.clone());
+    site.sources.remembers = true;
     let codes = |site: &Site, from: &str| -> Vec<&'static str> {
         let outcome = site.judge(&format!("From: {from}\r\n\r\n{GOOD}\r\n"));
         let suspicion = outcome.report.links[0].suspicion.clone();
@@ -320,11 +318,10 @@ fn a_sender_that_never_wrote_here_or_shows_somebody_elses_name_is_a_sign() {
         ["display-name", "first-contact"]
     );
     // Whoever wraps every link remembers all the same, and so has something to compare when it comes to that.
-    seen.0.lock().unwrap().clear();
     let mut plain = Site::new("");
-    plain.sources.seen = Some(seen.clone());
+    plain.sources.remembers = true;
     plain.judge("From: a@new.example\r\n\r\nhttps://a.example/\r\n");
-    assert_eq!(*seen.0.lock().unwrap(), ["@new.example", "a.example"]);
+    assert_eq!(*plain.sources.noted.lock().unwrap(), ["@new.example", "a.example"]);
 }
 
 #[test]
@@ -474,7 +471,7 @@ fn a_wrapper_of_someone_else_is_reported_and_worth_the_line() {
         let settings = Settings::from_toml(&text, Path::new("linkgate.toml"), Absent::Pretend).unwrap();
         let site = Site {
             settings,
-            sources: Sources::default(),
+            sources: Known::default(),
         };
         let quoted = mail(&["https://urldefense.com/v3/__https://shop.example/__;!!a!b$"]);
         let outcome = site.judge_from("Ann@Partner.example", &[READER], "m1", &quoted);

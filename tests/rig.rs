@@ -16,9 +16,10 @@ use linkgate::config::{
     NextHopOrder, NextHops, OnError, Protocol, Settings,
 };
 use linkgate::failure::{Failure, Phase};
-use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
+use linkgate::intel::sources::NoSources;
 use linkgate::mail::listen::{Context, serve};
-use linkgate::mail::rewrite::{Action, Job, Outcome};
+use linkgate::mail::ports::{Recorder, Rewriter, Stored};
+use linkgate::mail::rewrite::{Action, Job, Outcome, Pipeline};
 use linkgate::mail::spool::Spool;
 use linkgate::metrics::ListenerCounts;
 use linkgate::net::tls::{NextHopTls, Trust};
@@ -151,7 +152,7 @@ impl Rig {
         let address = socket.local_address().unwrap();
         let recorder: Arc<dyn Recorder> = records.clone();
         let rewriter: Arc<dyn Rewriter> = if options.real_rewriter {
-            Arc::new(Pipeline::default())
+            Arc::new(Pipeline::new(Arc::new(NoSources)))
         } else {
             Arc::new(Obedient)
         };

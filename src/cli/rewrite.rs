@@ -14,7 +14,7 @@ use super::failure::Failure;
 use crate::cli::files::{Filtered, Plan, Tally};
 use crate::clock::now_s;
 use crate::config::Settings;
-use crate::job::Sources;
+use crate::intel::sources::NoSources;
 use crate::mail::id as mail_id;
 use crate::mail::restore::restore;
 use crate::mail::rewrite::{Action, Job, Outcome, Suspicion, rewrite};
@@ -40,7 +40,6 @@ pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl
     }
     let sender = bare(&asked.sender);
     let references = References::new(settings);
-    let sources = Sources::default();
     let filter = |source: &dyn Source, file: &str| {
         let mail_id = mail_id::next();
         let job = Job {
@@ -50,7 +49,7 @@ pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl
             mail_id: &mail_id,
             now_s: now_s(),
         };
-        match rewrite(source, &job, &sources) {
+        match rewrite(source, &job, &NoSources) {
             Ok(outcome) => rewritten(file, outcome, &references),
             Err(e) => Ok(Filtered::unreadable(file, &e.to_string())),
         }

@@ -97,6 +97,7 @@ impl ClickPages {
                     domain: &domain,
                     signs: &|url, is_new| layers::signs_of(&settings, &domain, url, is_new),
                 };
+                self.checker.recall(&urls).await;
                 let begun = self.checker.begin(&settings, &question);
                 let limits = &settings.check_limits;
                 let checked = self.checker.finish(&question, begun, limits.hard, limits).await;

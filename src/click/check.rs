@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use link::{Contact, Evidence, Finding, Target, Verdict, combine};
+use link::{Contact, Evidence, Finding, Target, Verdict, combine, registrable_domain};
 use quick_cache::sync::Cache;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::error;
 
 use super::known::Known;
+use crate::clock::now_s;
 use crate::config::{CheckLimits, Settings};
 use crate::intel::sources::Sources;
 use crate::metrics::CheckCounts;
@@ -302,11 +303,20 @@ impl Checker {
     fn look(&self, question: &Question<'_>, url: &Target) -> Vec<Evidence> {
         // Mail has brought the domain of the link itself; that of what is inside, or of a URL that a program asks about, is
         // seen here first. It stays new for some days, so it does not matter that it is noted before it is judged.
-        self.sources.note(&[url]);
-        let mut evidence: Vec<Evidence> = self.sources.revoked(url).into_iter().collect();
-        evidence.append(&mut self.sources.local(url));
-        evidence.append(&mut (question.signs)(url, self.sources.is_new(url)));
+        let (domain, now_s) = (registrable_domain(url), now_s());
+        self.sources.note(&mut domain.into_iter(), now_s);
+        let is_new = domain.is_some_and(|domain| self.sources.is_new(domain, now_s));
+        let mut evidence = self.sources.local(url);
+        evidence.append(&mut (question.signs)(url, is_new));
         evidence
+    }
+
+    /// Reads into memory since when the domains of these URLs are known. To be awaited before a check is begun.
+    pub(crate) async fn recall(&self, urls: &[&Target]) {
+        let domains: Vec<&str> = urls.iter().filter_map(|url| registrable_domain(url)).collect();
+        if let Some(read) = self.sources.recalled(&domains, now_s()) {
+            read.await;
+        }
     }
 
     /// Whether the operator has revoked one of these.
@@ -360,6 +370,7 @@ impl Checker {
         asked.hops = journey.hops;
         asked.hops.retain(|hop| !first.contains(&hop));
         let hops: Vec<&Target> = asked.hops.iter().collect();
+        self.recall(&hops).await;
         let about_hops = self.ask_all(&hops, until).await;
         asked.evidence.extend(about_hops);
         asked

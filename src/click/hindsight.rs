@@ -4,7 +4,6 @@
 //! opened it. Lists in memory alone are asked, in the background, page by page; nothing here contacts anyone.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,8 +17,7 @@ use crate::click::visitor::relabel::Tally;
 use crate::click::visitor::{self, Surroundings};
 use crate::clock::now_us;
 use crate::config::{Machines, Settings};
-use crate::intel::Intel;
-use crate::intel::revoked::Revocations;
+use crate::intel::sources::Sources;
 use crate::ledger::Ledger;
 
 /// What comes in within this time is matched in one go: lists tend to change together.
@@ -40,43 +38,14 @@ const MAX_EVENTS: usize = 500;
 /// Microseconds around a click that say something about who made it.
 const AROUND: i64 = 15_000_000;
 
-/// Lists in memory, as far as looking back needs them.
-pub trait Local: fmt::Debug + Send + Sync {
-    /// What they say about a target. Never waits.
-    fn find(&self, target: &Target) -> Vec<Evidence>;
-
-    /// A number that grows when that may have changed.
-    fn changes(&self) -> watch::Receiver<u64>;
-}
-
-impl Local for Intel {
-    fn find(&self, target: &Target) -> Vec<Evidence> {
-        self.local(target)
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changes()
-    }
-}
-
-impl Local for Revocations {
-    fn find(&self, target: &Target) -> Vec<Evidence> {
-        self.find(target).into_iter().collect()
-    }
-
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.changes()
-    }
-}
-
-/// Matches clicks again whenever one of `lists` changes, and once at the start; ends when the sender of `settings` is gone.
+/// Matches clicks again whenever what `sources` say changes, and once at the start; ends when the sender of `settings` is gone.
 ///
 /// To be spawned; `[checks] hindsight_h` is read anew each time.
-pub async fn watch(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger, lists: Vec<Arc<dyn Local>>) {
+pub async fn watch(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger, sources: Arc<dyn Sources>) {
     let (send, mut changed) = tokio::sync::mpsc::channel(1);
     let mut watching = JoinSet::new();
-    for list in &lists {
-        let (mut changes, send) = (list.changes(), send.clone());
+    for mut changes in sources.changes() {
+        let send = send.clone();
         watching.spawn(async move {
             while changes.changed().await.is_ok() {
                 // No room: a sweep is due already.
@@ -90,9 +59,9 @@ pub async fn watch(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger, lis
     let mut seen = Seen::default();
     loop {
         let snapshot = Arc::clone(&settings.borrow());
-        let (ledger, lists) = (ledger.clone(), lists.clone());
+        let (ledger, sources) = (ledger.clone(), Arc::clone(&sources));
         let sweep = tokio::task::spawn_blocking(move || {
-            let done = sweep(&ledger, &lists, &snapshot, now_us(), &mut seen);
+            let done = sweep(&ledger, &*sources, &snapshot, now_us(), &mut seen);
             (seen, done)
         });
         seen = match sweep.await {
@@ -137,20 +106,20 @@ struct Late {
 /// One look back over the clicks of the window. How many alerts were raised.
 fn sweep(
     ledger: &Ledger,
-    lists: &[Arc<dyn Local>],
+    sources: &dyn Sources,
     settings: &Settings,
     now_us: i64,
     seen: &mut Seen,
 ) -> Result<usize, StoreError> {
     let window = i64::try_from(settings.hindsight.window.as_micros()).unwrap_or(i64::MAX);
-    if window == 0 || lists.is_empty() {
+    if window == 0 {
         return Ok(0);
     }
     let reader = ledger.store().reader();
     let from = now_us.saturating_sub(window);
     seen.0.retain(|_, last| *last >= from);
     let mut known = Known {
-        lists,
+        sources,
         by_url: HashMap::new(),
     };
     let mut late: HashMap<String, Late> = HashMap::new();
@@ -208,7 +177,7 @@ fn sweep(
 
 /// What the lists say about URLs, each asked about once.
 struct Known<'a> {
-    lists: &'a [Arc<dyn Local>],
+    sources: &'a dyn Sources,
     by_url: HashMap<String, Arc<[Evidence]>>,
 }
 
@@ -222,7 +191,7 @@ impl Known<'_> {
         }
         let mut found = Vec::new();
         if let Ok(target) = Target::parse(url) {
-            found.extend(self.lists.iter().flat_map(|list| list.find(&target)));
+            found = self.sources.local(&target);
             found.retain(|e| matches!(e.finding, Finding::Listed(_)));
         }
         let found: Arc<[Evidence]> = found.into();

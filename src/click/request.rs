@@ -189,6 +189,7 @@ impl<'a> Visit<'a> {
             signs: &|url, is_new| layers::signs_of(settings, domain, url, is_new),
         };
         let limits = &settings.check_limits;
+        checker.recall(&urls).await;
         let begun = checker.begin(settings, &question);
         // Only a page that was asked for can ask again by itself.
         let patience = match self.asked.method {

@@ -7,12 +7,16 @@ pub(super) mod sender;
 mod suspicion;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use message::{Change, Judge, Patch, Source};
 use store::ReferenceRow;
 
 use crate::config::Settings;
-use crate::job::Sources;
+use crate::failure::{Cause, Failure, Phase};
+use crate::intel::sources::Sources;
+use crate::mail::ports::Rewriter;
+use crate::mail::spool::Spool;
 use judge::Verdicts;
 pub use suspicion::{Grade, Suspicion};
 
@@ -95,6 +99,26 @@ pub enum RewriteError {
     Plan(#[from] message::PlanError),
 }
 
+/// Rewrites messages as [`rewrite`] does, asking these sources.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    sources: Arc<dyn Sources>,
+}
+
+impl Pipeline {
+    /// A rewriter that asks these.
+    #[must_use]
+    pub fn new(sources: Arc<dyn Sources>) -> Self {
+        Self { sources }
+    }
+}
+
+impl Rewriter for Pipeline {
+    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, Failure> {
+        rewrite(spool, job, &*self.sources).map_err(|e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e))))
+    }
+}
+
 /// Works out what becomes of one message.
 ///
 /// The recipients share one policy: that of the first one counts. A message to a domain that did not opt in is not even
@@ -102,7 +126,7 @@ pub enum RewriteError {
 ///
 /// # Errors
 /// See [`RewriteError`].
-pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &Sources) -> Result<Outcome, RewriteError> {
+pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &dyn Sources) -> Result<Outcome, RewriteError> {
     let Some(mut verdicts) = Verdicts::new(job, sources) else {
         return Ok(Outcome::default());
     };
@@ -146,6 +170,6 @@ fn tagged(patch: Patch, line: Vec<u8>) -> Patch {
 /// Whoever decides about the links of a message, alone; for benches.
 #[doc(hidden)]
 #[must_use]
-pub fn judge<'a>(job: &Job<'a>, sources: &'a Sources) -> Option<impl Judge + 'a> {
+pub fn judge<'a>(job: &Job<'a>, sources: &'a dyn Sources) -> Option<impl Judge + 'a> {
     Verdicts::new(job, sources)
 }

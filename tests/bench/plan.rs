@@ -14,7 +14,7 @@ use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use link::{MessageClaims, Opener, Sealed, Target};
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
-use linkgate::job::Sources;
+use linkgate::intel::sources::NoSources;
 use linkgate::mail::rewrite::{Job, Outcome, judge, rewrite};
 use linkgate::mail::spool::Spool;
 use lol_html::{HtmlRewriter, element};
@@ -85,12 +85,12 @@ impl Bench {
 
     /// The whole plan, as `serve` makes it.
     pub(crate) fn plan(&self, source: &dyn Source) -> Outcome {
-        rewrite(source, &self.job(), &Sources::default()).expect("a plan")
+        rewrite(source, &self.job(), &NoSources).expect("a plan")
     }
 
     /// What the plan does to the HTML alone: with its proof, or without.
     pub(crate) fn links(&self, proved: bool) -> usize {
-        let (job, sources) = (self.job(), Sources::default());
+        let (job, sources) = (self.job(), NoSources);
         let mut judge = judge(&job, &sources).expect("a policy");
         rewrite_html(self.html.as_bytes(), &mut judge, proved).map_or(0, |e| e.count())
     }
@@ -247,7 +247,7 @@ fn stages(c: &mut Criterion, bench: &Bench) {
     let job = bench.job();
     let edits = rewrite_html(
         bench.html.as_bytes(),
-        &mut judge(&job, &Sources::default()).expect("a policy"),
+        &mut judge(&job, &NoSources).expect("a policy"),
         true,
     )
     .expect("edits");

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use link::{Category, ClickPolicy, Contact, Evidence, Finding, Listing, Scope, Target, Verdict, Weight};
-use linkgate::click::{Later, Sources};
 use linkgate::intel::follow::Journey;
+use linkgate::intel::sources::{Later, Sources};
 
 use super::server::{Server, Setup};
 
@@ -139,16 +139,15 @@ impl Sources for Script {
     fn local(&self, target: &Target) -> Vec<Evidence> {
         let local = self.local.lock().unwrap();
         let found = local.get(target.host()).map(|f| evidence("list", target, f));
-        found.into_iter().collect()
+        self.revoked(target).into_iter().chain(found).collect()
     }
 
-    fn is_new(&self, target: &Target) -> bool {
-        self.new.lock().unwrap().contains(&target.host())
+    fn is_new(&self, domain: &str, _: i64) -> bool {
+        self.new.lock().unwrap().contains(&domain)
     }
 
-    fn note(&self, targets: &[&Target]) {
-        let hosts = targets.iter().map(|target| target.host().to_owned());
-        self.noted.lock().unwrap().extend(hosts);
+    fn note(&self, domains: &mut dyn Iterator<Item = &str>, _: i64) {
+        self.noted.lock().unwrap().extend(domains.map(str::to_owned));
     }
 
     fn has_remote(&self) -> bool {

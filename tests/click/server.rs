@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use link::{ClickBase, ClickPolicy, KeyRing, MessageClaims, Style, Target, Wrapped, wrap_link};
 use linkgate::admin::Admin;
+use linkgate::click::ClickPages;
 use linkgate::click::visitor::Askers;
-use linkgate::click::{ClickPages, Sources, World};
 use linkgate::config::keyfile::Absent;
 use linkgate::config::{
     self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
@@ -18,8 +18,9 @@ use linkgate::config::{
 use linkgate::http::HttpLimits;
 use linkgate::intel::Intel;
 use linkgate::intel::follow::Explorer;
-use linkgate::intel::new_domains::DomainsSeen;
+use linkgate::intel::new_domains::NewDomains;
 use linkgate::intel::revoked::Revocations;
+use linkgate::intel::sources::{ServerSources, Sources};
 use linkgate::ledger::Ledger;
 use linkgate::metrics::{ClickMetrics, ClickResult, Metrics};
 use store::{ClickQuery, ClickRow};
@@ -175,11 +176,11 @@ impl Setup {
         let metrics = Arc::new(Metrics::new());
         let sources = self.sources.unwrap_or_else(|| {
             let _inside = runtime.enter();
-            Arc::new(World {
+            Arc::new(ServerSources {
                 intel: Intel::start(watched.clone(), &metrics),
                 explorer: Arc::new(Explorer::new(watched.clone())),
                 revocations: Revocations::start(ledger.store().reader()).unwrap(),
-                seen: Arc::new(DomainsSeen::new(ledger.store().clone())),
+                domains: Arc::new(NewDomains::new(ledger.store().clone())),
             })
         });
         let askers = Askers::start(&ledger, 0).unwrap();

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use link::{ClickBase, KeyRing, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
 use linkgate::config::{Click, ClientIp, Domains, Limits, Log, LogFormat, Settings};
-use linkgate::job::Sources;
+use linkgate::intel::sources::NoSources;
 use linkgate::mail::restore::restore;
 use linkgate::mail::rewrite::{Job, Outcome, rewrite};
 use message::Source;
@@ -68,7 +68,7 @@ impl Pipeline {
             mail_id: MAIL_ID,
             now_s: NOW_S,
         };
-        let outcome = rewrite(message, &job, &Sources::default()).unwrap();
+        let outcome = rewrite(message, &job, &NoSources).unwrap();
         if !outcome.references.is_empty() {
             self.keep(&outcome.references);
         }

@@ -35,8 +35,18 @@ impl List {
     }
 }
 
-impl Local for List {
-    fn find(&self, target: &Target) -> Vec<Evidence> {
+/// Several lists that are asked as one.
+#[derive(Debug)]
+struct Lists(Vec<Arc<List>>);
+
+impl Sources for Lists {
+    fn local(&self, target: &Target) -> Vec<Evidence> {
+        self.0.iter().flat_map(|list| list.local(target)).collect()
+    }
+}
+
+impl Sources for List {
+    fn local(&self, target: &Target) -> Vec<Evidence> {
         let names = self.names.lock().unwrap();
         let evidence = |finding| Evidence {
             source: self.name.into(),
@@ -53,8 +63,8 @@ impl Local for List {
         })]
     }
 
-    fn changes(&self) -> watch::Receiver<u64> {
-        self.generation.subscribe()
+    fn changes(&self) -> Vec<watch::Receiver<u64>> {
+        vec![self.generation.subscribe()]
     }
 }
 
@@ -99,7 +109,7 @@ impl Place {
     }
 
     fn sweep(&mut self, lists: &[&Arc<List>], now: i64) -> usize {
-        let lists: Vec<Arc<dyn Local>> = lists.iter().map(|l| Arc::clone(l) as Arc<dyn Local>).collect();
+        let lists = Lists(lists.iter().map(|list| Arc::clone(list)).collect());
         let raised = sweep(&self.ledger, &lists, &self.settings, now, &mut self.seen).unwrap();
         self.ledger.store().flush().wait().unwrap();
         raised
@@ -197,10 +207,9 @@ fn a_store_that_takes_no_rows_does_not_make_alerts_repeat() {
     list.add(BAD);
     let other = rusqlite::Connection::open(&place.path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let lists: [Arc<dyn Local>; 1] = [list.clone()];
     for (at, wanted) in [(NOW, 1), (NOW + 1, 0)] {
         assert_eq!(
-            sweep(&place.ledger, &lists, &place.settings, at, &mut place.seen).unwrap(),
+            sweep(&place.ledger, &*list, &place.settings, at, &mut place.seen).unwrap(),
             wanted
         );
     }
@@ -227,8 +236,7 @@ async fn a_list_that_changes_sets_it_off() {
     let (place, list) = (Place::new(), List::new("feed"));
     place.click(1, BAD, now_us(), |_| {});
     let (keep, settings) = watch::channel(Arc::clone(&place.settings));
-    let lists: Vec<Arc<dyn Local>> = vec![list.clone()];
-    let watching = tokio::spawn(watch(settings, place.ledger.clone(), lists));
+    let watching = tokio::spawn(watch(settings, place.ledger.clone(), list.clone()));
     tokio::time::sleep(Duration::from_millis(100)).await;
     assert_eq!(place.ledger.alerts().late_listings, 0);
     list.add("https://other.example/");

@@ -15,12 +15,12 @@ use store::ReferenceRow;
 use super::suspicion::{Conclusion, Grade, OWN_LINK_SMUGGLED, Suspicion};
 use super::{Job, LinkReport, sender};
 use crate::config::Settings;
-use crate::job::Sources;
+use crate::intel::sources::Sources;
 
 /// Decides about every site of one message.
 pub(super) struct Verdicts<'a> {
     settings: &'a Settings,
-    sources: &'a Sources,
+    sources: &'a dyn Sources,
     policy: &'a Arc<Policy>,
     pub(super) sender_bypassed: bool,
     sender: &'a str,
@@ -104,7 +104,7 @@ impl From<Verdict> for Judged {
 
 impl<'a> Verdicts<'a> {
     /// `None` when the recipients' domain did not opt in.
-    pub(super) fn new(job: &Job<'a>, sources: &'a Sources) -> Option<Self> {
+    pub(super) fn new(job: &Job<'a>, sources: &'a dyn Sources) -> Option<Self> {
         let policy = job.recipients.first().and_then(|r| job.settings.domains.policy(r));
         let policy = policy.filter(|p| p.rewrite != Rewrite::Off)?;
         let claims = MessageClaims {
@@ -148,7 +148,7 @@ impl<'a> Verdicts<'a> {
     pub(super) fn read_header(&mut self, source: &dyn Source) {
         let believed = &self.settings.sender_checks.authserv_ids;
         let wants_signs = self.wants_signs();
-        if self.sender_bypassed || !wants_signs && believed.is_empty() && self.sources.seen.is_none() {
+        if self.sender_bypassed || !wants_signs && believed.is_empty() && !self.sources.remembers_domains() {
             return;
         }
         let sender::Sender { facts, from } = sender::read(source, believed);
@@ -156,18 +156,16 @@ impl<'a> Verdicts<'a> {
         self.from_inside &= !(facts.spf_failed || facts.dmarc_failed);
         for sender in from {
             self.facts.poses |= wants_signs && self.policy.is_posed(&sender.shown, &sender.domain);
-            let Some(seen) = &self.sources.seen else { continue };
             let key = sender_key(&sender.domain);
-            self.facts.first_contact |= wants_signs && !self.from_inside && seen.is_new(&key, self.now_s);
+            self.facts.first_contact |= wants_signs && !self.from_inside && self.is_new_domain(&key);
             self.domains.insert(key, None);
         }
     }
 
-    /// Tells whoever remembers them of the domains that were seen.
+    /// Notes the domains of links and senders that were seen.
     pub(super) fn note_domains(&self) {
-        if let Some(seen) = &self.sources.seen {
-            seen.note(&mut self.domains.keys().map(String::as_str), self.now_s);
-        }
+        self.sources
+            .note(&mut self.domains.keys().map(String::as_str), self.now_s);
     }
 
     /// The header line for filters behind us, if one is due.
@@ -299,11 +297,9 @@ impl<'a> Verdicts<'a> {
         if !whole {
             return suspicion;
         }
-        if self.wants_lists()
-            && let Some(lists) = &self.sources.lists
-        {
+        if self.wants_lists() {
             let urls = inside.map_or_else(|| vec![target], Unwrapped::to_check);
-            suspicion.take_listings(urls.into_iter().flat_map(|t| lists.local(t)).collect());
+            suspicion.take_listings(urls.into_iter().flat_map(|t| self.sources.local(t)).collect());
         }
         if let Some(inside) = inside.filter(|_| !self.from_inside) {
             let strangers = inside.layers.iter().any(|layer| match &layer.kind {
@@ -334,7 +330,7 @@ impl<'a> Verdicts<'a> {
 
     /// Remembers that a link leads to this domain, if anybody wants to know.
     fn see(&mut self, target: &Target) {
-        if self.sources.seen.is_some()
+        if self.sources.remembers_domains()
             && let Some(domain) = registrable_domain(target)
             && !self.domains.contains_key(domain)
         {
@@ -356,15 +352,22 @@ impl<'a> Verdicts<'a> {
     }
 
     fn is_new(&mut self, target: &Target) -> bool {
-        let (Some(seen), Some(domain)) = (&self.sources.seen, registrable_domain(target)) else {
+        let Some(domain) = registrable_domain(target) else {
             return false;
         };
         if let Some(Some(known)) = self.domains.get(domain) {
             return *known;
         }
-        let is_new = seen.is_new(domain, self.now_s);
+        let is_new = self.is_new_domain(domain);
         self.domains.insert(domain.to_owned(), Some(is_new));
         is_new
+    }
+
+    /// Whether a domain, or a sender's with an `@` in front, is new here. Reads a row where that is not in memory: mail is
+    /// rewritten where that may be done.
+    fn is_new_domain(&self, domain: &str) -> bool {
+        self.sources.recall(&[domain], self.now_s);
+        self.sources.is_new(domain, self.now_s)
     }
 
     fn resolve(&mut self, site: &Site<'_>) -> Resolved {
