@@ -47,7 +47,7 @@ fn read(path: impl AsRef<Path>) -> String {
 
 /// The Rust sources of the product, as one text. Tests at the end of a file are left out.
 fn sources(folder: &str) -> String {
-    let texts = files(folder, &[".rs"]).into_iter().map(|path| read(path));
+    let texts = files(folder, &[".rs"]).into_iter().map(read);
     texts
         .map(|text| text.split("#[cfg(test)]").next().unwrap_or_default().to_owned())
         .collect()
