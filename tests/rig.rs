@@ -489,6 +489,13 @@ impl Rewriter for Obedient {
             "refuse" => outcome.action = Action::Refuse("told to".into()),
             "fail" => return Err(Failure::ours(Phase::Rewrite, io::Error::other("told to"))),
             "panic" => panic!("told to"),
+            "wrong-offset" => {
+                let change = Change {
+                    at: spool.len() + 9..spool.len() + 9,
+                    with: b"told to".to_vec(),
+                };
+                Patch::new(vec![change]).unwrap().apply(&bytes);
+            }
             "reference" => {
                 outcome.patch = insert("X-Long: 1\r\n".into());
                 outcome.references.push(ReferenceRow {

@@ -8,6 +8,7 @@ mod host;
 
 use std::ops::Range;
 
+use crate::slice::Slice;
 use end::{end_of_url, foreign_word, joined_in_brackets, spaced_in_brackets};
 use host::{is_host_char, is_ipv4, known_suffix, leading_word, plain_name, trailing_word};
 
@@ -50,7 +51,7 @@ pub(crate) fn find(text: &str, options: Options) -> Vec<Found> {
     let bytes = text.as_bytes();
     let mut out: Vec<Found> = Vec::new();
     let mut from = 0;
-    while let Some(n) = memchr::memchr2(b':', b'.', bytes.get(from..).unwrap_or_default()) {
+    while let Some(n) = memchr::memchr2(b':', b'.', bytes.slice(from..)) {
         let at = from + n;
         let floor = out.last().map_or(0, |f| f.at.end);
         let hit = if bytes.get(at) == Some(&b':') {
@@ -72,11 +73,11 @@ pub(crate) fn find(text: &str, options: Options) -> Vec<Found> {
 /// Whether a text may hold a URL at all; cheap, and never wrong when it says no.
 pub(crate) fn may_hold_url(text: &[u8]) -> bool {
     let mut from = 0;
-    while let Some(n) = memchr::memchr2(b':', b'.', text.get(from..).unwrap_or_default()) {
+    while let Some(n) = memchr::memchr2(b':', b'.', text.slice(from..)) {
         let at = from + n;
         let next = text.get(at + 1).copied().unwrap_or(b' ');
         if text.get(at) == Some(&b':') {
-            if next == b'/' || ends_scheme(text.get(..at).unwrap_or_default()) && text.len() > at + 1 {
+            if next == b'/' || ends_scheme(text.slice(..at)) && text.len() > at + 1 {
                 return true;
             }
         } else if (next.is_ascii_alphanumeric() || matches!(next, b'-' | b'_') || next >= 0x80)
@@ -138,13 +139,12 @@ fn scheme_url(text: &str, colon: usize, floor: usize) -> Hit {
 fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize> {
     let bytes = text.as_bytes();
     let slashes = bytes
-        .get(colon + 1..)
-        .unwrap_or_default()
+        .slice(colon + 1..)
         .iter()
         .take_while(|b| matches!(b, b'/' | b'\\'))
         .count();
     let body = colon + 1 + slashes;
-    let before = bytes.get(floor..colon).unwrap_or_default();
+    let before = bytes.slice(floor..colon);
     let Some(scheme) = ["https", "http", "ftp"].into_iter().find(|s| {
         before
             .len()
@@ -156,17 +156,17 @@ fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize
     };
     let start = colon - scheme.len();
     let end = end_of_url(text, start, body);
-    let host = text.get(body..end).unwrap_or_default();
+    let host = text.slice(body..end);
     let host = host.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let names_host = host.contains(|c: char| c.is_alphanumeric() || c == '[');
-    let usual = text.get(colon..body) == Some("://");
+    let usual = text.slice(colon..body) == "://";
     if !names_host || !usual && !is_host_of_short_form(host, slashes) {
         // What is written like a URL is named, so that the report says it was seen.
-        let next = text.get(body..).and_then(|t| t.chars().next());
+        let next = text.slice(body..).chars().next();
         return match next.filter(|c| usual && !c.is_whitespace() && !matches!(c, '<' | '>' | '"')) {
             Some(c) => {
                 let at = start..end.max(body + c.len_utf8());
-                let url = text.get(at.clone()).unwrap_or_default().to_owned();
+                let url = text.slice(at.clone()).to_owned();
                 let left = Some("no-host");
                 Ok(Hit::Link(Found { at, url, left }))
             }
@@ -174,8 +174,7 @@ fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize
         };
     }
     let end = foreign_word(text, body, end).unwrap_or(end);
-    let (end, url) = joined_in_brackets(text, start, end)
-        .unwrap_or_else(|| (end, text.get(start..end).unwrap_or_default().to_owned()));
+    let (end, url) = joined_in_brackets(text, start, end).unwrap_or_else(|| (end, text.slice(start..end).to_owned()));
     Ok(Hit::Link(Found {
         at: start..end,
         url,
@@ -190,11 +189,11 @@ fn is_host_of_short_form(host: &str, slashes: usize) -> bool {
 
 /// A host name without a scheme, one of whose dots is at `dot`. `Err` says where to go on.
 fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<Found, usize> {
-    let after_dot = text.get(dot + 1..).unwrap_or_default();
+    let after_dot = text.slice(dot + 1..);
     if !after_dot.chars().next().is_some_and(is_host_char) {
         return Err(dot + 1);
     }
-    let before = text.get(floor..dot).unwrap_or_default();
+    let before = text.slice(floor..dot);
     let start = before
         .char_indices()
         .rev()
@@ -202,9 +201,9 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         .last()
         .map_or(dot, |(i, _)| floor + i);
     // A name does not begin with a hyphen.
-    let lead = text.get(start..dot).unwrap_or_default();
+    let lead = text.slice(start..dot);
     let lead = lead.trim_start_matches(['-', '_']);
-    let lead = lead.get(leading_word(lead)..).unwrap_or(lead);
+    let lead = lead.slice(leading_word(lead)..);
     let start = dot - lead.len();
     let host_end = dot
         + 1
@@ -213,11 +212,8 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
             .find(|(_, c)| !is_host_char(*c) && *c != '.')
             .map_or(after_dot.len(), |(i, _)| i);
     let run_end = host_end;
-    let host = text
-        .get(start..host_end)
-        .unwrap_or_default()
-        .trim_end_matches(['.', '-']);
-    let host = trailing_word(host).and_then(|n| host.get(..n)).unwrap_or(host);
+    let host = text.slice(start..host_end).trim_end_matches(['.', '-']);
+    let host = trailing_word(host).map_or(host, |n| host.slice(..n));
     let host_end = start + host.len();
     if start == dot
         || host
@@ -227,7 +223,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         // Behind the name there is nothing but dots and hyphens.
         return Err(run_end);
     }
-    let rest = text.get(host_end..).unwrap_or_default();
+    let rest = text.slice(host_end..);
     let www = options.named_hosts && host.get(..4).is_some_and(|h| h.eq_ignore_ascii_case("www."));
     if rest.starts_with('@') {
         let domain_end = rest
@@ -235,7 +231,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
             .skip(1)
             .find(|(_, c)| !is_host_char(*c) && *c != '.')
             .map_or(rest.len(), |(i, _)| i);
-        let behind = rest.get(domain_end..).unwrap_or_default();
+        let behind = rest.slice(domain_end..);
         // The local part of a mail address: go past its domain. With a path behind, it is a user name to programs that
         // link whatever begins with `www.`.
         if !www || !behind.starts_with(['/', '?', '#']) {
@@ -244,11 +240,11 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         let end = end_of_url(text, start, host_end).max(host_end);
         return Ok(Found {
             at: start..end,
-            url: format!("http://{}", text.get(start..end).unwrap_or_default()),
+            url: format!("http://{}", text.slice(start..end)),
             left: None,
         });
     }
-    let before = text.get(..start).unwrap_or_default();
+    let before = text.slice(..start);
     let previous = before.chars().next_back();
     let within = match previous {
         Some('@' | '#' | '.') => true,
@@ -265,11 +261,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
     let port = rest
         .strip_prefix(':')
         .map_or(0, |p| p.bytes().take_while(u8::is_ascii_digit).count());
-    let behind = if port > 0 {
-        rest.get(port + 1..).unwrap_or_default()
-    } else {
-        rest
-    };
+    let behind = if port > 0 { rest.slice(port + 1..) } else { rest };
     let path = behind.starts_with(['/', '?', '#']);
     let first = lower.split('.').next().unwrap_or_default();
     let scheme = if !options.named_hosts {
@@ -298,7 +290,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
     let end = end.max(host_end);
     Ok(Found {
         at: start..end,
-        url: format!("{scheme}{}", text.get(start..end).unwrap_or_default()),
+        url: format!("{scheme}{}", text.slice(start..end)),
         left: None,
     })
 }

@@ -12,6 +12,7 @@ mod meta;
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, WINDOWS_1252};
 
 use crate::quirk::{Quirk, Quirks};
+use crate::slice::Slice;
 use agree::links_of;
 pub(crate) use agree::{Lead, Leads};
 use decode::utf32;
@@ -187,10 +188,10 @@ fn by_mark(bytes: &[u8]) -> Option<Charset> {
         several: false,
     };
     if bytes.starts_with(&[0xff, 0xfe, 0, 0]) {
-        return Some(transcoded(utf32(bytes.get(4..)?, false)));
+        return Some(transcoded(utf32(bytes.slice(4..), false)));
     }
     if bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
-        return Some(transcoded(utf32(bytes.get(4..)?, true)));
+        return Some(transcoded(utf32(bytes.slice(4..), true)));
     }
     let (encoding, len) = Encoding::for_bom(bytes)?;
     if encoding == UTF_8 {
@@ -199,7 +200,7 @@ fn by_mark(bytes: &[u8]) -> Option<Charset> {
             queries: UTF_8,
         });
     }
-    let text = encoding.decode_without_bom_handling(bytes.get(len..)?).0.into_owned();
+    let text = encoding.decode_without_bom_handling(bytes.slice(len..)).0.into_owned();
     Some(transcoded(text))
 }
 

@@ -3,6 +3,7 @@
 //! Nothing is decoded that need not be. Where a field can be read in more than one way, every way is given, so that the
 //! caller can make each of them safe.
 
+use crate::slice::Slice;
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -45,8 +46,8 @@ impl Fields {
         let mut out = Self::default();
         let mut at = 0;
         while at < block.len() {
-            let end = memchr::memchr(b'\n', block.get(at..).unwrap_or_default()).map_or(block.len(), |n| at + n + 1);
-            let line = block.get(at..end).unwrap_or_default();
+            let end = memchr::memchr(b'\n', block.slice(at..)).map_or(block.len(), |n| at + n + 1);
+            let line = block.slice(at..end);
             let text = trim_line_end(line);
             if matches!(line.first(), Some(b' ' | b'\t')) {
                 out.peek(at, text);
@@ -58,7 +59,7 @@ impl Fields {
                     _ => out.stray_line = true,
                 }
             } else if let Some(colon) = memchr::memchr(b':', text)
-                && let name = text.get(..colon).unwrap_or_default()
+                && let name = text.slice(..colon)
                 && let kept = name.trim_ascii_end()
                 && !kept.is_empty()
                 && kept.iter().all(|b| *b > 32 && *b != 127 || *b == 0)
@@ -75,9 +76,9 @@ impl Fields {
             if text.contains(&b'\r') {
                 out.odd_field = true;
                 for cr in memchr::memchr_iter(b'\r', text) {
-                    let piece = text.get(cr + 1..).unwrap_or_default();
+                    let piece = text.slice(cr + 1..);
                     let len = memchr::memchr(b'\r', piece).unwrap_or(piece.len());
-                    out.peek(at + cr + 1, piece.get(..len).unwrap_or_default());
+                    out.peek(at + cr + 1, piece.slice(..len));
                 }
             }
             out.odd_field |= text.contains(&0);
@@ -90,7 +91,7 @@ impl Fields {
     /// (RFC 6376 3.5): only one with a value that means something counts.
     fn peek(&mut self, at: usize, piece: &[u8]) {
         let blanks = piece.iter().take_while(|b| b.is_ascii_whitespace()).count();
-        let field = piece.get(blanks..).unwrap_or_default();
+        let field = piece.slice(blanks..);
         for name in ["content-type", "content-transfer-encoding"] {
             if field.get(name.len()) != Some(&b':')
                 || !field
@@ -99,7 +100,7 @@ impl Fields {
             {
                 continue;
             }
-            let value = field.get(name.len() + 1..).unwrap_or_default();
+            let value = field.slice(name.len() + 1..);
             if name != "content-type" || Typed::parse(value).is_sound() {
                 let start = at + blanks + name.len() + 1;
                 self.hidden.push(Hidden {
@@ -113,7 +114,7 @@ impl Fields {
     /// All fields of that name, in order; NULs within the name are looked over, as lenient parsers do.
     pub(crate) fn named<'a>(&'a self, block: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a Field> + 'a {
         self.list.iter().filter(move |f| {
-            let raw = block.get(f.name.clone()).unwrap_or_default();
+            let raw = block.slice(f.name.clone());
             raw.eq_ignore_ascii_case(name.as_bytes())
                 || raw.contains(&0)
                     && raw
@@ -195,22 +196,19 @@ impl Typed {
             .iter()
             .take_while(|b| b.is_ascii_whitespace() || **b == b';')
             .count();
-        *rest = rest.get(skip..).unwrap_or_default();
+        *rest = rest.slice(skip..);
         let len = rest.iter().take_while(|b| !b"=;".contains(b)).count();
-        let name: String = lossy(rest.get(..len).unwrap_or_default())
-            .trim()
-            .to_ascii_lowercase()
-            .replace('\0', "");
-        *rest = rest.get(len..).unwrap_or_default();
+        let name: String = lossy(rest.slice(..len)).trim().to_ascii_lowercase().replace('\0', "");
+        *rest = rest.slice(len..);
         if rest.first() != Some(&b'=') {
             self.malformed |= !name.is_empty();
             return;
         }
-        *rest = rest.get(1..).unwrap_or_default();
+        *rest = rest.slice(1..);
         let skip = rest.iter().take_while(|b| b.is_ascii_whitespace()).count();
-        *rest = rest.get(skip..).unwrap_or_default();
+        *rest = rest.slice(skip..);
         let value = if rest.first() == Some(&b'"') {
-            *rest = rest.get(1..).unwrap_or_default();
+            *rest = rest.slice(1..);
             let mut out = Vec::new();
             let mut bytes = rest.iter().enumerate();
             let mut used = None;
@@ -226,7 +224,7 @@ impl Typed {
                 }
             }
             match used {
-                Some(n) => *rest = rest.get(n..).unwrap_or_default(),
+                Some(n) => *rest = rest.slice(n..),
                 None => {
                     // An open quote: clients end the value at the semicolon or take the lot; the first word is what counts.
                     self.malformed = true;
@@ -242,8 +240,8 @@ impl Typed {
                 .iter()
                 .take_while(|b| **b != b';' && !b.is_ascii_whitespace())
                 .count();
-            let v = lossy(rest.get(..len).unwrap_or_default()).into_owned();
-            *rest = rest.get(len..).unwrap_or_default();
+            let v = lossy(rest.slice(..len)).into_owned();
+            *rest = rest.slice(len..);
             v
         };
         self.params.push(Param {
@@ -330,18 +328,13 @@ pub(crate) fn boundary_spellings(raw: &[u8]) -> Vec<Vec<u8>> {
         if begins.is_some_and(|b| !b.is_ascii_whitespace() && *b != b';') {
             continue;
         }
-        let Some(value) = line
-            .get(at + 8..)
-            .unwrap_or_default()
-            .trim_ascii_start()
-            .strip_prefix(b"=")
-        else {
+        let Some(value) = line.slice(at + 8..).trim_ascii_start().strip_prefix(b"=") else {
             continue;
         };
         let value = value.trim_ascii_start();
         let up_to = |text: &'_ [u8], stop: &dyn Fn(u8) -> bool| -> Vec<u8> {
             let len = text.iter().position(|b| stop(*b)).unwrap_or(text.len());
-            text.get(..len).unwrap_or_default().trim_ascii().to_vec()
+            text.slice(..len).trim_ascii().to_vec()
         };
         let mut found = Vec::new();
         if let Some(quoted) = value.strip_prefix(b"\"") {
@@ -351,7 +344,7 @@ pub(crate) fn boundary_spellings(raw: &[u8]) -> Vec<Vec<u8>> {
                 escaped = *b == b'\\' && !escaped;
                 ends
             });
-            let inner = quoted.get(..end.unwrap_or(quoted.len())).unwrap_or_default();
+            let inner = quoted.slice(..end.unwrap_or(quoted.len()));
             found.push(inner.trim_ascii_end().to_vec());
         } else {
             let whole = up_to(value, &|b| b == b';');
@@ -383,7 +376,7 @@ pub(crate) fn boundary_spellings(raw: &[u8]) -> Vec<Vec<u8>> {
 /// Decodes RFC 2047 encoded words where a client might do so in a parameter; `None` when there is none.
 pub(crate) fn encoded_words(text: &str) -> Option<String> {
     let start = text.find("=?")?;
-    let (charset_on, after) = text.get(start + 2..)?.split_once('?')?;
+    let (charset_on, after) = text.slice(start + 2..).split_once('?')?;
     let _ = charset_on;
     let (coding, after) = after.split_once('?')?;
     let (word, tail) = after.split_once("?=")?;
@@ -394,7 +387,7 @@ pub(crate) fn encoded_words(text: &str) -> Option<String> {
             .ok()?,
         _ => return None,
     };
-    Some(format!("{}{}{}", text.get(..start)?, lossy(&decoded), tail))
+    Some(format!("{}{}{}", text.slice(..start), lossy(&decoded), tail))
 }
 
 fn strip_charset(value: &str, index: u32) -> &str {
@@ -421,7 +414,7 @@ fn percent_like(bytes: &[u8], mark: u8) -> Vec<u8> {
         match hex {
             Some(v) if *b == mark => {
                 out.push(v);
-                rest = tail.get(2..).unwrap_or_default();
+                rest = tail.slice(2..);
             }
             _ => {
                 out.push(*b);
@@ -477,8 +470,8 @@ fn take_until<'a>(rest: &mut &'a [u8], stop: &[u8]) -> &'a [u8] {
         match b {
             b'"' => quoted = !quoted,
             b if !quoted && stop.contains(b) => {
-                let head = rest.get(..i).unwrap_or_default();
-                *rest = rest.get(i + 1..).unwrap_or_default();
+                let head = rest.slice(..i);
+                *rest = rest.slice(i + 1..);
                 return head;
             }
             _ => {}
@@ -487,8 +480,8 @@ fn take_until<'a>(rest: &mut &'a [u8], stop: &[u8]) -> &'a [u8] {
     if quoted {
         // No closing quote: the stop byte counts after all.
         let n = rest.iter().position(|b| stop.contains(b)).unwrap_or(rest.len());
-        let head = rest.get(..n).unwrap_or_default();
-        *rest = rest.get(n + 1..).unwrap_or_default();
+        let head = rest.slice(..n);
+        *rest = rest.slice(rest.len().min(n + 1)..);
         return head;
     }
     std::mem::take(rest)

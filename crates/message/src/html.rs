@@ -24,6 +24,7 @@ use crate::autolink;
 use crate::mapped::Mapped;
 use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
+use crate::slice::Slice;
 use crate::transfer::{TextEdit, apply};
 use context::Context;
 use facts::Facts;
@@ -259,7 +260,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                     let (value, whole) = (&scan.clipped(value), scan.clipped(whole));
                     let mut site = self.site(*usage, place, value.clone(), url, base);
                     if *usage == Use::Link {
-                        let text = text.get(tag.start.saturating_sub(1)..).unwrap_or_default();
+                        let text = text.slice(tag.start.saturating_sub(1)..);
                         let encoding = work.encoding;
                         site.shown = Some(Shown { text, encoding });
                     }
@@ -295,7 +296,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 edits.retain(|e| e.at.start < from || e.at.is_empty() && e.at.start == from);
                 edits.push(TextEdit {
                     at: from..text.len(),
-                    with: self.cut(text.get(from..).unwrap_or_default()),
+                    with: self.cut(text.slice(from..)),
                 });
             }
         }
@@ -321,7 +322,7 @@ impl<'t, 'j> Pass<'t, 'j> {
             usage,
             place,
             part: work.part,
-            written: at.clone().and_then(|at| bytes.get(at)).unwrap_or_default(),
+            written: at.clone().map(|at| bytes.slice(at)).unwrap_or_default(),
             at,
             url,
             base,
@@ -379,7 +380,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 ..
             } => {
                 let at = scan.clipped(value);
-                let written = out.get(at.clone()).unwrap_or_default();
+                let written = out.slice(at.clone());
                 if self.issued.contains(written) {
                     return true;
                 }
@@ -402,13 +403,20 @@ impl<'t, 'j> Pass<'t, 'j> {
 
     /// Takes an attribute out: another one stands there, which keeps it, encoded and without effect.
     fn off(&self, whole: &Range<usize>) -> TextEdit {
-        let written = self.text.get(whole.clone()).unwrap_or_default();
+        let written = self.text.slice(whole.clone());
         let kept = self.keep(Mark::Off, written);
         let quote = written
             .last()
             .filter(|b| matches!(b, b'"' | b'\''))
             .map_or("", |b| if *b == b'"' { "\"" } else { "'" });
-        let with = [tag::OFF, b"=", quote.as_bytes(), kept.as_bytes(), quote.as_bytes()].concat();
+        let with = [
+            tag::OFF.as_bytes(),
+            b"=",
+            quote.as_bytes(),
+            kept.as_bytes(),
+            quote.as_bytes(),
+        ]
+        .concat();
         TextEdit {
             at: whole.clone(),
             with,
@@ -485,9 +493,7 @@ pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
 
 fn nul_in_markup(text: &[u8]) -> bool {
     let mut found = false;
-    tag::sweep(text, |t| {
-        found |= text.get(t.start..t.end).unwrap_or_default().contains(&0)
-    });
+    tag::sweep(text, |t| found |= text.slice(t.start..t.end).contains(&0));
     found
 }
 

@@ -19,6 +19,7 @@ mod quirk;
 mod restore;
 mod scan;
 mod site;
+mod slice;
 mod source;
 mod text;
 mod transfer;

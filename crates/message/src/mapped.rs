@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
-use crate::html::reference::reference;
+use crate::html::reference::{MAX_REFERENCE, reference};
+use crate::slice::{Slice, ascii_head, head};
 
 /// A stretch of decoded text and the raw bytes behind it.
 #[derive(Debug, Clone, Copy)]
@@ -28,16 +29,16 @@ impl Mapped {
     pub(crate) fn push(&mut self, raw: &[u8], range: Range<usize>, encoding: &'static Encoding) {
         let mut at = range.start;
         while at < range.end {
-            let rest = raw.get(at..range.end).unwrap_or_default();
-            let ascii = Encoding::ascii_valid_up_to(rest);
-            if ascii > 0 {
-                self.plain(rest.get(..ascii).unwrap_or_default(), at);
-                at += ascii;
+            let rest = raw.slice(at..range.end);
+            let ascii = ascii_head(rest);
+            if !ascii.is_empty() {
+                self.plain_utf8(ascii, at);
+                at += ascii.len();
                 continue;
             }
             // No encoding that is ASCII-compatible uses octets below 0x30 as trail bytes: one of them ends the stretch.
             let high = rest.iter().position(|b| *b < 0x30).unwrap_or(rest.len());
-            self.high(rest.get(..high).unwrap_or_default(), at, encoding);
+            self.high(rest.slice(..high), at, encoding);
             at += high;
         }
     }
@@ -46,17 +47,15 @@ impl Mapped {
     pub(crate) fn push_html(&mut self, raw: &[u8], range: Range<usize>, encoding: &'static Encoding) {
         let mut at = range.start;
         while at < range.end {
-            let rest = raw.get(at..range.end).unwrap_or_default();
+            let rest = raw.slice(at..range.end);
             let amp = memchr::memchr(b'&', rest).unwrap_or(rest.len());
             self.push(raw, at..at + amp, encoding);
             at += amp;
-            let rest = raw.get(at..range.end).unwrap_or_default();
+            let rest = raw.slice(at..range.end);
             if rest.is_empty() {
                 break;
             }
-            let ascii = Encoding::ascii_valid_up_to(rest.get(..rest.len().min(40)).unwrap_or_default());
-            let head = std::str::from_utf8(rest.get(..ascii).unwrap_or_default()).unwrap_or_default();
-            match reference(head, false) {
+            match reference(ascii_head(head(rest, MAX_REFERENCE)), false) {
                 Some((used, a, b)) => {
                     self.unit(at, used);
                     self.text.push(a);
@@ -64,7 +63,7 @@ impl Mapped {
                     at += used;
                 }
                 None => {
-                    self.plain(b"&", at);
+                    self.plain_utf8("&", at);
                     at += 1;
                 }
             }
@@ -73,7 +72,7 @@ impl Mapped {
 
     /// Appends what escapes of quoted-printable (`=C3=A9`) stand for, `raw[range]` being nothing else.
     pub(crate) fn push_escapes(&mut self, raw: &[u8], range: Range<usize>, encoding: &'static Encoding) {
-        let written = raw.get(range.clone()).unwrap_or_default();
+        let written = raw.slice(range.clone());
         let bytes: Vec<u8> = written
             .chunks(3)
             .filter_map(|e| u8::from_str_radix(std::str::from_utf8(e.get(1..)?).ok()?, 16).ok())
@@ -97,10 +96,6 @@ impl Mapped {
                 at += 3 * chunk.invalid().len();
             }
         }
-    }
-
-    fn plain(&mut self, ascii: &[u8], raw: usize) {
-        self.plain_utf8(std::str::from_utf8(ascii).unwrap_or_default(), raw);
     }
 
     fn unit(&mut self, raw: usize, raw_len: usize) {
@@ -173,7 +168,7 @@ impl Mapped {
             .segs
             .partition_point(|s| s.text as usize <= span.start)
             .saturating_sub(1);
-        for s in self.segs.get(from..).unwrap_or_default() {
+        for s in self.segs.slice(from..) {
             let start = s.text as usize;
             if start >= span.end {
                 break;

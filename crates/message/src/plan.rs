@@ -21,6 +21,7 @@ use crate::quirk::{Quirk, Quirks};
 use crate::restore::Originals;
 use crate::scan::{Kind, Part, PartMap, Scanner};
 use crate::site::{Judge, Ruling, Seal, Site};
+use crate::slice::Slice;
 use crate::source::Source;
 use crate::transfer::{Coding, decode};
 
@@ -278,7 +279,7 @@ fn plan_nested(
             .then_some(Quirk::TangledBoundaries),
         lost: None,
     };
-    for (index, part) in map.parts.iter().enumerate() {
+    for (index, (part, frozen)) in map.parts.iter().zip(frozen).enumerate() {
         let number = || {
             let own = map.number(index);
             match (prefix, own.as_str()) {
@@ -290,7 +291,7 @@ fn plan_nested(
         if part.quirks.contains(Quirk::StrayHeaderLine) {
             work.stray_lines(part, &number);
         }
-        let left = frozen.get(index).copied().unwrap_or(false).then_some("signed");
+        let left = frozen.then_some("signed");
         if part.kind == Kind::Leaf && part.quirks.contains(Quirk::NoParts) && left.is_none() {
             match parts_within(part, source)? {
                 Some(within) if depth < MAX_NESTED => {
@@ -305,8 +306,7 @@ fn plan_nested(
                     out.quirks.merge(inner.quirks);
                     out.parts += inner.parts.saturating_sub(1);
                     if !inner.patch.is_empty() {
-                        work.changes
-                            .push(within.patched(part, &inner.patch.apply(&within.message)));
+                        work.changes.push(within.patched(part, inner.patch));
                         work.one_boundary(part, &within.boundary, within.coding);
                         continue;
                     }
@@ -398,9 +398,10 @@ fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<Within>> 
 }
 
 impl Within {
-    /// The body of the part, as it is when `message` was made safe.
-    fn patched(&self, part: &Part, message: &[u8]) -> Change {
-        let bytes = message.get(self.header..).unwrap_or_default();
+    /// The body of the part with the changes of `message` that lie in it: the header in front was made up here.
+    fn patched(&self, part: &Part, patch: Patch) -> Change {
+        let patched = patch.behind(self.header as u64).apply(&self.message);
+        let bytes = patched.slice(self.header..);
         Change {
             at: part.body.clone(),
             with: put::encode_whole(self.coding, bytes, bytes),
@@ -412,7 +413,7 @@ fn message_id(map: &PartMap) -> Option<String> {
     let block = &map.parts.first()?.block;
     let fields = crate::header::Fields::parse(block);
     let field = fields.named(block, "message-id").next()?;
-    let raw = block.get(field.value.clone())?;
+    let raw = block.slice(field.value.clone());
     let text = crate::header::lossy(raw.trim_ascii()).into_owned();
     let inner = text.trim_start_matches('<').trim_end_matches('>');
     Some(inner.chars().filter(|c| !c.is_control()).take(998).collect())
@@ -460,6 +461,48 @@ mod tests {
         let part = |t: &&str| format!("--b\r\nContent-Type: text/{t}\r\n\r\n<p>{t}\r\n");
         let parts: String = parts.iter().map(part).collect();
         format!("MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n{parts}--b--\r\n")
+    }
+
+    /// Takes every text for a link of ours that is longer than the text.
+    struct TooLong;
+
+    impl Originals for TooLong {
+        fn find(&self, text: &[u8]) -> Option<usize> {
+            (!text.is_empty()).then_some(0)
+        }
+
+        fn open(&mut self, text: &str) -> Option<crate::Original> {
+            Some(crate::Original {
+                len: text.len() + 1,
+                form: 0,
+                target: "https://a.example/".into(),
+                written: None,
+            })
+        }
+
+        fn knows_mark(&self, _: &[u8], _: &Seal) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "out of range for slice of length")]
+    fn a_wrong_offset_ends_the_work_on_the_message() {
+        let mail = b"Subject: x\r\n\r\nsee https://a.example/";
+        let _ = plan_restore(&mail.as_slice(), &mut TooLong);
+    }
+
+    #[test]
+    fn a_message_below_a_boundary_that_never_comes_keeps_its_first_part_whole() {
+        let inner = "--in\r\nContent-Type: text/html\r\n\r\n<a href=https://a.example/>x</a>\r\n--in--\r\n";
+        let mail = format!(
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=gone\r\n\r\n--out\r\nContent-Type: \
+             multipart/alternative; boundary=in\r\n\r\n{inner}\r\n--out--\r\n"
+        );
+        let out = rewritten(&mail, Options::default());
+        let body = out.split_once("\r\n\r\n").unwrap().1;
+        let wanted = mail.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(body, wanted.replace("https://a.example/", "L"));
     }
 
     #[test]

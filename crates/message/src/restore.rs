@@ -13,6 +13,7 @@ use crate::html::mark::Mark;
 use crate::html::{CUT, context, settle, tag};
 use crate::origin;
 use crate::site::{Seal, Use};
+use crate::slice::{Slice, ascii_head, head};
 use crate::text::{Lines, view};
 use crate::transfer::TextEdit;
 
@@ -57,7 +58,7 @@ const MAX_LINK: usize = 1400;
 pub(crate) fn restore(text: &[u8], layout: Layout, originals: &mut dyn Originals) -> Vec<TextEdit> {
     let mut links = Vec::new();
     let mut from = 0;
-    while let Some(n) = originals.find(text.get(from..).unwrap_or_default()) {
+    while let Some(n) = originals.find(text.slice(from..)) {
         let at = from + n;
         match open(text, at, originals) {
             Some(original) => {
@@ -84,9 +85,7 @@ pub(crate) fn restore(text: &[u8], layout: Layout, originals: &mut dyn Originals
 
 /// Opens the link at `at`, as it stands.
 fn open(text: &[u8], at: usize, originals: &mut dyn Originals) -> Option<Original> {
-    let rest = text.get(at..text.len().min(at + MAX_LINK))?;
-    let n = Encoding::ascii_valid_up_to(rest);
-    originals.open(std::str::from_utf8(rest.get(..n)?).ok()?)
+    originals.open(ascii_head(head(text.slice(at..), MAX_LINK)))
 }
 
 /// The text around our links.
@@ -122,13 +121,13 @@ impl Place<'_> {
         if !matches!(usage, 9..=11) || self.layout.lines != Lines::Folded {
             return out;
         }
-        let head = self.text.get(..at.start).unwrap_or_default();
+        let head = self.text.slice(..at.start);
         if usage & 1 == 1
             && let Some(h) = head.strip_suffix(b"\r\n ").or(head.strip_suffix(b"\n "))
         {
             out.start = h.len();
         }
-        let tail = self.text.get(at.end..).unwrap_or_default();
+        let tail = self.text.slice(at.end..);
         if usage & 2 == 2
             && let Some(t) = tail.strip_prefix(b"\r\n ").or(tail.strip_prefix(b"\n "))
         {
@@ -198,7 +197,7 @@ impl Place<'_> {
         let Some((_, quote)) = attribute(self.text, at) else {
             return self.layout.html && !written.iter().any(|b| matches!(b, b'<' | b'>'));
         };
-        let before = self.text.get(..at.start).unwrap_or_default().trim_ascii_end().last();
+        let before = self.text.slice(..at.start).trim_ascii_end().last();
         let around = [quote, before.copied()];
         let ends = |b: &u8| matches!(b, b'"' | b'\'') && around.contains(&Some(*b));
         let bare = quote.is_none() && !matches!(before, Some(b'"' | b'\''));
@@ -210,7 +209,7 @@ impl Place<'_> {
     /// Whether line breaks in what was written are none to a reader here. In a quoted line what follows a break would lose
     /// its quote mark, and a blank before it goes only where the text is flowed.
     fn breaks_fit(&self, at: &Range<usize>, written: &[u8]) -> bool {
-        let before = self.text.get(..at.start).unwrap_or_default();
+        let before = self.text.slice(..at.start);
         // Between brackets blanks are none of the URL (RFC 3986 appendix C).
         let around = (before.last(), self.text.get(at.end));
         let enclosed = matches!(around, (Some(b'<'), Some(b'>')) | (Some(b'"'), Some(b'"')));
@@ -220,27 +219,23 @@ impl Place<'_> {
         if self.layout.lines == Lines::Folded {
             return matches!(written.get(n + 1), Some(b' ' | b'\t'));
         }
-        let line = memchr::memrchr(b'\n', before).map_or(before, |n| before.get(n + 1..).unwrap_or_default());
+        let line = memchr::memrchr(b'\n', before).map_or(before, |n| before.slice(n + 1..));
         if self.layout.lines == Lines::Flowed {
             // Every line of it has to be of the same reply.
             let (depth, _) = view::quote_prefix(line);
-            return memchr::memchr_iter(b'\n', written)
-                .all(|n| view::quote_prefix(written.get(n + 1..).unwrap_or_default()).0 == depth);
+            return memchr::memchr_iter(b'\n', written).all(|n| view::quote_prefix(written.slice(n + 1..)).0 == depth);
         }
         if matches!(line.trim_ascii_start().first(), Some(b'>' | b'|')) {
             return false;
         }
-        let first = written.get(..n).unwrap_or_default();
+        let first = written.slice(..n);
         let first = first.strip_suffix(b"\r").unwrap_or(first);
         enclosed || !first.ends_with(b" ")
     }
 
     /// Whether a word stands not far before the link; a quotation mark has to stand right before it.
     fn follows(&self, at: &Range<usize>, word: &[u8]) -> bool {
-        let before = self
-            .text
-            .get(at.start.saturating_sub(FIELD)..at.start)
-            .unwrap_or_default();
+        let before = self.text.slice(at.start.saturating_sub(FIELD)..at.start);
         if word == b"\"" {
             return before.ends_with(word);
         }
@@ -276,7 +271,7 @@ fn has_break(octets: &[u8]) -> bool {
 
 /// Whether a query means the same in the encoding of the text: programs write it in that of the document.
 fn query_fits(written: &[u8], charset: u8, to: Option<&'static Encoding>) -> bool {
-    let query = memchr::memchr(b'?', written).and_then(|n| written.get(n..));
+    let query = memchr::memchr(b'?', written).map(|n| written.slice(n..));
     query.is_none_or(|q| origin::is_same(q, charset, to))
 }
 
@@ -304,7 +299,7 @@ const TAGS_BEFORE: usize = 8;
 
 /// The tag in an attribute of which a link stands, and the quotation mark around its value.
 fn attribute(text: &[u8], at: &Range<usize>) -> Option<(tag::Tag, Option<u8>)> {
-    let before = text.get(..at.start)?;
+    let before = text.slice(..at.start);
     let mut tag = tag::Tag::default();
     let holds = |v: &Range<usize>| v.start <= at.start && at.end <= v.end;
     let begins = |n: &usize| before.get(n + 1).is_some_and(u8::is_ascii_alphabetic);
@@ -319,7 +314,7 @@ fn attribute(text: &[u8], at: &Range<usize>) -> Option<(tag::Tag, Option<u8>)> {
             return Some((tag, quote));
         }
         // A tag that ends before the link ends those around it as well, but for one in whose value it stands.
-        if tag.end <= at.start && memchr::memchr2(b'"', b'\'', before.get(start..)?).is_none() {
+        if tag.end <= at.start && memchr::memchr2(b'"', b'\'', before.slice(start..)).is_none() {
             return None;
         }
     }
@@ -334,12 +329,12 @@ fn around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)
     }
     let mut from = tag.end;
     loop {
-        let close = from + memchr::memmem::find(text.get(from..)?, b"</")?;
-        let name = text.get(close + 2..)?;
+        let close = from + memchr::memmem::find(text.slice(from..), b"</")?;
+        let name = text.slice(close + 2..);
         if name.first().is_some_and(|b| b.eq_ignore_ascii_case(&b'a'))
             && !name.get(1).is_some_and(u8::is_ascii_alphanumeric)
         {
-            let end = close + memchr::memchr(b'>', text.get(close..)?)? + 1;
+            let end = close + memchr::memchr(b'>', text.slice(close..))? + 1;
             return Some((tag.start..tag.end, close..end));
         }
         from = close + 2;
@@ -348,13 +343,13 @@ fn around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)
 
 /// Gives attributes their effect again, and brings back the end of a tag that was cut off.
 fn arm(text: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals, edits: &mut Vec<TextEdit>) {
-    let kept = |mark: Mark, a: &tag::Attr| mark.kept(text.get(a.value.clone()?)?, to, originals);
+    let kept = |mark: Mark, a: &tag::Attr| mark.kept(text.slice(a.value.clone()?), to, originals);
     if memchr::memmem::find(text, b"data-linkgate-").is_some() {
         tag::sweep(text, |t| {
             let mut before: Option<&tag::Attr> = None;
             for a in &t.attrs {
-                let name = text.get(a.name.clone()).unwrap_or_default();
-                if name == tag::OFF
+                let name = text.slice(a.name.clone());
+                if name == tag::OFF.as_bytes()
                     && let Some(with) = kept(Mark::Off, a)
                 {
                     edits.push(TextEdit { at: a.whole(), with });
@@ -373,7 +368,7 @@ fn arm(text: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals, ed
     // A tag that was cut off swallows whatever has come to stand behind it since.
     let end = text.trim_ascii_end();
     if let Some(at) = memchr::memmem::rfind(end, CUT)
-        && let Some(held) = end.get(at + CUT.len()..).and_then(|r| r.strip_suffix(b"-->"))
+        && let Some(held) = end.slice(at + CUT.len()..).strip_suffix(b"-->")
         && let Some(with) = Mark::Cut.kept(held, to, originals)
     {
         edits.push(TextEdit {

@@ -14,6 +14,7 @@ pub use map::{Kind, Part, PartMap};
 
 use crate::header::{Fields, Typed, trim_line_end};
 use crate::quirk::{Quirk, Quirks};
+use crate::slice::{Slice, head};
 use crate::transfer::Coding;
 
 /// Deepest nesting of parts that is looked into.
@@ -86,7 +87,7 @@ impl Scanner {
     pub fn feed(&mut self, chunk: &[u8]) {
         if self.pending.is_empty() {
             let used = self.consume(chunk, false);
-            self.pending.extend_from_slice(chunk.get(used..).unwrap_or_default());
+            self.pending.extend_from_slice(chunk.slice(used..));
         } else {
             let mut buf = std::mem::take(&mut self.pending);
             buf.extend_from_slice(chunk);
@@ -113,7 +114,8 @@ impl Scanner {
     /// Consumes what can be judged; returns how much that is.
     fn consume(&mut self, buf: &[u8], last: bool) -> usize {
         let mut i = 0;
-        while let Some(rest) = buf.get(i..).filter(|r| !r.is_empty()) {
+        while i < buf.len() {
+            let rest = buf.slice(i..);
             let used = match &self.state {
                 State::Lost => rest.len(),
                 State::Header(_) => self.header_line(rest, last),
@@ -122,7 +124,7 @@ impl Scanner {
             if used == 0 {
                 break;
             }
-            match rest.get(..used).unwrap_or_default() {
+            match rest.slice(..used) {
                 [.., a, b] => self.last = [*a, *b],
                 [b] => self.last = [self.last[1], *b],
                 [] => {}
@@ -144,7 +146,7 @@ impl Scanner {
             }
             return 0;
         };
-        let line = rest.get(..len).unwrap_or_default();
+        let line = rest.slice(..len);
         let text = trim_line_end(line);
         if text.is_empty() {
             match self.opens_late(rest, len, last) {
@@ -201,14 +203,14 @@ impl Scanner {
         if !matches!(&self.state, State::Header(block) if block.is_empty()) || !within() {
             return Some(false);
         }
-        let behind = rest.get(len..).unwrap_or_default();
-        let behind = behind.get(..MAX_LOOK_AHEAD.min(behind.len())).unwrap_or_default();
+        let behind = rest.slice(len..);
+        let behind = head(behind, MAX_LOOK_AHEAD);
         // Of several blank lines the last one decides, and it is known when a line with something in it is there.
         let blanks = behind.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        let next = behind.get(blanks..).unwrap_or_default();
+        let next = behind.slice(blanks..);
         match memchr::memchr(b'\n', next) {
             Some(n) => {
-                let fields = Fields::parse(next.get(..n).unwrap_or_default());
+                let fields = Fields::parse(next.slice(..n));
                 Some(!fields.stray_line && !fields.list.is_empty())
             }
             None if last || behind.len() >= MAX_LOOK_AHEAD => Some(false),
@@ -223,7 +225,7 @@ impl Scanner {
         let max_line = MAX_BOUNDARY_LINE.max(self.longest + 64);
         if std::mem::take(&mut self.line_start) {
             if rest.starts_with(b"--") {
-                let end = memchr::memchr(b'\n', rest.get(..max_line.min(rest.len())).unwrap_or_default());
+                let end = memchr::memchr(b'\n', head(rest, max_line));
                 let len = match end {
                     Some(n) => n + 1,
                     None if rest.len() >= max_line => 2,
@@ -233,7 +235,7 @@ impl Scanner {
                         return 0;
                     }
                 };
-                let line = rest.get(..len).unwrap_or_default();
+                let line = rest.slice(..len);
                 self.line_start = line.ends_with(b"\n");
                 self.boundary_line(trim_line_end(line), len as u64);
                 return len;
@@ -244,19 +246,17 @@ impl Scanner {
             }
         }
         let mut from = 0;
-        while let Some(n) = memchr::memmem::find(rest.get(from..).unwrap_or_default(), b"--").map(|n| from + n) {
-            let before = n
-                .checked_sub(1)
-                .map_or(self.last[1], |n| rest.get(n).copied().unwrap_or(0));
-            let line = rest.get(n..).unwrap_or_default();
+        while let Some(n) = memchr::memmem::find(rest.slice(from..), b"--").map(|n| from + n) {
+            let before = n.checked_sub(1).map_or(self.last[1], |n| *rest.slice(n));
+            let line = rest.slice(n..);
             if before == b'\n' && n > 0 {
                 self.line_start = true;
                 return n;
             }
             if before == b'\r' {
                 // Some programs end lines at a bare CR.
-                match memchr::memchr2(b'\r', b'\n', line.get(..max_line.min(line.len())).unwrap_or_default()) {
-                    Some(len) => self.hidden_line(line.get(..len).unwrap_or_default()),
+                match memchr::memchr2(b'\r', b'\n', head(line, max_line)) {
+                    Some(len) => self.hidden_line(line.slice(..len)),
                     None if line.len() >= max_line => {}
                     None if last => self.hidden_line(line),
                     None => return n,

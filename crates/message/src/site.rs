@@ -7,6 +7,7 @@ use encoding_rs::{EncoderResult, Encoding};
 
 use crate::html::shown::Shown;
 use crate::origin;
+use crate::slice::Slice;
 
 /// What following a site does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -160,7 +161,7 @@ fn encode_with_references(query: &str, encoding: &'static Encoding) -> Cow<'stat
         let to = out.get_mut(start..).unwrap_or_default();
         let (result, read, written) = encoder.encode_from_utf8_without_replacement(rest, to, true);
         out.truncate(start + written);
-        rest = rest.get(read..).unwrap_or_default();
+        rest = rest.slice(read..);
         match result {
             EncoderResult::Unmappable(c) => out.extend(format!("%26%23{}%3B", c as u32).bytes()),
             EncoderResult::InputEmpty | EncoderResult::OutputFull => return Cow::Owned(out),

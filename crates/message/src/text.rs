@@ -11,6 +11,7 @@ use crate::autolink;
 use crate::html::{self, Work};
 use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
+use crate::slice::Slice;
 use crate::transfer::{Coding, TextEdit, decode, has_uuencoded};
 use view::View;
 
@@ -85,7 +86,7 @@ pub(crate) fn rewrite(
         };
         // Where a URL stands within what a tag makes of the text, the tag's edit covers it.
         let covered = |t: &TextEdit| whole.start < t.at.end && t.at.start < whole.end;
-        if edits.get(..tags).unwrap_or_default().iter().any(covered) {
+        if edits.slice(..tags).iter().any(covered) {
             continue;
         }
         let is_signed = signed.iter().any(|r| r.start <= whole.start && whole.end <= r.end);
@@ -99,7 +100,7 @@ pub(crate) fn rewrite(
             usage: fold.unwrap_or(Use::PlainText),
             place: "text".into(),
             part: work.part,
-            written: text.get(whole.clone()).unwrap_or_default(),
+            written: text.slice(whole.clone()),
             at: Some(whole.clone()),
             url: Cow::Owned(found.url),
             base: None,
@@ -127,10 +128,10 @@ fn whole(pieces: &[Range<usize>]) -> Option<Range<usize>> {
 /// would lose it.
 fn folds(text: &[u8], at: &Range<usize>) -> Use {
     // No more than the two octets before it tell whether it begins its line, but for a blank.
-    let before = text.get(..at.start).unwrap_or_default();
+    let before = text.slice(..at.start);
     let begins = |t: &[u8]| t.is_empty() || t.ends_with(b"\n");
     Use::Folded {
-        before: !begins(before) && !begins(before.get(..before.len() - 1).unwrap_or_default()),
+        before: !begins(before) && !begins(before.slice(..before.len() - 1)),
         after: !matches!(text.get(at.end), None | Some(b'\r' | b'\n')),
     }
 }
@@ -168,7 +169,7 @@ fn signed_blocks(text: &[u8]) -> Vec<Range<usize>> {
             break;
         };
         let armour = behind_headers(text, signature..end);
-        let sound = is_signature(text.get(armour.clone()).unwrap_or_default());
+        let sound = is_signature(text.slice(armour.clone()));
         if sound && find_line(text, BEGIN, begin + 1).is_none_or(|n| n > end) {
             out.push(behind_headers(text, begin..signature));
             out.push(armour);
@@ -181,11 +182,7 @@ fn signed_blocks(text: &[u8]) -> Vec<Range<usize>> {
 /// What follows the first blank line of a stretch; nothing when there is none.
 fn behind_headers(text: &[u8], range: Range<usize>) -> Range<usize> {
     let mut at = range.start;
-    for line in text
-        .get(range.clone())
-        .unwrap_or_default()
-        .split_inclusive(|b| *b == b'\n')
-    {
+    for line in text.slice(range.clone()).split_inclusive(|b| *b == b'\n') {
         at += line.len();
         if line.trim_ascii().is_empty() {
             return at..range.end;
@@ -196,10 +193,10 @@ fn behind_headers(text: &[u8], range: Range<usize>) -> Range<usize> {
 
 /// Where a line begins that reads so, from an offset on.
 fn find_line(text: &[u8], line: &[u8], from: usize) -> Option<usize> {
-    memchr::memmem::find_iter(text.get(from..)?, line)
+    memchr::memmem::find_iter(text.slice(from..), line)
         .map(|n| from + n)
         .find(|at| {
-            let rest = text.get(at + line.len()..).unwrap_or_default();
+            let rest = text.slice(at + line.len()..);
             let rest = rest.iter().find(|b| !matches!(b, b' ' | b'\t' | b'\r'));
             (*at == 0 || text.get(at - 1) == Some(&b'\n')) && matches!(rest, None | Some(b'\n'))
         })
@@ -220,15 +217,11 @@ fn is_signature(armour: &[u8]) -> bool {
 /// Whether what looks like a name stands in a line of uuencoded data: as long as its first character says, and without a
 /// single lower-case letter. A URL with its scheme counts wherever it stands.
 fn is_uuencoded(text: &str, at: &Range<usize>) -> bool {
-    if text.get(at.clone()).is_some_and(|t| t.contains("://")) {
+    if text.slice(at.clone()).contains("://") {
         return false;
     }
-    let start = text.get(..at.start).and_then(|t| t.rfind('\n')).map_or(0, |n| n + 1);
-    let line = text
-        .get(start..)
-        .and_then(|t| t.lines().next())
-        .unwrap_or_default()
-        .as_bytes();
+    let start = text.slice(..at.start).rfind('\n').map_or(0, |n| n + 1);
+    let line = text.slice(start..).lines().next().unwrap_or_default().as_bytes();
     let Some((first, data)) = line.split_first() else {
         return false;
     };

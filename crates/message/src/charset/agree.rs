@@ -5,6 +5,7 @@ use std::ops::Range;
 use encoding_rs::Encoding;
 
 use crate::site::Use;
+use crate::slice::Slice;
 
 /// A place that a text leads to, to compare readings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +94,7 @@ impl Places {
                 b"(J" => {
                     // Two places of the Roman set are no ASCII.
                     let mut from = start;
-                    let run = bytes.get(start..end).unwrap_or_default();
+                    let run = bytes.slice(start..end);
                     for odd in memchr::memchr2_iter(b'\\', b'~', run) {
                         out.push(from..start + odd);
                         from = start + odd + 1;
@@ -102,8 +103,11 @@ impl Places {
                 }
                 _ => {}
             }
-            start = (end + 3).min(bytes.len());
-            set = bytes.get(end + 1..start).unwrap_or_default();
+            // Behind the last stretch there is no escape.
+            let Some(escape) = bytes.get(end + 1..end + 3) else {
+                break;
+            };
+            (start, set) = (end + 3, escape);
         }
         out
     }

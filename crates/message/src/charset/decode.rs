@@ -1,5 +1,6 @@
 //! Decoders for encodings that browsers do not know, and mail programs do.
 
+use crate::slice::Slice;
 use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK};
 
 /// UTF-7 (RFC 2152), leniently: broken sequences give what they can.
@@ -49,14 +50,14 @@ pub(super) fn hz(bytes: &[u8]) -> String {
     let mut rest = bytes;
     while let Some((b, tail)) = rest.split_first() {
         match (b, tail.first()) {
-            (b'~', Some(b'{')) => (chinese, rest) = (true, tail.get(1..).unwrap_or_default()),
-            (b'~', Some(b'}')) => (chinese, rest) = (false, tail.get(1..).unwrap_or_default()),
+            (b'~', Some(b'{')) => (chinese, rest) = (true, tail.slice(1..)),
+            (b'~', Some(b'}')) => (chinese, rest) = (false, tail.slice(1..)),
             (b'~', Some(b'~')) => {
                 gbk.push(b'~');
-                rest = tail.get(1..).unwrap_or_default();
+                rest = tail.slice(1..);
             }
-            (b'~', Some(b'\n')) => rest = tail.get(1..).unwrap_or_default(),
-            (b'~', Some(b'\r')) if tail.starts_with(b"\r\n") => rest = tail.get(2..).unwrap_or_default(),
+            (b'~', Some(b'\n')) => rest = tail.slice(1..),
+            (b'~', Some(b'\r')) if tail.starts_with(b"\r\n") => rest = tail.slice(2..),
             (b, _) => {
                 chinese &= *b != b'\n';
                 gbk.push(if chinese && *b > 0x20 { b | 0x80 } else { *b });
@@ -99,7 +100,7 @@ pub(super) fn iso2022(bytes: &[u8]) -> String {
                         (true, Some(set)) => second = set,
                         (_, None) => {}
                     }
-                    rest = tail.get(len..).unwrap_or_default();
+                    rest = tail.slice(len..);
                 }
                 None => {
                     out.push(char::REPLACEMENT_CHARACTER);
@@ -114,7 +115,7 @@ pub(super) fn iso2022(bytes: &[u8]) -> String {
             }
             _ => {
                 let end = rest.iter().position(|b| matches!(b, 0x0e | 0x0f | 0x1b | b'\n'));
-                let (run, behind) = rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or_default();
+                let (run, behind) = rest.split_at(end.unwrap_or(rest.len()));
                 characters(run, if shifted { second } else { first }, &mut out);
                 rest = behind;
             }
@@ -182,11 +183,11 @@ fn characters(run: &[u8], set: Set, out: &mut String) {
                     (Some(b), Set::Double(encoding, before)) if *a > 0x20 && *b > 0x20 => {
                         let pair: Vec<u8> = before.into_iter().chain([a | 0x80, b | 0x80]).collect();
                         out.push_str(&encoding.decode_without_bom_handling(&pair).0);
-                        rest = tail.get(1..).unwrap_or_default();
+                        rest = tail.slice(1..);
                     }
                     (Some(b), _) if *a > 0x20 && *b > 0x20 => {
                         out.push(char::REPLACEMENT_CHARACTER);
-                        rest = tail.get(1..).unwrap_or_default();
+                        rest = tail.slice(1..);
                     }
                     _ => {
                         out.push(single(*a));

@@ -202,10 +202,8 @@ pub(super) fn showing(text: &str) -> usize {
 /// Whether a text uses none but the sets of ISO-2022-JP that browsers know.
 pub(super) fn is_plain_jp(bytes: &[u8]) -> bool {
     memchr::memchr2(0x0e, 0x0f, bytes).is_none()
-        && memchr::memchr_iter(0x1b, bytes).all(|at| {
-            let set = bytes.get(at + 1..at + 3).unwrap_or_default();
-            matches!(set, b"(B" | b"(J" | b"(I" | b"$@" | b"$B")
-        })
+        && memchr::memchr_iter(0x1b, bytes)
+            .all(|at| matches!(bytes.get(at + 1..at + 3), Some(b"(B" | b"(J" | b"(I" | b"$@" | b"$B")))
 }
 
 /// The encoding that escapes in an unlabelled text speak of. One back to ASCII alone says nothing: terminals know it.

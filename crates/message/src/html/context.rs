@@ -12,6 +12,7 @@ use super::line::{Lines, Links, word};
 use super::sites::Action;
 use super::tag::{self, Tag};
 use crate::site::Use;
+use crate::slice::Slice;
 
 /// How deep raw text within raw text is looked into.
 const MAX_RAW_DEPTH: usize = 4;
@@ -82,11 +83,11 @@ pub(super) fn plainer(text: &[u8]) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     for at in memchr::memchr_iter(b'<', text) {
         let start = at + 1 + usize::from(text.get(at + 1) == Some(&b'/'));
-        let rest = text.get(start..).unwrap_or_default();
+        let rest = text.slice(start..);
         let len = rest.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
-        if super::sites::is_contested(rest.get(..len).unwrap_or_default()) {
+        if super::sites::is_contested(rest.slice(..len)) {
             let out = out.get_or_insert_with(|| text.to_vec());
-            out.get_mut(start..start + len)?.fill(b'x');
+            out.iter_mut().skip(start).take(len).for_each(|b| *b = b'x');
         }
     }
     out
@@ -123,7 +124,7 @@ fn read_into(text: &[u8], shown: &[u8], offset: usize, depth: usize, out: &mut C
                 out.inert.push(there.clone());
                 out.shown_raw.push(there);
             }
-            TextType::RawText => match owner.map(|o| gap.get(o).unwrap_or_default()) {
+            TextType::RawText => match owner.map(|o| gap.slice(o)) {
                 Some(o) if o.eq_ignore_ascii_case(b"style") => out.inert.push(there),
                 Some(o) if o.eq_ignore_ascii_case(b"xmp") => {
                     out.inert.push(there.clone());
@@ -197,9 +198,9 @@ impl Walk {
     fn cross(&mut self, gap: &[u8], offset: usize, out: &mut Context) -> Option<Range<usize>> {
         let mut last = None;
         let mut at = 0;
-        while let Some(n) = memchr::memchr(b'<', gap.get(at..).unwrap_or_default()) {
+        while let Some(n) = memchr::memchr(b'<', gap.slice(at..)) {
             let start = at + n;
-            let rest = gap.get(start + 1..).unwrap_or_default();
+            let rest = gap.slice(start + 1..);
             match rest {
                 [b'/', c, ..] if c.is_ascii_alphabetic() => {
                     tag::read(gap, start + 1, &mut self.tag);
@@ -259,7 +260,7 @@ impl Walk {
 /// Whether raw text has tags in it that end or begin a link for programs that take it for markup.
 fn holds_link_or_table(raw: &[u8]) -> bool {
     memchr::memchr_iter(b'<', raw).any(|at| {
-        let rest = raw.get(at + 1..).unwrap_or_default();
+        let rest = raw.slice(at + 1..);
         let name = rest.strip_prefix(b"/").unwrap_or(rest);
         matches!(name.first(), Some(b'a' | b'A' | b't' | b'T' | b'c' | b'C'))
     })
@@ -278,7 +279,7 @@ pub(crate) fn comment_end(rest: &[u8]) -> Option<usize> {
     }
     memchr::memchr_iter(b'>', body)
         .find(|n| {
-            let before = body.get(..*n).unwrap_or_default();
+            let before = body.slice(..*n);
             before.strip_suffix(b"!").unwrap_or(before).ends_with(b"--")
         })
         .map(|n| 3 + n + 1)
@@ -288,14 +289,14 @@ pub(crate) fn comment_end(rest: &[u8]) -> Option<usize> {
 fn dangling(gap: &[u8]) -> Option<usize> {
     let mut tag = Tag::default();
     let mut at = 0;
-    while let Some(n) = memchr::memchr(b'<', gap.get(at..)?) {
+    while let Some(n) = memchr::memchr(b'<', gap.slice(at..)) {
         let start = at + n;
-        match gap.get(start + 1..)? {
+        match gap.slice(start + 1..) {
             [b'/', c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start + 1, &mut tag);
                 at = tag.end;
             }
-            [b'/' | b'!' | b'?', ..] => at = start + 1 + comment_end(gap.get(start + 1..)?)?,
+            [b'/' | b'!' | b'?', ..] => at = start + 1 + comment_end(gap.slice(start + 1..))?,
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start, &mut tag);
                 if tag.cut_off {

@@ -4,6 +4,7 @@ use std::cell::OnceCell;
 use std::ops::Range;
 
 use super::{context, plain};
+use crate::slice::Slice;
 use context::Context;
 
 /// One text, and what is known of it.
@@ -80,7 +81,7 @@ impl<'t> Facts<'t> {
 
 /// A comment without the marks that end it.
 fn without_end(text: &[u8], comment: &Range<usize>) -> Range<usize> {
-    let raw = text.get(comment.clone()).unwrap_or_default();
+    let raw = text.slice(comment.clone());
     let body = raw.strip_suffix(b">").unwrap_or(raw);
     let body = body.strip_suffix(b"!").filter(|b| b.ends_with(b"--")).unwrap_or(body);
     let body = if raw.starts_with(b"<!--") {

@@ -8,6 +8,7 @@ use encoding_rs::Encoding;
 use crate::origin;
 use crate::restore::Originals;
 use crate::site::{MARK_SEAL, Seal};
+use crate::slice::Slice;
 
 /// What a mark is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,7 +25,7 @@ impl Mark {
     /// What the mark holds: seal, encoding and octets in Base32. `seal` is given what it has to cover.
     pub(crate) fn keep(self, octets: &[u8], encoding: &'static Encoding, seal: impl FnOnce(&[u8]) -> Seal) -> String {
         let covered = self.covered(origin::number(octets, encoding), octets);
-        let held = [&seal(&covered)[..], covered.get(1..).unwrap_or_default()].concat();
+        let held = [&seal(&covered)[..], covered.slice(1..)].concat();
         data_encoding::BASE32_NOPAD.encode(&held)
     }
 

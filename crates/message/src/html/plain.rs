@@ -6,6 +6,7 @@ use super::line::{Lines, word};
 use super::running::is_plain_reference;
 use super::tag::{self, Tag};
 use crate::autolink;
+use crate::slice::Slice;
 
 /// Whether the context of a text is certain to be of no use: no run of text in it holds a URL, and no tag of it is text to
 /// anybody. Says no whenever it is not sure.
@@ -17,10 +18,10 @@ fn read(text: &[u8]) -> Option<()> {
     let mut tag = Tag::default();
     let mut line = Line::default();
     let mut at = 0;
-    while let Some(n) = memchr::memchr(b'<', text.get(at..)?) {
+    while let Some(n) = memchr::memchr(b'<', text.slice(at..)) {
         let start = at + n;
-        line.take(text.get(at..start)?)?;
-        let rest = text.get(start + 1..)?;
+        line.take(text.slice(at..start))?;
+        let rest = text.slice(start + 1..);
         at = match rest {
             [b'/', c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(text, start + 1, &mut tag);
@@ -49,7 +50,7 @@ fn read(text: &[u8]) -> Option<()> {
             return None;
         }
     }
-    line.take(text.get(at..)?)
+    line.take(text.slice(at..))
 }
 
 /// Elements whose content is raw text to every parser.
@@ -81,8 +82,8 @@ fn is_long_contested(name: &[u8]) -> bool {
 fn end_of_raw(text: &[u8], from: usize, name: &[u8]) -> Option<usize> {
     let mut at = from;
     loop {
-        let start = at + memchr::memchr(b'<', text.get(at..)?)?;
-        let rest = text.get(start + 1..)?;
+        let start = at + memchr::memchr(b'<', text.slice(at..))?;
+        let rest = text.slice(start + 1..);
         let own = rest
             .strip_prefix(b"/")
             .and_then(|r| r.split_at_checked(name.len()))
@@ -117,7 +118,7 @@ impl Line {
             (last, b'.' | b':') => part(last),
             _ => false,
         });
-        let odd = memchr::memchr_iter(b'&', text).any(|at| !is_plain_reference(text.get(at + 1..).unwrap_or_default()));
+        let odd = memchr::memchr_iter(b'&', text).any(|at| !is_plain_reference(text.slice(at + 1..)));
         if joins || odd || autolink::may_hold_url(text) {
             return None;
         }

@@ -8,6 +8,7 @@ use super::{Decided, Pass, Reading, sites};
 use crate::autolink;
 use crate::mapped::Mapped;
 use crate::site::Use;
+use crate::slice::Slice;
 use crate::transfer::TextEdit;
 
 impl Pass<'_, '_> {
@@ -127,9 +128,9 @@ fn joined(edits: &[TextEdit]) -> Vec<Range<usize>> {
 fn hints_at_url(text: &[u8], run: &[Range<usize>]) -> bool {
     let alone = run.len() == 1;
     run.iter().any(|r| {
-        let raw = text.get(r.clone()).unwrap_or_default();
+        let raw = text.slice(r.clone());
         autolink::may_hold_url(raw)
             || !alone && memchr::memchr2(b':', b'.', raw).is_some()
-            || memchr::memchr_iter(b'&', raw).any(|at| !is_plain_reference(raw.get(at + 1..).unwrap_or_default()))
+            || memchr::memchr_iter(b'&', raw).any(|at| !is_plain_reference(raw.slice(at + 1..)))
     })
 }

@@ -4,6 +4,7 @@ use encoding_rs::Encoding;
 
 use super::reference::reference;
 use super::tag::{self, Tag};
+use crate::slice::{Slice, head};
 
 /// Where the text of a link is to be found; nothing is read before someone asks.
 #[derive(Debug, Clone, Copy)]
@@ -22,15 +23,15 @@ const MAX_TEXT: usize = 1 << 10;
 impl Shown<'_> {
     /// The text of the link, with white space as a browser shows it; empty for a picture.
     pub(crate) fn read(&self) -> String {
-        let text = self.text.get(..MAX_LINK.min(self.text.len())).unwrap_or_default();
+        let text = head(self.text, MAX_LINK);
         let mut shown = Vec::new();
         let mut tag = Tag::default();
         tag::read(text, 0, &mut tag);
         let mut at = tag.end;
         while shown.len() < MAX_TEXT {
-            let rest = text.get(at..).unwrap_or_default();
+            let rest = text.slice(at..);
             let run = memchr::memchr(b'<', rest).unwrap_or(rest.len());
-            shown.extend_from_slice(rest.get(..run).unwrap_or_default());
+            shown.extend_from_slice(rest.slice(..run));
             at += run;
             match rest.get(run + 1..) {
                 Some([b'/', c, ..]) if c.is_ascii_alphabetic() => {
@@ -49,8 +50,8 @@ impl Shown<'_> {
                     }
                 }
                 Some([b'!' | b'?' | b'/', ..]) => {
-                    let end = memchr::memchr(b'>', rest.get(run..).unwrap_or_default());
-                    at += end.map_or(rest.len(), |n| n + 1);
+                    let end = memchr::memchr(b'>', rest.slice(run..));
+                    at = end.map_or(text.len(), |n| at + n + 1);
                     continue;
                 }
                 // No tag: a sign of the text.
@@ -88,10 +89,10 @@ fn squeezed(text: &str) -> String {
         {
             put(first);
             second.into_iter().for_each(&mut put);
-            rest = rest.get(used..).unwrap_or_default();
+            rest = rest.slice(used..);
         } else {
             put(c);
-            rest = rest.get(c.len_utf8()..).unwrap_or_default();
+            rest = rest.slice(c.len_utf8()..);
         }
     }
     out.truncate(out.trim_end().len());

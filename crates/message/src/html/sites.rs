@@ -10,6 +10,7 @@ use super::reference::decode_attribute;
 use super::tag::{self, Attr, OVERLAP, Tag};
 use super::{json, tree, word_field};
 use crate::site::Use;
+use crate::slice::Slice;
 
 /// Something to do about one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +136,7 @@ impl Scan {
         let runs_on = self.actions.iter().any(|a| match a {
             Action::Ask { name, .. } if name.is_empty() => false,
             Action::Ask { whole, .. } | Action::Off { whole } => {
-                let written = text.get(whole.clone()).unwrap_or_default();
+                let written = text.slice(whole.clone());
                 memchr::memchr(b'>', written).is_some()
                     && (memchr::memmem::find(written, b"--").is_some()
                         || *bogus.get_or_insert_with(|| has_bogus_comment(text)))
@@ -149,7 +150,7 @@ impl Scan {
 
 /// Whether a text has a comment that any `>` ends: a declaration, an instruction, or the end of a tag without a name.
 fn has_bogus_comment(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'<', text).any(|at| match text.get(at + 1..).unwrap_or_default() {
+    memchr::memchr_iter(b'<', text).any(|at| match text.slice(at + 1..) {
         [b'!', b'-', b'-', ..] => false,
         [b'!' | b'?', ..] => true,
         [b'/', c, ..] => !c.is_ascii_alphabetic(),
@@ -178,7 +179,7 @@ pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> Cow
         return Cow::Borrowed("a[href]");
     }
     let word = |r: &Range<usize>| {
-        let raw = text.get(r.clone()).unwrap_or_default();
+        let raw = text.slice(r.clone());
         let shown = raw.iter().take(40).filter(|b| b.is_ascii_graphic());
         shown.map(|b| b.to_ascii_lowercase() as char)
     };
@@ -194,7 +195,7 @@ pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> Cow
 
 /// An attribute value, decoded as browsers decode it.
 pub(crate) fn attribute<'a>(text: &'a [u8], value: &Range<usize>, encoding: &'static Encoding) -> Cow<'a, str> {
-    let raw = text.get(value.clone()).unwrap_or_default();
+    let raw = text.slice(value.clone());
     match std::str::from_utf8(raw) {
         Ok(s) if raw.is_ascii() || encoding == encoding_rs::UTF_8 => decode_attribute(s),
         _ => match encoding.decode_without_bom_handling(raw).0 {
@@ -207,7 +208,7 @@ pub(crate) fn attribute<'a>(text: &'a [u8], value: &Range<usize>, encoding: &'st
 /// The URL that a site's bytes mean.
 pub(crate) fn value<'a>(text: &'a [u8], value: &Range<usize>, usage: Use, encoding: &'static Encoding) -> Cow<'a, str> {
     if usage == Use::Json {
-        let raw = text.get(value.clone()).unwrap_or_default();
+        let raw = text.slice(value.clone());
         return Cow::Owned(json::unescape(&encoding.decode_without_bom_handling(raw).0));
     }
     attribute(text, value, encoding)
@@ -228,14 +229,14 @@ fn look(text: &[u8], t: &Tag, seen: &mut Seen) {
     if tag.eq_ignore_ascii_case(b"base") {
         // Roundcube finds the base by a pattern, which matches within other attributes as well.
         let fakes = t.attrs.iter().filter(|a| {
-            let name = text.get(a.name.clone()).unwrap_or_default();
+            let name = text.slice(a.name.clone());
             !name.eq_ignore_ascii_case(b"href") && contains(text, a, b"href=") && contains(text, a, b":")
         });
         actions.extend(fakes.map(|a| Action::Off { whole: a.whole() }));
     }
     let itemprop = is_any(tag, &[b"link", b"meta"]) && t.named(text, b"itemprop").next().is_some();
     for a in &t.attrs {
-        let raw = text.get(a.name.clone()).unwrap_or_default();
+        let raw = text.slice(a.name.clone());
         // Nearly all attributes lead nowhere: their first letter tells.
         if !matches!(
             raw.first().map(u8::to_ascii_lowercase),
@@ -357,7 +358,7 @@ pub(super) fn is_contested(tag: &[u8]) -> bool {
 
 /// Whether a comment is open at an offset, as far as the comment marks before it tell.
 fn in_comment(text: &[u8], at: usize) -> bool {
-    let before = text.get(..at).unwrap_or_default();
+    let before = text.slice(..at);
     let open = memchr::memmem::rfind(before, b"<!--");
     let close = memchr::memmem::rfind(before, b"-->");
     open.is_some_and(|o| close.is_none_or(|c| c < o + 2))
@@ -394,7 +395,7 @@ fn has_relative_resource(text: &[u8]) -> bool {
         }
         for name in [&b"src"[..], b"background", b"srcset", b"poster"] {
             for a in t.named(text, name) {
-                let value = a.value.clone().map(|v| text.get(v).unwrap_or_default().trim_ascii());
+                let value = a.value.clone().map(|v| text.slice(v).trim_ascii());
                 found |= value
                     .is_some_and(|v| !v.is_empty() && !v.iter().take(12).any(|b| *b == b':') && !v.starts_with(b"//"));
             }

@@ -5,10 +5,11 @@
 //! follow from there alone (WHATWG HTML 13.2.5.8 to 13.2.5.40). So reading a tag at *every* such place gives all the tags
 //! that any parser can see in any state, and some more.
 
+use crate::slice::Slice;
 use std::ops::Range;
 
 /// The attribute that keeps, encoded and without effect, one that was taken out.
-pub(crate) const OFF: &[u8] = b"data-linkgate-off";
+pub(crate) const OFF: &str = "data-linkgate-off";
 
 /// The attribute that keeps, encoded, how the one before it was written.
 pub(crate) const WAS: &[u8] = b"data-linkgate-was";
@@ -58,14 +59,14 @@ impl Attr {
 
 impl Tag {
     pub(crate) fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        text.get(self.name.clone()).unwrap_or_default()
+        text.slice(self.name.clone())
     }
 
     /// All attributes of that name, letter case aside.
     pub(crate) fn named<'a>(&'a self, text: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a Attr> + 'a {
         self.attrs
             .iter()
-            .filter(move |a| text.get(a.name.clone()).unwrap_or_default().eq_ignore_ascii_case(name))
+            .filter(move |a| text.slice(a.name.clone()).eq_ignore_ascii_case(name))
     }
 }
 
@@ -108,14 +109,14 @@ pub(crate) fn sweep(text: &[u8], mut see: impl FnMut(&Tag)) -> bool {
 fn shorten(text: &[u8], nested: bool, tag: &mut Tag) {
     for a in &mut tag.attrs {
         let Some(value) = &mut a.value else { continue };
-        let raw = text.get(value.clone()).unwrap_or_default();
+        let raw = text.slice(value.clone());
         if a.quote == Quote::None && text.get(value.end) == Some(&b'>') {
             let bare = raw.strip_suffix(b"!").filter(|r| r.ends_with(b"--")).unwrap_or(raw);
             if bare.ends_with(b"--") {
                 value.end = value.start + bare.len() - 2;
             }
         }
-        let raw = text.get(value.clone()).unwrap_or_default();
+        let raw = text.slice(value.clone());
         if nested && let Some(n) = memchr::memchr2(b'"', b'\'', raw).filter(|n| *n > 0) {
             value.end = value.start + n;
             a.quote = Quote::None;
@@ -129,12 +130,13 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
     tag.attrs.clear();
     tag.cut_off = false;
     tag.crowded = false;
-    let mut at = start + 1;
+    let from = text.len().min(start + 1);
+    let mut at = from;
     let byte = |at: usize| text.get(at).copied();
     while byte(at).is_some_and(|b| !is_space(b) && b != b'/' && b != b'>') {
         at += 1;
     }
-    tag.name = start + 1..at;
+    tag.name = from..at;
     // Some programs find the base by a pattern, which matches in any attribute.
     let is_base = tag.name(text).eq_ignore_ascii_case(b"base");
     loop {
@@ -162,7 +164,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
         while byte(after).is_some_and(is_space) {
             after += 1;
         }
-        let keep = tag.attrs.len() < MANY_ATTRS || matters(text.get(name.clone()).unwrap_or_default()) || is_base;
+        let keep = tag.attrs.len() < MANY_ATTRS || matters(text.slice(name.clone())) || is_base;
         tag.crowded |= !keep;
         if byte(after) != Some(b'=') {
             if !keep {
@@ -183,7 +185,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
             Some(q @ (b'"' | b'\'')) => {
                 let from = at + 1;
                 let quote = if q == b'"' { Quote::Double } else { Quote::Single };
-                match memchr::memchr(q, text.get(from..).unwrap_or_default()) {
+                match memchr::memchr(q, text.slice(from..)) {
                     Some(n) => {
                         at = from + n + 1;
                         (from..from + n, quote)

@@ -12,6 +12,7 @@ use html5ever::{Attribute, ExpandedName, ParseOpts, QualName, local_name, ns, pa
 
 use super::reference::escape_attribute;
 use super::tag::OFF;
+use crate::slice::Slice;
 
 /// Deepest nesting that is written out again; deeper content is put beside.
 const MAX_TREE_DEPTH: usize = 2_000;
@@ -40,7 +41,7 @@ pub(crate) fn every_tag(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> boo
         };
         let markup = markup.as_bytes();
         let mut ok = true;
-        let whole = super::tag::sweep(markup, |t| ok &= safe(markup.get(t.start..t.end).unwrap_or_default()));
+        let whole = super::tag::sweep(markup, |t| ok &= safe(markup.slice(t.start..t.end)));
         ok && whole
     })
 }
@@ -74,7 +75,7 @@ pub(crate) fn base(text: &[u8], hrefs: &[Range<usize>]) -> Option<usize> {
         numbered.extend_from_slice(n.to_string().as_bytes());
         at = href.end;
     }
-    numbered.extend_from_slice(text.get(at..)?);
+    numbered.extend_from_slice(text.slice(at..));
     let nodes = parse(&numbered)?;
     let href = |node: Handle| match &node.data {
         Data::Element { name, attrs } if name.ns == ns!(html) && name.local == local_name!("base") => {
@@ -198,7 +199,7 @@ fn start_tag<'a, 'w>(
         out.push(' ');
         if let Some(warden) = keeper(i) {
             let kept = warden.keep(&attr);
-            out.push_str(&format!("{}=\"{kept}\"", std::str::from_utf8(OFF).unwrap_or_default()));
+            out.push_str(&format!("{}=\"{kept}\"", OFF));
         } else {
             out.push_str(&attr);
         }

@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::reference::reference;
+use super::reference::{MAX_REFERENCE, reference};
 use super::sites::{Action, find_ignoring_case};
 use super::tag::{self, Tag};
 use crate::site::Use;
+use crate::slice::{Slice, ascii_head, head};
 
 const NAME: &[u8] = b"HYPERLINK";
 /// Most octets of a field code that are looked at.
@@ -24,13 +25,13 @@ pub(super) fn find(text: &[u8], actions: &mut Vec<Action>) {
         let from = at + NAME.len();
         let in_field = is_in_field(text, at);
         // In running text it is a word, unless it is written as Word writes it, with a target in quotes behind it.
-        if !in_field && text.get(at..from) != Some(NAME) {
+        if !in_field && text.slice(at..from) != NAME {
             continue;
         }
         let end = end_of_code(text, from);
         let mut first = true;
         for token in Tokens::new(text, from..end) {
-            let raw = text.get(token.at.clone()).unwrap_or_default();
+            let raw = text.slice(token.at.clone());
             let leads = token.quoted && first && !token.argument || in_field && is_target(raw);
             first &= !token.quoted || token.argument;
             if leads && !raw.is_empty() {
@@ -52,17 +53,15 @@ pub(super) fn find(text: &[u8], actions: &mut Vec<Action>) {
 
 /// Whether the mark before an offset is one that begins a field.
 fn is_in_field(text: &[u8], at: usize) -> bool {
-    let before = text.get(at.saturating_sub(MAX_CODE)..at).unwrap_or_default();
+    let before = text.slice(at.saturating_sub(MAX_CODE)..at);
     let before = before.to_ascii_lowercase();
-    memmem::rfind(&before, b"field-").is_some_and(|n| before.get(n..).unwrap_or_default().starts_with(b"field-begin"))
+    memmem::rfind(&before, b"field-").is_some_and(|n| before.slice(n..).starts_with(b"field-begin"))
 }
 
 /// Where the field code that goes on at `from` ends: at the next mark of a field, or the next one.
 fn end_of_code(text: &[u8], from: usize) -> usize {
-    let most = text.get(from..text.len().min(from + MAX_CODE)).unwrap_or_default();
-    let most = most
-        .get(..find_ignoring_case(most, NAME).unwrap_or(most.len()))
-        .unwrap_or_default();
+    let most = text.slice(from..text.len().min(from + MAX_CODE));
+    let most = most.slice(..find_ignoring_case(most, NAME).unwrap_or(most.len()));
     from + find_ignoring_case(most, b"field-").unwrap_or(most.len())
 }
 
@@ -116,29 +115,24 @@ impl<'t> Tokens<'t> {
 
     /// What stands at an offset, and where it ends.
     fn piece(&mut self, at: usize) -> (Piece, usize) {
-        let rest = self.text.get(at..self.end).unwrap_or_default();
+        let rest = self.text.slice(at..self.end);
         match rest {
             [b'<', b'/', ..] | [b'<', b'!', ..] => {
                 let n = memchr::memchr(b'>', rest).map_or(rest.len(), |n| n + 1);
                 (Piece::Blank, at + n)
             }
             [b'<', c, ..] if c.is_ascii_alphabetic() => {
-                tag::read(self.text.get(..self.end).unwrap_or_default(), at, &mut self.tag);
+                tag::read(self.text.slice(..self.end), at, &mut self.tag);
                 (Piece::Blank, self.tag.end)
             }
             [b'<', ..] => (Piece::Blank, at + 1),
             [b'"' | b'\'', ..] => (Piece::Quote, at + 1),
-            [b'&', ..] => {
-                let head = rest.get(..rest.len().min(40)).unwrap_or_default();
-                let ascii = encoding_rs::Encoding::ascii_valid_up_to(head);
-                let head = std::str::from_utf8(head.get(..ascii).unwrap_or_default()).unwrap_or_default();
-                match reference(head, false) {
-                    Some((n, '"' | '\'' | '“' | '”', None)) => (Piece::Quote, at + n),
-                    Some((n, c, None)) if c.is_whitespace() => (Piece::Blank, at + n),
-                    Some((n, ..)) => (Piece::Other, at + n),
-                    None => (Piece::Other, at + 1),
-                }
-            }
+            [b'&', ..] => match reference(ascii_head(head(rest, MAX_REFERENCE)), false) {
+                Some((n, '"' | '\'' | '“' | '”', None)) => (Piece::Quote, at + n),
+                Some((n, c, None)) if c.is_whitespace() => (Piece::Blank, at + n),
+                Some((n, ..)) => (Piece::Other, at + n),
+                None => (Piece::Other, at + 1),
+            },
             [b, ..] if b.is_ascii_whitespace() => (Piece::Blank, at + 1),
             // A no-break space, a quotation mark.
             _ if rest.starts_with("\u{a0}".as_bytes()) => (Piece::Blank, at + 2),
@@ -160,7 +154,7 @@ impl Iterator for Tokens<'_> {
                 self.at = behind;
                 continue;
             }
-            let rest = self.text.get(start..self.end).unwrap_or_default();
+            let rest = self.text.slice(start..self.end);
             if let [b'\\', switch, ..] = rest
                 && *switch != b'\\'
             {

@@ -6,6 +6,7 @@ use super::relabel::with_params;
 use crate::autolink;
 use crate::header::{Fields, Typed, lossy};
 use crate::scan::Part;
+use crate::slice::{Slice, head};
 use crate::text::Lines;
 use crate::transfer::{Coding, is_base64_text};
 
@@ -107,10 +108,7 @@ pub(super) fn needs_a_look(raw: &[u8], part: &Part) -> bool {
 /// Whether a program that looks at the content may take a text for HTML: it names the outermost elements near its start,
 /// or begins with a tag that the WHATWG MIME Sniffing standard (7.1) knows.
 pub(super) fn looks_like_html(text: &[u8]) -> bool {
-    let head = text
-        .get(..text.len().min(1024))
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let head = head(text, 1024).to_ascii_lowercase();
     [&b"<html"[..], b"<!doctype html", b"<body", b"<head"]
         .iter()
         .any(|t| memchr::memmem::find(&head, t).is_some())
@@ -125,7 +123,7 @@ fn begins_with_tag(text: &[u8]) -> bool {
     let mut rest = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
     while let Some(comment) = rest.strip_prefix(b"<!--") {
         match memchr::memmem::find(comment, b"-->") {
-            Some(n) => rest = comment.get(n + 3..).unwrap_or_default().trim_ascii_start(),
+            Some(n) => rest = comment.slice(n + 3..).trim_ascii_start(),
             None => return true,
         }
     }
@@ -164,7 +162,7 @@ fn field(part: &Part, name: &str) -> Option<String> {
     }
     let fields = Fields::parse(&part.block);
     let field = fields.named(&part.block, name).next()?;
-    Some(lossy(part.block.get(field.value.clone())?).into_owned())
+    Some(lossy(part.block.slice(field.value.clone())).into_owned())
 }
 
 /// A Content-Type field that says what was decided, with the parameters that were there.

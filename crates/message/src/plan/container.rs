@@ -9,15 +9,14 @@ use super::relabel::{multipart_type, set_field};
 use crate::header::{Fields, trim_line_end};
 use crate::quirk::Quirk;
 use crate::scan::{Kind, Part, is_message};
+use crate::slice::{Slice, item};
 use crate::transfer::Coding;
 
 impl LeafWork<'_, '_> {
     /// Works on a part that holds others: what its header gives its contents as a base, and what programs show of it that
     /// take it for a text.
     pub(super) fn container(&mut self, index: usize, number: &dyn Fn() -> String) -> io::Result<()> {
-        let Some(part) = self.map.parts.get(index) else {
-            return Ok(());
-        };
+        let part = item(&self.map.parts, index);
         if part.kind == Kind::Multipart && part.codings.iter().any(|c| *c != Coding::Identity) {
             self.quirks.insert(Quirk::MalformedTransferEncoding);
         }
@@ -57,7 +56,7 @@ impl LeafWork<'_, '_> {
         let map = self.map;
         let mut from = part.body.start;
         let mut gaps = Vec::new();
-        for child in map.children(index).filter_map(|c| map.parts.get(c)) {
+        for child in map.children(index).map(|c| item(&map.parts, c)) {
             gaps.push(from..child.header.start);
             from = child.body.end;
         }
@@ -76,32 +75,26 @@ impl LeafWork<'_, '_> {
             let mut to = raw.len();
             if i > 0 {
                 let lead = raw.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-                let line = raw.get(lead..).unwrap_or_default();
+                let line = raw.slice(lead..);
                 from = lead + memchr::memchr(b'\n', line).map_or(line.len(), |n| n + 1);
             }
             if i + 1 < gaps.len() {
                 let lines = trim_line_end(&raw);
                 to = memchr::memrchr(b'\n', lines).map_or(0, |n| n + 1);
             }
-            let Some(text) = raw.get(from..to.max(from)).filter(|t| may_lead_somewhere(t)) else {
-                continue;
-            };
-            let start = gap.start + from as u64;
-            self.clear_text(text, start, Quirk::PartsAfterEnd, number);
+            let text = raw.slice(from..to.max(from));
+            if may_lead_somewhere(text) {
+                self.clear_text(text, gap.start + from as u64, Quirk::PartsAfterEnd, number);
+            }
         }
         Ok(())
     }
 
     /// Leaves one reading of a container that has several.
     pub(super) fn one_container(&mut self, index: usize) {
-        let Some(part) = self.map.parts.get(index).filter(|p| self.is_readable_otherwise(p)) else {
-            return;
-        };
-        if part.mixed || !self.normalises() {
-            return;
-        }
-        if self.changes.is_empty() {
-            // No reading leads anywhere.
+        let part = item(&self.map.parts, index);
+        // Without a change no reading leads anywhere.
+        if !self.is_readable_otherwise(part) || part.mixed || !self.normalises() || self.changes.is_empty() {
             return;
         }
         match multipart_type(part, part.boundary.as_deref().unwrap_or_default()) {

@@ -4,6 +4,7 @@ use std::io;
 
 use crate::quirk::{Quirk, Quirks};
 use crate::scan::{Kind, Part, PartMap};
+use crate::slice::{self, Slice, item};
 use crate::source::Source;
 use crate::transfer::{Coding, decode};
 
@@ -14,9 +15,9 @@ const SIGNED_DATA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x0
 
 /// For each part, whether it stands within a sound signature.
 pub(super) fn frozen(map: &PartMap, source: &dyn Source, quirks: &mut Quirks) -> io::Result<Vec<bool>> {
-    let mut out = vec![false; map.parts.len()];
+    let mut out = Vec::with_capacity(map.parts.len());
     for (i, part) in map.parts.iter().enumerate() {
-        let inherited = part.parent.and_then(|p| out.get(p).copied()).unwrap_or(false);
+        let inherited = part.parent.is_some_and(|p| *item(&out, p));
         let kind = part.types.first().map(|t| t.value.as_str()).unwrap_or_default();
         let sound = match kind {
             "multipart/signed" if !inherited => {
@@ -39,18 +40,14 @@ pub(super) fn frozen(map: &PartMap, source: &dyn Source, quirks: &mut Quirks) ->
             }
             _ => false,
         };
-        if let Some(slot) = out.get_mut(i) {
-            *slot = inherited || sound;
-        }
+        out.push(inherited || sound);
     }
     Ok(out)
 }
 
 /// RFC 1847 2.1: two parts, the second a signature of the kind that the label names.
 fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<bool> {
-    let Some(part) = map.parts.get(index) else {
-        return Ok(false);
-    };
+    let part = item(&map.parts, index);
     let children: Vec<usize> = map.children(index).collect();
     let (&[first, second], [label]) = (children.as_slice(), part.types.as_slice()) else {
         return Ok(false);
@@ -65,9 +62,7 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
     else {
         return Ok(false);
     };
-    let Some(signature) = map.parts.get(second) else {
-        return Ok(false);
-    };
+    let signature = item(&map.parts, second);
     let named = signature
         .types
         .first()
@@ -76,8 +71,7 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
     // What is signed must read in one way only: else somebody reads what nobody signed.
     let doubtful = map
         .parts
-        .get(first..second)
-        .unwrap_or_default()
+        .slice(first..second)
         .iter()
         .any(|p| p.quirks.any(super::AMBIGUOUS));
     if doubtful || signature.kind != Kind::Leaf || !signature.quirks.is_empty() || named != protocol {
@@ -87,8 +81,7 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
     Ok(match protocol.as_str() {
         "application/pgp-signature" => memchr::memmem::find(&body, b"-----BEGIN PGP SIGNATURE-----").is_some(),
         "application/pkcs7-signature" => {
-            body.first() == Some(&0x30)
-                && memchr::memmem::find(body.get(..64.min(body.len())).unwrap_or_default(), SIGNED_DATA).is_some()
+            body.first() == Some(&0x30) && memchr::memmem::find(slice::head(&body, 64), SIGNED_DATA).is_some()
         }
         _ => false,
     })
@@ -96,10 +89,8 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
 
 /// RFC 3156 4: a version part, and a part that holds a PGP message.
 fn is_encrypted(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<bool> {
-    let Some(part) = map.parts.get(index) else {
-        return Ok(false);
-    };
-    let children: Vec<_> = map.children(index).filter_map(|c| map.parts.get(c)).collect();
+    let part = item(&map.parts, index);
+    let children: Vec<_> = map.children(index).map(|c| item(&map.parts, c)).collect();
     let (&[version, message], [label]) = (children.as_slice(), part.types.as_slice()) else {
         return Ok(false);
     };

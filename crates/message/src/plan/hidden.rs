@@ -6,6 +6,7 @@ use super::leaf::may_lead_somewhere;
 use crate::header::{Fields, trim_line_end};
 use crate::quirk::Quirk;
 use crate::scan::{Kind, scan};
+use crate::slice::Slice;
 use crate::transfer::{Coding, decode};
 
 /// Most header lines behind a boundary line that are looked at.
@@ -23,23 +24,23 @@ pub(super) fn boundaries(body: &[u8], most: usize) -> Vec<&[u8]> {
     let mut out = Vec::new();
     let mut at = 0;
     for seen in 0.. {
-        let rest = body.get(at..).unwrap_or_default();
+        let rest = body.slice(at..);
         let Some(n) = memchr::memmem::find(rest, b"--").filter(|_| out.len() < most) else {
             break;
         };
         at += n;
-        let before = body.get(..at).unwrap_or_default();
+        let before = body.slice(..at);
         let blanks = before.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
         let begins = match before.len().checked_sub(blanks + 1) {
             Some(n) => matches!(before.get(n), Some(b'\n' | b'\r')),
             None => true,
         };
-        let tail = body.get(at..).unwrap_or_default();
-        let line = tail.get(..line_len(tail)).unwrap_or_default();
-        let behind = tail.get(line.len()..).unwrap_or_default();
+        let tail = body.slice(at..);
+        let line = tail.slice(..line_len(tail));
+        let behind = tail.slice(line.len()..);
         // Whoever writes that many lines with dashes has something to hide behind them.
         if begins && (seen > MAX_DASHED || is_part_header(behind)) {
-            let name = trim_line_end(line).get(2..).unwrap_or_default().trim_ascii_end();
+            let name = trim_line_end(line).slice(2..).trim_ascii_end();
             if !out.contains(&name) {
                 out.push(name);
             }
@@ -56,7 +57,7 @@ pub(super) fn boundaries(body: &[u8], most: usize) -> Vec<&[u8]> {
 pub(super) fn is_part_header(text: &[u8]) -> bool {
     let mut rest = text;
     for _ in 0..MAX_FIELDS {
-        let line = rest.get(..line_len(rest)).unwrap_or_default();
+        let line = rest.slice(..line_len(rest));
         let folded = matches!(line.first(), Some(b' ' | b'\t')) && rest.len() < text.len();
         let fields = Fields::parse(line);
         if !folded && fields.list.is_empty() {
@@ -68,7 +69,7 @@ pub(super) fn is_part_header(text: &[u8]) -> bool {
         {
             return true;
         }
-        rest = rest.get(line.len()..).unwrap_or_default();
+        rest = rest.slice(line.len()..);
     }
     false
 }
@@ -88,7 +89,7 @@ pub(super) fn hides_text(piece: &[u8], first: bool) -> bool {
     let leaves: Vec<_> = map.parts.iter().filter(|p| p.kind == Kind::Leaf).collect();
     leaves.iter().enumerate().filter(|(_, l)| is_text(l)).any(|(i, leaf)| {
         let body = leaf.body.start as usize..leaf.body.end as usize;
-        let raw = piece.get(body).unwrap_or_default();
+        let raw = piece.slice(body);
         let cut_off = i + 1 == leaves.len();
         readings(leaf, raw).into_iter().any(|coding| {
             let text = decode(coding, raw).bytes;

@@ -19,6 +19,7 @@ use crate::quirk::{Quirk, Quirks};
 use crate::restore::{Layout, Originals, restore};
 use crate::scan::{Kind, Part, PartMap, is_message};
 use crate::site::{Judge, Ruling, Site, Use};
+use crate::slice::{Slice, item};
 use crate::source::Source;
 use crate::text::{self, Lines};
 use crate::transfer::{Coding, TextEdit, apply, decode, encode_edits};
@@ -90,9 +91,7 @@ impl LeafWork<'_, '_> {
         number: &dyn Fn() -> String,
         left: Option<&'static str>,
     ) -> io::Result<()> {
-        let Some(part) = self.map.parts.get(index) else {
-            return Ok(());
-        };
+        let part = item(&self.map.parts, index);
         let mut class = self.class(part);
         self.flag(part);
         if class == Class::Other && part.codings.iter().all(|c| *c == Coding::Identity) && self.is_in_doubt(part) {
@@ -127,7 +126,7 @@ impl LeafWork<'_, '_> {
         let mut readings = readings(part, &raw);
         if part.codings.is_empty() {
             // Some programs take the encoding of a multipart off, others take it for the parts' (RFC 2045 6.4 forbids it).
-            let holder = part.parent.and_then(|p| self.map.parts.get(p));
+            let holder = part.parent.map(|p| item(&self.map.parts, p));
             let holder = holder.filter(|p| p.kind == Kind::Multipart);
             let coded = holder.into_iter().flat_map(|p| &p.codings);
             readings.extend(coded.copied().filter(|c| *c != Coding::Identity && c.fits(&raw)));
@@ -278,8 +277,7 @@ impl LeafWork<'_, '_> {
         let is_labelled = part.disposition.as_ref().is_some_and(|d| d.value == "attachment");
         let alone = || {
             let Some(parent) = part.parent else { return true };
-            let holder = self.map.parts.get(parent);
-            holder.is_some_and(|p| p.kind == Kind::Message)
+            item(&self.map.parts, parent).kind == Kind::Message
                 || file_name(part).is_empty() && self.map.children(parent).nth(1).is_none()
         };
         is_labelled && !alone()
@@ -289,14 +287,13 @@ impl LeafWork<'_, '_> {
     fn strip_amp(&mut self, index: usize) -> bool {
         let map = self.map;
         let is_amp = |p: &Part| p.types.iter().any(|t| t.value == "text/x-amp-html");
-        let Some(part) = map.parts.get(index).filter(|p| is_amp(p) && self.sound) else {
+        let part = item(&map.parts, index);
+        let Some(parent) = part.parent.filter(|_| is_amp(part) && self.sound) else {
             return false;
         };
-        let Some(parent) = part.parent else { return false };
-        let beside: Vec<usize> = map.children(parent).collect();
-        let at = beside.iter().position(|i| *i == index).unwrap_or_default();
-        let before = at.checked_sub(1).and_then(|n| map.parts.get(*beside.get(n)?));
-        let behind = beside.get(at + 1).and_then(|n| map.parts.get(*n));
+        let before = map.children(parent).take_while(|i| *i < index).last();
+        let behind = map.children(parent).find(|i| *i > index);
+        let (before, behind) = (before.map(|n| item(&map.parts, n)), behind.map(|n| item(&map.parts, n)));
         let at = match (before, behind) {
             (Some(before), _) => before.body.end..part.body.end,
             (None, Some(behind)) => part.header.start..behind.header.start,
@@ -347,14 +344,14 @@ impl LeafWork<'_, '_> {
         let fields = Fields::parse(&part.block);
         let mut at = 0;
         for f in &fields.list {
-            let gap = part.block.get(at..f.whole.start).unwrap_or_default();
+            let gap = part.block.slice(at..f.whole.start);
             let envelope = gap.starts_with(b"From ") || gap.starts_with(b">From ");
             if !gap.is_empty() && !envelope {
                 break;
             }
             at = f.whole.end;
         }
-        let text = part.block.get(at..).unwrap_or_default();
+        let text = part.block.slice(at..);
         if text.is_empty() || text.starts_with(b"From ") || text.starts_with(b">From ") {
             return;
         }
@@ -386,7 +383,7 @@ impl LeafWork<'_, '_> {
             }
         };
         let whole = decode(Coding::Identity, text);
-        let spans_lines = |e: &TextEdit| text.get(e.at.clone()).unwrap_or_default().contains(&b'\n');
+        let spans_lines = |e: &TextEdit| text.slice(e.at.clone()).contains(&b'\n');
         if edits.iter().any(spans_lines) {
             // What some program takes for one tag are fields to another: they cannot give way to a link.
             self.unseen(quirk);

@@ -2,6 +2,7 @@
 
 use super::{Scanner, State};
 use crate::quirk::Quirk;
+use crate::slice::Slice;
 
 /// How many boundaries of multiparts that were cut short are remembered for each multipart around them.
 const MAX_CUT_SHORT: usize = 16;
@@ -30,7 +31,7 @@ impl Scanner {
     /// A line that only programs see to which a bare CR ends one: what it parts from what cannot be mended if it is a
     /// boundary.
     pub(super) fn hidden_line(&mut self, line: &[u8]) {
-        let after = line.get(2..).unwrap_or_default();
+        let after = line.slice(2..);
         let is_boundary = |b: &Vec<u8>| matches!(behind(after, b), Some([] | b"--"));
         let hit = self.frames.iter().flat_map(|f| &f.boundaries).any(is_boundary);
         self.map.quirks.insert_if(Quirk::TangledBoundaries, hit);

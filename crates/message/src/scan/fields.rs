@@ -3,6 +3,7 @@
 use super::{MAX_BOUNDARIES, Part};
 use crate::header::{Fields, Typed, boundary_spellings, encoded_words, lossy};
 use crate::quirk::Quirk;
+use crate::slice::Slice;
 use crate::transfer::Coding;
 
 /// Whether a media type is a message whose body is a header block and a body.
@@ -19,11 +20,11 @@ pub(super) fn read_fields(part: &mut Part) -> Vec<Vec<u8>> {
     part.quirks.insert_if(Quirk::OddHeaderField, fields.odd_field);
     let within = |name: &'static str| {
         let found = fields.hidden.iter().filter(move |h| h.name == name);
-        found.map(|h| block.get(h.value.clone()).unwrap_or_default())
+        found.map(|h| block.slice(h.value.clone()))
     };
     let named = |name| {
         let found = fields.named(block, name);
-        found.map(|f| block.get(f.value.clone()).unwrap_or_default())
+        found.map(|f| block.slice(f.value.clone()))
     };
     for (raw, hidden) in named("content-type")
         .map(|raw| (raw, false))

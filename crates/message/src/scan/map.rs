@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use crate::header::Typed;
 use crate::quirk::Quirks;
+use crate::slice::Slice;
 use crate::transfer::Coding;
 
 /// What a part is made of.
@@ -59,7 +60,7 @@ impl PartMap {
         while let Some(parent) = self.parts.get(at).and_then(|p| p.parent) {
             // A message inside a message/rfc822 part shares that part's number.
             if self.parts.get(parent).is_some_and(|p| p.kind != Kind::Message) {
-                let before = self.parts.get(parent..at).unwrap_or_default();
+                let before = self.parts.slice(parent..at);
                 path.push(before.iter().filter(|p| p.parent == Some(parent)).count() + 1);
             }
             at = parent;
