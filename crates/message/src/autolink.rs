@@ -14,7 +14,7 @@ use host::{is_host_char, is_ipv4, known_suffix, leading_word, plain_name, traili
 
 /// A URL in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct TextUrl {
     /// Where it stands.
     pub(crate) at: Range<usize>,
     /// The URL, with the scheme that a program would add and without line breaks in it.
@@ -25,14 +25,14 @@ pub(crate) struct Found {
 
 /// What counts as a URL.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
+pub(crate) struct UrlForms {
     /// Domain names without a scheme or `www.`: `portal.example.com/login`.
     pub(crate) bare_domains: bool,
     /// Names that begin with `www.` or `ftp.`.
     pub(crate) named_hosts: bool,
 }
 
-impl Options {
+impl UrlForms {
     /// All that any program links.
     pub(crate) const ALL: Self = Self {
         bare_domains: true,
@@ -47,9 +47,9 @@ impl Options {
 }
 
 /// All URLs of a text, in order and apart.
-pub(crate) fn find(text: &str, options: Options) -> Vec<Found> {
+pub(crate) fn find(text: &str, forms: UrlForms) -> Vec<TextUrl> {
     let bytes = text.as_bytes();
-    let mut out: Vec<Found> = Vec::new();
+    let mut out: Vec<TextUrl> = Vec::new();
     let mut from = 0;
     while let Some(n) = memchr::memchr2(b':', b'.', bytes.slice(from..)) {
         let at = from + n;
@@ -57,14 +57,14 @@ pub(crate) fn find(text: &str, options: Options) -> Vec<Found> {
         let hit = if bytes.get(at) == Some(&b':') {
             scheme_url(text, at, floor)
         } else {
-            Hit::from(named_host(text, at, floor, options))
+            Attempt::from(named_host(text, at, floor, forms))
         };
         match hit {
-            Hit::Link(found) => {
+            Attempt::Link(found) => {
                 from = found.at.end.max(at + 1);
                 out.push(found);
             }
-            Hit::Skip(to) => from = to.max(at + 1),
+            Attempt::Skip(to) => from = to.max(at + 1),
         }
     }
     out
@@ -108,13 +108,13 @@ fn ends_scheme(text: &[u8]) -> bool {
     }
 }
 
-enum Hit {
-    Link(Found),
+enum Attempt {
+    Link(TextUrl),
     Skip(usize),
 }
 
-impl From<Result<Found, usize>> for Hit {
-    fn from(r: Result<Found, usize>) -> Self {
+impl From<Result<TextUrl, usize>> for Attempt {
+    fn from(r: Result<TextUrl, usize>) -> Self {
         match r {
             Ok(f) => Self::Link(f),
             Err(to) => Self::Skip(to),
@@ -124,19 +124,19 @@ impl From<Result<Found, usize>> for Hit {
 
 /// A URL whose scheme ends in the colon at `colon`. Browsers and Thunderbird need no slashes behind it, and take
 /// backslashes for slashes (WHATWG URL 4.4).
-fn scheme_url(text: &str, colon: usize, floor: usize) -> Hit {
+fn scheme_url(text: &str, colon: usize, floor: usize) -> Attempt {
     plain_scheme_url(text, colon, floor).unwrap_or_else(|to| match spaced_in_brackets(text, colon, floor) {
-        Some((start, end, url)) => Hit::Link(Found {
+        Some((start, end, url)) => Attempt::Link(TextUrl {
             at: start..end,
             url,
             left: None,
         }),
-        None => Hit::Skip(to),
+        None => Attempt::Skip(to),
     })
 }
 
 /// The same, without blanks in it. `Err` says where to go on.
-fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize> {
+fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Attempt, usize> {
     let bytes = text.as_bytes();
     let slashes = bytes
         .slice(colon + 1..)
@@ -168,14 +168,14 @@ fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize
                 let at = start..end.max(body + c.len_utf8());
                 let url = text.slice(at.clone()).to_owned();
                 let left = Some("no-host");
-                Ok(Hit::Link(Found { at, url, left }))
+                Ok(Attempt::Link(TextUrl { at, url, left }))
             }
             None => Err(body),
         };
     }
     let end = foreign_word(text, body, end).unwrap_or(end);
     let (end, url) = joined_in_brackets(text, start, end).unwrap_or_else(|| (end, text.slice(start..end).to_owned()));
-    Ok(Hit::Link(Found {
+    Ok(Attempt::Link(TextUrl {
         at: start..end,
         url,
         left: None,
@@ -188,7 +188,7 @@ fn is_host_of_short_form(host: &str, slashes: usize) -> bool {
 }
 
 /// A host name without a scheme, one of whose dots is at `dot`. `Err` says where to go on.
-fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<Found, usize> {
+fn named_host(text: &str, dot: usize, floor: usize, forms: UrlForms) -> Result<TextUrl, usize> {
     let after_dot = text.slice(dot + 1..);
     if !after_dot.chars().next().is_some_and(is_host_char) {
         return Err(dot + 1);
@@ -224,7 +224,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         return Err(run_end);
     }
     let rest = text.slice(host_end..);
-    let www = options.named_hosts && host.get(..4).is_some_and(|h| h.eq_ignore_ascii_case("www."));
+    let www = forms.named_hosts && host.get(..4).is_some_and(|h| h.eq_ignore_ascii_case("www."));
     if rest.starts_with('@') {
         let domain_end = rest
             .char_indices()
@@ -238,7 +238,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
             return Err(host_end + domain_end);
         }
         let end = end_of_url(text, start, host_end).max(host_end);
-        return Ok(Found {
+        return Ok(TextUrl {
             at: start..end,
             url: format!("http://{}", text.slice(start..end)),
             left: None,
@@ -264,13 +264,13 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
     let behind = if port > 0 { rest.slice(port + 1..) } else { rest };
     let path = behind.starts_with(['/', '?', '#']);
     let first = lower.split('.').next().unwrap_or_default();
-    let scheme = if !options.named_hosts {
+    let scheme = if !forms.named_hosts {
         return Err(host_end);
     } else if first == "www" && (labels > 2 || path) {
         "http://"
     } else if first == "ftp" && labels > 2 && known_suffix(&lower) {
         "ftp://"
-    } else if options.bare_domains
+    } else if forms.bare_domains
         && (is_ipv4(&lower) && is_page(behind)
             || known_suffix(&lower)
                 && !matches!(previous, Some('=' | '-' | '_' | '*' | '>' | ':') if !path && port == 0)
@@ -288,7 +288,7 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         host_end
     };
     let end = end.max(host_end);
-    Ok(Found {
+    Ok(TextUrl {
         at: start..end,
         url: format!("{scheme}{}", text.slice(start..end)),
         left: None,
@@ -308,7 +308,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn urls(text: &str) -> Vec<String> {
-        find(text, Options::ALL).into_iter().map(|f| f.url).collect()
+        find(text, UrlForms::ALL).into_iter().map(|f| f.url).collect()
     }
 
     #[test]
@@ -422,7 +422,7 @@ mod tests {
     #[test]
     fn a_scheme_in_prose_is_reported_and_left() {
         for text in ["https://...", "(https://)", "ftp://,", "http://.", "https://-/x"] {
-            let found = find(text, Options::ALL);
+            let found = find(text, UrlForms::ALL);
             assert!(
                 matches!(found.as_slice(), [f] if f.left == Some("no-host")),
                 "{text}: {found:?}"
@@ -435,7 +435,7 @@ mod tests {
         fn nothing_is_found_where_nothing_may_be(
             text in "[a-c:/.w@ \u{e9}\n<>-]{0,40}|([<\"]?(h ?t ?t ?p ?s?|ftp) ?:[/\\\\ ]{0,3}[a.\u{3002} >\"]{0,9}){1,3}",
         ) {
-            let found = find(&text, Options::ALL);
+            let found = find(&text, UrlForms::ALL);
             prop_assert!(found.is_empty() || may_hold_url(text.as_bytes()), "{:?}", found);
             for w in found.windows(2) {
                 prop_assert!(w[0].at.end <= w[1].at.start);

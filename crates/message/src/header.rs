@@ -9,7 +9,7 @@ use std::ops::Range;
 
 /// One header field (RFC 5322 2.2), by offsets into its header block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Field {
+pub(crate) struct HeaderField {
     /// The name, without the blanks that may precede the colon.
     pub(crate) name: Range<usize>,
     /// What follows the colon, folding included, without the final line end.
@@ -20,27 +20,27 @@ pub(crate) struct Field {
 
 /// A header block cut into fields.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Fields {
-    pub(crate) list: Vec<Field>,
+pub(crate) struct HeaderFields {
+    pub(crate) list: Vec<HeaderField>,
     /// A line that is no field and continues none, or a first line that begins with a blank: parsers part ways there.
     pub(crate) stray_line: bool,
     /// A blank before a colon, a NUL or a bare CR: some parsers do not see the field.
     pub(crate) odd_field: bool,
     /// Content-Type and Content-Transfer-Encoding fields that only some programs see: within a line that continues
     /// another field, or behind a bare CR.
-    pub(crate) hidden: Vec<Hidden>,
+    pub(crate) hidden: Vec<HiddenField>,
 }
 
 /// A field that stands within another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hidden {
+pub(crate) struct HiddenField {
     /// Its name in lower case.
     pub(crate) name: &'static str,
     /// What follows its colon.
     pub(crate) value: Range<usize>,
 }
 
-impl Fields {
+impl HeaderFields {
     /// Cuts `block`, which ends before the blank line, into fields.
     pub(crate) fn parse(block: &[u8]) -> Self {
         let mut out = Self::default();
@@ -50,7 +50,7 @@ impl Fields {
             let line = block.slice(at..end);
             let text = trim_line_end(line);
             if matches!(line.first(), Some(b' ' | b'\t')) {
-                out.peek(at, text);
+                out.note_hidden(at, text);
                 match out.list.last_mut() {
                     Some(f) if f.whole.end == at => {
                         f.whole.end = end;
@@ -65,7 +65,7 @@ impl Fields {
                 && kept.iter().all(|b| *b > 32 && *b != 127 || *b == 0)
             {
                 out.odd_field |= kept.len() != name.len() || kept.contains(&0);
-                out.list.push(Field {
+                out.list.push(HeaderField {
                     name: at..at + kept.len(),
                     value: at + colon + 1..at + text.len(),
                     whole: at..end,
@@ -78,7 +78,7 @@ impl Fields {
                 for cr in memchr::memchr_iter(b'\r', text) {
                     let piece = text.slice(cr + 1..);
                     let len = memchr::memchr(b'\r', piece).unwrap_or(piece.len());
-                    out.peek(at + cr + 1, piece.slice(..len));
+                    out.note_hidden(at + cr + 1, piece.slice(..len));
                 }
             }
             out.odd_field |= text.contains(&0);
@@ -89,7 +89,7 @@ impl Fields {
 
     /// Notes the field that a piece of a line would be, were it a line of its own. A DKIM signature lists such names too
     /// (RFC 6376 3.5): only one with a value that means something counts.
-    fn peek(&mut self, at: usize, piece: &[u8]) {
+    fn note_hidden(&mut self, at: usize, piece: &[u8]) {
         let blanks = piece.iter().take_while(|b| b.is_ascii_whitespace()).count();
         let field = piece.slice(blanks..);
         for name in ["content-type", "content-transfer-encoding"] {
@@ -101,9 +101,9 @@ impl Fields {
                 continue;
             }
             let value = field.slice(name.len() + 1..);
-            if name != "content-type" || Typed::parse(value).is_sound() {
+            if name != "content-type" || TypedField::parse(value).is_sound() {
                 let start = at + blanks + name.len() + 1;
-                self.hidden.push(Hidden {
+                self.hidden.push(HiddenField {
                     name,
                     value: start..at + piece.len(),
                 });
@@ -112,7 +112,7 @@ impl Fields {
     }
 
     /// All fields of that name, in order; NULs within the name are looked over, as lenient parsers do.
-    pub(crate) fn named<'a>(&'a self, block: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a Field> + 'a {
+    pub(crate) fn named<'a>(&'a self, block: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a HeaderField> + 'a {
         self.list.iter().filter(move |f| {
             let raw = block.slice(f.name.clone());
             raw.eq_ignore_ascii_case(name.as_bytes())
@@ -134,7 +134,7 @@ pub(crate) fn trim_line_end(line: &[u8]) -> &[u8] {
 
 /// A reading of a Content-Type or Content-Disposition field (RFC 2045 5.1, RFC 2183, RFC 2231).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Typed {
+pub(crate) struct TypedField {
     /// Media type or disposition, lower case, comments and blanks removed: `text/html`.
     pub(crate) value: String,
     /// Parameters in order, names in lower case, values unquoted.
@@ -153,7 +153,7 @@ pub(crate) struct Param {
     pub(crate) value: String,
 }
 
-impl Typed {
+impl TypedField {
     /// Reads a field's value leniently: comments anywhere, open quotes, missing semicolons, stray junk.
     pub(crate) fn parse(raw: &[u8]) -> Self {
         let mut malformed = false;
@@ -492,7 +492,7 @@ mod tests {
     use super::*;
 
     fn values(block: &[u8], name: &str) -> Vec<String> {
-        let f = Fields::parse(block);
+        let f = HeaderFields::parse(block);
         f.named(block, name)
             .map(|f| String::from_utf8_lossy(&block[f.value.clone()]).into_owned())
             .collect()
@@ -507,10 +507,10 @@ mod tests {
 
     #[test]
     fn stray_lines_and_odd_names_are_marked() {
-        let f = Fields::parse(b"A: 1\r\nno colon here\r\nB : 2\r\n");
+        let f = HeaderFields::parse(b"A: 1\r\nno colon here\r\nB : 2\r\n");
         assert!(f.stray_line && f.odd_field);
         assert_eq!(f.list.len(), 2);
-        assert!(Fields::parse(b" starts with blank\r\nA: 1\r\n").stray_line);
+        assert!(HeaderFields::parse(b" starts with blank\r\nA: 1\r\n").stray_line);
     }
 
     #[test]
@@ -529,7 +529,7 @@ mod tests {
             (" =?utf-8?B?dGV4dC9odG1s?=", "text/html", None),
             ("", "", None),
         ] {
-            let t = Typed::parse(raw.as_bytes());
+            let t = TypedField::parse(raw.as_bytes());
             assert_eq!((t.value.as_str(), t.first("charset")), (value, charset), "{raw}");
         }
     }
@@ -548,7 +548,11 @@ mod tests {
             ),
             ("Content-Type: text/html;\r\n charset=x\r\n", &[]),
         ] {
-            let names: Vec<_> = Fields::parse(block.as_bytes()).hidden.iter().map(|h| h.name).collect();
+            let names: Vec<_> = HeaderFields::parse(block.as_bytes())
+                .hidden
+                .iter()
+                .map(|h| h.name)
+                .collect();
             assert_eq!(names, hidden, "{block}");
         }
     }
@@ -575,9 +579,9 @@ mod tests {
 
     #[test]
     fn continuations_are_joined() {
-        let t = Typed::parse(b" multipart/mixed;\r\n boundary*0=\"ab\";\r\n boundary*1=\"cd\"");
+        let t = TypedField::parse(b" multipart/mixed;\r\n boundary*0=\"ab\";\r\n boundary*1=\"cd\"");
         assert_eq!(t.first("boundary"), Some("abcd"));
-        let t = Typed::parse(b" text/plain; name*=utf-8''a%20b.htm");
+        let t = TypedField::parse(b" text/plain; name*=utf-8''a%20b.htm");
         assert_eq!(t.first("name"), Some("a b.htm"));
     }
 

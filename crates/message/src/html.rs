@@ -1,16 +1,17 @@
 //! Links in HTML: found in every reading, replaced in the bytes as they stand, and the result proved.
 
+pub(crate) mod action;
 pub(crate) mod context;
-pub(crate) mod facts;
 mod json;
 mod line;
+pub(crate) mod link_text;
 pub(crate) mod mark;
-pub(crate) mod plain;
+pub(crate) mod parsed;
+pub(crate) mod quick;
 pub(crate) mod reference;
-mod running;
-pub(crate) mod shown;
 pub(crate) mod sites;
 pub(crate) mod tag;
+mod text_links;
 pub(crate) mod tree;
 mod word_field;
 
@@ -21,21 +22,22 @@ use std::rc::Rc;
 use encoding_rs::Encoding;
 
 use crate::autolink;
+use crate::edit::{self, TextEdit, apply};
 use crate::mapped::Mapped;
 use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::slice::Slice;
-use crate::transfer::{TextEdit, apply};
-use context::Context;
-use facts::Facts;
+use action::SiteAction;
+use context::MarkupContext;
+use link_text::LinkText;
 use mark::Mark;
-use running::links_more;
-use shown::Shown;
-use sites::{Action, Scan};
+use parsed::Parsed;
+use sites::Scan;
+use text_links::links_more;
 
 /// How a text of HTML is worked on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Work<'a> {
+pub(crate) struct TextWork<'a> {
     /// Number of the part, for reports.
     pub(crate) part: &'a str,
     pub(crate) encoding: &'static Encoding,
@@ -43,14 +45,14 @@ pub(crate) struct Work<'a> {
     pub(crate) queries: &'static Encoding,
     /// A base that a header field gives.
     pub(crate) base: Option<&'a str>,
-    pub(crate) links: autolink::Options,
+    pub(crate) links: autolink::UrlForms,
     /// Why the part stays as it is, if it does.
     pub(crate) left: Option<&'static str>,
     /// What leads from the text to the bytes as they stand, where it is not the same.
     pub(crate) mapped: Option<(&'a Mapped, &'a [u8])>,
 }
 
-impl Work<'_> {
+impl TextWork<'_> {
     /// Where a stretch of the text stands in the bytes as they are.
     fn raw(&self, at: Range<usize>) -> Option<Range<usize>> {
         let Some((mapped, _)) = self.mapped else {
@@ -63,7 +65,7 @@ impl Work<'_> {
 
 /// What becomes of a text.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum TextOutcome {
     /// These edits, perhaps none.
     Edits(Vec<TextEdit>),
     /// The whole text anew.
@@ -74,17 +76,19 @@ pub(crate) enum Outcome {
 pub(crate) const CUT: &[u8] = b"<!--linkgate-cut:";
 
 /// Makes every link of an HTML text safe.
-pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirks: &mut Quirks) -> Outcome {
+pub(crate) fn rewrite(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge, quirks: &mut Quirks) -> TextOutcome {
     if memchr::memchr(0, text).is_some() {
         // Browsers make something else of a NUL than programs that drop it: drop it for all of them.
         let clean: Vec<u8> = text.iter().copied().filter(|b| *b != 0).collect();
         return match rewrite(&clean, work, judge, quirks) {
-            Outcome::Edits(edits) if edits.is_empty() && !nul_in_markup(text) && !autolink::may_hold_url(&clean) => {
-                Outcome::Edits(edits)
+            TextOutcome::Edits(edits)
+                if edits.is_empty() && !nul_in_markup(text) && !autolink::may_hold_url(&clean) =>
+            {
+                TextOutcome::Edits(edits)
             }
-            Outcome::Edits(edits) => {
+            TextOutcome::Edits(edits) => {
                 quirks.insert(Quirk::Nul);
-                Outcome::Anew(apply(&clean, &edits))
+                TextOutcome::Anew(apply(&clean, &edits))
             }
             anew => {
                 quirks.insert(Quirk::Nul);
@@ -92,92 +96,92 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
             }
         };
     }
-    let facts = Facts::of(text);
-    quirks.insert_if(Quirk::AmbiguousMarkup, facts.context().is_none());
-    let mut pass = Pass::new(&facts, work, judge);
-    if let Some(context) = facts.context()
-        && let Some((edits, scan)) = pass.edits(Reading::Sure(context))
+    let parsed = Parsed::of(text);
+    quirks.insert_if(Quirk::AmbiguousMarkup, parsed.context().is_none());
+    let mut pass = Pass::new(&parsed, work, judge);
+    if let Some(context) = parsed.context()
+        && let Some((edits, scan)) = pass.edits(ContextReading::Sure(context))
     {
         quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
         quirks.insert_if(Quirk::AmbiguousMarkup, pass.in_text);
         let idle = edits.is_empty() && !scan.deferred;
         if idle && !scan.contested {
-            return Outcome::Edits(edits);
+            return TextOutcome::Edits(edits);
         }
         let out = apply(text, &edits);
-        if idle || pass.holds(&out) {
+        if idle || pass.is_proved(&out) {
             // Where parsers may disagree, there may be text that this one saw none of.
             let other = scan.contested.then(|| pass.with_text_links(&out)).flatten();
-            return Outcome::Edits(other.filter(|o| links_more(&edits, o)).unwrap_or(edits));
+            return TextOutcome::Edits(other.filter(|o| links_more(&edits, o)).unwrap_or(edits));
         }
     }
     // Either parsers disagree about this text, or tags overlap: now every reading counts, visible or not.
     quirks.insert(Quirk::AmbiguousMarkup);
     if !pass.flooded
-        && let Some((edits, _)) = pass.edits(Reading::Every)
+        && let Some((edits, _)) = pass.edits(ContextReading::Every)
     {
         let out = apply(text, &edits);
         let holds = pass.sweeps_clean(&out);
         let linked = if holds { pass.with_text_links(&out) } else { None };
         if holds && !pass.flooded {
-            return Outcome::Edits(linked.unwrap_or(edits));
+            return TextOutcome::Edits(linked.unwrap_or(edits));
         }
         if !pass.flooded
             && let Some(rebuilt) = tree::rebuild(&out, work.encoding, &mut pass)
             && pass.sweeps_clean(&rebuilt)
         {
             quirks.insert(Quirk::MarkupRebuilt);
-            return Outcome::Anew(rebuilt);
+            return TextOutcome::Anew(rebuilt);
         }
     }
     quirks.insert(Quirk::MarkupFlattened);
-    Outcome::Anew(flatten(text))
+    TextOutcome::Anew(flatten(text))
 }
 
 /// Asks about every site of a text that stays as it is, for the report. Returns what would change; `None` when its tags
 /// overlap beyond measure.
-pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let facts = Facts::of(text);
-    let mut pass = Pass::new(&facts, work, judge);
-    pass.edits(facts.context().map_or(Reading::Every, Reading::Sure))
+pub(crate) fn report(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
+    let parsed = Parsed::of(text);
+    let mut pass = Pass::new(&parsed, work, judge);
+    pass.edits(parsed.context().map_or(ContextReading::Every, ContextReading::Sure))
         .map(|(edits, _)| edits)
 }
 
 /// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
-pub(crate) fn unproved(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let facts = Facts::of(text);
-    let context = facts.context()?;
-    Pass::new(&facts, work, judge)
-        .edits(Reading::Sure(context))
+pub(crate) fn unproved(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
+    let parsed = Parsed::of(text);
+    let context = parsed.context()?;
+    Pass::new(&parsed, work, judge)
+        .edits(ContextReading::Sure(context))
         .map(|(edits, _)| edits)
 }
 
 /// Edits that make the tags of a text safe which is no HTML to most programs, but may be to some.
-pub(crate) fn tags_only(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let facts = Facts::of(text);
-    let mut pass = Pass::new(&facts, work, judge);
-    pass.edits(Reading::Every).map(|(edits, _)| edits)
+pub(crate) fn tags_only(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
+    let parsed = Parsed::of(text);
+    let mut pass = Pass::new(&parsed, work, judge);
+    pass.edits(ContextReading::Every).map(|(edits, _)| edits)
 }
 
 /// Whether no tag in any reading of a text leads to a place that is not safe.
-pub(crate) fn sweeps_clean(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> bool {
-    Pass::new(&Facts::of(text), work, judge).sweeps_clean(text)
+pub(crate) fn sweeps_clean(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> bool {
+    Pass::new(&Parsed::of(text), work, judge).sweeps_clean(text)
 }
 
 /// What is known of the context in which the tags of a text stand.
 #[derive(Clone, Copy)]
-enum Reading<'c> {
+enum ContextReading<'c> {
     /// All parsers agree on it.
-    Sure(&'c Context),
+    Sure(&'c MarkupContext),
     /// It may be so: tags count wherever they stand, and links for URLs in the text are put in where it says so.
-    Guess(&'c Context),
+    Guess(&'c MarkupContext),
     /// Nothing: tags count wherever they stand.
     Every,
 }
 
 /// A ruling that is kept and handed out without being copied.
 #[derive(Clone)]
-enum Decided {
+enum KnownRuling {
     Keep,
     Replace(Rc<str>),
     Disarm,
@@ -186,13 +190,13 @@ enum Decided {
 /// One text, and what was decided about its sites.
 struct Pass<'t, 'j> {
     text: &'t [u8],
-    facts: &'t Facts<'t>,
-    work: &'t Work<'t>,
+    parsed: &'t Parsed<'t>,
+    work: &'t TextWork<'t>,
     judge: &'j mut dyn Judge,
     /// The links put in so far.
     issued: Issued,
     /// Decisions by place and use, so that a second pass over the same text asks nobody twice.
-    rulings: BTreeMap<(usize, usize, u8), Decided>,
+    rulings: BTreeMap<(usize, usize, u8), KnownRuling>,
     /// Something that leads somewhere in one reading is text on screen in another.
     in_text: bool,
     /// There are more URLs in running text than anybody reads.
@@ -200,10 +204,10 @@ struct Pass<'t, 'j> {
 }
 
 impl<'t, 'j> Pass<'t, 'j> {
-    fn new(facts: &'t Facts<'t>, work: &'t Work<'t>, judge: &'j mut dyn Judge) -> Self {
+    fn new(parsed: &'t Parsed<'t>, work: &'t TextWork<'t>, judge: &'j mut dyn Judge) -> Self {
         Self {
-            text: facts.text(),
-            facts,
+            text: parsed.text(),
+            parsed,
             work,
             judge,
             issued: Issued::default(),
@@ -219,7 +223,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         if !autolink::may_hold_url(out) {
             return None;
         }
-        let (edits, _) = self.edits(Reading::Guess(self.facts.guess()?))?;
+        let (edits, _) = self.edits(ContextReading::Guess(self.parsed.guess()?))?;
         let linked = apply(self.text, &edits);
         (linked.len() > out.len() && self.sweeps_clean(&linked) && tree::words(&linked)? == tree::words(out)?)
             .then_some(edits)
@@ -227,13 +231,13 @@ impl<'t, 'j> Pass<'t, 'j> {
 
     /// The edits that make every site safe; tags in raw text that is text to every browser are left where that is sure.
     /// `None` when edits would overlap.
-    fn edits(&mut self, reading: Reading<'_>) -> Option<(Vec<TextEdit>, Scan)> {
+    fn edits(&mut self, reading: ContextReading<'_>) -> Option<(Vec<TextEdit>, Scan)> {
         let (text, work) = (self.text, self.work);
         let inert = match reading {
-            Reading::Sure(context) => context.inert.as_slice(),
-            Reading::Guess(_) | Reading::Every => &[],
+            ContextReading::Sure(context) => context.inert.as_slice(),
+            ContextReading::Guess(_) | ContextReading::Every => &[],
         };
-        let scan = sites::scan(self.facts, inert);
+        let scan = sites::scan(self.parsed, inert);
         if scan.tangled {
             return None;
         }
@@ -247,7 +251,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         let mut dead: HashMap<usize, bool> = HashMap::new();
         for action in &scan.actions {
             match action {
-                Action::Ask {
+                SiteAction::Judge {
                     usage,
                     tag,
                     name,
@@ -262,45 +266,45 @@ impl<'t, 'j> Pass<'t, 'j> {
                     if *usage == Use::Link {
                         let text = text.slice(tag.start.saturating_sub(1)..);
                         let encoding = work.encoding;
-                        site.shown = Some(Shown { text, encoding });
+                        site.link_text = Some(LinkText { text, encoding });
                     }
                     let ruling = self.rule(value, *usage, &site);
                     if *usage == Use::Link {
-                        let gone = matches!(ruling, Decided::Disarm);
+                        let gone = matches!(ruling, KnownRuling::Disarm);
                         dead.entry(tag.start.saturating_sub(1))
                             .and_modify(|d| *d &= gone)
                             .or_insert(gone);
                     }
                     match ruling {
-                        Decided::Keep => {}
-                        Decided::Replace(with) => edits.push(TextEdit {
+                        KnownRuling::Keep => {}
+                        KnownRuling::Replace(with) => edits.push(TextEdit {
                             at: value.clone(),
                             with: with.as_bytes().to_vec(),
                         }),
-                        Decided::Disarm if name.is_empty() => edits.push(TextEdit {
+                        KnownRuling::Disarm if name.is_empty() => edits.push(TextEdit {
                             at: value.clone(),
                             with: Vec::new(),
                         }),
-                        Decided::Disarm => edits.push(self.off(&whole)),
+                        KnownRuling::Disarm => edits.push(self.disable(&whole)),
                     }
                 }
-                Action::Off { whole } => edits.push(self.off(&scan.clipped(whole))),
+                SiteAction::Disable { whole } => edits.push(self.disable(&scan.clipped(whole))),
             }
         }
         if !self.text_edits(reading, &dead, base, &mut edits) {
             return None;
         }
-        if let Reading::Sure(context) = reading {
+        if let ContextReading::Sure(context) = reading {
             self.in_text |= context.holds_text(&scan.actions, text.len());
             if let Some(from) = context.dangling {
                 edits.retain(|e| e.at.start < from || e.at.is_empty() && e.at.start == from);
                 edits.push(TextEdit {
                     at: from..text.len(),
-                    with: self.cut(text.slice(from..)),
+                    with: self.cut_comment(text.slice(from..)),
                 });
             }
         }
-        settle(edits).map(|e| (e, scan))
+        edit::sorted(edits).map(|e| (e, scan))
     }
 
     fn site<'s>(
@@ -315,7 +319,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         Self: 's,
     {
         // Lifetimes of text and work outlive this borrow; the judge is not part of a site.
-        let (text, work): (&[u8], &Work<'_>) = (self.text, self.work);
+        let (text, work): (&[u8], &TextWork<'_>) = (self.text, self.work);
         let bytes = work.mapped.map_or(text, |(_, raw)| raw);
         let at = work.raw(at);
         Site {
@@ -328,11 +332,11 @@ impl<'t, 'j> Pass<'t, 'j> {
             base,
             left: work.left,
             encoding: work.queries,
-            shown: None,
+            link_text: None,
         }
     }
 
-    fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> Decided {
+    fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> KnownRuling {
         let key = (at.start, at.end, usage.form());
         // Sites come in order the first time: then there is nothing to look up.
         let later = self.rulings.last_key_value().is_none_or(|(last, _)| *last < key);
@@ -340,12 +344,12 @@ impl<'t, 'j> Pass<'t, 'j> {
             return r.clone();
         }
         let decided = match self.judge.rule(site) {
-            Ruling::Keep => Decided::Keep,
-            Ruling::Disarm => Decided::Disarm,
+            Ruling::Keep => KnownRuling::Keep,
+            Ruling::Disarm => KnownRuling::Disarm,
             Ruling::Replace(with) => {
                 let with: Rc<str> = with.into();
                 self.issued.insert(&with);
-                Decided::Replace(with)
+                KnownRuling::Replace(with)
             }
         };
         self.rulings.insert(key, decided.clone());
@@ -354,12 +358,12 @@ impl<'t, 'j> Pass<'t, 'j> {
 
     /// Whether nobody can get from `out` to a place that is not safe: no reading of any tag shows one, or at least no
     /// browser sees one.
-    fn holds(&mut self, out: &[u8]) -> bool {
+    fn is_proved(&mut self, out: &[u8]) -> bool {
         self.sweeps_clean(out) || tree::every_tag(out, |tag| self.tag_is_safe(tag))
     }
 
     fn sweeps_clean(&mut self, out: &[u8]) -> bool {
-        let scan = sites::scan(&Facts::of(out), &[]);
+        let scan = sites::scan(&Parsed::of(out), &[]);
         !scan.tangled && self.scan_is_safe(out, &scan)
     }
 
@@ -371,8 +375,8 @@ impl<'t, 'j> Pass<'t, 'j> {
             .map(|r| sites::attribute(out, &r, work.encoding).into_owned());
         let base = base.as_deref().or(work.base);
         scan.actions.iter().all(|action| match action {
-            Action::Off { .. } => false,
-            Action::Ask {
+            SiteAction::Disable { .. } => false,
+            SiteAction::Judge {
                 usage,
                 tag,
                 name,
@@ -394,7 +398,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                     base,
                     left: work.left,
                     encoding: work.queries,
-                    shown: None,
+                    link_text: None,
                 };
                 self.judge.is_safe(&site)
             }
@@ -402,9 +406,9 @@ impl<'t, 'j> Pass<'t, 'j> {
     }
 
     /// Takes an attribute out: another one stands there, which keeps it, encoded and without effect.
-    fn off(&self, whole: &Range<usize>) -> TextEdit {
+    fn disable(&self, whole: &Range<usize>) -> TextEdit {
         let written = self.text.slice(whole.clone());
-        let kept = self.keep(Mark::Off, written);
+        let kept = self.write_mark(Mark::Off, written);
         let quote = written
             .last()
             .filter(|b| matches!(b, b'"' | b'\''))
@@ -424,28 +428,28 @@ impl<'t, 'j> Pass<'t, 'j> {
     }
 
     /// A comment that keeps, without effect, the rest of a tag that was cut off.
-    fn cut(&self, rest: &[u8]) -> Vec<u8> {
-        [CUT, self.keep(Mark::Cut, rest).as_bytes(), b"-->"].concat()
+    fn cut_comment(&self, rest: &[u8]) -> Vec<u8> {
+        [CUT, self.write_mark(Mark::Cut, rest).as_bytes(), b"-->"].concat()
     }
 
-    fn keep(&self, mark: Mark, octets: &[u8]) -> String {
-        mark.keep(octets, self.work.encoding, |covered| self.judge.seal_mark(covered))
+    fn write_mark(&self, mark: Mark, octets: &[u8]) -> String {
+        mark.write(octets, self.work.encoding, |covered| self.judge.seal_mark(covered))
     }
 
     /// Whether a start tag, written out plainly, leads nowhere unsafe.
     fn tag_is_safe(&mut self, tag: &[u8]) -> bool {
-        let scan = sites::scan(&Facts::of(tag), &[]);
+        let scan = sites::scan(&Parsed::of(tag), &[]);
         self.scan_is_safe(tag, &scan)
     }
 }
 
-impl tree::Warden for Pass<'_, '_> {
+impl tree::TagJudge for Pass<'_, '_> {
     fn is_safe(&mut self, tag: &[u8]) -> bool {
         self.tag_is_safe(tag)
     }
 
     fn keep(&self, attribute: &str) -> String {
-        Mark::Off.keep(attribute.as_bytes(), encoding_rs::UTF_8, |covered| {
+        Mark::Off.write(attribute.as_bytes(), encoding_rs::UTF_8, |covered| {
             self.judge.seal_mark(covered)
         })
     }
@@ -473,22 +477,6 @@ impl Issued {
     fn end(link: &[u8]) -> u128 {
         link.last_chunk().copied().map_or(0, u128::from_le_bytes)
     }
-}
-
-/// Sorts edits; what lies within a larger one goes. `None` when two cross.
-pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
-    // What is put in where a larger edit begins stands before it, not within it.
-    edits.sort_by(|a, b| (a.at.start, !a.at.is_empty(), b.at.end).cmp(&(b.at.start, !b.at.is_empty(), a.at.end)));
-    let mut out: Vec<TextEdit> = Vec::with_capacity(edits.len());
-    for e in edits {
-        match out.last() {
-            Some(l) if e.at == l.at && e.with == l.with && !e.at.is_empty() => {}
-            Some(l) if e.at.start < l.at.end && e.at.end <= l.at.end => {}
-            Some(l) if e.at.start < l.at.end => return None,
-            _ => out.push(e),
-        }
-    }
-    Some(out)
 }
 
 fn nul_in_markup(text: &[u8]) -> bool {

@@ -7,6 +7,7 @@ mod autolink;
 #[doc(hidden)]
 pub mod bench;
 mod charset;
+mod edit;
 #[doc(hidden)]
 pub mod fuzzing;
 mod header;
@@ -27,8 +28,7 @@ mod transfer;
 pub use patch::{Change, Overlap, Patch, Segment};
 pub use plan::{Ambiguous, Amp, MarkupFiles, Options, PlanError, Planned, plan, plan_restore, scan_source};
 pub use quirk::{Quirk, Quirks};
-pub use restore::{Original, Originals};
-pub use scan::{Kind, MAX_DEPTH, MAX_HEADER, MAX_PARTS, Part, PartMap, Scanner, scan};
-pub use site::{Judge, MARK_SEAL, Ruling, Seal, Site, Use};
+pub use scan::{MAX_DEPTH, MAX_HEADER, MAX_PARTS, Part, PartKind, PartMap, Scanner, scan};
+pub use site::{Judge, MARK_SEAL, Original, Originals, Ruling, Seal, Site, Use};
 pub use source::Source;
 pub use transfer::Coding;

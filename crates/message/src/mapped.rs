@@ -9,7 +9,7 @@ use crate::slice::{Slice, ascii_head, head};
 
 /// A stretch of decoded text and the raw bytes behind it.
 #[derive(Debug, Clone, Copy)]
-struct Seg {
+struct MappedStretch {
     text: u32,
     raw: u32,
     raw_len: u32,
@@ -21,7 +21,7 @@ struct Seg {
 #[derive(Debug, Default)]
 pub(crate) struct Mapped {
     pub(crate) text: String,
-    segs: Vec<Seg>,
+    segs: Vec<MappedStretch>,
 }
 
 impl Mapped {
@@ -99,7 +99,7 @@ impl Mapped {
     }
 
     fn unit(&mut self, raw: usize, raw_len: usize) {
-        self.segs.push(Seg {
+        self.segs.push(MappedStretch {
             text: self.text.len() as u32,
             raw: raw as u32,
             raw_len: raw_len as u32,
@@ -151,7 +151,7 @@ impl Mapped {
         let text = self.text.len() as u32;
         match self.segs.last_mut() {
             Some(s) if !s.unit && s.raw + s.raw_len == raw as u32 => s.raw_len += valid.len() as u32,
-            _ => self.segs.push(Seg {
+            _ => self.segs.push(MappedStretch {
                 text,
                 raw: raw as u32,
                 raw_len: valid.len() as u32,

@@ -2,12 +2,12 @@
 
 mod class;
 mod container;
+mod encode;
 mod frozen;
 mod hidden;
-mod leads;
 mod leaf;
-mod put;
 mod relabel;
+mod targets;
 
 use std::borrow::Cow;
 use std::io;
@@ -18,9 +18,8 @@ use leaf::Task;
 use crate::autolink;
 use crate::patch::{Change, Overlap, Patch};
 use crate::quirk::{Quirk, Quirks};
-use crate::restore::Originals;
-use crate::scan::{Kind, Part, PartMap, Scanner};
-use crate::site::{Judge, Ruling, Seal, Site};
+use crate::scan::{Part, PartKind, PartMap, Scanner};
+use crate::site::{Judge, Originals, Ruling, Seal, Site};
 use crate::slice::Slice;
 use crate::source::Source;
 use crate::transfer::{Coding, decode};
@@ -44,7 +43,7 @@ impl Default for Options {
             bare_domains: true,
             ambiguous: Ambiguous::Normalise,
             amp: Amp::Rewrite,
-            markup_files: MarkupFiles::Typed,
+            markup_files: MarkupFiles::TypedField,
         }
     }
 }
@@ -67,7 +66,7 @@ pub enum MarkupFiles {
     Leave,
     /// Those that their media type names so: some programs show them with the text.
     #[default]
-    Typed,
+    TypedField,
     /// Those that only their file name names so, as well.
     Named,
 }
@@ -142,9 +141,9 @@ const LOST: &[Quirk] = &[Quirk::TooDeep, Quirk::TooManyParts, Quirk::HeaderTooLa
 /// # Errors
 /// When the message cannot be read.
 pub fn plan(source: &dyn Source, options: &Options, judge: &mut dyn Judge) -> Result<Planned, PlanError> {
-    if let Some(shown) = OldMac::over(source)? {
+    if let Some(shown) = BareCrLines::over(source)? {
         // Such a message cannot travel (RFC 5321 2.3.8): it is only reported on, and left as it is.
-        let mut left = LeftAlone(judge);
+        let mut left = KeepAll(judge);
         let planned = plan_nested(&shown, options, Task::Rewrite(&mut left), "", 0)?;
         let mut quirks = planned.quirks;
         quirks.insert(Quirk::MixedLineEnds);
@@ -172,9 +171,9 @@ pub fn plan_restore(source: &dyn Source, originals: &mut dyn Originals) -> Resul
 }
 
 /// Puts every site before the judge as one that stays.
-struct LeftAlone<'a>(&'a mut dyn Judge);
+struct KeepAll<'a>(&'a mut dyn Judge);
 
-impl Judge for LeftAlone<'_> {
+impl Judge for KeepAll<'_> {
     fn rule(&mut self, site: &Site<'_>) -> Ruling {
         let url = Cow::Borrowed(&*site.url);
         self.0.rule(&Site {
@@ -196,9 +195,9 @@ impl Judge for LeftAlone<'_> {
 }
 
 /// A message whose lines end in CR alone, shown with LF in their place: some programs read it so, and offsets stay.
-struct OldMac<'a>(&'a dyn Source);
+struct BareCrLines<'a>(&'a dyn Source);
 
-impl<'a> OldMac<'a> {
+impl<'a> BareCrLines<'a> {
     /// Some when the start of the message has a CR and not a single LF.
     fn over(source: &'a dyn Source) -> io::Result<Option<Self>> {
         let head = source.read(0..source.len().min(4096))?;
@@ -207,7 +206,7 @@ impl<'a> OldMac<'a> {
     }
 }
 
-impl Source for OldMac<'_> {
+impl Source for BareCrLines<'_> {
     fn len(&self) -> u64 {
         self.0.len()
     }
@@ -264,9 +263,9 @@ fn plan_nested(
         source,
         map: &map,
         task,
-        links: autolink::Options {
+        links: autolink::UrlForms {
             bare_domains: options.bare_domains,
-            ..autolink::Options::ALL
+            ..autolink::UrlForms::ALL
         },
         options,
         sound: !ambiguous,
@@ -292,13 +291,13 @@ fn plan_nested(
             work.stray_lines(part, &number);
         }
         let left = frozen.then_some("signed");
-        if part.kind == Kind::Leaf && part.quirks.contains(Quirk::NoParts) && left.is_none() {
+        if part.kind == PartKind::Leaf && part.quirks.contains(Quirk::NoParts) && left.is_none() {
             match parts_within(part, source)? {
                 Some(within) if depth < MAX_NESTED => {
                     let inner = plan_nested(
                         &within.message.as_slice(),
                         options,
-                        work.task.again(),
+                        work.task.reborrow(),
                         &number(),
                         depth + 1,
                     )?;
@@ -307,7 +306,7 @@ fn plan_nested(
                     out.parts += inner.parts.saturating_sub(1);
                     if !inner.patch.is_empty() {
                         work.changes.push(within.patched(part, inner.patch));
-                        work.one_boundary(part, &within.boundary, within.coding);
+                        work.state_boundary(part, &within.boundary, within.coding);
                         continue;
                     }
                 }
@@ -315,7 +314,7 @@ fn plan_nested(
                 None => {}
             }
         }
-        if part.kind == Kind::Leaf && leaf::is_coded_message(part) && left.is_none() {
+        if part.kind == PartKind::Leaf && leaf::is_coded_message(part) && left.is_none() {
             if depth >= MAX_NESTED {
                 out.refused = Some(Quirk::TooDeep);
                 return Ok(out);
@@ -323,27 +322,27 @@ fn plan_nested(
             let Some((coding, bytes)) = leaf::coded_message(part, source)? else {
                 continue;
             };
-            let inner = plan_nested(&bytes.as_slice(), options, work.task.again(), &number(), depth + 1)?;
+            let inner = plan_nested(&bytes.as_slice(), options, work.task.reborrow(), &number(), depth + 1)?;
             out.refused = out.refused.or(inner.refused);
             out.quirks.merge(inner.quirks);
             out.parts += inner.parts;
             if !inner.patch.is_empty() {
                 let raw = source.read(part.body.clone())?;
-                let with = put::encode_whole(coding, &inner.patch.apply(&bytes), &raw);
+                let with = encode::encode_whole(coding, &inner.patch.apply(&bytes), &raw);
                 work.changes.push(Change {
                     at: part.body.clone(),
                     with,
                 });
-                work.one_coding(part, coding);
+                work.state_coding(part, coding);
             }
-        } else if part.kind == Kind::Leaf {
+        } else if part.kind == PartKind::Leaf {
             work.leaf(index, &number, left)?;
         } else {
             work.container(index, &number)?;
         }
     }
     for index in 0..map.parts.len() {
-        work.one_container(index);
+        work.state_container(index);
     }
     out.quirks.merge(work.quirks);
     let (unseen, lost) = (work.unseen, work.lost);
@@ -360,7 +359,7 @@ fn plan_nested(
 }
 
 /// What a multipart holds whose boundary never comes, where lines stand in it that look like another one.
-struct Within {
+struct SniffedParts {
     /// It all, under a header that names that boundary.
     message: Vec<u8>,
     /// The length of that header.
@@ -369,7 +368,7 @@ struct Within {
     coding: Coding,
 }
 
-fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<Within>> {
+fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<SniffedParts>> {
     if part.body.end - part.body.start > leaf::MAX_TEXT {
         return Ok(None);
     }
@@ -387,7 +386,7 @@ fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<Within>> 
         }
         quoted.extend(b"\r\n\r\n");
         let header = quoted.len();
-        return Ok(Some(Within {
+        return Ok(Some(SniffedParts {
             message: [quoted.as_slice(), &decoded.bytes].concat(),
             header,
             boundary,
@@ -397,21 +396,21 @@ fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<Within>> 
     Ok(None)
 }
 
-impl Within {
+impl SniffedParts {
     /// The body of the part with the changes of `message` that lie in it: the header in front was made up here.
     fn patched(&self, part: &Part, patch: Patch) -> Change {
         let patched = patch.behind(self.header as u64).apply(&self.message);
         let bytes = patched.slice(self.header..);
         Change {
             at: part.body.clone(),
-            with: put::encode_whole(self.coding, bytes, bytes),
+            with: encode::encode_whole(self.coding, bytes, bytes),
         }
     }
 }
 
 fn message_id(map: &PartMap) -> Option<String> {
     let block = &map.parts.first()?.block;
-    let fields = crate::header::Fields::parse(block);
+    let fields = crate::header::HeaderFields::parse(block);
     let field = fields.named(block, "message-id").next()?;
     let raw = block.slice(field.value.clone());
     let text = crate::header::lossy(raw.trim_ascii()).into_owned();
@@ -537,7 +536,7 @@ mod tests {
             );
             for (markup_files, wanted) in [
                 (MarkupFiles::Leave, false),
-                (MarkupFiles::Typed, typed),
+                (MarkupFiles::TypedField, typed),
                 (MarkupFiles::Named, named),
             ] {
                 let options = Options {

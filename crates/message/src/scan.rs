@@ -7,12 +7,12 @@ mod boundary;
 mod fields;
 mod map;
 
-use boundary::{Frame, Hit};
+use boundary::{BoundaryLine, Frame};
 pub(crate) use fields::is_message;
 use fields::{boundaries, read_fields};
-pub use map::{Kind, Part, PartMap};
+pub use map::{Part, PartKind, PartMap};
 
-use crate::header::{Fields, Typed, trim_line_end};
+use crate::header::{HeaderFields, TypedField, trim_line_end};
 use crate::quirk::{Quirk, Quirks};
 use crate::slice::{Slice, head};
 use crate::transfer::Coding;
@@ -36,7 +36,7 @@ const MAX_LOOK_AHEAD: usize = 1024;
 pub struct Scanner {
     map: PartMap,
     frames: Vec<Frame>,
-    state: State,
+    state: ScanState,
     /// Bytes that cannot be judged before more of them come.
     pending: Vec<u8>,
     /// Offset of the first byte that is not yet consumed.
@@ -49,7 +49,7 @@ pub struct Scanner {
 }
 
 #[derive(Debug)]
-enum State {
+enum ScanState {
     /// Collecting the header block of the newest part.
     Header(Vec<u8>),
     Body,
@@ -57,7 +57,7 @@ enum State {
     Lost,
 }
 
-impl Default for State {
+impl Default for ScanState {
     fn default() -> Self {
         Self::Header(Vec::new())
     }
@@ -103,7 +103,7 @@ impl Scanner {
         let rest = std::mem::take(&mut self.pending);
         self.consume(&rest, true);
         let end = self.at;
-        if let State::Header(block) = std::mem::replace(&mut self.state, State::Body) {
+        if let ScanState::Header(block) = std::mem::replace(&mut self.state, ScanState::Body) {
             self.header_done(block, end);
         }
         self.close_above(0, end);
@@ -117,9 +117,9 @@ impl Scanner {
         while i < buf.len() {
             let rest = buf.slice(i..);
             let used = match &self.state {
-                State::Lost => rest.len(),
-                State::Header(_) => self.header_line(rest, last),
-                State::Body => self.body(rest, last),
+                ScanState::Lost => rest.len(),
+                ScanState::Header(_) => self.header_line(rest, last),
+                ScanState::Body => self.body(rest, last),
             };
             if used == 0 {
                 break;
@@ -164,7 +164,7 @@ impl Scanner {
         }
         self.line_start = true;
         if text.is_empty() {
-            if let State::Header(block) = std::mem::replace(&mut self.state, State::Body) {
+            if let ScanState::Header(block) = std::mem::replace(&mut self.state, ScanState::Body) {
                 let bare = |l: &[u8]| l.ends_with(b"\n") && !l.ends_with(b"\r\n");
                 let mixed = (bare(line) || bare(&block)) && memchr::memmem::find(&block, b"\r\n").is_some();
                 let index = self.map.parts.len().saturating_sub(1);
@@ -175,15 +175,15 @@ impl Scanner {
             }
             return len;
         }
-        if text.starts_with(b"--") && !matches!(self.boundary(text), Hit::No) {
+        if text.starts_with(b"--") && !matches!(self.boundary(text), BoundaryLine::None) {
             // The part ends within its own header.
-            if let State::Header(block) = std::mem::replace(&mut self.state, State::Body) {
+            if let ScanState::Header(block) = std::mem::replace(&mut self.state, ScanState::Body) {
                 self.map.quirks.insert(Quirk::UnendedHeader);
                 self.header_done(block, self.at);
             }
             return self.body(rest, last);
         }
-        if let State::Header(block) = &mut self.state {
+        if let ScanState::Header(block) = &mut self.state {
             if block.len() + len > MAX_HEADER {
                 self.lose(Quirk::HeaderTooLarge);
             } else {
@@ -198,9 +198,9 @@ impl Scanner {
     fn opens_late(&self, rest: &[u8], len: usize, last: bool) -> Option<bool> {
         let within = || {
             let parent = self.map.parts.last().and_then(|p| self.map.parts.get(p.parent?));
-            parent.is_some_and(|p| p.kind == Kind::Message)
+            parent.is_some_and(|p| p.kind == PartKind::Message)
         };
-        if !matches!(&self.state, State::Header(block) if block.is_empty()) || !within() {
+        if !matches!(&self.state, ScanState::Header(block) if block.is_empty()) || !within() {
             return Some(false);
         }
         let behind = rest.slice(len..);
@@ -210,7 +210,7 @@ impl Scanner {
         let next = behind.slice(blanks..);
         match memchr::memchr(b'\n', next) {
             Some(n) => {
-                let fields = Fields::parse(next.slice(..n));
+                let fields = HeaderFields::parse(next.slice(..n));
                 Some(!fields.stray_line && !fields.list.is_empty())
             }
             None if last || behind.len() >= MAX_LOOK_AHEAD => Some(false),
@@ -301,7 +301,7 @@ impl Scanner {
             parent,
             header: start..start,
             body: start..start,
-            kind: Kind::Leaf,
+            kind: PartKind::Leaf,
             block: Box::default(),
             types: Vec::new(),
             codings: Vec::new(),
@@ -310,7 +310,7 @@ impl Scanner {
             mixed: false,
             quirks: Quirks::default(),
         });
-        self.state = State::Header(Vec::new());
+        self.state = ScanState::Header(Vec::new());
     }
 
     /// The header of the newest part is complete; its body starts at `start`.
@@ -330,16 +330,16 @@ impl Scanner {
         part.block = block.into_boxed_slice();
         let spellings = read_fields(part);
         if part.types.is_empty() && in_digest {
-            part.types.push(Typed {
+            part.types.push(TypedField {
                 value: "message/rfc822".into(),
-                ..Typed::default()
+                ..TypedField::default()
             });
         }
         let multipart = part.types.iter().any(|t| t.top() == "multipart");
         let message =
             part.types.iter().any(|t| is_message(&t.value)) && part.codings.iter().all(|c| *c == Coding::Identity);
         if multipart {
-            part.kind = Kind::Multipart;
+            part.kind = PartKind::Multipart;
             let mut boundaries = boundaries(&part.types);
             let crowded = boundaries.len() + spellings.len() > MAX_BOUNDARIES;
             part.quirks.insert_if(Quirk::TangledBoundaries, crowded);
@@ -363,11 +363,11 @@ impl Scanner {
                 f.boundaries = boundaries;
             }
         } else if message {
-            part.kind = Kind::Message;
+            part.kind = PartKind::Message;
         }
         let (quirks, kind) = (part.quirks, part.kind);
         self.map.quirks.merge(quirks);
-        if kind == Kind::Message {
+        if kind == PartKind::Message {
             self.open_part(Some(index), start);
         }
     }
@@ -378,10 +378,10 @@ impl Scanner {
             let Some(f) = self.frames.pop() else { return };
             if let Some(p) = self.map.parts.get_mut(f.part) {
                 p.body.end = end.max(p.body.start);
-                if p.kind == Kind::Multipart {
+                if p.kind == PartKind::Multipart {
                     if !f.begun {
                         // Nothing between boundaries: programs show the body as it stands.
-                        p.kind = Kind::Leaf;
+                        p.kind = PartKind::Leaf;
                         p.quirks.insert(Quirk::NoParts);
                         self.map.quirks.insert(Quirk::NoParts);
                     } else if !f.closed {
@@ -395,7 +395,7 @@ impl Scanner {
 
     fn lose(&mut self, quirk: Quirk) {
         self.map.quirks.insert(quirk);
-        self.state = State::Lost;
+        self.state = ScanState::Lost;
     }
 }
 
@@ -416,7 +416,7 @@ mod tests {
                     "{}:{:?}:{}",
                     map.number(i),
                     p.kind,
-                    if p.kind == Kind::Leaf { body } else { "" }
+                    if p.kind == PartKind::Leaf { body } else { "" }
                 )
             })
             .collect()
@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn a_boundary_that_never_comes_leaves_a_leaf() {
         let map = scan(b"Content-Type: multipart/mixed; boundary=x\r\n\r\ntext\r\n");
-        assert_eq!(map.parts[0].kind, Kind::Leaf);
+        assert_eq!(map.parts[0].kind, PartKind::Leaf);
         assert!(map.quirks.contains(Quirk::NoParts));
     }
 
@@ -527,7 +527,7 @@ mod tests {
             .parts
             .iter()
             .zip(&theirs.parts)
-            .filter(|(a, _)| a.kind == Kind::Leaf)
+            .filter(|(a, _)| a.kind == PartKind::Leaf)
         {
             assert_eq!(a.body, b.offset_body as u64..b.offset_end as u64);
         }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use encoding_rs::{EncoderResult, Encoding};
 
-use crate::html::shown::Shown;
+use crate::html::link_text::LinkText;
 use crate::origin;
 use crate::slice::Slice;
 
@@ -83,7 +83,7 @@ pub struct Site<'a> {
     pub left: Option<&'static str>,
     pub(crate) encoding: &'static Encoding,
     /// Where the text of a link in HTML is.
-    pub(crate) shown: Option<Shown<'a>>,
+    pub(crate) link_text: Option<LinkText<'a>>,
 }
 
 impl Site<'_> {
@@ -97,8 +97,8 @@ impl Site<'_> {
     /// What a reader sees in place of the URL: the text of a link in HTML, empty for a picture; `None` where the URL itself
     /// is seen. Reads it anew at each call.
     #[must_use]
-    pub fn shown_text(&self) -> Option<String> {
-        self.shown.map(|s| s.read())
+    pub fn link_text(&self) -> Option<String> {
+        self.link_text.map(|s| s.read())
     }
 
     /// Whether queries are to be encoded in something else than UTF-8 (WHATWG URL 4.4, encoding override).
@@ -146,6 +146,31 @@ pub trait Judge {
     /// A seal for what is taken out and kept in the text, by which [`Originals::knows_mark`](crate::Originals::knows_mark)
     /// tells it from what senders write. The same octets give the same seal.
     fn seal_mark(&self, kept: &[u8]) -> Seal;
+}
+
+/// What stood where a link of ours stands now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    /// Length in octets of our link, whatever follows it.
+    pub len: usize,
+    /// What it stood in, as [`Site::form`](crate::Site::form) says.
+    pub form: u8,
+    /// The target.
+    pub target: String,
+    /// The bytes that stood there, when they were others.
+    pub written: Option<Vec<u8>>,
+}
+
+/// Whoever knows our links and our marks.
+pub trait Originals {
+    /// Where in a text something stands that may be a link of ours; cheap.
+    fn find(&self, text: &[u8]) -> Option<usize>;
+
+    /// Opens the link that `text` begins with.
+    fn open(&mut self, text: &str) -> Option<Original>;
+
+    /// Whether a seal was made by [`Judge::seal_mark`](crate::Judge::seal_mark) for what a mark keeps.
+    fn knows_mark(&self, kept: &[u8], seal: &Seal) -> bool;
 }
 
 fn encode_with_references(query: &str, encoding: &'static Encoding) -> Cow<'static, [u8]> {
@@ -198,7 +223,7 @@ mod tests {
                 base: None,
                 left: None,
                 encoding,
-                shown: None,
+                link_text: None,
             };
             assert_eq!(site.encode_query(query), want, "{query}");
         }

@@ -49,7 +49,7 @@ pub(crate) fn ascii_head(text: &[u8]) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::transfer::{TextEdit, apply};
+    use crate::edit::{TextEdit, apply};
 
     #[test]
     #[should_panic(expected = "range end index 99 out of range for slice of length 26")]

@@ -8,11 +8,12 @@ use std::ops::Range;
 use encoding_rs::Encoding;
 
 use crate::autolink;
-use crate::html::{self, Work};
+use crate::edit::{self, TextEdit};
+use crate::html::{self, TextWork};
 use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
 use crate::slice::Slice;
-use crate::transfer::{Coding, TextEdit, decode, has_uuencoded};
+use crate::transfer::{Coding, decode, has_uuencoded};
 use view::View;
 
 /// The line structure of a text.
@@ -39,7 +40,7 @@ pub(crate) fn rewrite(
     text: &[u8],
     lines: Lines,
     both: bool,
-    work: &Work<'_>,
+    work: &TextWork<'_>,
     judge: &mut dyn Judge,
     quirks: &mut Quirks,
 ) -> Vec<TextEdit> {
@@ -52,7 +53,7 @@ pub(crate) fn rewrite(
     let mut edits = Vec::new();
     if has_tags {
         let (raw, mapped) = view.work(text);
-        let work = Work {
+        let work = TextWork {
             mapped: mapped.map(|m| (m, text)),
             ..*work
         };
@@ -93,7 +94,7 @@ pub(crate) fn rewrite(
         // A quoted-printable value has line breaks of its own, but needs none.
         let fold = match lines {
             Lines::Plain | Lines::Flowed => None,
-            Lines::Folded if html::context::meets(&quoted, &whole) => Some(Use::QuotedValue),
+            Lines::Folded if edit::meets(&quoted, &whole) => Some(Use::QuotedValue),
             Lines::Folded => Some(folds(text, &whole)),
         };
         let site = Site {
@@ -106,14 +107,14 @@ pub(crate) fn rewrite(
             base: None,
             left: is_signed.then_some("signed").or(found.left).or(work.left),
             encoding: work.encoding,
-            shown: None,
+            link_text: None,
         };
         if let Ruling::Replace(with) = judge.rule(&site) {
             let with = fold.map_or_else(|| with.clone().into_bytes(), |f| folded(newline, f, &with));
             edits.push(TextEdit { at: whole, with });
         }
     }
-    html::settle(edits).unwrap_or_else(|| {
+    edit::sorted(edits).unwrap_or_else(|| {
         quirks.insert(Quirk::TangledMarkup);
         Vec::new()
     })

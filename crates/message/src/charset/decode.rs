@@ -70,7 +70,7 @@ pub(super) fn hz(bytes: &[u8]) -> String {
 
 /// A set of characters that ISO 2022 puts into the seven-bit places.
 #[derive(Debug, Clone, Copy)]
-enum Set {
+enum CharacterSet {
     Ascii,
     /// JIS X 0201, its Latin half: a yen sign and an overline in two places.
     Roman,
@@ -86,7 +86,7 @@ enum Set {
 /// any of their names.
 pub(super) fn iso2022(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
-    let (mut first, mut second) = (Set::Ascii, Set::Ascii);
+    let (mut first, mut second) = (CharacterSet::Ascii, CharacterSet::Ascii);
     let mut shifted = false;
     let mut rest = bytes;
     while let Some((b, tail)) = rest.split_first() {
@@ -125,26 +125,26 @@ pub(super) fn iso2022(bytes: &[u8]) -> String {
 }
 
 /// What follows an escape: its length, whether it is about the shifted set, and the set, if it names one.
-fn designation(rest: &[u8]) -> Option<(usize, bool, Option<Set>)> {
-    const KNOWN: &[(&[u8], bool, Option<Set>)] = &[
-        (b"(B", false, Some(Set::Ascii)),
-        (b"(J", false, Some(Set::Roman)),
-        (b"(I", false, Some(Set::Kana)),
-        (b"$@", false, Some(Set::Double(EUC_JP, None))),
-        (b"$B", false, Some(Set::Double(EUC_JP, None))),
-        (b"$A", false, Some(Set::Double(GBK, None))),
-        (b"$(@", false, Some(Set::Double(EUC_JP, None))),
-        (b"$(A", false, Some(Set::Double(GBK, None))),
-        (b"$(B", false, Some(Set::Double(EUC_JP, None))),
-        (b"$(C", false, Some(Set::Double(EUC_KR, None))),
-        (b"$(D", false, Some(Set::Double(EUC_JP, Some(0x8f)))),
-        (b"$(O", false, Some(Set::Double(EUC_JP, None))),
-        (b"$(Q", false, Some(Set::Double(EUC_JP, None))),
-        (b"$(P", false, Some(Set::Strange)),
-        (b"$)A", true, Some(Set::Double(GBK, None))),
-        (b"$)C", true, Some(Set::Double(EUC_KR, None))),
-        (b"$)E", true, Some(Set::Strange)),
-        (b"$)G", true, Some(Set::Strange)),
+fn designation(rest: &[u8]) -> Option<(usize, bool, Option<CharacterSet>)> {
+    const KNOWN: &[(&[u8], bool, Option<CharacterSet>)] = &[
+        (b"(B", false, Some(CharacterSet::Ascii)),
+        (b"(J", false, Some(CharacterSet::Roman)),
+        (b"(I", false, Some(CharacterSet::Kana)),
+        (b"$@", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$B", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$A", false, Some(CharacterSet::Double(GBK, None))),
+        (b"$(@", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$(A", false, Some(CharacterSet::Double(GBK, None))),
+        (b"$(B", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$(C", false, Some(CharacterSet::Double(EUC_KR, None))),
+        (b"$(D", false, Some(CharacterSet::Double(EUC_JP, Some(0x8f)))),
+        (b"$(O", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$(Q", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$(P", false, Some(CharacterSet::Strange)),
+        (b"$)A", true, Some(CharacterSet::Double(GBK, None))),
+        (b"$)C", true, Some(CharacterSet::Double(EUC_KR, None))),
+        (b"$)E", true, Some(CharacterSet::Strange)),
+        (b"$)G", true, Some(CharacterSet::Strange)),
         // Sets for single characters, and the shift to one of them.
         (b"$*H", true, None),
         (b".A", true, None),
@@ -157,7 +157,7 @@ fn designation(rest: &[u8]) -> Option<(usize, bool, Option<Set>)> {
         .map(|(name, second, set)| (name.len(), *second, *set))
 }
 
-fn characters(run: &[u8], set: Set, out: &mut String) {
+fn characters(run: &[u8], set: CharacterSet, out: &mut String) {
     let single = |b: u8| {
         if b.is_ascii() {
             char::from(b)
@@ -166,21 +166,21 @@ fn characters(run: &[u8], set: Set, out: &mut String) {
         }
     };
     match set {
-        Set::Ascii => out.extend(run.iter().map(|b| single(*b))),
-        Set::Roman => out.extend(run.iter().map(|b| match b {
+        CharacterSet::Ascii => out.extend(run.iter().map(|b| single(*b))),
+        CharacterSet::Roman => out.extend(run.iter().map(|b| match b {
             b'\\' => '¥',
             b'~' => '‾',
             b => single(*b),
         })),
-        Set::Kana => out.extend(run.iter().map(|b| match b {
+        CharacterSet::Kana => out.extend(run.iter().map(|b| match b {
             0x21..=0x5f => char::from_u32(0xff61 - 0x21 + u32::from(*b)).unwrap_or(char::REPLACEMENT_CHARACTER),
             b => single(*b),
         })),
-        Set::Double(..) | Set::Strange => {
+        CharacterSet::Double(..) | CharacterSet::Strange => {
             let mut rest = run;
             while let Some((a, tail)) = rest.split_first() {
                 match (tail.first(), set) {
-                    (Some(b), Set::Double(encoding, before)) if *a > 0x20 && *b > 0x20 => {
+                    (Some(b), CharacterSet::Double(encoding, before)) if *a > 0x20 && *b > 0x20 => {
                         let pair: Vec<u8> = before.into_iter().chain([a | 0x80, b | 0x80]).collect();
                         out.push_str(&encoding.decode_without_bom_handling(&pair).0);
                         rest = tail.slice(1..);

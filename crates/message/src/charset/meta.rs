@@ -3,12 +3,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::html;
+use crate::edit::{self, TextEdit, apply};
 use crate::html::context::comment_end;
 use crate::html::reference::decode_attribute;
 use crate::html::tag::{self, Tag};
 use crate::slice::{Slice, head};
-use crate::transfer::{TextEdit, apply};
 
 /// Octets in which every program looks for a meta element.
 const WINDOW: usize = 1024;
@@ -92,7 +91,7 @@ pub(crate) fn without_labels(text: &[u8], keep: impl Fn(&[u8]) -> Option<String>
             edits.push(TextEdit { at: whole, with });
         }
     });
-    match html::settle(edits) {
+    match edit::sorted(edits) {
         Some(e) if !e.is_empty() => Cow::Owned(apply(text, &e)),
         _ => Cow::Borrowed(text),
     }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::sites::{Action, find_ignoring_case};
+use super::action::{SiteAction, find_ignoring_case};
 use crate::site::Use;
 use crate::slice::Slice;
 
@@ -12,7 +12,7 @@ pub(super) fn strings(
     tag: &Range<usize>,
     from: usize,
     budget: &mut usize,
-    actions: &mut Vec<Action>,
+    actions: &mut Vec<SiteAction>,
 ) -> bool {
     let rest = text.slice(from..);
     let end = from + find_ignoring_case(rest, b"</script").unwrap_or(rest.len());
@@ -44,7 +44,7 @@ pub(super) fn strings(
             let lower = lower.trim_start();
             let url = ["http:", "https:", "ftp:"].iter().any(|s| lower.starts_with(s));
             if url && !matches!(named, Some(b"@context" | b"@type")) {
-                actions.push(Action::Ask {
+                actions.push(SiteAction::Judge {
                     usage: Use::Json,
                     tag: tag.clone(),
                     name: start..start,

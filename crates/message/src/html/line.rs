@@ -58,13 +58,13 @@ words! {
 /// What may be open in a text as far as it breaks lines. An element of a name that this does not know breaks none: browsers
 /// show it in the line, whatever it is called.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(super) struct OpenBlocks {
     /// Start tags that were not ended, by a hash of their name. Names may share a count: then an end tag that means nothing
     /// is taken for one that ends a line.
     open: [u32; 32],
 }
 
-impl Lines {
+impl OpenBlocks {
     /// Whether a line ends at a tag of that name.
     pub(super) fn end_at(&mut self, name: &[u8], word: u64, end_tag: bool) -> bool {
         if is_void(word) {
@@ -96,7 +96,7 @@ fn is_long_block(name: &[u8]) -> bool {
 
 /// In which link text stands, while its markup goes by.
 #[derive(Debug, Default)]
-pub(super) struct Links {
+pub(super) struct OpenLink {
     /// Where the start tag of the link begins that text stands in.
     pub(super) open: Option<usize>,
     /// The tables around it.
@@ -133,7 +133,7 @@ struct Table {
     torn: bool,
 }
 
-impl Links {
+impl OpenLink {
     /// Whether text here stands where no link can be.
     pub(super) fn in_option(&self) -> bool {
         self.option
@@ -141,12 +141,12 @@ impl Links {
 
     /// Goes over a start tag that begins at `at`.
     pub(super) fn start(&mut self, text: &[u8], tag: &Tag, word: u64, at: usize) {
-        self.choose(word, false);
+        self.track_choices(word, false);
         if self.foreign > 0 && !matches!(word, SVG | MATH) && leaves_foreign(tag.name(text), word) {
             self.leave_foreign();
         }
         if self.foreign == 0 || !is_self_closed(text, tag) {
-            self.nest(word, false);
+            self.track_nesting(word, false);
         }
         match word {
             LINK => {
@@ -192,8 +192,8 @@ impl Links {
 
     /// Goes over an end tag.
     pub(super) fn end(&mut self, word: u64) {
-        self.choose(word, true);
-        self.nest(word, true);
+        self.track_choices(word, true);
+        self.track_nesting(word, true);
         // It may end something around SVG, and that with it.
         let ends_html = (is_block(word) || is_void(word)) && !matches!(word, SVG | MATH);
         if self.foreign > 0 && (ends_html || self.torn) {
@@ -211,7 +211,7 @@ impl Links {
     }
 
     /// Something went by of which browsers and others make different things: text is in no link for sure.
-    pub(super) fn lose(&mut self) {
+    pub(super) fn forget(&mut self) {
         self.open = None;
         self.tables.clear();
     }
@@ -259,7 +259,7 @@ impl Links {
     }
 
     /// Whether the link is still what browsers have open innermost, but for what was begun in it.
-    fn nest(&mut self, word: u64, end_tag: bool) {
+    fn track_nesting(&mut self, word: u64, end_tag: bool) {
         if word == P {
             self.paragraph = !end_tag;
         }
@@ -286,7 +286,7 @@ impl Links {
         self.torn = false;
     }
 
-    fn choose(&mut self, word: u64, end_tag: bool) {
+    fn track_choices(&mut self, word: u64, end_tag: bool) {
         let before = self.choices;
         match word {
             SELECT | DATALIST => self.choices = !end_tag,

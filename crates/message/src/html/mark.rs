@@ -6,8 +6,7 @@
 use encoding_rs::Encoding;
 
 use crate::origin;
-use crate::restore::Originals;
-use crate::site::{MARK_SEAL, Seal};
+use crate::site::{MARK_SEAL, Originals, Seal};
 use crate::slice::Slice;
 
 /// What a mark is.
@@ -23,7 +22,7 @@ pub(crate) enum Mark {
 
 impl Mark {
     /// What the mark holds: seal, encoding and octets in Base32. `seal` is given what it has to cover.
-    pub(crate) fn keep(self, octets: &[u8], encoding: &'static Encoding, seal: impl FnOnce(&[u8]) -> Seal) -> String {
+    pub(crate) fn write(self, octets: &[u8], encoding: &'static Encoding, seal: impl FnOnce(&[u8]) -> Seal) -> String {
         let covered = self.covered(origin::number(octets, encoding), octets);
         let held = [&seal(&covered)[..], covered.slice(1..)].concat();
         data_encoding::BASE32_NOPAD.encode(&held)
@@ -31,7 +30,7 @@ impl Mark {
 
     /// The octets that a mark keeps, in the encoding of the text that they come back to. `None` when the mark is not ours,
     /// or they have no place in that text.
-    pub(crate) fn kept(self, held: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals) -> Option<Vec<u8>> {
+    pub(crate) fn read(self, held: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals) -> Option<Vec<u8>> {
         let held = data_encoding::BASE32_NOPAD.decode(held).ok()?;
         let (seal, rest) = held.split_first_chunk::<MARK_SEAL>()?;
         let (number, octets) = rest.split_first()?;

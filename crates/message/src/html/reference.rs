@@ -104,6 +104,15 @@ fn numeric(bytes: &[u8]) -> Option<(usize, char)> {
     Some((used, c))
 }
 
+/// Whether a reference, without its `&`, is a common one that makes no part of a URL but its blanks and ampersands.
+pub(super) fn is_plain_reference(rest: &[u8]) -> bool {
+    const PLAIN: [&[u8]; 14] = [
+        b"nbsp;", b"amp;", b"lt;", b"gt;", b"quot;", b"copy;", b"reg;", b"middot;", b"bull;", b"mdash;", b"ndash;",
+        b"rsquo;", b"zwnj;", b"#8199;",
+    ];
+    PLAIN.iter().any(|n| rest.starts_with(n))
+}
+
 /// Escapes text for a double-quoted attribute value.
 pub(crate) fn escape_attribute(value: &str) -> Cow<'_, str> {
     if value.contains(['&', '"', '<', '>']) {

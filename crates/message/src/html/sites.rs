@@ -5,35 +5,18 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
-use super::facts::Facts;
+use super::action::{SiteAction, is_any, is_contested, most};
+use super::parsed::Parsed;
 use super::reference::decode_attribute;
 use super::tag::{self, Attr, OVERLAP, Tag};
 use super::{json, tree, word_field};
 use crate::site::Use;
 use crate::slice::Slice;
 
-/// Something to do about one place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// The judge decides.
-    Ask {
-        usage: Use,
-        /// Name of the element.
-        tag: Range<usize>,
-        /// Name of the attribute; empty where it is none.
-        name: Range<usize>,
-        value: Range<usize>,
-        /// The whole attribute.
-        whole: Range<usize>,
-    },
-    /// The attribute loses its effect, whatever it says.
-    Off { whole: Range<usize> },
-}
-
 /// All that leads somewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
-    pub(crate) actions: Vec<Action>,
+    pub(crate) actions: Vec<SiteAction>,
     /// The href of the first base element.
     pub(crate) base: Option<Range<usize>>,
     /// Something was left out because it stands where tags are text.
@@ -48,8 +31,8 @@ pub(crate) struct Scan {
 
 /// What the tags of a text hold.
 #[derive(Debug, Default)]
-struct Seen {
-    actions: Vec<Action>,
+struct TagSites {
+    actions: Vec<SiteAction>,
     /// Attributes of base elements that give one.
     bases: Vec<Attr>,
     /// A link has no value.
@@ -58,27 +41,13 @@ struct Seen {
     scripts: Vec<(Range<usize>, usize)>,
 }
 
-/// So many places are never too many in a text; a larger one may have one in every [`SPARSE`] octets.
-const MANY_SITES: usize = 20_000;
-/// Octets that a link and what is around it take where people list links, at the least.
-const SPARSE: usize = 48;
-
-/// More places than this make a text of that many octets tangled: no mail has them, and each costs a link.
-pub(crate) const fn most(len: usize) -> usize {
-    if len / SPARSE > MANY_SITES {
-        len / SPARSE
-    } else {
-        MANY_SITES
-    }
-}
-
 /// Finds everything that leads somewhere. Tags within `inert` (sorted) are left out, unless an element stands before them
 /// around which parsers disagree about what is raw text.
-pub(crate) fn scan(facts: &Facts<'_>, inert: &[Range<usize>]) -> Scan {
-    let text = facts.text();
+pub(crate) fn scan(parsed: &Parsed<'_>, inert: &[Range<usize>]) -> Scan {
+    let text = parsed.text();
     let mut out = Scan::default();
-    let mut seen = Seen::default();
-    let mut held = Seen::default();
+    let mut seen = TagSites::default();
+    let mut held = TagSites::default();
     let mut inert_at = 0;
     let whole = tag::sweep(text, |t| {
         while inert.get(inert_at).is_some_and(|r| r.end <= t.start) {
@@ -86,9 +55,9 @@ pub(crate) fn scan(facts: &Facts<'_>, inert: &[Range<usize>]) -> Scan {
         }
         let in_raw = inert.get(inert_at).is_some_and(|r| r.start <= t.start);
         if in_raw && !out.contested {
-            look(text, t, &mut held);
+            collect(text, t, &mut held);
         } else {
-            look(text, t, &mut seen);
+            collect(text, t, &mut seen);
             out.contested |= is_contested(t.name(text));
         }
     });
@@ -105,15 +74,15 @@ pub(crate) fn scan(facts: &Facts<'_>, inert: &[Range<usize>]) -> Scan {
     word_field::find(text, &mut out.actions);
     let bases = seen.bases;
     // These are all that there are, whatever is inert.
-    out.base = facts.base(|text| base(text, &bases, &held.bases));
+    out.base = parsed.base(|text| base(text, &bases, &held.bases));
     // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect.
     // But a link without a value would lead to the base itself.
     if bases.len() != 1 || seen.valueless || !has_relative_resource(text) {
         out.actions
-            .extend(bases.iter().map(|a| Action::Off { whole: a.whole() }));
+            .extend(bases.iter().map(|a| SiteAction::Disable { whole: a.whole() }));
     }
     out.tangled |= out.actions.len() > most(text.len());
-    out.clip(facts);
+    out.clip(parsed);
     out
 }
 
@@ -130,12 +99,12 @@ impl Scan {
 
     /// Finds the comments that something runs out of: where a quote is missing, a value goes on to the next one, and the
     /// comment would go on with it.
-    fn clip(&mut self, facts: &Facts<'_>) {
-        let text = facts.text();
+    fn clip(&mut self, parsed: &Parsed<'_>) {
+        let text = parsed.text();
         let mut bogus = None;
         let runs_on = self.actions.iter().any(|a| match a {
-            Action::Ask { name, .. } if name.is_empty() => false,
-            Action::Ask { whole, .. } | Action::Off { whole } => {
+            SiteAction::Judge { name, .. } if name.is_empty() => false,
+            SiteAction::Judge { whole, .. } | SiteAction::Disable { whole } => {
                 let written = text.slice(whole.clone());
                 memchr::memchr(b'>', written).is_some()
                     && (memchr::memmem::find(written, b"--").is_some()
@@ -143,7 +112,7 @@ impl Scan {
             }
         });
         if runs_on {
-            self.comments = facts.comments().to_vec();
+            self.comments = parsed.comments().to_vec();
         }
     }
 }
@@ -215,8 +184,8 @@ pub(crate) fn value<'a>(text: &'a [u8], value: &Range<usize>, usage: Use, encodi
 }
 
 /// What a tag holds that leads somewhere.
-fn look(text: &[u8], t: &Tag, seen: &mut Seen) {
-    let Seen {
+fn collect(text: &[u8], t: &Tag, seen: &mut TagSites) {
+    let TagSites {
         actions,
         bases,
         valueless,
@@ -232,7 +201,7 @@ fn look(text: &[u8], t: &Tag, seen: &mut Seen) {
             let name = text.slice(a.name.clone());
             !name.eq_ignore_ascii_case(b"href") && contains(text, a, b"href=") && contains(text, a, b":")
         });
-        actions.extend(fakes.map(|a| Action::Off { whole: a.whole() }));
+        actions.extend(fakes.map(|a| SiteAction::Disable { whole: a.whole() }));
     }
     let itemprop = is_any(tag, &[b"link", b"meta"]) && t.named(text, b"itemprop").next().is_some();
     for a in &t.attrs {
@@ -250,7 +219,7 @@ fn look(text: &[u8], t: &Tag, seen: &mut Seen) {
             *valueless |= is(b"href") || ends_with(raw, b":href");
             continue;
         };
-        let ask = |usage| Action::Ask {
+        let judged = |usage| SiteAction::Judge {
             usage,
             tag: t.name.clone(),
             name: a.name.clone(),
@@ -263,22 +232,25 @@ fn look(text: &[u8], t: &Tag, seen: &mut Seen) {
             } else if tag.eq_ignore_ascii_case(b"base") {
                 bases.push(a.clone());
             } else if !is_resource(tag) || itemprop {
-                actions.push(ask(Use::Link));
+                actions.push(judged(Use::Link));
             }
         } else if is(b"action") && (is_any(tag, &[b"form", b"isindex"])) || is(b"formaction") || is(b"action-xhr") {
-            actions.push(ask(Use::Submit));
+            actions.push(judged(Use::Submit));
         } else if is(b"src") && is_frame(tag)
             || is(b"data") && tag.eq_ignore_ascii_case(b"object")
             || tag.eq_ignore_ascii_case(b"applet") && is_any(raw, &[b"archive", b"code", b"codebase"])
         {
-            actions.push(ask(Use::Load));
+            actions.push(judged(Use::Load));
         } else if is(b"srcdoc") {
-            actions.push(Action::Off { whole: a.whole() });
+            actions.push(SiteAction::Disable { whole: a.whole() });
         } else if is(b"http-equiv") && is_refresh(text, a) {
             // Without its content a refresh goes nowhere.
-            actions.extend(t.named(text, b"content").map(|c| Action::Off { whole: c.whole() }));
+            actions.extend(
+                t.named(text, b"content")
+                    .map(|c| SiteAction::Disable { whole: c.whole() }),
+            );
         } else if is(b"ping") {
-            actions.push(ask(Use::Ping));
+            actions.push(judged(Use::Ping));
         } else if is(b"content") && tag.eq_ignore_ascii_case(b"meta") && itemprop {
             let url = attribute(text, &value, encoding_rs::UTF_8);
             let url = url.trim_start().as_bytes();
@@ -286,19 +258,15 @@ fn look(text: &[u8], t: &Tag, seen: &mut Seen) {
                 .iter()
                 .any(|s| url.get(..s.len()).is_some_and(|u| u.eq_ignore_ascii_case(s)))
             {
-                actions.push(ask(Use::Link));
+                actions.push(judged(Use::Link));
             }
         } else if is(b"attributename")
             && (tag.eq_ignore_ascii_case(b"set") || tag.get(..7).is_some_and(|p| p.eq_ignore_ascii_case(b"animate")))
             && contains(text, a, b"href")
         {
-            actions.push(Action::Off { whole: a.whole() });
+            actions.push(SiteAction::Disable { whole: a.whole() });
         }
     }
-}
-
-fn is_any(tag: &[u8], names: &[&[u8]]) -> bool {
-    names.iter().any(|n| tag.eq_ignore_ascii_case(n))
 }
 
 /// Elements whose src is a page of its own.
@@ -351,11 +319,6 @@ fn is_resource(tag: &[u8]) -> bool {
     )
 }
 
-/// Elements in or around which parsers disagree about raw text: foreign content, and old rules for select and frames.
-pub(super) fn is_contested(tag: &[u8]) -> bool {
-    is_any(tag, &[b"svg", b"math", b"select", b"frameset", b"template"])
-}
-
 /// Whether a comment is open at an offset, as far as the comment marks before it tell.
 fn in_comment(text: &[u8], at: usize) -> bool {
     let before = text.slice(..at);
@@ -404,25 +367,17 @@ fn has_relative_resource(text: &[u8]) -> bool {
     found
 }
 
-pub(super) fn find_ignoring_case(text: &[u8], what: &[u8]) -> Option<usize> {
-    let first = *what.first()?;
-    memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text).find(|at| {
-        text.get(*at..at + what.len())
-            .is_some_and(|t| t.eq_ignore_ascii_case(what))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn found(html: &str) -> Vec<String> {
         let text = html.as_bytes();
-        let s = scan(&Facts::of(text), &[]);
+        let s = scan(&Parsed::of(text), &[]);
         s.actions
             .iter()
             .map(|a| match a {
-                Action::Ask {
+                SiteAction::Judge {
                     usage,
                     tag,
                     name,
@@ -435,7 +390,7 @@ mod tests {
                         super::value(text, value, *usage, encoding_rs::UTF_8)
                     )
                 }
-                Action::Off { whole } => format!("Off {}", html[whole.clone()].split('=').next().unwrap()),
+                SiteAction::Disable { whole } => format!("Off {}", html[whole.clone()].split('=').next().unwrap()),
             })
             .collect()
     }
@@ -502,7 +457,7 @@ mod tests {
     #[test]
     fn a_base_in_a_comment_does_not_count_beside_another() {
         let html = "<!-- <base href=https://old.example/> --><base href=https://new.example/><a href=x>";
-        let base = scan(&Facts::of(html.as_bytes()), &[]).base.unwrap();
+        let base = scan(&Parsed::of(html.as_bytes()), &[]).base.unwrap();
         assert_eq!(&html[base], "https://new.example/");
     }
 
@@ -519,7 +474,7 @@ mod tests {
             "<style><!-- </style>".into(),
         ] {
             let html = format!("{before}<base href=https://real.example/><!-- {fake} --><a href=x>");
-            let base = scan(&Facts::of(html.as_bytes()), &[]).base.unwrap();
+            let base = scan(&Parsed::of(html.as_bytes()), &[]).base.unwrap();
             assert_eq!(&html[base], "https://real.example/", "{html}");
         }
     }
@@ -535,8 +490,8 @@ mod tests {
             ("<? <a href='//h.example ><p class='c'>", "//h.example "),
             ("<a href=\"//h.example/-->x\">", "//h.example/-->x"),
         ] {
-            let s = scan(&Facts::of(html.as_bytes()), &[]);
-            let Action::Ask { value, .. } = &s.actions[0] else {
+            let s = scan(&Parsed::of(html.as_bytes()), &[]);
+            let SiteAction::Judge { value, .. } = &s.actions[0] else {
                 panic!("{html}")
             };
             assert_eq!(&html[s.clipped(value)], inside, "{html}");
@@ -547,7 +502,7 @@ mod tests {
     fn text_fields_before_foreign_elements_stay_text() {
         let html = "<textarea><a href=x><base href=y></textarea><svg/><a href=z>";
         let field = 10..html.find("</t").unwrap();
-        let s = scan(&Facts::of(html.as_bytes()), std::slice::from_ref(&field));
+        let s = scan(&Parsed::of(html.as_bytes()), std::slice::from_ref(&field));
         assert_eq!(s.actions.len(), 1);
         assert!(s.deferred && s.contested);
     }

@@ -4,7 +4,7 @@ use encoding_rs::Encoding;
 
 use super::relabel::with_params;
 use crate::autolink;
-use crate::header::{Fields, Typed, lossy};
+use crate::header::{HeaderFields, TypedField, lossy};
 use crate::scan::Part;
 use crate::slice::{Slice, head};
 use crate::text::Lines;
@@ -25,7 +25,7 @@ pub(super) fn is_text(part: &Part) -> bool {
 }
 
 /// What programs take a part of one media type for; `no_parts`: a multipart in which no part was found.
-pub(super) fn class_of(t: &Typed, no_parts: bool) -> Class {
+pub(super) fn class_of(t: &TypedField, no_parts: bool) -> Class {
     match t.value.as_str() {
         "" | "text" | "text/plain" => {
             let flowed = t.first("format").is_some_and(|f| f.eq_ignore_ascii_case("flowed"))
@@ -88,7 +88,7 @@ pub(super) fn readings(part: &Part, raw: &[u8]) -> Vec<Coding> {
 }
 
 /// Whether plain octets may hold a URL, or something that is flagged; the cheap test for most of the mail there is.
-pub(super) fn needs_a_look(raw: &[u8], part: &Part) -> bool {
+pub(super) fn may_hold_target(raw: &[u8], part: &Part) -> bool {
     let ascii_like = part
         .types
         .iter()
@@ -160,7 +160,7 @@ fn field(part: &Part, name: &str) -> Option<String> {
     if !memchr::memchr2_iter(b'c', b'C', &part.block).any(is_there) {
         return None;
     }
-    let fields = Fields::parse(&part.block);
+    let fields = HeaderFields::parse(&part.block);
     let field = fields.named(&part.block, name).next()?;
     Some(lossy(part.block.slice(field.value.clone())).into_owned())
 }
@@ -173,7 +173,7 @@ pub(super) fn content_type(part: &Part, class: Class, charset: Option<&str>) -> 
         .find(|t| class_of(t, true) == class)
         .or(part.types.first());
     let value = match (chosen.map(|t| t.value.as_str()).unwrap_or_default(), class) {
-        (v, _) if chosen.is_some_and(Typed::is_sound) && !v.starts_with("multipart/") => v,
+        (v, _) if chosen.is_some_and(TypedField::is_sound) && !v.starts_with("multipart/") => v,
         (_, Class::Html) => "text/html",
         _ => "text/plain",
     };

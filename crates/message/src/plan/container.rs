@@ -4,11 +4,12 @@ use std::io;
 
 use super::class::is_text;
 use super::hidden;
-use super::leaf::{LeafWork, MAX_TEXT, may_lead_somewhere};
+use super::leaf::{LeafWork, MAX_TEXT};
 use super::relabel::{multipart_type, set_field};
-use crate::header::{Fields, trim_line_end};
+use super::targets::may_lead_somewhere;
+use crate::header::{HeaderFields, trim_line_end};
 use crate::quirk::Quirk;
-use crate::scan::{Kind, Part, is_message};
+use crate::scan::{Part, PartKind, is_message};
 use crate::slice::{Slice, item};
 use crate::transfer::Coding;
 
@@ -17,30 +18,30 @@ impl LeafWork<'_, '_> {
     /// take it for a text.
     pub(super) fn container(&mut self, index: usize, number: &dyn Fn() -> String) -> io::Result<()> {
         let part = item(&self.map.parts, index);
-        if part.kind == Kind::Multipart && part.codings.iter().any(|c| *c != Coding::Identity) {
+        if part.kind == PartKind::Multipart && part.codings.iter().any(|c| *c != Coding::Identity) {
             self.quirks.insert(Quirk::MalformedTransferEncoding);
         }
         self.drop_bases(part);
         // Without that field a strict program shows the whole as text (RFC 2045 4).
         let bare = || {
-            let fields = Fields::parse(&part.block);
+            let fields = HeaderFields::parse(&part.block);
             part.parent.is_none() && fields.named(&part.block, "mime-version").next().is_none()
         };
-        if self.is_readable_otherwise(part) || part.kind == Kind::Multipart && bare() {
+        if self.is_readable_otherwise(part) || part.kind == PartKind::Multipart && bare() {
             self.between(index, part, &number())?;
         }
-        if part.kind == Kind::Message && part.types.iter().any(|t| !is_message(&t.value))
-            || part.kind == Kind::Multipart && part.types.iter().any(|t| is_message(&t.value))
+        if part.kind == PartKind::Message && part.types.iter().any(|t| !is_message(&t.value))
+            || part.kind == PartKind::Multipart && part.types.iter().any(|t| is_message(&t.value))
         {
             // Where one program sees a text, another one sees a header.
-            self.unseen(Quirk::DuplicateContentType);
+            self.note_unseen(Quirk::DuplicateContentType);
         }
         Ok(())
     }
 
     /// Whether some programs show what is in a container as a text, or cut it into other parts.
     fn is_readable_otherwise(&self, part: &Part) -> bool {
-        part.kind == Kind::Multipart
+        part.kind == PartKind::Multipart
             && (part.mixed
                 || part.quirks.contains(Quirk::SeveralBoundaries)
                 || part.types.iter().any(|t| t.top() != "multipart"))
@@ -66,7 +67,7 @@ impl LeafWork<'_, '_> {
                 continue;
             }
             if gap.end - gap.start > MAX_TEXT {
-                self.too_large();
+                self.note_too_large();
                 continue;
             }
             let raw = self.source.read(gap.clone())?;
@@ -91,7 +92,7 @@ impl LeafWork<'_, '_> {
     }
 
     /// Leaves one reading of a container that has several.
-    pub(super) fn one_container(&mut self, index: usize) {
+    pub(super) fn state_container(&mut self, index: usize) {
         let part = item(&self.map.parts, index);
         // Without a change no reading leads anywhere.
         if !self.is_readable_otherwise(part) || part.mixed || !self.normalises() || self.changes.is_empty() {
@@ -99,12 +100,12 @@ impl LeafWork<'_, '_> {
         }
         match multipart_type(part, part.boundary.as_deref().unwrap_or_default()) {
             Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
-            None => self.unseen(Quirk::SeveralBoundaries),
+            None => self.note_unseen(Quirk::SeveralBoundaries),
         }
     }
 
     /// Names the boundary of a multipart whose own never came.
-    pub(super) fn one_boundary(&mut self, part: &Part, boundary: &[u8], coding: Coding) {
+    pub(super) fn state_boundary(&mut self, part: &Part, boundary: &[u8], coding: Coding) {
         if !self.normalises() {
             return;
         }
@@ -113,18 +114,18 @@ impl LeafWork<'_, '_> {
             .iter()
             .all(|t| t.all("boundary").eq([String::from_utf8_lossy(boundary).as_ref()]))
         {
-            self.one_coding(part, coding);
+            self.state_coding(part, coding);
             return;
         }
         match multipart_type(part, boundary) {
             Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
-            None => self.unseen(Quirk::MissingBoundary),
+            None => self.note_unseen(Quirk::MissingBoundary),
         }
-        self.one_coding(part, coding);
+        self.state_coding(part, coding);
     }
 
     /// Names the transfer encoding of a body where the header allows of several.
-    pub(super) fn one_coding(&mut self, part: &Part, coding: Coding) {
+    pub(super) fn state_coding(&mut self, part: &Part, coding: Coding) {
         if self.normalises() && part.codings.iter().any(|c| *c != coding) {
             self.changes
                 .extend(set_field(part, "Content-Transfer-Encoding", coding.name()));
@@ -132,19 +133,19 @@ impl LeafWork<'_, '_> {
     }
 
     /// Looks for what a leaf may hold that is no leaf to us.
-    pub(super) fn look_within(&mut self, part: &Part) -> io::Result<()> {
+    pub(super) fn check_hidden_parts(&mut self, part: &Part) -> io::Result<()> {
         let doubtful = &[Quirk::BoundaryPrefix, Quirk::MissingBoundary];
         if self.map.quirks.any(doubtful) && part.parent.is_some() {
             if part.body.end - part.body.start > MAX_TEXT {
-                self.too_large();
+                self.note_too_large();
             } else if !hidden::boundaries(&self.source.read(part.body.clone())?, 1).is_empty() {
-                self.unseen(Quirk::TangledBoundaries);
+                self.note_unseen(Quirk::TangledBoundaries);
             }
         }
         if part.quirks.contains(Quirk::MixedLineEnds) {
             let end = part.body.end.min(part.body.start + hidden::HEADER_REST);
             if hidden::is_part_header(&self.source.read(part.body.start..end)?) {
-                self.unseen(Quirk::MixedLineEnds);
+                self.note_unseen(Quirk::MixedLineEnds);
             }
         }
         if is_text(part)
@@ -153,7 +154,7 @@ impl LeafWork<'_, '_> {
             && self.map.ancestors(part).any(|p| p.mixed)
         {
             // Where one program sees a part of its own, another one sees more of the same code.
-            self.unseen(Quirk::SeveralBoundaries);
+            self.note_unseen(Quirk::SeveralBoundaries);
         }
         Ok(())
     }
@@ -167,8 +168,7 @@ mod tests {
     use super::*;
     use crate::plan::tests::Letters;
     use crate::plan::{Options, PlanError, plan, plan_restore};
-    use crate::restore::{Original, Originals};
-    use crate::site::Seal;
+    use crate::site::{Original, Originals, Seal};
     use crate::source::Source;
 
     /// Knows no link.

@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::quirk::{Quirk, Quirks};
-use crate::scan::{Kind, Part, PartMap};
+use crate::scan::{Part, PartKind, PartMap};
 use crate::slice::{self, Slice, item};
 use crate::source::Source;
 use crate::transfer::{Coding, decode};
@@ -52,7 +52,10 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
     let (&[first, second], [label]) = (children.as_slice(), part.types.as_slice()) else {
         return Ok(false);
     };
-    if part.kind != Kind::Multipart || label.malformed || !part.quirks.is_empty() || label.all("boundary").count() != 1
+    if part.kind != PartKind::Multipart
+        || label.malformed
+        || !part.quirks.is_empty()
+        || label.all("boundary").count() != 1
     {
         return Ok(false);
     }
@@ -74,7 +77,7 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
         .slice(first..second)
         .iter()
         .any(|p| p.quirks.any(super::AMBIGUOUS));
-    if doubtful || signature.kind != Kind::Leaf || !signature.quirks.is_empty() || named != protocol {
+    if doubtful || signature.kind != PartKind::Leaf || !signature.quirks.is_empty() || named != protocol {
         return Ok(false);
     }
     let body = head(signature, source)?;
@@ -94,7 +97,7 @@ fn is_encrypted(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<
     let (&[version, message], [label]) = (children.as_slice(), part.types.as_slice()) else {
         return Ok(false);
     };
-    if label.malformed || !part.quirks.is_empty() || version.kind != Kind::Leaf || message.kind != Kind::Leaf {
+    if label.malformed || !part.quirks.is_empty() || version.kind != PartKind::Leaf || message.kind != PartKind::Leaf {
         return Ok(false);
     }
     let is = |p: &crate::scan::Part, value: &str| p.types.first().is_some_and(|t| t.value == value);

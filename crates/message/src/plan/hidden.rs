@@ -2,10 +2,10 @@
 //! header fields behind a line end that is none, and text in a piece of a message.
 
 use super::class::{is_text, readings};
-use super::leaf::may_lead_somewhere;
-use crate::header::{Fields, trim_line_end};
+use super::targets::may_lead_somewhere;
+use crate::header::{HeaderFields, trim_line_end};
 use crate::quirk::Quirk;
-use crate::scan::{Kind, scan};
+use crate::scan::{PartKind, scan};
 use crate::slice::Slice;
 use crate::transfer::{Coding, decode};
 
@@ -59,7 +59,7 @@ pub(super) fn is_part_header(text: &[u8]) -> bool {
     for _ in 0..MAX_FIELDS {
         let line = rest.slice(..line_len(rest));
         let folded = matches!(line.first(), Some(b' ' | b'\t')) && rest.len() < text.len();
-        let fields = Fields::parse(line);
+        let fields = HeaderFields::parse(line);
         if !folded && fields.list.is_empty() {
             return false;
         }
@@ -86,7 +86,7 @@ pub(super) fn hides_text(piece: &[u8], first: bool) -> bool {
     let Some(map) = map else {
         return holds_reference(piece) || is_encoded(piece);
     };
-    let leaves: Vec<_> = map.parts.iter().filter(|p| p.kind == Kind::Leaf).collect();
+    let leaves: Vec<_> = map.parts.iter().filter(|p| p.kind == PartKind::Leaf).collect();
     leaves.iter().enumerate().filter(|(_, l)| is_text(l)).any(|(i, leaf)| {
         let body = leaf.body.start as usize..leaf.body.end as usize;
         let raw = piece.slice(body);

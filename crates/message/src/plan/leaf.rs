@@ -5,24 +5,26 @@ use std::io;
 use encoding_rs::Encoding;
 
 use super::class::{
-    Class, class_of, content_base, content_location, file_name, looks_like_html, names_markup, needs_a_look, readings,
+    Class, class_of, content_base, content_location, file_name, looks_like_html, may_hold_target, names_markup,
+    readings,
 };
 use super::relabel::set_field;
 use super::{Ambiguous, Amp, MarkupFiles, Options};
-use super::{hidden, leads};
+use super::{hidden, targets};
 use crate::autolink;
 use crate::charset::{self, Charset};
-use crate::header::{Fields, Typed};
-use crate::html::{self, Outcome, Work};
+use crate::edit::{TextEdit, apply};
+use crate::header::{HeaderFields, TypedField};
+use crate::html::{self, TextOutcome, TextWork};
 use crate::patch::Change;
 use crate::quirk::{Quirk, Quirks};
-use crate::restore::{Layout, Originals, restore};
-use crate::scan::{Kind, Part, PartMap, is_message};
-use crate::site::{Judge, Ruling, Site, Use};
+use crate::restore::{TextKind, restore};
+use crate::scan::{Part, PartKind, PartMap, is_message};
+use crate::site::{Judge, Originals, Ruling, Site, Use};
 use crate::slice::{Slice, item};
 use crate::source::Source;
 use crate::text::{self, Lines};
-use crate::transfer::{Coding, TextEdit, apply, decode, encode_edits};
+use crate::transfer::{Coding, decode, encode_edits};
 
 /// Largest body that is looked into as text, in octets.
 pub(super) const MAX_TEXT: u64 = 64 << 20;
@@ -32,7 +34,7 @@ pub(super) struct LeafWork<'a, 't> {
     pub(super) source: &'a dyn Source,
     pub(super) map: &'a PartMap,
     pub(super) task: Task<'t>,
-    pub(super) links: autolink::Options,
+    pub(super) links: autolink::UrlForms,
     pub(super) options: &'a Options,
     /// Nothing about the structure can be read in several ways.
     pub(super) sound: bool,
@@ -56,7 +58,7 @@ pub(super) enum Task<'a> {
 
 impl Task<'_> {
     /// The same task, for a message within.
-    pub(super) fn again(&mut self) -> Task<'_> {
+    pub(super) fn reborrow(&mut self) -> Task<'_> {
         match self {
             Self::Rewrite(judge) => Task::Rewrite(&mut **judge),
             Self::Restore(originals) => Task::Restore(&mut **originals),
@@ -78,11 +80,6 @@ pub(super) fn coded_message(part: &Part, source: &dyn Source) -> io::Result<Opti
     Ok(Some((coding, decode(coding, &raw).bytes.into_owned())))
 }
 
-/// Whether a text holds a URL, or tags.
-pub(super) fn may_lead_somewhere(text: &[u8]) -> bool {
-    autolink::may_hold_url(text) || text.contains(&b'<')
-}
-
 impl LeafWork<'_, '_> {
     /// Works on a leaf; `left` says why its bytes must stay.
     pub(super) fn leaf(
@@ -93,13 +90,13 @@ impl LeafWork<'_, '_> {
     ) -> io::Result<()> {
         let part = item(&self.map.parts, index);
         let mut class = self.class(part);
-        self.flag(part);
+        self.flag_types(part);
         if class == Class::Other && part.codings.iter().all(|c| *c == Coding::Identity) && self.is_in_doubt(part) {
             class = Class::Text(Lines::Plain);
         }
         let rewrites = self.rewrites();
         if rewrites && left.is_none() {
-            self.look_within(part)?;
+            self.check_hidden_parts(part)?;
         }
         if part.types.iter().any(|t| t.value == "message/external-body") && left.is_none() {
             self.external_body(part, &number());
@@ -118,7 +115,7 @@ impl LeafWork<'_, '_> {
             if left.is_some() {
                 self.quirks.insert(Quirk::TextTooLarge);
             } else {
-                self.too_large();
+                self.note_too_large();
             }
             return Ok(());
         }
@@ -127,7 +124,7 @@ impl LeafWork<'_, '_> {
         if part.codings.is_empty() {
             // Some programs take the encoding of a multipart off, others take it for the parts' (RFC 2045 6.4 forbids it).
             let holder = part.parent.map(|p| item(&self.map.parts, p));
-            let holder = holder.filter(|p| p.kind == Kind::Multipart);
+            let holder = holder.filter(|p| p.kind == PartKind::Multipart);
             let coded = holder.into_iter().flat_map(|p| &p.codings);
             readings.extend(coded.copied().filter(|c| *c != Coding::Identity && c.fits(&raw)));
         }
@@ -135,8 +132,8 @@ impl LeafWork<'_, '_> {
             && class == Class::Text(Lines::Plain)
             && readings == [Coding::Identity]
             && !self.ambiguous
-            && part.types.iter().all(Typed::is_sound)
-            && !needs_a_look(&raw, part)
+            && part.types.iter().all(TypedField::is_sound)
+            && !may_hold_target(&raw, part)
         {
             return Ok(());
         }
@@ -144,7 +141,7 @@ impl LeafWork<'_, '_> {
             && hidden::hides_text(&raw, t.first("number") == Some("1"))
         {
             // Only whoever has all the pieces can decode them.
-            self.unseen(Quirk::PartialMessage);
+            self.note_unseen(Quirk::PartialMessage);
         }
         let number = number();
         for coding in readings {
@@ -169,12 +166,12 @@ impl LeafWork<'_, '_> {
     }
 
     /// Something may lead somewhere that cannot be seen from here: the first reason for that is kept.
-    pub(super) fn unseen(&mut self, quirk: Quirk) {
+    pub(super) fn note_unseen(&mut self, quirk: Quirk) {
         self.unseen.get_or_insert(quirk);
     }
 
     /// A text is too large to be looked into, so that no link in it can be made safe.
-    pub(super) fn too_large(&mut self) {
+    pub(super) fn note_too_large(&mut self) {
         self.quirks.insert(Quirk::TextTooLarge);
         if self.rewrites() {
             self.lost.get_or_insert(Quirk::TextTooLarge);
@@ -200,18 +197,18 @@ impl LeafWork<'_, '_> {
         // counts.
         let header = part.types.iter().all(|t| t.value == "text/rfc822-headers") && !part.types.is_empty();
         let links = if header {
-            autolink::Options::NO_NAMES
+            autolink::UrlForms::NO_NAMES
         } else {
             self.links
         };
-        let leads = |text: &[u8], encoding| match class {
-            Class::Html => leads::of_html(text, encoding, links),
-            Class::Text(lines) => leads::of_text(text, lines, encoding, links),
+        let targets_in = |text: &[u8], encoding| match class {
+            Class::Html => targets::of_html(text, encoding, links),
+            Class::Text(lines) => targets::of_text(text, lines, encoding, links),
             Class::Other => None,
         };
-        let charset = charset::read(&decoded.bytes, &labels, html, &leads, &mut self.quirks);
+        let charset = charset::read(&decoded.bytes, &labels, html, &targets_in, &mut self.quirks);
         let base = content_base(part).or_else(|| html.then(|| content_location(part)).flatten());
-        let work = |encoding, queries| Work {
+        let work = |encoding, queries| TextWork {
             part: number,
             encoding,
             queries,
@@ -226,12 +223,12 @@ impl LeafWork<'_, '_> {
                 // Only what comes back has to fit the text it comes to.
                 let known = match rewrites {
                     true => None,
-                    false => charset::told(&decoded.bytes, &labels, html, encoding),
+                    false => charset::labelled_encoding(&decoded.bytes, &labels, html, encoding),
                 };
                 let Some(outcome) = self.outcome(class, odd, &decoded.bytes, &work(encoding, queries), known) else {
                     return;
                 };
-                self.put(part, coding, raw, &decoded, outcome, class);
+                self.encode_outcome(part, coding, raw, &decoded, outcome, class);
             }
             Charset::Text { text, queries, several } => {
                 let utf8 = encoding_rs::UTF_8;
@@ -239,16 +236,16 @@ impl LeafWork<'_, '_> {
                     return;
                 };
                 let new = match outcome {
-                    Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) && !(several && rewrites) => return,
-                    Outcome::Edits(e) => apply(text.as_bytes(), &e),
-                    Outcome::Anew(new) => new,
+                    TextOutcome::Edits(e) if e.is_empty() && self.may_stay(coding) && !(several && rewrites) => return,
+                    TextOutcome::Edits(e) => apply(text.as_bytes(), &e),
+                    TextOutcome::Anew(new) => new,
                 };
                 self.quirks.insert(Quirk::Transcoded);
-                self.put_utf8(part, coding, raw, &new, class);
+                self.encode_utf8(part, coding, raw, &new, class);
             }
             Charset::Unseen if rewrites && left.is_none() => {
                 self.quirks.insert(Quirk::UnknownCharset);
-                self.unseen(Quirk::UnknownCharset);
+                self.note_unseen(Quirk::UnknownCharset);
             }
             Charset::Unseen => self.quirks.insert(Quirk::UnknownCharset),
         }
@@ -264,7 +261,7 @@ impl LeafWork<'_, '_> {
     /// A text that is sent as a file stays as it is; HTML does not, because programs open it where links live, nor does an
     /// invitation, because they show it.
     fn is_file(&self, part: &Part, class: Class) -> bool {
-        let invites = |t: &Typed| matches!(t.value.as_str(), "text/calendar" | "text/x-vcalendar");
+        let invites = |t: &TypedField| matches!(t.value.as_str(), "text/calendar" | "text/x-vcalendar");
         let named_csv = || part.types.iter().any(|t| t.value == "text/csv") && !file_name(part).is_empty();
         matches!(class, Class::Text(_))
             && !self.is_in_doubt(part)
@@ -277,7 +274,7 @@ impl LeafWork<'_, '_> {
         let is_labelled = part.disposition.as_ref().is_some_and(|d| d.value == "attachment");
         let alone = || {
             let Some(parent) = part.parent else { return true };
-            item(&self.map.parts, parent).kind == Kind::Message
+            item(&self.map.parts, parent).kind == PartKind::Message
                 || file_name(part).is_empty() && self.map.children(parent).nth(1).is_none()
         };
         is_labelled && !alone()
@@ -324,7 +321,7 @@ impl LeafWork<'_, '_> {
             base: None,
             left: None,
             encoding: encoding_rs::UTF_8,
-            shown: None,
+            link_text: None,
         };
         let value = match if url.is_empty() {
             Ruling::Disarm
@@ -341,7 +338,7 @@ impl LeafWork<'_, '_> {
     /// Lines of a header that are no fields: for some programs the text begins there. URLs in it are made safe as well,
     /// unless the first such line is what mailbox files put before a message.
     pub(super) fn stray_lines(&mut self, part: &Part, number: &dyn Fn() -> String) {
-        let fields = Fields::parse(&part.block);
+        let fields = HeaderFields::parse(&part.block);
         let mut at = 0;
         for f in &fields.list {
             let gap = part.block.slice(at..f.whole.start);
@@ -361,37 +358,37 @@ impl LeafWork<'_, '_> {
     /// Works on a text that stands in clear from `start` on, outside any body, and cannot be encoded. `quirk` says what it
     /// is.
     pub(super) fn clear_text(&mut self, text: &[u8], start: u64, quirk: Quirk, number: &str) {
-        let work = Work {
+        let work = TextWork {
             part: number,
             encoding: encoding_rs::UTF_8,
             queries: encoding_rs::UTF_8,
             base: None,
             // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
-            links: autolink::Options::NO_NAMES,
+            links: autolink::UrlForms::NO_NAMES,
             left: None,
             mapped: None,
         };
         let edits = match &mut self.task {
             Task::Rewrite(judge) => text::rewrite(text, Lines::Plain, true, &work, &mut **judge, &mut self.quirks),
             Task::Restore(originals) => {
-                let layout = Layout {
+                let kind = TextKind {
                     html: false,
                     lines: Lines::Plain,
                     encoding: None,
                 };
-                restore(text, layout, &mut **originals)
+                restore(text, kind, &mut **originals)
             }
         };
         let whole = decode(Coding::Identity, text);
         let spans_lines = |e: &TextEdit| text.slice(e.at.clone()).contains(&b'\n');
         if edits.iter().any(spans_lines) {
             // What some program takes for one tag are fields to another: they cannot give way to a link.
-            self.unseen(quirk);
+            self.note_unseen(quirk);
             return;
         }
         let Some(edits) = encode_edits(Coding::Identity, text, &whole, &edits) else {
             // A header cannot be encoded to make room.
-            self.unseen(quirk);
+            self.note_unseen(quirk);
             return;
         };
         self.changes.extend(edits.into_iter().map(|e| Change {
@@ -407,13 +404,13 @@ impl LeafWork<'_, '_> {
         class: Class,
         odd: bool,
         text: &[u8],
-        work: &Work<'_>,
+        work: &TextWork<'_>,
         encoding: Option<&'static Encoding>,
-    ) -> Option<Outcome> {
+    ) -> Option<TextOutcome> {
         let judge = match &mut self.task {
             Task::Rewrite(judge) => &mut **judge,
             Task::Restore(originals) => {
-                let layout = Layout {
+                let kind = TextKind {
                     html: class == Class::Html,
                     lines: if let Class::Text(lines) = class {
                         lines
@@ -422,7 +419,7 @@ impl LeafWork<'_, '_> {
                     },
                     encoding,
                 };
-                return Some(Outcome::Edits(restore(text, layout, &mut **originals)));
+                return Some(TextOutcome::Edits(restore(text, kind, &mut **originals)));
             }
         };
         if work.left.is_some() {
@@ -447,9 +444,9 @@ impl LeafWork<'_, '_> {
                     .lost
                     .or_else(|| found(Quirk::TooManyLinks))
                     .or_else(|| found(Quirk::TangledMarkup));
-                Outcome::Edits(edits)
+                TextOutcome::Edits(edits)
             }
-            Class::Other => Outcome::Edits(Vec::new()),
+            Class::Other => TextOutcome::Edits(Vec::new()),
         })
     }
 
@@ -471,7 +468,7 @@ impl LeafWork<'_, '_> {
     }
 
     /// Marks what is left as it is.
-    fn flag(&mut self, part: &Part) {
+    fn flag_types(&mut self, part: &Part) {
         for t in &part.types {
             self.quirks.insert_if(Quirk::MarkupAttachment, names_markup(part));
             match t.value.as_str() {

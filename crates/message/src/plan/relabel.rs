@@ -1,6 +1,6 @@
 //! Edits of header fields: one field put in place of others, nothing else touched.
 
-use crate::header::{Fields, Param};
+use crate::header::{HeaderFields, Param};
 use crate::patch::Change;
 use crate::scan::Part;
 
@@ -11,7 +11,7 @@ const MAX_BOUNDARY: usize = 900;
 /// at the end of the header.
 pub(super) fn set_field(part: &Part, name: &str, value: &str) -> Vec<Change> {
     let block = &part.block;
-    let fields = Fields::parse(block);
+    let fields = HeaderFields::parse(block);
     let newline = if memchr::memmem::find(block, b"\r\n").is_some() || !block.contains(&b'\n') {
         "\r\n"
     } else {
@@ -47,7 +47,7 @@ pub(super) fn set_field(part: &Part, name: &str, value: &str) -> Vec<Change> {
 
 /// Removes every field of that name.
 pub(super) fn drop_field(part: &Part, name: &str) -> Vec<Change> {
-    let fields = Fields::parse(&part.block);
+    let fields = HeaderFields::parse(&part.block);
     fields
         .named(&part.block, name)
         .map(|f| Change {

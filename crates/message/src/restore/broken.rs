@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::{Original, Originals, open};
+use super::open;
+use crate::site::{Original, Originals};
 use crate::slice::Slice;
 
 /// A text whose lines are joined: their ends are left out, and the quote marks with which the next ones begin.

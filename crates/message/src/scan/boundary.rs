@@ -1,6 +1,6 @@
 //! Lines between parts: which of the open multiparts a line belongs to.
 
-use super::{Scanner, State};
+use super::{ScanState, Scanner};
 use crate::quirk::Quirk;
 use crate::slice::Slice;
 
@@ -21,10 +21,10 @@ pub(super) struct Frame {
 }
 
 /// What a line is to the multiparts that are open, by the number of the frame.
-pub(super) enum Hit {
+pub(super) enum BoundaryLine {
     Delimiter(usize),
     Close(usize),
-    No,
+    None,
 }
 
 impl Scanner {
@@ -47,7 +47,7 @@ impl Scanner {
         };
         let end = start.saturating_sub(line_end);
         match self.boundary(text) {
-            Hit::Delimiter(frame) => {
+            BoundaryLine::Delimiter(frame) => {
                 self.cut_short(frame);
                 self.close_above(frame + 1, end);
                 let Some(f) = self.frames.get_mut(frame) else { return };
@@ -56,15 +56,15 @@ impl Scanner {
                 self.map.quirks.insert_if(Quirk::PartsAfterEnd, closed);
                 self.open_part(Some(part), start + len);
             }
-            Hit::Close(frame) => {
+            BoundaryLine::Close(frame) => {
                 self.cut_short(frame);
                 self.close_above(frame + 1, end);
                 if let Some(f) = self.frames.get_mut(frame) {
                     f.closed = true;
                 }
-                self.state = State::Body;
+                self.state = ScanState::Body;
             }
-            Hit::No => {}
+            BoundaryLine::None => {}
         }
     }
 
@@ -81,9 +81,9 @@ impl Scanner {
     }
 
     /// Which open multipart a line belongs to, innermost first, those not yet closed before the others.
-    pub(super) fn boundary(&mut self, text: &[u8]) -> Hit {
+    pub(super) fn boundary(&mut self, text: &[u8]) -> BoundaryLine {
         let Some(after) = text.strip_prefix(b"--") else {
-            return Hit::No;
+            return BoundaryLine::None;
         };
         let mut prefix = false;
         for closed in [false, true] {
@@ -103,10 +103,10 @@ impl Scanner {
                         continue;
                     };
                     let hit = match tail.trim_ascii() {
-                        [] => Hit::Delimiter(i),
-                        b"--" => Hit::Close(i),
+                        [] => BoundaryLine::Delimiter(i),
+                        b"--" => BoundaryLine::Close(i),
                         _ if tail.starts_with(b"--") && tail.get(2).is_some_and(u8::is_ascii_whitespace) => {
-                            Hit::Close(i)
+                            BoundaryLine::Close(i)
                         }
                         _ => {
                             prefix = true;
@@ -127,10 +127,10 @@ impl Scanner {
             if let Some(part) = self.map.parts.get_mut(f.part) {
                 part.mixed = true;
             }
-            return Hit::Delimiter(i);
+            return BoundaryLine::Delimiter(i);
         }
         self.map.quirks.insert_if(Quirk::BoundaryPrefix, prefix);
-        Hit::No
+        BoundaryLine::None
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the header of a part says about it, in every reading.
 
 use super::{MAX_BOUNDARIES, Part};
-use crate::header::{Fields, Typed, boundary_spellings, encoded_words, lossy};
+use crate::header::{HeaderFields, TypedField, boundary_spellings, encoded_words, lossy};
 use crate::quirk::Quirk;
 use crate::slice::Slice;
 use crate::transfer::Coding;
@@ -14,7 +14,7 @@ pub(crate) fn is_message(value: &str) -> bool {
 /// Reads what MIME says about a part; returns the ways in which the boundary of a multipart may be spelt.
 pub(super) fn read_fields(part: &mut Part) -> Vec<Vec<u8>> {
     let block = &part.block;
-    let fields = Fields::parse(block);
+    let fields = HeaderFields::parse(block);
     let mut spellings = Vec::new();
     part.quirks.insert_if(Quirk::StrayHeaderLine, fields.stray_line);
     part.quirks.insert_if(Quirk::OddHeaderField, fields.odd_field);
@@ -30,7 +30,7 @@ pub(super) fn read_fields(part: &mut Part) -> Vec<Vec<u8>> {
         .map(|raw| (raw, false))
         .chain(within("content-type").map(|raw| (raw, true)))
     {
-        let t = Typed::parse(raw);
+        let t = TypedField::parse(raw);
         part.quirks.insert_if(Quirk::MalformedContentType, t.malformed);
         part.quirks.insert_if(Quirk::OddHeaderField, hidden);
         if t.top() == "multipart" {
@@ -76,7 +76,7 @@ pub(super) fn read_fields(part: &mut Part) -> Vec<Vec<u8>> {
         seen.push(*c);
         new
     });
-    let mut dispositions = named("content-disposition").map(Typed::parse);
+    let mut dispositions = named("content-disposition").map(TypedField::parse);
     part.disposition = dispositions.next().map(|first| {
         let mut out = first;
         for other in dispositions {
@@ -92,7 +92,7 @@ pub(super) fn read_fields(part: &mut Part) -> Vec<Vec<u8>> {
 }
 
 /// Every boundary that may be meant, without doubles.
-pub(super) fn boundaries(types: &[Typed]) -> Vec<Vec<u8>> {
+pub(super) fn boundaries(types: &[TypedField]) -> Vec<Vec<u8>> {
     let mut out: Vec<Vec<u8>> = Vec::new();
     for value in types.iter().flat_map(|t| t.all("boundary")) {
         for v in [Some(value.to_owned()), encoded_words(value)].into_iter().flatten() {

@@ -10,13 +10,13 @@ use crate::slice::Slice;
 #[derive(Debug)]
 pub(crate) struct Decoded<'a> {
     pub(crate) bytes: Cow<'a, [u8]>,
-    map: Map,
+    map: OffsetMap,
     /// The decoder met what decoders disagree about: junk in base64, padding inside, a bad escape.
     pub(crate) doubtful: bool,
 }
 
 #[derive(Debug)]
-enum Map {
+enum OffsetMap {
     Identity,
     /// `(decoded, raw)` offsets from which both run in step, sorted; octets that were escapes stand alone.
     QuotedPrintable(Vec<(u32, u32)>),
@@ -28,7 +28,7 @@ pub(crate) fn decode(coding: Coding, raw: &[u8]) -> Decoded<'_> {
     match coding {
         Coding::Identity => Decoded {
             bytes: Cow::Borrowed(raw),
-            map: Map::Identity,
+            map: OffsetMap::Identity,
             doubtful: false,
         },
         Coding::QuotedPrintable => decode_qp(raw),
@@ -39,7 +39,7 @@ pub(crate) fn decode(coding: Coding, raw: &[u8]) -> Decoded<'_> {
             } else {
                 foreign::decode_uuencoded(raw)
             }),
-            map: Map::Base64,
+            map: OffsetMap::Base64,
             doubtful: false,
         },
     }
@@ -95,7 +95,7 @@ pub(super) fn decode_qp(raw: &[u8]) -> Decoded<'_> {
     out.extend_from_slice(raw.slice(at..));
     Decoded {
         bytes: Cow::Owned(out),
-        map: Map::QuotedPrintable(map),
+        map: OffsetMap::QuotedPrintable(map),
         doubtful,
     }
 }
@@ -122,14 +122,14 @@ fn decode_base64(raw: &[u8]) -> Decoded<'_> {
     if let Ok(bytes) = data_encoding::BASE64.decode(&clean) {
         return Decoded {
             bytes: Cow::Owned(bytes),
-            map: Map::Base64,
+            map: OffsetMap::Base64,
             doubtful: end < raw.len(),
         };
     }
     let (bytes, doubtful) = decode_leniently(&clean);
     Decoded {
         bytes: Cow::Owned(bytes),
-        map: Map::Base64,
+        map: OffsetMap::Base64,
         doubtful: doubtful || end < raw.len(),
     }
 }
@@ -216,7 +216,7 @@ impl Decoded<'_> {
     /// Where the decoded octets of `span` stand in the raw body; soft breaks at either end stay outside.
     pub(super) fn raw_span(&self, span: &Range<usize>) -> Range<usize> {
         match &self.map {
-            Map::QuotedPrintable(map) => {
+            OffsetMap::QuotedPrintable(map) => {
                 let start = raw_of(map, span.start);
                 if span.is_empty() {
                     start..start
@@ -224,7 +224,7 @@ impl Decoded<'_> {
                     start..raw_end(map, span.end)
                 }
             }
-            Map::Identity | Map::Base64 => span.clone(),
+            OffsetMap::Identity | OffsetMap::Base64 => span.clone(),
         }
     }
 }

@@ -1,9 +1,8 @@
 //! Encoders that write no more than was touched.
 
-use std::ops::Range;
-
 use super::decode::{decode_qp, hex};
 use super::{Coding, Decoded};
+use crate::edit::{TextEdit, apply};
 use crate::slice::{Slice, head};
 
 /// Longest line that may leave us, in octets without CRLF (RFC 5322 2.1.1).
@@ -11,13 +10,6 @@ pub(super) const MAX_LINE: usize = 998;
 
 /// Longest quoted-printable line, soft break included (RFC 2045 6.7 rule 5).
 pub(super) const QP_LINE: usize = 76;
-
-/// An edit of the decoded text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TextEdit {
-    pub(crate) at: Range<usize>,
-    pub(crate) with: Vec<u8>,
-}
 
 /// Turns edits of the decoded text, sorted and apart, into changes of the raw body.
 ///
@@ -70,20 +62,6 @@ fn is_odd(raw: &[u8]) -> bool {
         || [&b"= "[..], b"=\t"]
             .iter()
             .any(|odd| memchr::memmem::find(raw, odd).is_some())
-}
-
-/// Applies sorted edits to a text.
-pub(crate) fn apply(text: &[u8], edits: &[TextEdit]) -> Vec<u8> {
-    let grown: usize = edits.iter().map(|e| e.with.len()).sum();
-    let mut out = Vec::with_capacity(text.len() + grown);
-    let mut from = 0;
-    for e in edits {
-        out.extend_from_slice(text.slice(from..e.at.start));
-        out.extend_from_slice(&e.with);
-        from = e.at.end;
-    }
-    out.extend_from_slice(text.slice(from..));
-    out
 }
 
 /// Whether no line that an edit touches comes out longer than allowed.

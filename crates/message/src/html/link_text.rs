@@ -8,7 +8,7 @@ use crate::slice::{Slice, head};
 
 /// Where the text of a link is to be found; nothing is read before someone asks.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct LinkText<'a> {
     /// From the start tag on.
     pub(crate) text: &'a [u8],
     pub(crate) encoding: &'static Encoding,
@@ -20,7 +20,7 @@ const MAX_LINK: usize = 8 << 10;
 /// Octets of text that are taken.
 const MAX_TEXT: usize = 1 << 10;
 
-impl Shown<'_> {
+impl LinkText<'_> {
     /// The text of the link, with white space as a browser shows it; empty for a picture.
     pub(crate) fn read(&self) -> String {
         let text = head(self.text, MAX_LINK);
@@ -104,7 +104,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &[u8]) -> String {
-        Shown {
+        LinkText {
             text,
             encoding: encoding_rs::UTF_8,
         }

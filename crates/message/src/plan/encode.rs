@@ -7,12 +7,13 @@ use super::class::{Class, content_base, content_type};
 use super::leaf::{LeafWork, Task};
 use super::relabel::{drop_field, set_field};
 use crate::charset;
-use crate::html::Outcome;
+use crate::edit::{TextEdit, apply};
+use crate::html::TextOutcome;
 use crate::html::mark::Mark;
 use crate::patch::Change;
 use crate::quirk::Quirk;
 use crate::scan::Part;
-use crate::transfer::{Coding, Decoded, TextEdit, apply, encode_base64, encode_edits, encode_qp};
+use crate::transfer::{Coding, Decoded, encode_base64, encode_edits, encode_qp};
 
 impl LeafWork<'_, '_> {
     /// Whether a body without edits stays as it is: one in an encoding of no standard is something else to every program
@@ -22,21 +23,21 @@ impl LeafWork<'_, '_> {
     }
 
     /// Puts the outcome into the body as it is coded.
-    pub(super) fn put(
+    pub(super) fn encode_outcome(
         &mut self,
         part: &Part,
         coding: Coding,
         raw: &[u8],
         decoded: &Decoded<'_>,
-        outcome: Outcome,
+        outcome: TextOutcome,
         class: Class,
     ) {
         let edits = match outcome {
-            Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) => {
+            TextOutcome::Edits(e) if e.is_empty() && self.may_stay(coding) => {
                 return;
             }
-            Outcome::Edits(e) => e,
-            Outcome::Anew(new) => vec![TextEdit {
+            TextOutcome::Edits(e) => e,
+            TextOutcome::Anew(new) => vec![TextEdit {
                 at: 0..decoded.bytes.len(),
                 with: new,
             }],
@@ -44,7 +45,7 @@ impl LeafWork<'_, '_> {
         match encode_edits(coding, raw, decoded, &edits) {
             Some(changes) => {
                 self.body(part, changes);
-                self.one_reading(part, coding, class, false);
+                self.state_one_reading(part, coding, class, false);
             }
             None => {
                 let text = apply(&decoded.bytes, &edits);
@@ -54,18 +55,18 @@ impl LeafWork<'_, '_> {
                 });
                 self.changes
                     .extend(set_field(part, "Content-Transfer-Encoding", "quoted-printable"));
-                self.one_reading(part, Coding::QuotedPrintable, class, true);
+                self.state_one_reading(part, Coding::QuotedPrintable, class, true);
             }
         }
     }
 
     /// Puts a text that was transcoded into the body, and says so in the header.
-    pub(super) fn put_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
+    pub(super) fn encode_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
         let text = if class == Class::Html {
             let task = &self.task;
             charset::without_labels(text, |written| match task {
                 Task::Rewrite(judge) => {
-                    Some(Mark::Was.keep(written, encoding_rs::UTF_8, |covered| judge.seal_mark(covered)))
+                    Some(Mark::Was.write(written, encoding_rs::UTF_8, |covered| judge.seal_mark(covered)))
                 }
                 // What is restored is nothing to come back from.
                 Task::Restore(_) => None,
@@ -99,7 +100,7 @@ impl LeafWork<'_, '_> {
     }
 
     /// Leaves one reading of a part whose header has several. `coded`: the transfer encoding was written already.
-    fn one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
+    fn state_one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
         self.drop_bases(part);
         if !self.normalises() {
             return;

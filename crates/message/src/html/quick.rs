@@ -2,8 +2,8 @@
 //! which parsers disagree. Most newsletters are so; for them the context that lol_html gives would be empty.
 
 use super::context::comment_end;
-use super::line::{Lines, word};
-use super::running::is_plain_reference;
+use super::line::{OpenBlocks, word};
+use super::reference::is_plain_reference;
 use super::tag::{self, Tag};
 use crate::autolink;
 use crate::slice::Slice;
@@ -16,23 +16,23 @@ pub(crate) fn has_no_context(text: &[u8]) -> bool {
 
 fn read(text: &[u8]) -> Option<()> {
     let mut tag = Tag::default();
-    let mut line = Line::default();
+    let mut line = TextLine::default();
     let mut at = 0;
     while let Some(n) = memchr::memchr(b'<', text.slice(at..)) {
         let start = at + n;
-        line.take(text.slice(at..start))?;
+        line.add_text(text.slice(at..start))?;
         let rest = text.slice(start + 1..);
         at = match rest {
             [b'/', c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(text, start + 1, &mut tag);
                 let name = tag.name(text);
-                line.cross(name, word(name), true);
+                line.add_tag(name, word(name), true);
                 tag.end
             }
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(text, start, &mut tag);
                 let name = word(tag.name(text));
-                line.cross(tag.name(text), name, false);
+                line.add_tag(tag.name(text), name, false);
                 if RAW.contains(&name) {
                     end_of_raw(text, tag.end, tag.name(text))?
                 } else if CONTESTED.contains(&name) || is_long_contested(tag.name(text)) {
@@ -50,7 +50,7 @@ fn read(text: &[u8]) -> Option<()> {
             return None;
         }
     }
-    line.take(text.slice(at..))
+    line.add_text(text.slice(at..))
 }
 
 /// Elements whose content is raw text to every parser.
@@ -102,14 +102,14 @@ fn end_of_raw(text: &[u8], from: usize, name: &[u8]) -> Option<usize> {
 
 /// A line of running text, as far as it matters whether a URL runs on over markup.
 #[derive(Default)]
-struct Line {
+struct TextLine {
     last: Option<u8>,
-    lines: Lines,
+    blocks: OpenBlocks,
 }
 
-impl Line {
+impl TextLine {
     /// Takes in a stretch of text; `None` when it, or what it is joined to, may hold a URL.
-    fn take(&mut self, text: &[u8]) -> Option<()> {
+    fn add_text(&mut self, text: &[u8]) -> Option<()> {
         let Some(first) = text.first() else { return Some(()) };
         let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') || b >= 0x80;
         let joins = self.last.is_some_and(|last| match (last, *first) {
@@ -127,8 +127,8 @@ impl Line {
     }
 
     /// A tag of that name: text goes on over it, or not. Where a link begins or ends it may not, which takes more to tell.
-    fn cross(&mut self, name: &[u8], word: u64, end_tag: bool) {
-        if self.lines.end_at(name, word, end_tag) {
+    fn add_tag(&mut self, name: &[u8], word: u64, end_tag: bool) {
+        if self.blocks.end_at(name, word, end_tag) {
             self.last = None;
         }
     }
@@ -203,7 +203,7 @@ mod tests {
                 for piece in &run.pieces {
                     mapped.push_html(text, piece.clone(), encoding_rs::UTF_8);
                 }
-                prop_assert!(autolink::find(&mapped.text, autolink::Options::ALL).is_empty(), "{}: {}", html, mapped.text);
+                prop_assert!(autolink::find(&mapped.text, autolink::UrlForms::ALL).is_empty(), "{}: {}", html, mapped.text);
             }
         }
     }
