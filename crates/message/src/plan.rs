@@ -43,7 +43,7 @@ impl Default for Options {
             bare_domains: true,
             ambiguous: Ambiguous::Normalise,
             amp: Amp::Rewrite,
-            markup_files: MarkupFiles::TypedField,
+            markup_files: MarkupFiles::Typed,
         }
     }
 }
@@ -66,7 +66,7 @@ pub enum MarkupFiles {
     Leave,
     /// Those that their media type names so: some programs show them with the text.
     #[default]
-    TypedField,
+    Typed,
     /// Those that only their file name names so, as well.
     Named,
 }
@@ -536,7 +536,7 @@ mod tests {
             );
             for (markup_files, wanted) in [
                 (MarkupFiles::Leave, false),
-                (MarkupFiles::TypedField, typed),
+                (MarkupFiles::Typed, typed),
                 (MarkupFiles::Named, named),
             ] {
                 let options = Options {
