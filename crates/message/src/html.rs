@@ -1,6 +1,7 @@
 //! Links in HTML: found in every reading, replaced in the bytes as they stand, and the result proved.
 
 pub(crate) mod action;
+mod attributes;
 pub(crate) mod context;
 mod json;
 mod line;
@@ -148,6 +149,7 @@ pub(crate) fn report(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) ->
 }
 
 /// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
+#[cfg(feature = "internals")]
 pub(crate) fn unproved(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
     let parsed = Parsed::of(text);
     let context = parsed.context()?;
@@ -164,6 +166,7 @@ pub(crate) fn tags_only(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge)
 }
 
 /// Whether no tag in any reading of a text leads to a place that is not safe.
+#[cfg(feature = "internals")]
 pub(crate) fn sweeps_clean(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> bool {
     Pass::new(&Parsed::of(text), work, judge).sweeps_clean(text)
 }

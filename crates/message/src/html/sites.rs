@@ -6,6 +6,7 @@ use std::ops::Range;
 use encoding_rs::Encoding;
 
 use super::action::{SiteAction, is_any, is_contested, most};
+use super::attributes::{AttributeUse, is_frame, is_href, is_resource, may_lead, use_of};
 use super::parsed::Parsed;
 use super::reference::decode_attribute;
 use super::tag::{self, Attr, OVERLAP, Tag};
@@ -185,15 +186,9 @@ pub(crate) fn value<'a>(text: &'a [u8], value: &Range<usize>, usage: Use, encodi
 
 /// What a tag holds that leads somewhere.
 fn collect(text: &[u8], t: &Tag, seen: &mut TagSites) {
-    let TagSites {
-        actions,
-        bases,
-        valueless,
-        scripts,
-    } = seen;
     let tag = t.name(text);
     if tag.eq_ignore_ascii_case(b"script") && t.named(text, b"type").any(|a| contains(text, a, b"json")) {
-        scripts.push((t.name.clone(), t.end));
+        seen.scripts.push((t.name.clone(), t.end));
     }
     if tag.eq_ignore_ascii_case(b"base") {
         // Roundcube finds the base by a pattern, which matches within other attributes as well.
@@ -201,122 +196,63 @@ fn collect(text: &[u8], t: &Tag, seen: &mut TagSites) {
             let name = text.slice(a.name.clone());
             !name.eq_ignore_ascii_case(b"href") && contains(text, a, b"href=") && contains(text, a, b":")
         });
-        actions.extend(fakes.map(|a| SiteAction::Disable { whole: a.whole() }));
+        seen.actions.extend(fakes.map(disabled));
     }
     let itemprop = is_any(tag, &[b"link", b"meta"]) && t.named(text, b"itemprop").next().is_some();
     for a in &t.attrs {
-        let raw = text.slice(a.name.clone());
-        // Nearly all attributes lead nowhere: their first letter tells.
-        if !matches!(
-            raw.first().map(u8::to_ascii_lowercase),
-            Some(b'h' | b'x' | b'a' | b'f' | b's' | b'd' | b'p' | b'c')
-        ) && !raw.contains(&b':')
-        {
+        let name = text.slice(a.name.clone());
+        // Nearly all attributes lead nowhere.
+        if !may_lead(name) {
             continue;
         }
-        let is = |name: &[u8]| raw.eq_ignore_ascii_case(name);
         let Some(value) = a.value.clone() else {
-            *valueless |= is(b"href") || ends_with(raw, b":href");
+            seen.valueless |= is_href(name);
             continue;
         };
-        let judged = |usage| SiteAction::Judge {
+        let usage = match use_of(name, tag) {
+            Some(AttributeUse::Href) if tag.eq_ignore_ascii_case(b"base") => {
+                seen.bases.push(a.clone());
+                continue;
+            }
+            Some(AttributeUse::Href) if !is_resource(tag) || itemprop => Use::Link,
+            Some(AttributeUse::Judged(usage)) => usage,
+            Some(AttributeUse::Microdata) if itemprop && is_url(text, &value) => Use::Link,
+            Some(AttributeUse::Document) => {
+                seen.actions.push(disabled(a));
+                continue;
+            }
+            Some(AttributeUse::Animated) if contains(text, a, b"href") => {
+                seen.actions.push(disabled(a));
+                continue;
+            }
+            Some(AttributeUse::Pragma) if is_refresh(text, a) => {
+                // Without its content a refresh goes nowhere.
+                seen.actions.extend(t.named(text, b"content").map(disabled));
+                continue;
+            }
+            _ => continue,
+        };
+        seen.actions.push(SiteAction::Judge {
             usage,
             tag: t.name.clone(),
             name: a.name.clone(),
-            value: value.clone(),
+            value,
             whole: a.whole(),
-        };
-        if is(b"href") || ends_with(raw, b":href") {
-            if is(b"o:href") && is_any(tag, &[b"v:imagedata", b"v:fill", b"v:stroke"]) {
-                // Where the picture came from.
-            } else if tag.eq_ignore_ascii_case(b"base") {
-                bases.push(a.clone());
-            } else if !is_resource(tag) || itemprop {
-                actions.push(judged(Use::Link));
-            }
-        } else if is(b"action") && (is_any(tag, &[b"form", b"isindex"])) || is(b"formaction") || is(b"action-xhr") {
-            actions.push(judged(Use::Submit));
-        } else if is(b"src") && is_frame(tag)
-            || is(b"data") && tag.eq_ignore_ascii_case(b"object")
-            || tag.eq_ignore_ascii_case(b"applet") && is_any(raw, &[b"archive", b"code", b"codebase"])
-        {
-            actions.push(judged(Use::Load));
-        } else if is(b"srcdoc") {
-            actions.push(SiteAction::Disable { whole: a.whole() });
-        } else if is(b"http-equiv") && is_refresh(text, a) {
-            // Without its content a refresh goes nowhere.
-            actions.extend(
-                t.named(text, b"content")
-                    .map(|c| SiteAction::Disable { whole: c.whole() }),
-            );
-        } else if is(b"ping") {
-            actions.push(judged(Use::Ping));
-        } else if is(b"content") && tag.eq_ignore_ascii_case(b"meta") && itemprop {
-            let url = attribute(text, &value, encoding_rs::UTF_8);
-            let url = url.trim_start().as_bytes();
-            if [&b"http:"[..], b"https:", b"ftp:"]
-                .iter()
-                .any(|s| url.get(..s.len()).is_some_and(|u| u.eq_ignore_ascii_case(s)))
-            {
-                actions.push(judged(Use::Link));
-            }
-        } else if is(b"attributename")
-            && (tag.eq_ignore_ascii_case(b"set") || tag.get(..7).is_some_and(|p| p.eq_ignore_ascii_case(b"animate")))
-            && contains(text, a, b"href")
-        {
-            actions.push(SiteAction::Disable { whole: a.whole() });
-        }
+        });
     }
 }
 
-/// Elements whose src is a page of its own.
-fn is_frame(tag: &[u8]) -> bool {
-    is_any(
-        tag,
-        &[
-            b"iframe",
-            b"frame",
-            b"embed",
-            b"portal",
-            b"fencedframe",
-            b"layer",
-            b"ilayer",
-        ],
-    )
+fn disabled(a: &Attr) -> SiteAction {
+    SiteAction::Disable { whole: a.whole() }
 }
 
-/// Elements whose href names a picture, a style sheet or another element, and is not followed by a click.
-fn is_resource(tag: &[u8]) -> bool {
-    is_any(
-        tag,
-        &[
-            b"link",
-            b"image",
-            b"use",
-            b"feimage",
-            b"pattern",
-            b"lineargradient",
-            b"radialgradient",
-            b"filter",
-            b"mpath",
-            b"textpath",
-            b"tref",
-            b"script",
-            b"cursor",
-            b"font-face-uri",
-            b"glyphref",
-            b"altglyph",
-            b"color-profile",
-            b"set",
-            b"animate",
-            b"animatemotion",
-            b"animatetransform",
-            b"animatecolor",
-            b"discard",
-            b"svg:image",
-            b"svg:use",
-        ],
-    )
+/// Whether a value begins with the scheme of the web, whatever follows.
+fn is_url(text: &[u8], value: &Range<usize>) -> bool {
+    let url = attribute(text, value, encoding_rs::UTF_8);
+    let url = url.trim_start().as_bytes();
+    [&b"http:"[..], b"https:", b"ftp:"]
+        .iter()
+        .any(|s| url.get(..s.len()).is_some_and(|u| u.eq_ignore_ascii_case(s)))
 }
 
 /// Whether a comment is open at an offset, as far as the comment marks before it tell.
@@ -340,13 +276,6 @@ fn contains(text: &[u8], a: &Attr, what: &[u8]) -> bool {
         let value = attribute(text, v, encoding_rs::UTF_8).to_ascii_lowercase();
         memchr::memmem::find(value.as_bytes(), what).is_some()
     })
-}
-
-fn ends_with(name: &[u8], tail: &[u8]) -> bool {
-    name.len() > tail.len()
-        && name
-            .get(name.len() - tail.len()..)
-            .is_some_and(|n| n.eq_ignore_ascii_case(tail))
 }
 
 /// Whether something is loaded from a place that only a base makes whole.

@@ -5,8 +5,10 @@
 //! follow from there alone (WHATWG HTML 13.2.5.8 to 13.2.5.40). So reading a tag at *every* such place gives all the tags
 //! that any parser can see in any state, and some more.
 
-use crate::slice::Slice;
 use std::ops::Range;
+
+use super::attributes::matters;
+use crate::slice::Slice;
 
 /// The attribute that keeps, encoded and without effect, one that was taken out.
 pub(crate) const OFF: &str = "data-linkgate-off";
@@ -164,7 +166,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
         while byte(after).is_some_and(is_space) {
             after += 1;
         }
-        let keep = tag.attrs.len() < MANY_ATTRS || matters(text.slice(name.clone())) || is_base;
+        let keep = tag.attrs.len() < MANY_ATTRS || is_kept(text.slice(name.clone())) || is_base;
         tag.crowded |= !keep;
         if byte(after) != Some(b'=') {
             if !keep {
@@ -216,32 +218,12 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
     tag.end = at.min(text.len());
 }
 
-/// Whether an attribute of that name may lead somewhere ([`super::sites::scan`] says which do), give another one its
-/// meaning, or keep one that was taken out.
-fn matters(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 17] = [
-        b"href",
-        b"src",
-        b"action",
-        b"formaction",
-        b"action-xhr",
-        b"data",
-        b"srcdoc",
-        b"http-equiv",
-        b"content",
-        b"charset",
-        b"ping",
-        b"itemprop",
-        b"type",
-        b"attributename",
-        b"archive",
-        b"code",
-        b"codebase",
-    ];
+/// Whether an attribute has a part in what its tag leads to, or keeps one that was taken out.
+fn is_kept(name: &[u8]) -> bool {
     let ours = name
-        .get(..14)
-        .is_some_and(|n| n.eq_ignore_ascii_case(b"data-linkgate-"));
-    ours || name.contains(&b':') || NAMES.iter().any(|n| name.eq_ignore_ascii_case(n))
+        .first_chunk()
+        .is_some_and(|n: &[u8; 14]| n.eq_ignore_ascii_case(b"data-linkgate-"));
+    ours || matters(name)
 }
 
 /// White space between attributes; a CR counts, though browsers have turned it into a LF by then.
