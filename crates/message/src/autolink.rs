@@ -1,7 +1,7 @@
 //! URLs in running text, as mail programs turn them into links.
 //!
-//! Gmail, Outlook, Apple Mail, Thunderbird and Android disagree on what is a link and where it ends. What is found here is
-//! what any of them links; an end is put where most of them put it.
+//! Gmail, Outlook, Apple Mail, Thunderbird and Android disagree on what is a link and where it ends. Every URL that any
+//! of them links is found here; it ends where most of them end it.
 
 mod end;
 mod host;
@@ -19,7 +19,7 @@ pub(crate) struct TextUrl {
     pub(crate) at: Range<usize>,
     /// The URL, with the scheme that a program would add and without line breaks in it.
     pub(crate) url: String,
-    /// Why it stays, if it does: `no-host` where it names none, so that no program links it (`https://`, as prose has it).
+    /// Why it stays, if it does: `no-host` where it names none, so that no program links it (`https://` in prose).
     pub(crate) left: Option<&'static str>,
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn find(text: &str, forms: UrlForms) -> Vec<TextUrl> {
     out
 }
 
-/// Whether a text may hold a URL at all; cheap, and never wrong when it says no.
+/// Whether a text may hold a URL at all; cheap, and `false` is certain.
 pub(crate) fn may_hold_url(text: &[u8]) -> bool {
     let mut from = 0;
     while let Some(n) = memchr::memchr2(b':', b'.', text.slice(from..)) {
@@ -161,7 +161,7 @@ fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Attempt, u
     let names_host = host.contains(|c: char| c.is_alphanumeric() || c == '[');
     let usual = text.slice(colon..body) == "://";
     if !names_host || !usual && !is_host_of_short_form(host, slashes) {
-        // What is written like a URL is named, so that the report says it was seen.
+        // What is written like a URL is named, so that it appears in the report.
         let next = text.slice(body..).chars().next();
         return match next.filter(|c| usual && !c.is_whitespace() && !matches!(c, '<' | '>' | '"')) {
             Some(c) => {
@@ -187,62 +187,25 @@ fn is_host_of_short_form(host: &str, slashes: usize) -> bool {
     host.starts_with(|c: char| c.is_alphanumeric() || c == '[') && (slashes > 0 || host.contains('.'))
 }
 
-/// A host name without a scheme, one of whose dots is at `dot`. `Err` says where to go on.
+/// Finds the URL of a host name without a scheme, one of whose dots is at `dot`. `Err` says where to go on.
 fn named_host(text: &str, dot: usize, floor: usize, forms: UrlForms) -> Result<TextUrl, usize> {
-    let after_dot = text.slice(dot + 1..);
-    if !after_dot.chars().next().is_some_and(is_host_char) {
-        return Err(dot + 1);
-    }
-    let before = text.slice(floor..dot);
-    let start = before
-        .char_indices()
-        .rev()
-        .take_while(|(_, c)| is_host_char(*c))
-        .last()
-        .map_or(dot, |(i, _)| floor + i);
-    // A name does not begin with a hyphen.
-    let lead = text.slice(start..dot);
-    let lead = lead.trim_start_matches(['-', '_']);
-    let lead = lead.slice(leading_word(lead)..);
-    let start = dot - lead.len();
-    let host_end = dot
-        + 1
-        + after_dot
-            .char_indices()
-            .find(|(_, c)| !is_host_char(*c) && *c != '.')
-            .map_or(after_dot.len(), |(i, _)| i);
-    let run_end = host_end;
-    let host = text.slice(start..host_end).trim_end_matches(['.', '-']);
-    let host = trailing_word(host).map_or(host, |n| host.slice(..n));
-    let host_end = start + host.len();
-    if start == dot
-        || host
-            .split('.')
-            .any(|l| l.is_empty() || l.starts_with('-') || l.ends_with('-'))
-    {
-        // Behind the name there is nothing but dots and hyphens.
-        return Err(run_end);
-    }
+    let Range { start, end: host_end } = host_around(text, dot, floor)?;
+    let host = text.slice(start..host_end);
     let rest = text.slice(host_end..);
     let www = forms.named_hosts && host.get(..4).is_some_and(|h| h.eq_ignore_ascii_case("www."));
+    let url = |scheme: &str, end: usize| TextUrl {
+        at: start..end,
+        url: format!("{scheme}{}", text.slice(start..end)),
+        left: None,
+    };
     if rest.starts_with('@') {
-        let domain_end = rest
-            .char_indices()
-            .skip(1)
-            .find(|(_, c)| !is_host_char(*c) && *c != '.')
-            .map_or(rest.len(), |(i, _)| i);
-        let behind = rest.slice(domain_end..);
+        let domain_end = end_of_labels(rest, 1);
         // The local part of a mail address: go past its domain. With a path behind, it is a user name to programs that
         // link whatever begins with `www.`.
-        if !www || !behind.starts_with(['/', '?', '#']) {
+        if !www || !rest.slice(domain_end..).starts_with(['/', '?', '#']) {
             return Err(host_end + domain_end);
         }
-        let end = end_of_url(text, start, host_end).max(host_end);
-        return Ok(TextUrl {
-            at: start..end,
-            url: format!("http://{}", text.slice(start..end)),
-            left: None,
-        });
+        return Ok(url("http://", end_of_url(text, start, host_end).max(host_end)));
     }
     let before = text.slice(..start);
     let previous = before.chars().next_back();
@@ -253,46 +216,80 @@ fn named_host(text: &str, dot: usize, floor: usize, forms: UrlForms) -> Result<T
         Some('/' | '\\' | '%' | '&' | '+' | '~' | '$') => !www,
         _ => false,
     };
-    if within {
+    if within || !forms.named_hosts {
         return Err(host_end);
     }
-    let lower = host.to_lowercase();
-    let labels = lower.split('.').count();
-    let port = rest
-        .strip_prefix(':')
-        .map_or(0, |p| p.bytes().take_while(u8::is_ascii_digit).count());
-    let behind = if port > 0 { rest.slice(port + 1..) } else { rest };
-    let path = behind.starts_with(['/', '?', '#']);
-    let first = lower.split('.').next().unwrap_or_default();
-    let scheme = if !forms.named_hosts {
-        return Err(host_end);
-    } else if first == "www" && (labels > 2 || path) {
-        "http://"
-    } else if first == "ftp" && labels > 2 && known_suffix(&lower) {
-        "ftp://"
-    } else if forms.bare_domains
-        && (is_ipv4(&lower) && is_page(behind)
-            || known_suffix(&lower)
-                && !matches!(previous, Some('=' | '-' | '_' | '*' | '>' | ':') if !path && port == 0)
-                && (path && behind.len() > 1 && !behind.starts_with(['?', '#'])
-                    || port > 0
-                    || plain_name(&lower, rest)))
-    {
-        "http://"
-    } else {
-        return Err(host_end);
-    };
-    let end = if path || port > 0 {
-        end_of_url(text, start, host_end)
+    let scheme = scheme_of(host, previous, rest, forms).ok_or(host_end)?;
+    let (port, behind) = port_of(rest);
+    let end = if port || behind.starts_with(['/', '?', '#']) {
+        end_of_url(text, start, host_end).max(host_end)
     } else {
         host_end
     };
-    let end = end.max(host_end);
-    Ok(TextUrl {
-        at: start..end,
-        url: format!("{scheme}{}", text.slice(start..end)),
-        left: None,
-    })
+    Ok(url(scheme, end))
+}
+
+/// Where the host name stands that the dot at `dot` is part of. `Err` says where to go on when there is none.
+fn host_around(text: &str, dot: usize, floor: usize) -> Result<Range<usize>, usize> {
+    let after_dot = text.slice(dot + 1..);
+    if !after_dot.chars().next().is_some_and(is_host_char) {
+        return Err(dot + 1);
+    }
+    let before = text.slice(floor..dot).char_indices().rev();
+    let start = before
+        .take_while(|(_, c)| is_host_char(*c))
+        .last()
+        .map_or(dot, |(i, _)| floor + i);
+    // A name does not begin with a hyphen.
+    let lead = text.slice(start..dot).trim_start_matches(['-', '_']);
+    let lead = lead.slice(leading_word(lead)..);
+    let start = dot - lead.len();
+    let run_end = dot + 1 + end_of_labels(after_dot, 0);
+    let host = text.slice(start..run_end).trim_end_matches(['.', '-']);
+    let host = trailing_word(host).map_or(host, |n| host.slice(..n));
+    let is_label = |l: &str| !l.is_empty() && !l.starts_with('-') && !l.ends_with('-');
+    if start == dot || !host.split('.').all(is_label) {
+        // Behind the name there is nothing but dots and hyphens.
+        return Err(run_end);
+    }
+    Ok(start..start + host.len())
+}
+
+/// Where labels and dots end, the first `skip` characters aside.
+fn end_of_labels(text: &str, skip: usize) -> usize {
+    let mut behind = text.char_indices().skip(skip);
+    behind
+        .find(|(_, c)| !is_host_char(*c) && *c != '.')
+        .map_or(text.len(), |(i, _)| i)
+}
+
+/// Whether a port follows a host name, and what stands behind it.
+fn port_of(rest: &str) -> (bool, &str) {
+    let digits = |p: &str| p.bytes().take_while(u8::is_ascii_digit).count();
+    match rest.strip_prefix(':').map_or(0, digits) {
+        0 => (false, rest),
+        n => (true, rest.slice(n + 1..)),
+    }
+}
+
+/// The scheme that programs add to a host name; `None` where they make no link of it.
+fn scheme_of(host: &str, previous: Option<char>, rest: &str, forms: UrlForms) -> Option<&'static str> {
+    let lower = host.to_lowercase();
+    let labels = lower.split('.').count();
+    let (port, behind) = port_of(rest);
+    let path = behind.starts_with(['/', '?', '#']);
+    let first = lower.split('.').next().unwrap_or_default();
+    if first == "www" && (labels > 2 || path) {
+        return Some("http://");
+    }
+    if first == "ftp" && labels > 2 && known_suffix(&lower) {
+        return Some("ftp://");
+    }
+    let bare = is_ipv4(&lower) && is_page(behind)
+        || known_suffix(&lower)
+            && !matches!(previous, Some('=' | '-' | '_' | '*' | '>' | ':') if !path && !port)
+            && (path && behind.len() > 1 && !behind.starts_with(['?', '#']) || port || plain_name(&lower, rest));
+    (forms.bare_domains && bare).then_some("http://")
 }
 
 /// Whether what follows an address is the path of a page, not the length of a network prefix (`192.0.2.0/24`).

@@ -1,4 +1,4 @@
-//! The stages of a plan one at a time, for benches; no part of what this crate offers.
+//! The stages of a plan one at a time, for benches. Not part of the interface.
 
 use crate::autolink;
 use crate::edit::TextEdit;

@@ -81,7 +81,7 @@ pub(crate) fn read(
         .filter_map(|l| Some((l, l.transcode(bytes)?)))
         .collect();
     hiding.dedup_by(|a, b| a.1 == b.1);
-    // Nearly all mail: only where there is another reading are the links of both worth looking for.
+    // Nearly all mail ends here: links are compared only where there is another reading.
     if hiding.is_empty() {
         return as_bytes;
     }
@@ -107,7 +107,7 @@ pub(crate) fn read(
     if hiding.is_empty() {
         return as_bytes;
     }
-    // What contradicts itself gets one reading, the one that shows the most.
+    // A text that contradicts itself gets one reading, the one that shows the most links.
     let mut readings = hiding;
     if let Some(e) = plain {
         let text = e.decode_without_bom_handling(bytes).0.into_owned();
@@ -159,8 +159,8 @@ fn believed_labels(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirk
     known
 }
 
-/// The encoding that a text, read as `encoding`, is known to be in. `None` when nothing says so: plain ASCII without a label.
-/// A label that a text of plain ASCII does not bear out holds for what is put into it.
+/// The encoding that a text, read as `encoding`, is known to be in. `None` when nothing says so: plain ASCII without a
+/// label. The label of a plain ASCII text holds for what is put into it.
 pub(crate) fn labelled_encoding(
     bytes: &[u8],
     labels: &[&str],

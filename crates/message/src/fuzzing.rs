@@ -1,6 +1,6 @@
-//! Doors to the rooms behind [`plan`](crate::plan), for fuzzers and for tests that check this crate with eyes of their own.
+//! Single stages behind [`plan`](crate::plan), for fuzzers and for tests with checks of their own.
 //!
-//! Not part of the interface: nothing here is promised to stay.
+//! Not part of the interface; it may change at any time.
 
 use std::ops::Range;
 
@@ -103,7 +103,7 @@ pub fn may_hold_url(text: &[u8]) -> bool {
     autolink::may_hold_url(text)
 }
 
-/// Where tags begin and end, in every reading; `None` when they overlap beyond measure.
+/// Where tags begin and end, in every reading; `None` when they overlap too often.
 #[must_use]
 pub fn tags(text: &[u8]) -> Option<Vec<Range<usize>>> {
     let mut out = Vec::new();

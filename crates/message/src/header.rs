@@ -226,7 +226,7 @@ impl TypedField {
             match used {
                 Some(n) => *rest = rest.slice(n..),
                 None => {
-                    // An open quote: clients end the value at the semicolon or take the lot; the first word is what counts.
+                    // An open quote: clients end the value at the semicolon or take all of it; the first word counts.
                     self.malformed = true;
                     *rest = &[];
                     if let Some(i) = out.iter().position(|b| *b == b';') {

@@ -36,7 +36,7 @@ use parsed::Parsed;
 use sites::Scan;
 use text_links::links_more;
 
-/// How a text of HTML is worked on.
+/// How a text is worked on.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextWork<'a> {
     /// Number of the part, for reports.
@@ -64,12 +64,12 @@ impl TextWork<'_> {
     }
 }
 
-/// What becomes of a text.
+/// The outcome of a text.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum TextOutcome {
-    /// These edits, perhaps none.
+    /// Edits, perhaps none.
     Edits(Vec<TextEdit>),
-    /// The whole text anew.
+    /// The whole text, written anew.
     Anew(Vec<u8>),
 }
 
@@ -111,7 +111,7 @@ pub(crate) fn rewrite(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge, q
         }
         let out = apply(text, &edits);
         if idle || pass.is_proved(&out) {
-            // Where parsers may disagree, there may be text that this one saw none of.
+            // Where parsers may disagree, there may be running text that this parser did not see.
             let other = scan.contested.then(|| pass.with_text_links(&out)).flatten();
             return TextOutcome::Edits(other.filter(|o| links_more(&edits, o)).unwrap_or(edits));
         }
@@ -139,8 +139,8 @@ pub(crate) fn rewrite(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge, q
     TextOutcome::Anew(flatten(text))
 }
 
-/// Asks about every site of a text that stays as it is, for the report. Returns what would change; `None` when its tags
-/// overlap beyond measure.
+/// Puts every site of a text that stays as it is before the judge, for the report. Returns what would change; `None`
+/// when its tags overlap too often.
 pub(crate) fn report(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
     let parsed = Parsed::of(text);
     let mut pass = Pass::new(&parsed, work, judge);
@@ -198,11 +198,11 @@ struct Pass<'t, 'j> {
     judge: &'j mut dyn Judge,
     /// The links put in so far.
     issued: Issued,
-    /// Decisions by place and use, so that a second pass over the same text asks nobody twice.
+    /// Rulings by place and use, so that a second pass over the same text does not call the judge again.
     rulings: BTreeMap<(usize, usize, u8), KnownRuling>,
     /// Something that leads somewhere in one reading is text on screen in another.
     in_text: bool,
-    /// There are more URLs in running text than anybody reads.
+    /// There are more URLs in running text than the limit ([`action::most`]).
     flooded: bool,
 }
 
@@ -263,7 +263,8 @@ impl<'t, 'j> Pass<'t, 'j> {
                 } => {
                     let place = sites::place(text, tag, name);
                     let url = sites::value(text, value, *usage, work.encoding);
-                    // What runs out of its comment is judged as it stands, but only the part within gives way.
+                    // A value that runs past the end of its comment is judged whole, but only the part within is
+                    // replaced.
                     let (value, whole) = (&scan.clipped(value), scan.clipped(whole));
                     let mut site = self.site(*usage, place, value.clone(), url, base);
                     if *usage == Use::Link {
@@ -359,8 +360,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         decided
     }
 
-    /// Whether nobody can get from `out` to a place that is not safe: no reading of any tag shows one, or at least no
-    /// browser sees one.
+    /// Whether `out` leads nowhere unsafe: in no reading of any tag, or at least in no browser.
     fn is_proved(&mut self, out: &[u8]) -> bool {
         self.sweeps_clean(out) || tree::every_tag(out, |tag| self.tag_is_safe(tag))
     }
@@ -488,7 +488,7 @@ fn nul_in_markup(text: &[u8]) -> bool {
     found
 }
 
-/// Markup as text: every tag is shown, none is one.
+/// Turns markup into plain text: every tag is shown as text.
 fn flatten(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 4 + 16);
     out.extend_from_slice(b"<pre>");

@@ -78,7 +78,7 @@ impl Mapped {
             .filter_map(|e| u8::from_str_radix(std::str::from_utf8(e.get(1..)?).ok()?, 16).ok())
             .collect();
         if encoding != encoding_rs::UTF_8 && !bytes.is_ascii() {
-            // Not to be told apart: all of it stands for all of it.
+            // The characters cannot be assigned: the whole text stands for all of the octets.
             self.unit(range.start, written.len());
             self.text.push_str(&encoding.decode_without_bom_handling(&bytes).0);
             return;
@@ -137,7 +137,7 @@ impl Mapped {
                 }
             }
             None => {
-                // Not to be told apart: all of it stands for all of it.
+                // The characters cannot be assigned: the whole text stands for all of the octets.
                 self.unit(at, bytes.len());
                 self.text.push_str(&text);
             }

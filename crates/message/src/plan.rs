@@ -1,4 +1,4 @@
-//! The whole of a message: from its bytes to the patch that makes its links safe.
+//! A whole message: from its bytes to the patch that makes its links safe.
 
 mod class;
 mod container;
@@ -6,6 +6,7 @@ mod encode;
 mod frozen;
 mod hidden;
 mod leaf;
+mod nested;
 mod relabel;
 mod targets;
 
@@ -16,22 +17,21 @@ use std::ops::Range;
 use leaf::Task;
 
 use crate::autolink;
-use crate::patch::{Change, Overlap, Patch};
+use crate::patch::{Overlap, Patch};
 use crate::quirk::{Quirk, Quirks};
-use crate::scan::{Part, PartKind, PartMap, Scanner};
+use crate::scan::{PartKind, PartMap, Scanner};
 use crate::site::{Judge, Originals, Ruling, Seal, Site};
 use crate::slice::Slice;
 use crate::source::Source;
-use crate::transfer::{Coding, decode};
 
 /// How messages are worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Whether domain names without a scheme or `www.` are taken for links in text.
     pub bare_domains: bool,
-    /// What becomes of a message that can be read in several ways.
+    /// What is done with a message that can be read in several ways.
     pub ambiguous: Ambiguous,
-    /// What becomes of AMP parts.
+    /// What is done with AMP parts.
     pub amp: Amp,
     /// Which files that hold HTML or SVG are worked on.
     pub markup_files: MarkupFiles,
@@ -48,8 +48,8 @@ impl Default for Options {
     }
 }
 
-/// What becomes of AMP parts (text/x-amp-html). Programs show them only under an intact DKIM signature, which does not
-/// survive a rewritten link; then they show the HTML part beside.
+/// What is done with AMP parts (text/x-amp-html). Programs show them only under an intact DKIM signature, which does
+/// not survive a rewritten link; then they show the HTML part beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Amp {
     /// Their links are made safe like those of HTML.
@@ -71,7 +71,7 @@ pub enum MarkupFiles {
     Named,
 }
 
-/// What becomes of a message that can be read in several ways.
+/// What is done with a message that can be read in several ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ambiguous {
     /// Every reading is made safe, and one is left.
@@ -98,6 +98,14 @@ pub struct Planned {
     pub message_id: Option<String>,
 }
 
+impl Planned {
+    /// Takes over what was doubtful in a message within.
+    fn merge(&mut self, inner: &Self) {
+        self.refused = self.refused.or(inner.refused);
+        self.quirks.merge(inner.quirks);
+    }
+}
+
 /// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -110,9 +118,6 @@ pub enum PlanError {
 const BLOCK: u64 = 256 << 10;
 /// Messages within encoded messages are looked into so many times.
 const MAX_NESTED: usize = 4;
-
-/// Lines that look like boundaries nobody named: so many different ones are told apart.
-const MAX_SNIFFED: usize = 16;
 
 /// Structures that mail programs read differently.
 const AMBIGUOUS: &[Quirk] = &[
@@ -136,7 +141,7 @@ const AMBIGUOUS: &[Quirk] = &[
 /// Structures that cannot be made safe.
 const LOST: &[Quirk] = &[Quirk::TooDeep, Quirk::TooManyParts, Quirk::HeaderTooLarge];
 
-/// Makes the plan for a message. Whatever leads somewhere is put before `judge`.
+/// Makes the plan for a message. Every place that leads somewhere is put before `judge`.
 ///
 /// # Errors
 /// When the message cannot be read.
@@ -163,7 +168,7 @@ pub fn plan(source: &dyn Source, options: &Options, judge: &mut dyn Judge) -> Re
 pub fn plan_restore(source: &dyn Source, originals: &mut dyn Originals) -> Result<Planned, PlanError> {
     let options = Options {
         ambiguous: Ambiguous::Pass,
-        // Whatever was worked on then.
+        // Every file that may have been worked on then.
         markup_files: MarkupFiles::Named,
         ..Options::default()
     };
@@ -235,6 +240,8 @@ pub fn scan_source(source: &dyn Source) -> io::Result<PartMap> {
     Ok(scanner.finish())
 }
 
+/// Makes the plan for a message, or for one within another: `prefix` is the number of the part that holds it, `depth` how
+/// many messages stand around it.
 fn plan_nested(
     source: &dyn Source,
     options: &Options,
@@ -291,50 +298,16 @@ fn plan_nested(
             work.stray_lines(part, &number);
         }
         let left = frozen.then_some("signed");
-        if part.kind == PartKind::Leaf && part.quirks.contains(Quirk::NoParts) && left.is_none() {
-            match parts_within(part, source)? {
-                Some(within) if depth < MAX_NESTED => {
-                    let inner = plan_nested(
-                        &within.message.as_slice(),
-                        options,
-                        work.task.reborrow(),
-                        &number(),
-                        depth + 1,
-                    )?;
-                    out.refused = out.refused.or(inner.refused);
-                    out.quirks.merge(inner.quirks);
-                    out.parts += inner.parts.saturating_sub(1);
-                    if !inner.patch.is_empty() {
-                        work.changes.push(within.patched(part, inner.patch));
-                        work.state_boundary(part, &within.boundary, within.coding);
-                        continue;
-                    }
-                }
-                Some(_) => out.refused = Some(Quirk::TooDeep),
-                None => {}
-            }
+        let is_free = part.kind == PartKind::Leaf && left.is_none();
+        if is_free && part.quirks.contains(Quirk::NoParts) && work.sniffed_parts(part, &number, depth, &mut out)? {
+            continue;
         }
-        if part.kind == PartKind::Leaf && leaf::is_coded_message(part) && left.is_none() {
+        if is_free && leaf::is_coded_message(part) {
             if depth >= MAX_NESTED {
                 out.refused = Some(Quirk::TooDeep);
                 return Ok(out);
             }
-            let Some((coding, bytes)) = leaf::coded_message(part, source)? else {
-                continue;
-            };
-            let inner = plan_nested(&bytes.as_slice(), options, work.task.reborrow(), &number(), depth + 1)?;
-            out.refused = out.refused.or(inner.refused);
-            out.quirks.merge(inner.quirks);
-            out.parts += inner.parts;
-            if !inner.patch.is_empty() {
-                let raw = source.read(part.body.clone())?;
-                let with = encode::encode_whole(coding, &inner.patch.apply(&bytes), &raw);
-                work.changes.push(Change {
-                    at: part.body.clone(),
-                    with,
-                });
-                work.state_coding(part, coding);
-            }
+            work.coded_message(part, &number(), depth, &mut out)?;
         } else if part.kind == PartKind::Leaf {
             work.leaf(index, &number, left)?;
         } else {
@@ -348,7 +321,7 @@ fn plan_nested(
     let (unseen, lost) = (work.unseen, work.lost);
     match Patch::new(work.changes) {
         Ok(patch) => out.patch = patch,
-        // Two readings of a header want the same bytes: there is no telling what would be left.
+        // Two readings of a header change the same bytes: the result is undefined.
         Err(Overlap { .. }) => out.refused = Some(Quirk::OddHeaderField),
     }
     out.refused = out.refused.or(lost);
@@ -356,56 +329,6 @@ fn plan_nested(
         out.refused = out.refused.or(unseen);
     }
     Ok(out)
-}
-
-/// What a multipart holds whose boundary never comes, where lines stand in it that look like another one.
-struct SniffedParts {
-    /// It all, under a header that names that boundary.
-    message: Vec<u8>,
-    /// The length of that header.
-    header: usize,
-    boundary: Vec<u8>,
-    coding: Coding,
-}
-
-fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<SniffedParts>> {
-    if part.body.end - part.body.start > leaf::MAX_TEXT {
-        return Ok(None);
-    }
-    let raw = source.read(part.body.clone())?;
-    for coding in class::readings(part, &raw) {
-        let decoded = decode(coding, &raw);
-        let boundaries = hidden::boundaries(&decoded.bytes, MAX_SNIFFED);
-        let Some(boundary) = boundaries.first().map(|b| b.to_vec()) else {
-            continue;
-        };
-        // Which of them a program takes is its own affair.
-        let mut quoted = b"Content-Type: multipart/mixed".to_vec();
-        for b in &boundaries {
-            quoted.extend([&b"; boundary=\""[..], b, b"\""].concat());
-        }
-        quoted.extend(b"\r\n\r\n");
-        let header = quoted.len();
-        return Ok(Some(SniffedParts {
-            message: [quoted.as_slice(), &decoded.bytes].concat(),
-            header,
-            boundary,
-            coding,
-        }));
-    }
-    Ok(None)
-}
-
-impl SniffedParts {
-    /// The body of the part with the changes of `message` that lie in it: the header in front was made up here.
-    fn patched(&self, part: &Part, patch: Patch) -> Change {
-        let patched = patch.behind(self.header as u64).apply(&self.message);
-        let bytes = patched.slice(self.header..);
-        Change {
-            at: part.body.clone(),
-            with: encode::encode_whole(self.coding, bytes, bytes),
-        }
-    }
 }
 
 fn message_id(map: &PartMap) -> Option<String> {

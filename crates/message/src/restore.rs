@@ -1,6 +1,6 @@
-//! The way back: our links found in the texts of a message, and what stood there before.
+//! Restoring: click links found in the texts of a message, and the originals put back.
 //!
-//! It works on what was rewritten here and on what became of it since: replies that quote it, re-wrapped and re-encoded.
+//! It works on messages that were rewritten here and on replies that quote them, re-wrapped and re-encoded.
 
 mod broken;
 
@@ -22,7 +22,7 @@ use crate::text::{Lines, view};
 pub(crate) struct TextKind {
     pub(crate) html: bool,
     pub(crate) lines: Lines,
-    /// Its encoding; `None` when nothing tells it.
+    /// Its encoding; `None` when it is unknown.
     pub(crate) encoding: Option<&'static Encoding>,
 }
 
@@ -150,7 +150,7 @@ impl Surroundings<'_> {
                 if self.is_shown_raw(at) {
                     return Some(octets.into_owned());
                 }
-                // In a value it would have to be a URL to everybody, and a line break would be a blank.
+                // In an attribute it would have to be a URL to every program, and a line break would be a blank.
                 let plain = attribute(self.text, at).is_none()
                     && !has_break(&octets)
                     && (form == 2 || !octets.contains(&b'\\'));
@@ -185,7 +185,7 @@ impl Surroundings<'_> {
     /// its quote mark, and a blank before it goes only where the text is flowed.
     fn breaks_fit(&self, at: &Range<usize>, written: &[u8]) -> bool {
         let before = self.text.slice(..at.start);
-        // Between brackets blanks are none of the URL (RFC 3986 appendix C).
+        // Between brackets blanks are not part of the URL (RFC 3986 appendix C).
         let around = (before.last(), self.text.get(at.end));
         let enclosed = matches!(around, (Some(b'<'), Some(b'>')) | (Some(b'"'), Some(b'"')));
         let Some(n) = memchr::memchr(b'\n', written) else {
@@ -269,7 +269,7 @@ fn escape(octets: &[u8]) -> Vec<u8> {
 /// Octets of a field code, with the markup in it, before its target.
 const FIELD: usize = 512;
 
-/// So many places where a tag may begin are looked at before a link.
+/// Places where a tag may begin that are looked at before a link.
 const TAGS_BEFORE: usize = 8;
 
 /// The tag in an attribute of which a link stands, and the quotation mark around its value.
@@ -340,7 +340,7 @@ fn restore_marks(text: &[u8], to: Option<&'static Encoding>, originals: &dyn Ori
             }
         });
     }
-    // A tag that was cut off swallows whatever has come to stand behind it since.
+    // A tag that was cut off reaches to the end of the text as it is now.
     let end = text.trim_ascii_end();
     if let Some(at) = memchr::memmem::rfind(end, CUT)
         && let Some(held) = end.slice(at + CUT.len()..).strip_suffix(b"-->")

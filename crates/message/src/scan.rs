@@ -37,7 +37,7 @@ pub struct Scanner {
     map: PartMap,
     frames: Vec<Frame>,
     state: ScanState,
-    /// Bytes that cannot be judged before more of them come.
+    /// Bytes that can be read only with those that follow.
     pending: Vec<u8>,
     /// Offset of the first byte that is not yet consumed.
     at: u64,
@@ -97,7 +97,7 @@ impl Scanner {
         }
     }
 
-    /// The message has ended.
+    /// Ends the message and returns its part map.
     #[must_use]
     pub fn finish(mut self) -> PartMap {
         let rest = std::mem::take(&mut self.pending);
@@ -111,7 +111,7 @@ impl Scanner {
         self.map
     }
 
-    /// Consumes what can be judged; returns how much that is.
+    /// Consumes the bytes that can be read without those that follow; returns how many.
     fn consume(&mut self, buf: &[u8], last: bool) -> usize {
         let mut i = 0;
         while i < buf.len() {
@@ -351,7 +351,7 @@ impl Scanner {
             part.quirks.insert_if(Quirk::SeveralBoundaries, boundaries.len() > 1);
             part.quirks.insert_if(Quirk::MissingBoundary, boundaries.is_empty());
             if boundaries.is_empty() && part.types.iter().any(|t| t.first("boundary") == Some("")) {
-                // Two dashes on a line of their own, then.
+                // The boundary line is then two dashes alone.
                 boundaries.push(Vec::new());
             }
             self.longest = boundaries

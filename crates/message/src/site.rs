@@ -1,4 +1,4 @@
-//! What the caller is asked about: places in a message that lead somewhere.
+//! Places in a message that lead somewhere, and what the caller is asked about them.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use crate::html::link_text::LinkText;
 use crate::origin;
 use crate::slice::Slice;
 
-/// What following a site does.
+/// What happens when a site is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Use {
@@ -65,7 +65,7 @@ impl Use {
 /// A place that leads somewhere.
 #[derive(Debug)]
 pub struct Site<'a> {
-    /// What following it does.
+    /// What happens when it is followed.
     pub usage: Use,
     /// Where it stands, in words: `a[href]`, `text`.
     pub place: Cow<'a, str>,
@@ -118,12 +118,12 @@ impl Site<'_> {
     }
 }
 
-/// What becomes of a site.
+/// What is done with a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling {
     /// It stays as it is.
     Keep,
-    /// This stands there instead: letters, digits and `-._~:/?` only, so that it is safe in every context.
+    /// It is replaced by this: letters, digits and `-._~:/?` only, so that it is safe in every context.
     Replace(String),
     /// It is made to lead nowhere.
     Disarm,
@@ -132,10 +132,10 @@ pub enum Ruling {
 /// Octets of a seal.
 pub const MARK_SEAL: usize = 9;
 
-/// A seal: nobody else can make it for the octets that it was made for.
+/// A seal over some octets, which only the holder of the key can make.
 pub type Seal = [u8; MARK_SEAL];
 
-/// Whoever decides what becomes of the sites of a message.
+/// Decides what is done with the sites of a message.
 pub trait Judge {
     /// Decides about a site. Called once for each.
     fn rule(&mut self, site: &Site<'_>) -> Ruling;
@@ -148,12 +148,12 @@ pub trait Judge {
     fn seal_mark(&self, kept: &[u8]) -> Seal;
 }
 
-/// What stood where a link of ours stands now.
+/// The original of a click link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Original {
     /// Length in octets of our link, whatever follows it.
     pub len: usize,
-    /// What it stood in, as [`Site::form`](crate::Site::form) says.
+    /// The form of its site, from [`Site::form`](crate::Site::form).
     pub form: u8,
     /// The target.
     pub target: String,
@@ -161,9 +161,9 @@ pub struct Original {
     pub written: Option<Vec<u8>>,
 }
 
-/// Whoever knows our links and our marks.
+/// Knows the click links and the marks of this installation.
 pub trait Originals {
-    /// Where in a text something stands that may be a link of ours; cheap.
+    /// Where in a text a click link may begin; cheap.
     fn find(&self, text: &[u8]) -> Option<usize>;
 
     /// Opens the link that `text` begins with.

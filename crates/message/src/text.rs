@@ -27,12 +27,12 @@ pub(crate) enum Lines {
     Folded,
 }
 
-/// So many links in one text are never too many; a larger text may hold one in every [`SPARSE`] octets.
+/// Links that any text may hold; a larger text may hold one in every [`SPARSE`] octets.
 const MANY_LINKS: usize = 20_000;
 /// Octets a link and what is around it take where people list links, at the least.
 const SPARSE: usize = 24;
 
-/// So many block characters are no drawing but a QR code.
+/// Block characters from which on they are taken for a QR code.
 const QR_BLOCKS: usize = 60;
 
 /// Makes every URL of a text safe that a mail program would make a link of. `both`: programs may read it as HTML too.

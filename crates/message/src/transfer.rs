@@ -13,7 +13,7 @@ pub(crate) use foreign::has_uuencoded;
 /// A content transfer encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coding {
-    /// 7bit, 8bit, binary, or a name nobody knows: the octets are the text.
+    /// 7bit, 8bit, binary, or an unknown name: the octets are the text.
     Identity,
     /// RFC 2045 6.7.
     QuotedPrintable,

@@ -62,7 +62,7 @@ pub(super) fn end_of_url(text: &str, start: usize, body: usize) -> usize {
             '.' | ',' | ';' | '!' | '?' | ':' | '\'' | '*' | '-' | '(' | '[' | '{' | '~' | '–' | '—' | '。' | '｡'
         ) || is_invisible(c)
     });
-    // Tokens in the alphabet of base64url end in a hyphen now and then.
+    // Tokens in base64url may end in a hyphen.
     let hyphen = usize::from(trimmed.contains('/') && url.slice(trimmed.len()..) == "-");
     body + trimmed.len() + hyphen
 }
@@ -91,7 +91,7 @@ pub(super) fn foreign_word(text: &str, body: usize, end: usize) -> Option<usize>
     let host = url.slice(..url.find(['/', '?', '#', ':', '@']).unwrap_or(url.len()));
     let at = host.find(|c: char| !c.is_ascii() && !is_invisible(c))?;
     let (name, rest) = host.split_at(at);
-    // Behind a scheme a name may go on in another script; what is no URL then is one up to there.
+    // Behind a scheme a name may go on in another script; where that gives no URL, the URL ends before it.
     let word = !rest.contains('.') && host.len() == url.len() && name.contains('.') && !name.ends_with(['.', '-']);
     (word && known_suffix(&name.to_ascii_lowercase())).then_some(body + at)
 }
@@ -151,7 +151,7 @@ pub(super) fn spaced_in_brackets(text: &str, colon: usize, floor: usize) -> Opti
     let rest = squeezed(behind);
     let slashes = rest.len() - rest.trim_start_matches(['/', '\\']).len();
     let host = rest.slice(slashes..);
-    // Words behind a colon are words.
+    // Words behind a colon are prose.
     let first = behind.trim_start_matches(|c: char| c.is_ascii_whitespace() || matches!(c, '/' | '\\'));
     let first = first.split(['/', '\\', '?', '#']).next()?;
     let named = host.starts_with(|c: char| c.is_alphanumeric() || c == '[')

@@ -1,4 +1,4 @@
-//! Whether those who know an encoding and those who do not get to the same places.
+//! Whether programs that know an encoding and programs that do not find the same targets at the same places.
 
 use std::ops::Range;
 
@@ -10,15 +10,15 @@ use crate::slice::Slice;
 /// A place that a text leads to, to compare readings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TextTarget {
-    /// What following it does; `None` for what is taken out in any case.
+    /// What happens when it is followed; `None` for what is taken out in any case.
     pub(crate) usage: Option<Use>,
-    /// Where it stands, if that can be told.
+    /// Where it stands, if that is known.
     pub(crate) at: Option<Range<usize>>,
-    /// The URL, or what else tells it from others.
+    /// The URL, or another text that identifies it.
     pub(crate) what: String,
 }
 
-/// Finds what a text leads to under an ASCII-compatible encoding; `None` when that is beyond telling.
+/// Finds what a text leads to under an ASCII-compatible encoding; `None` when that cannot be found out.
 pub(crate) type FindTargets<'a> = &'a dyn Fn(&[u8], &'static Encoding) -> Option<Vec<TextTarget>>;
 
 /// Whether an ASCII reader of a text in ISO-2022-JP gets from the same places to the same targets as a reader of that
@@ -27,7 +27,7 @@ pub(super) fn japanese(bytes: &[u8], plainly: &[TextTarget], text: &str, decoded
     if plainly.len() != decoded.len() {
         return false;
     }
-    // A place is told by the ASCII characters before it, of which both have the same.
+    // A place is identified by the number of ASCII characters before it, which is the same in both.
     let (ours, theirs) = (AsciiStretches::of_japanese(bytes), AsciiStretches::of_text(text));
     plainly.iter().zip(decoded).all(|(a, b)| {
         let same = a.usage == b.usage && (a.what == b.what || is_in_text(a) && is_continued_by(&a.what, &b.what));
@@ -36,12 +36,12 @@ pub(super) fn japanese(bytes: &[u8], plainly: &[TextTarget], text: &str, decoded
     })
 }
 
-/// How many of them are no URLs in running text.
+/// The number of targets that are no URLs in running text.
 pub(super) fn links_of(targets: &[TextTarget]) -> usize {
     targets.iter().filter(|l| !is_in_text(l)).count()
 }
 
-/// Whether it is a URL in running text, which programs end where they see fit.
+/// Whether it is a URL in running text, whose end programs choose differently.
 fn is_in_text(target: &TextTarget) -> bool {
     matches!(target.usage, Some(Use::HtmlText | Use::PlainText | Use::Folded { .. }))
 }

@@ -82,8 +82,8 @@ enum CharacterSet {
     Strange,
 }
 
-/// The family of ISO-2022-JP (RFC 1468, 1554, 2237), -KR (RFC 1557) and -CN (RFC 1922), leniently: any of their sets under
-/// any of their names.
+/// Decodes the family of ISO-2022-JP (RFC 1468, 1554, 2237), -KR (RFC 1557) and -CN (RFC 1922), leniently: any of their
+/// sets under any of their names.
 pub(super) fn iso2022(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
     let (mut first, mut second) = (CharacterSet::Ascii, CharacterSet::Ascii);

@@ -15,9 +15,9 @@ pub(super) enum CharsetLabel {
     Hz,
     /// ISO-2022-KR, -CN and others of that family.
     Iso2022,
-    /// UTF-16 in an order that nothing tells.
+    /// UTF-16 in an unknown order of octets.
     Utf16,
-    /// UTF-32; `None`: in an order that nothing tells.
+    /// UTF-32; `None`: in an unknown order of octets.
     Utf32 {
         big: Option<bool>,
     },
@@ -206,7 +206,8 @@ pub(super) fn is_plain_jp(bytes: &[u8]) -> bool {
             .all(|at| matches!(bytes.get(at + 1..at + 3), Some(b"(B" | b"(J" | b"(I" | b"$@" | b"$B")))
 }
 
-/// The encoding that escapes in an unlabelled text speak of. One back to ASCII alone says nothing: terminals know it.
+/// The encoding that escapes in an unlabelled text speak of. An escape back to ASCII alone does not count: terminals
+/// use it.
 pub(super) fn by_escapes(bytes: &[u8]) -> Option<CharsetLabel> {
     memchr::memchr_iter(0x1b, bytes).find_map(|at| match bytes.get(at + 1..at + 4)? {
         [b'(', b'J' | b'I', _] | [b'$', b'@' | b'A' | b'B', _] | [b'$', b'(', _] => {

@@ -1,4 +1,4 @@
-//! What is to be done about the places of a text, and what those who look for them share.
+//! What is to be done about the places of a text, and what the modules that look for them share.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub(crate) enum SiteAction {
     Disable { whole: Range<usize> },
 }
 
-/// So many places are never too many in a text; a larger one may have one in every [`SPARSE`] octets.
+/// Places that any text may have; a larger text may have one in every [`SPARSE`] octets.
 const MANY_SITES: usize = 20_000;
 /// Octets that a link and what is around it take where people list links, at the least.
 const SPARSE: usize = 48;

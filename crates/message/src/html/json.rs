@@ -6,7 +6,7 @@ use super::action::{SiteAction, find_ignoring_case};
 use crate::site::Use;
 use crate::slice::Slice;
 
-/// URLs in the strings of a JSON script, but for the names of vocabularies. `false` when scripts overlap beyond measure.
+/// URLs in the strings of a JSON script, but for the names of vocabularies. `false` when scripts overlap too often.
 pub(super) fn strings(
     text: &[u8],
     tag: &Range<usize>,

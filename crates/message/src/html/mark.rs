@@ -1,7 +1,7 @@
-//! Marks: what stands in a text in the place of something that was taken out, and keeps it, encoded and without effect.
+//! Marks: they stand in the place of something that was taken out, and keep it, encoded and without effect.
 //!
-//! Anybody can write what looks like a mark, so each carries a seal: a mark without a genuine one is the sender's own text
-//! and stays what it is.
+//! A sender can write what looks like a mark, so each carries a seal: without a genuine one it is the sender's own text
+//! and stays.
 
 use encoding_rs::Encoding;
 
@@ -40,7 +40,7 @@ impl Mark {
         origin::fit(octets, *number, to).map(std::borrow::Cow::into_owned)
     }
 
-    /// A mark of one kind is none of another.
+    /// The octets that a seal covers; the kind of the mark is part of them.
     fn covered(self, number: u8, octets: &[u8]) -> Vec<u8> {
         let kind = match self {
             Self::Off => b'o',

@@ -1,4 +1,4 @@
-//! What parsers make of one text: each is asked once, and only when somebody wants to know.
+//! What parsers make of one text, each run at most once, when its result is first needed.
 
 use std::cell::OnceCell;
 use std::ops::Range;
@@ -7,7 +7,7 @@ use super::{context, quick};
 use crate::slice::Slice;
 use context::MarkupContext;
 
-/// One text, and what is known of it.
+/// A text with the results of its parsers.
 #[derive(Debug)]
 pub(crate) struct Parsed<'t> {
     text: &'t [u8],
@@ -22,7 +22,7 @@ pub(crate) struct Parsed<'t> {
 }
 
 impl<'t> Parsed<'t> {
-    /// Of a text about which nobody was asked yet.
+    /// A text that no parser has read yet.
     pub(crate) fn of(text: &'t [u8]) -> Self {
         Self {
             text,

@@ -8,8 +8,8 @@ use super::tag::{self, Tag};
 use crate::autolink;
 use crate::slice::Slice;
 
-/// Whether the context of a text is certain to be of no use: no run of text in it holds a URL, and no tag of it is text to
-/// anybody. Says no whenever it is not sure.
+/// Whether the context of a text is certain to be of no use: no run of text in it holds a URL, and no tag of it is text
+/// to any program. `false` whenever that is not certain.
 pub(crate) fn has_no_context(text: &[u8]) -> bool {
     read(text).is_some()
 }

@@ -22,7 +22,7 @@ pub(crate) struct Scan {
     pub(crate) base: Option<Range<usize>>,
     /// Something was left out because it stands where tags are text.
     pub(crate) deferred: bool,
-    /// Tags overlap beyond measure; this is not all.
+    /// Tags overlap too often: the list is incomplete.
     pub(crate) tangled: bool,
     /// There is an element about whose rules parsers disagree.
     pub(crate) contested: bool,
@@ -76,8 +76,8 @@ pub(crate) fn scan(parsed: &Parsed<'_>, inert: &[Range<usize>]) -> Scan {
     let bases = seen.bases;
     // These are all that there are, whatever is inert.
     out.base = parsed.base(|text| base(text, &bases, &held.bases));
-    // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect.
-    // But a link without a value would lead to the base itself.
+    // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect. A
+    // link without a value would lead to the base itself.
     if bases.len() != 1 || seen.valueless || !has_relative_resource(text) {
         out.actions
             .extend(bases.iter().map(|a| SiteAction::Disable { whole: a.whole() }));
@@ -138,7 +138,8 @@ fn base(text: &[u8], bases: &[Attr], held: &[Attr]) -> Option<Range<usize>> {
             return hrefs.get(n).cloned();
         }
     }
-    // No browser has one, or it cannot be told: the first one counts, unless it stands in a comment and another does not.
+    // No browser has one, or that cannot be found out: the first one counts, unless it stands in a comment and another
+    // does not.
     let shown = all.iter().find(|a| all.len() > 1 && !in_comment(text, a.name.start));
     shown.or(all.first()).and_then(|a| a.value.clone())
 }

@@ -72,7 +72,8 @@ impl Tag {
     }
 }
 
-/// The bytes of all overlapping tags together may be this many times the text; beyond, the markup counts as tangled.
+/// The bytes of all overlapping tags together may be this many times the text; above that, the markup counts as
+/// tangled.
 pub(crate) const OVERLAP: usize = 8;
 /// From this attribute on, only those are kept that lead somewhere or have a part in it: no mail has so many, and parsers
 /// that compare every attribute with every other would take minutes over them.
@@ -80,8 +81,7 @@ pub(super) const MANY_ATTRS: usize = 2_048;
 /// A tag that keeps more than this counts as tangled markup as well.
 const MAX_ATTRS: usize = 4_096;
 
-/// Reads a tag at every `<` that a letter follows. Returns `false` when tags overlap beyond all measure: what was seen
-/// then is not all there is.
+/// Reads a tag at every `<` that a letter follows. `false` when tags overlap too often: not all of them were seen then.
 pub(crate) fn sweep(text: &[u8], mut see: impl FnMut(&Tag)) -> bool {
     let mut budget = text.len() * OVERLAP + 65_536;
     let mut tag = Tag::default();

@@ -14,8 +14,8 @@ use crate::slice::Slice;
 
 impl Pass<'_, '_> {
     /// URLs in running text: each gets a link around it, and the text stays. In raw text on screen, where no link can
-    /// stand, the URL gives way. `dead`: links by the offset of their tag, and whether all their targets were taken out.
-    /// `false` when there are more than anybody reads.
+    /// stand, the URL is replaced. `dead`: links by the offset of their tag, and whether all their targets were taken
+    /// out. `false` when there are more than the limit.
     pub(super) fn text_edits(
         &mut self,
         reading: ContextReading<'_>,
@@ -26,7 +26,7 @@ impl Pass<'_, '_> {
         let (text, work) = (self.text, self.work);
         let (runs, shown_raw) = match reading {
             ContextReading::Sure(context) => (&context.runs, context.shown_raw.as_slice()),
-            // In raw text a URL would have to give way, which a reader sees.
+            // In raw text a URL would have to be replaced, which a reader sees.
             ContextReading::Guess(context) => (&context.runs, &[][..]),
             ContextReading::Every => return true,
         };

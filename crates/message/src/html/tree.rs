@@ -1,4 +1,4 @@
-//! The second opinion: html5ever's tree of a text, scripting off.
+//! The tree that html5ever builds of a text, scripting off: a second parser beside lol_html.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -64,9 +64,9 @@ pub(crate) fn words(text: &[u8]) -> Option<String> {
 }
 
 /// Which of some attribute values, sorted, belongs to the base of the document: the first base element of it that has a
-/// href. `None` when that is none of them, or it would take too long.
+/// href. `None` when it is not among them, or parsing would take too long.
 pub(crate) fn base(text: &[u8], hrefs: &[Range<usize>]) -> Option<usize> {
-    // Each says in the tree which one it is; digits mean nothing in any state of a parser that a value may be read in.
+    // Each value is replaced by its number, which the tree then shows; digits are plain in any state of a parser.
     let mut numbered = Vec::with_capacity(text.len());
     let mut at = 0;
     for (n, href) in hrefs.iter().enumerate() {
@@ -91,7 +91,7 @@ pub(crate) fn base(text: &[u8], hrefs: &[Range<usize>]) -> Option<usize> {
     in_order(nodes.first()?, false, |_| true).find_map(href)?.parse().ok()
 }
 
-/// Whoever says which tags may stay.
+/// Decides which tags may stay.
 pub(crate) trait TagJudge {
     /// Whether a start tag, written out plainly, leads nowhere unsafe.
     fn is_safe(&mut self, tag: &[u8]) -> bool;
@@ -134,7 +134,7 @@ pub(crate) fn rebuild(
                     let mut off = Vec::new();
                     if !warden.is_safe(start_tag(name, attrs.iter(), &|_| None).as_bytes()) {
                         for (i, a) in attrs.iter().enumerate() {
-                            // Alone with what gives it meaning, is it this one?
+                            // Unsafe alone, with the attributes that give it meaning: it is this one.
                             let meaning = attrs
                                 .iter()
                                 .enumerate()
@@ -189,7 +189,7 @@ fn is_trigger(a: &Attribute) -> bool {
     matches!(&*a.name.local, "http-equiv" | "attributename" | "attributeName")
 }
 
-/// A start tag; the attributes for whose numbers there is somebody to keep them stand there encoded, without effect.
+/// Writes a start tag; the attributes for which `keeper` gives a judge are kept encoded, without effect.
 fn start_tag<'a, 'w>(
     name: &QualName,
     attrs: impl Iterator<Item = &'a Attribute>,
@@ -247,8 +247,8 @@ fn is_void(name: &QualName) -> bool {
         )
 }
 
-/// The nodes below one, itself first, in the order of the document: the content of a template, if wanted, behind its
-/// children, and nothing below a node that is not to be entered.
+/// The nodes below one, itself first, in the order of the document: the content of a template, if `templates`, behind
+/// its children, and nothing below a node that `enters` refuses.
 fn in_order(root: &NodeRef, templates: bool, enters: impl Fn(&Node) -> bool) -> impl Iterator<Item = NodeRef> {
     let mut stack = vec![root.clone()];
     std::iter::from_fn(move || {

@@ -132,7 +132,7 @@ impl LeafWork<'_, '_> {
         }
     }
 
-    /// Looks for what a leaf may hold that is no leaf to us.
+    /// Looks for parts within a leaf that only other programs see.
     pub(super) fn check_hidden_parts(&mut self, part: &Part) -> io::Result<()> {
         let doubtful = &[Quirk::BoundaryPrefix, Quirk::MissingBoundary];
         if self.map.quirks.any(doubtful) && part.parent.is_some() {
@@ -153,7 +153,7 @@ impl LeafWork<'_, '_> {
             && self.is_in_doubt(part)
             && self.map.ancestors(part).any(|p| p.mixed)
         {
-            // Where one program sees a part of its own, another one sees more of the same code.
+            // What is a part of its own to one program is more of the same encoded body to another.
             self.note_unseen(Quirk::SeveralBoundaries);
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! What became of a text, put back into its body as that is coded, and said in the header where that has to change.
+//! The outcome of a text encoded into its body, and the header fields that change with it.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -22,7 +22,7 @@ impl LeafWork<'_, '_> {
         coding.is_standard() || !self.rewrites()
     }
 
-    /// Puts the outcome into the body as it is coded.
+    /// Encodes the outcome into the body.
     pub(super) fn encode_outcome(
         &mut self,
         part: &Part,
@@ -68,7 +68,7 @@ impl LeafWork<'_, '_> {
                 Task::Rewrite(judge) => {
                     Some(Mark::Was.write(written, encoding_rs::UTF_8, |covered| judge.seal_mark(covered)))
                 }
-                // What is restored is nothing to come back from.
+                // A restored text is not restored again.
                 Task::Restore(_) => None,
             })
         } else {

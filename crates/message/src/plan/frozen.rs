@@ -1,4 +1,4 @@
-//! Signed and encrypted structures: what is sound stays byte for byte; a mere label protects nobody.
+//! Signed and encrypted structures: a sound one stays byte for byte; a label alone counts for nothing.
 
 use std::io;
 
@@ -71,7 +71,7 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
         .first()
         .map(|t| t.value.replace("/x-", "/"))
         .unwrap_or_default();
-    // What is signed must read in one way only: else somebody reads what nobody signed.
+    // What is signed must have one reading only: another one would not be what was signed.
     let doubtful = map
         .parts
         .slice(first..second)

@@ -1,5 +1,5 @@
-//! What stands within a leaf but is no leaf of its own to us: parts behind boundary lines that the header does not name,
-//! header fields behind a line end that is none, and text in a piece of a message.
+//! Content within a leaf that other programs may take for parts of its own: behind boundary lines that the header does
+//! not name, header fields behind a bare CR or LF, and text in a piece of a message.
 
 use super::class::{is_text, readings};
 use super::targets::may_lead_somewhere;
@@ -15,7 +15,7 @@ const MAX_FIELDS: usize = 64;
 const MAX_DASHED: usize = 10_000;
 /// Octets of a body in which the rest of a header is looked for.
 pub(super) const HEADER_REST: u64 = 16 << 10;
-/// So many octets on lines that are nothing but base64 are no prose.
+/// Octets on lines of base64 alphabet from which on they are taken for base64.
 const BASE64_OCTETS: usize = 64;
 
 /// The boundaries of the lines in a body that look like it, without doubles: two dashes and more, and behind them a header
@@ -38,7 +38,7 @@ pub(super) fn boundaries(body: &[u8], most: usize) -> Vec<&[u8]> {
         let tail = body.slice(at..);
         let line = tail.slice(..line_len(tail));
         let behind = tail.slice(line.len()..);
-        // Whoever writes that many lines with dashes has something to hide behind them.
+        // So many lines with dashes are meant to hide a boundary.
         if begins && (seen > MAX_DASHED || is_part_header(behind)) {
             let name = trim_line_end(line).slice(2..).trim_ascii_end();
             if !out.contains(&name) {
@@ -74,7 +74,7 @@ pub(super) fn is_part_header(text: &[u8]) -> bool {
     false
 }
 
-/// Whether a piece of a message (RFC 2046 5.2.2) may hold text that only whoever has all the pieces can read. `first`: it
+/// Whether a piece of a message (RFC 2046 5.2.2) may hold text that can be read only with all the pieces. `first`: it
 /// holds the header of the message.
 pub(super) fn hides_text(piece: &[u8], first: bool) -> bool {
     // Only the first piece has a structure of its own.

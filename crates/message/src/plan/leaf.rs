@@ -1,4 +1,4 @@
-//! One leaf of a message: which kind of text it is to whom, and what changes in it.
+//! One leaf of a message: which kinds of text programs take it for, and what changes in it.
 
 use std::io;
 
@@ -42,9 +42,9 @@ pub(super) struct LeafWork<'a, 't> {
     pub(super) ambiguous: bool,
     pub(super) quirks: Quirks,
     pub(super) changes: Vec<Change>,
-    /// Something may lead somewhere that cannot be seen from here.
+    /// Why a link may be hidden from this program, if so.
     pub(super) unseen: Option<Quirk>,
-    /// A text is beyond what can be made safe at a bearable cost.
+    /// Why a text cannot be made safe within the limits, if so.
     pub(super) lost: Option<Quirk>,
 }
 
@@ -52,7 +52,7 @@ pub(super) struct LeafWork<'a, 't> {
 pub(super) enum Task<'a> {
     /// Links are put before a judge.
     Rewrite(&'a mut dyn Judge),
-    /// Our links give way to what stood there.
+    /// Click links are replaced by the originals.
     Restore(&'a mut dyn Originals),
 }
 
@@ -69,15 +69,6 @@ impl Task<'_> {
 /// Whether a leaf is a message that a transfer encoding hides.
 pub(super) fn is_coded_message(part: &Part) -> bool {
     part.types.iter().any(|t| is_message(&t.value)) && part.codings.iter().any(|c| *c != Coding::Identity)
-}
-
-/// The bytes of a message that a transfer encoding hides.
-pub(super) fn coded_message(part: &Part, source: &dyn Source) -> io::Result<Option<(Coding, Vec<u8>)>> {
-    let raw = source.read(part.body.clone())?;
-    let Some(coding) = readings(part, &raw).into_iter().next() else {
-        return Ok(None);
-    };
-    Ok(Some((coding, decode(coding, &raw).bytes.into_owned())))
 }
 
 impl LeafWork<'_, '_> {
@@ -140,7 +131,7 @@ impl LeafWork<'_, '_> {
         if let Some(t) = part.types.iter().find(|t| t.value == "message/partial")
             && hidden::hides_text(&raw, t.first("number") == Some("1"))
         {
-            // Only whoever has all the pieces can decode them.
+            // Only all the pieces together can be decoded.
             self.note_unseen(Quirk::PartialMessage);
         }
         let number = number();
@@ -165,12 +156,12 @@ impl LeafWork<'_, '_> {
         self.options.ambiguous == Ambiguous::Normalise && self.rewrites()
     }
 
-    /// Something may lead somewhere that cannot be seen from here: the first reason for that is kept.
+    /// Notes why a link may be hidden from this program; the first reason is kept.
     pub(super) fn note_unseen(&mut self, quirk: Quirk) {
         self.unseen.get_or_insert(quirk);
     }
 
-    /// A text is too large to be looked into, so that no link in it can be made safe.
+    /// Notes a text that is too large to be searched for links.
     pub(super) fn note_too_large(&mut self) {
         self.quirks.insert(Quirk::TextTooLarge);
         if self.rewrites() {
@@ -193,8 +184,7 @@ impl LeafWork<'_, '_> {
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
         let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
         let html = class == Class::Html;
-        // A header (RFC 6522 4) names hosts all the time, and programs read them there: only what is a URL to everybody
-        // counts.
+        // A header (RFC 6522 4) names hosts all the time, and programs read them there: only URLs with a scheme count.
         let header = part.types.iter().all(|t| t.value == "text/rfc822-headers") && !part.types.is_empty();
         let links = if header {
             autolink::UrlForms::NO_NAMES
@@ -220,7 +210,7 @@ impl LeafWork<'_, '_> {
         let rewrites = self.rewrites();
         match charset {
             Charset::Bytes { encoding, queries } => {
-                // Only what comes back has to fit the text it comes to.
+                // Only what is put back has to fit the encoding of the text.
                 let known = match rewrites {
                     true => None,
                     false => charset::labelled_encoding(&decoded.bytes, &labels, html, encoding),
@@ -300,7 +290,7 @@ impl LeafWork<'_, '_> {
         true
     }
 
-    /// A body that is elsewhere (RFC 2046 5.2.3): its URL is a link, and any other way to it is closed.
+    /// Works on a body that is elsewhere (RFC 2046 5.2.3): its URL is a link, and any other access type is removed.
     fn external_body(&mut self, part: &Part, number: &str) {
         let Task::Rewrite(judge) = &mut self.task else { return };
         let Some(t) = part.types.iter().find(|t| t.value == "message/external-body") else {
@@ -355,15 +345,14 @@ impl LeafWork<'_, '_> {
         self.clear_text(text, part.header.start + at as u64, Quirk::StrayHeaderLine, &number());
     }
 
-    /// Works on a text that stands in clear from `start` on, outside any body, and cannot be encoded. `quirk` says what it
-    /// is.
+    /// Works on an uncoded text outside any body, from `start` on. `quirk` says what it is.
     pub(super) fn clear_text(&mut self, text: &[u8], start: u64, quirk: Quirk, number: &str) {
         let work = TextWork {
             part: number,
             encoding: encoding_rs::UTF_8,
             queries: encoding_rs::UTF_8,
             base: None,
-            // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
+            // Fields name hosts all the time, and are left alone: only URLs with a scheme count.
             links: autolink::UrlForms::NO_NAMES,
             left: None,
             mapped: None,
@@ -382,7 +371,7 @@ impl LeafWork<'_, '_> {
         let whole = decode(Coding::Identity, text);
         let spans_lines = |e: &TextEdit| text.slice(e.at.clone()).contains(&b'\n');
         if edits.iter().any(spans_lines) {
-            // What some program takes for one tag are fields to another: they cannot give way to a link.
+            // What is one tag to some programs is several fields to others: it cannot be replaced by a link.
             self.note_unseen(quirk);
             return;
         }
@@ -397,8 +386,8 @@ impl LeafWork<'_, '_> {
         }));
     }
 
-    /// What becomes of a text; `None` when it is only reported on. `odd`: its media type is none; `encoding`: what it is
-    /// known to be in.
+    /// Works on a decoded text; `None` when it is only reported on. `odd`: its media type is malformed; `encoding`: its
+    /// known encoding.
     fn outcome(
         &mut self,
         class: Class,

@@ -14,11 +14,11 @@ pub(super) fn may_lead_somewhere(text: &[u8]) -> bool {
     autolink::may_hold_url(text) || text.contains(&b'<')
 }
 
-/// What an HTML text leads to; `None` when its tags overlap beyond measure.
+/// Finds the targets of an HTML text; `None` when its tags overlap too often.
 pub(super) fn of_html(text: &[u8], encoding: &'static Encoding, links: autolink::UrlForms) -> Option<Vec<TextTarget>> {
     let mut notes = TargetList::default();
     let edits = html::report(text, &work(encoding, links), &mut notes)?;
-    // What is taken out unasked: bases, refreshes, documents in attributes, the rest of a tag that is cut off.
+    // Taken out without the judge: bases, refreshes, documents in attributes, the rest of a tag that is cut off.
     notes.found.extend(edits.into_iter().map(|e| TextTarget {
         usage: None,
         at: Some(e.at),
@@ -27,7 +27,7 @@ pub(super) fn of_html(text: &[u8], encoding: &'static Encoding, links: autolink:
     Some(notes.found)
 }
 
-/// What a text leads to that is no HTML; its tags count as well. `None` when it is beyond measure.
+/// Finds the targets of a text that is no HTML; its tags count as well. `None` when there are too many.
 pub(super) fn of_text(
     text: &[u8],
     lines: Lines,

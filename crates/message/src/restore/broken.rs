@@ -8,7 +8,7 @@ use crate::slice::Slice;
 
 /// A text whose lines are joined: their ends are left out, and the quote marks with which the next ones begin.
 ///
-/// It is no text that anybody reads. Blanks between words are lost, but whatever opens in it was sealed as it stands.
+/// It is only searched for links: blanks between words are lost, but a link that opens in it was sealed as it is.
 struct Joined {
     text: Vec<u8>,
     /// Where a line begins, here and in the text as it stands.

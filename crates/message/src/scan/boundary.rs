@@ -28,8 +28,8 @@ pub(super) enum BoundaryLine {
 }
 
 impl Scanner {
-    /// A line that only programs see to which a bare CR ends one: what it parts from what cannot be mended if it is a
-    /// boundary.
+    /// Checks a line that only programs see for which a bare CR ends a line: if it is a boundary, the structure is
+    /// ambiguous.
     pub(super) fn hidden_line(&mut self, line: &[u8]) {
         let after = line.slice(2..);
         let is_boundary = |b: &Vec<u8>| matches!(behind(after, b), Some([] | b"--"));

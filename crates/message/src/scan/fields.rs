@@ -80,7 +80,7 @@ pub(super) fn read_fields(part: &mut Part) -> Vec<Vec<u8>> {
     part.disposition = dispositions.next().map(|first| {
         let mut out = first;
         for other in dispositions {
-            // Of several, whatever is no file to some program is none.
+            // Of several, one that says inline counts: some program shows the part.
             if other.value != "attachment" {
                 out.value = other.value;
             }

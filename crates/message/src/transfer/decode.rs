@@ -11,7 +11,7 @@ use crate::slice::Slice;
 pub(crate) struct Decoded<'a> {
     pub(crate) bytes: Cow<'a, [u8]>,
     map: OffsetMap,
-    /// The decoder met what decoders disagree about: junk in base64, padding inside, a bad escape.
+    /// The decoder met something that decoders read differently: junk in base64, padding inside, a bad escape.
     pub(crate) doubtful: bool,
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn decode(coding: Coding, raw: &[u8]) -> Decoded<'_> {
     }
 }
 
-/// Whether a body is nothing but base64, blanks and a text in clear behind it aside, and decodes to text.
+/// Whether a body is nothing but base64, blanks and a plain text behind it aside, and decodes to text.
 pub(crate) fn is_base64_text(raw: &[u8]) -> bool {
     let coded = raw.slice(..end_of_base64(raw));
     let clean: Vec<u8> = coded.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
@@ -183,7 +183,7 @@ fn reads_as_text(bytes: &[u8]) -> bool {
         })
 }
 
-/// Where base64 ends: at padding, if what follows is no base64 but text in clear, as mailing lists append it.
+/// Where base64 ends: at padding, if plain text follows, as mailing lists append it.
 fn end_of_base64(raw: &[u8]) -> usize {
     let Some(pad) = memchr::memchr(b'=', raw) else {
         return raw.len();
@@ -203,7 +203,7 @@ fn end_of_base64(raw: &[u8]) -> usize {
     }
 }
 
-/// Writes out the whole octets of a quantum and forgets the rest.
+/// Writes out the whole octets of a quantum and drops the rest.
 fn flush(out: &mut Vec<u8>, acc: &mut u32, have: &mut u32) {
     while *have >= 8 {
         *have -= 8;

@@ -48,7 +48,8 @@ pub(crate) fn encode_edits(
             }
             Some(changes)
         }
-        // What followed in clear goes: behind new base64 without padding, programs would take it for more of the same.
+        // Plain text that followed is dropped: behind new base64 without padding, programs would take it for more of
+        // the same.
         Coding::Base64 => Some(vec![TextEdit {
             at: 0..raw.len(),
             with: encode_base64(&apply(&decoded.bytes, edits), raw),

@@ -1,5 +1,5 @@
-//! Encodings that are none of RFC 2045's, but that some programs decode where a body is labelled with their names:
-//! uuencode (POSIX.1) and yEnc.
+//! Encodings outside RFC 2045 that some programs decode where a body is labelled with their names: uuencode (POSIX.1)
+//! and yEnc.
 
 use crate::slice::Slice;
 
