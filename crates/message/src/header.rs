@@ -1,7 +1,6 @@
 //! Header fields as mail programs read them: raw fields by offset, and lenient readings of the MIME ones.
 //!
-//! Nothing is decoded that need not be. Where a field can be read in more than one way, every way is given, so that the
-//! caller can make each of them safe.
+//! Nothing is decoded needlessly. Of a field with several readings all are given, so that each can be made safe.
 
 use crate::slice::Slice;
 use std::borrow::Cow;
@@ -22,7 +21,7 @@ pub(crate) struct HeaderField {
 #[derive(Debug, Clone, Default)]
 pub(crate) struct HeaderFields {
     pub(crate) list: Vec<HeaderField>,
-    /// A line that is no field and continues none, or a first line that begins with a blank: parsers part ways there.
+    /// A line that is no field and continues none, or a first line that begins with a blank: parsers differ there.
     pub(crate) stray_line: bool,
     /// A blank before a colon, a NUL or a bare CR: some parsers do not see the field.
     pub(crate) odd_field: bool,
@@ -87,8 +86,8 @@ impl HeaderFields {
         out
     }
 
-    /// Notes the field that a piece of a line would be, were it a line of its own. A DKIM signature lists such names too
-    /// (RFC 6376 3.5): only one with a value that means something counts.
+    /// Notes the field that a piece of a line would be as a line of its own. A DKIM signature lists such names too (RFC
+    /// 6376 3.5): only one with a value that means something counts.
     fn note_hidden(&mut self, at: usize, piece: &[u8]) {
         let blanks = piece.iter().take_while(|b| b.is_ascii_whitespace()).count();
         let field = piece.slice(blanks..);
@@ -310,7 +309,7 @@ impl TypedField {
     }
 }
 
-/// More spellings of a boundary than that are not looked for.
+/// Most spellings of a boundary that are looked for.
 const MAX_SPELLINGS: usize = 100;
 
 /// The ways in which the octets of a boundary parameter are read by programs that parse it by hand: backslashes and

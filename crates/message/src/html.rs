@@ -79,7 +79,7 @@ pub(crate) const CUT: &[u8] = b"<!--linkgate-cut:";
 /// Makes every link of an HTML text safe.
 pub(crate) fn rewrite(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge, quirks: &mut Quirks) -> TextOutcome {
     if memchr::memchr(0, text).is_some() {
-        // Browsers make something else of a NUL than programs that drop it: drop it for all of them.
+        // Browsers replace a NUL, other programs drop it: it is dropped for all of them.
         let clean: Vec<u8> = text.iter().copied().filter(|b| *b != 0).collect();
         return match rewrite(&clean, work, judge, quirks) {
             TextOutcome::Edits(edits)
@@ -148,7 +148,7 @@ pub(crate) fn report(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) ->
         .map(|(edits, _)| edits)
 }
 
-/// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
+/// The edits of a text without a proof, for [`crate::bench`], which measures what the proof costs.
 #[cfg(feature = "internals")]
 pub(crate) fn unproved(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
     let parsed = Parsed::of(text);
@@ -158,31 +158,31 @@ pub(crate) fn unproved(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) 
         .map(|(edits, _)| edits)
 }
 
-/// Edits that make the tags of a text safe which is no HTML to most programs, but may be to some.
+/// Makes the tags safe of a text that is HTML to few programs or none.
 pub(crate) fn tags_only(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
     let parsed = Parsed::of(text);
     let mut pass = Pass::new(&parsed, work, judge);
     pass.edits(ContextReading::Every).map(|(edits, _)| edits)
 }
 
-/// Whether no tag in any reading of a text leads to a place that is not safe.
+/// Whether every tag, in every reading of a text, is safe.
 #[cfg(feature = "internals")]
 pub(crate) fn sweeps_clean(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> bool {
     Pass::new(&Parsed::of(text), work, judge).sweeps_clean(text)
 }
 
-/// What is known of the context in which the tags of a text stand.
+/// How the context of tags is known.
 #[derive(Clone, Copy)]
 enum ContextReading<'c> {
     /// All parsers agree on it.
     Sure(&'c MarkupContext),
     /// It may be so: tags count wherever they stand, and links for URLs in the text are put in where it says so.
     Guess(&'c MarkupContext),
-    /// Nothing: tags count wherever they stand.
+    /// Not known: tags count wherever they stand.
     Every,
 }
 
-/// A ruling that is kept and handed out without being copied.
+/// A ruling that is stored, cheap to clone.
 #[derive(Clone)]
 enum KnownRuling {
     Keep,
@@ -190,7 +190,7 @@ enum KnownRuling {
     Disarm,
 }
 
-/// One text, and what was decided about its sites.
+/// One text and the rulings about its sites.
 struct Pass<'t, 'j> {
     text: &'t [u8],
     parsed: &'t Parsed<'t>,
@@ -220,8 +220,9 @@ impl<'t, 'j> Pass<'t, 'j> {
         }
     }
 
-    /// The edits for a text that parsers read differently, with links for URLs in what one of them takes for running
-    /// text. `None` unless a browser then still sees the text that it sees of `out`, the result without those links.
+    /// Makes the edits for a text that parsers read differently, with links for URLs in what one of them takes for
+    /// running text. `None` unless a browser then still shows the same text as for `out`, the result without those
+    /// links.
     fn with_text_links(&mut self, out: &[u8]) -> Option<Vec<TextEdit>> {
         if !autolink::may_hold_url(out) {
             return None;
@@ -232,8 +233,8 @@ impl<'t, 'j> Pass<'t, 'j> {
             .then_some(edits)
     }
 
-    /// The edits that make every site safe; tags in raw text that is text to every browser are left where that is sure.
-    /// `None` when edits would overlap.
+    /// Makes the edits that make every site safe; tags in what is certainly raw text are left. `None` when edits would
+    /// overlap.
     fn edits(&mut self, reading: ContextReading<'_>) -> Option<(Vec<TextEdit>, Scan)> {
         let (text, work) = (self.text, self.work);
         let inert = match reading {
@@ -342,7 +343,7 @@ impl<'t, 'j> Pass<'t, 'j> {
 
     fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> KnownRuling {
         let key = (at.start, at.end, usage.form());
-        // Sites come in order the first time: then there is nothing to look up.
+        // Sites come in order the first time, when no ruling is stored yet.
         let later = self.rulings.last_key_value().is_none_or(|(last, _)| *last < key);
         if !later && let Some(r) = self.rulings.get(&key) {
             return r.clone();
@@ -408,7 +409,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         })
     }
 
-    /// Takes an attribute out: another one stands there, which keeps it, encoded and without effect.
+    /// Replaces an attribute by one that keeps it, encoded and without effect.
     fn disable(&self, whole: &Range<usize>) -> TextEdit {
         let written = self.text.slice(whole.clone());
         let kept = self.write_mark(Mark::Off, written);
@@ -430,7 +431,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         }
     }
 
-    /// A comment that keeps, without effect, the rest of a tag that was cut off.
+    /// Writes the comment that keeps, without effect, the rest of a tag that was cut off.
     fn cut_comment(&self, rest: &[u8]) -> Vec<u8> {
         [CUT, self.write_mark(Mark::Cut, rest).as_bytes(), b"-->"].concat()
     }
@@ -458,8 +459,8 @@ impl tree::TagJudge for Pass<'_, '_> {
     }
 }
 
-/// Links that were put in. Each ends in its seal, so a few last octets tell nearly all of them apart: those are hashed,
-/// not the hundreds before them.
+/// Links that were put in. Each ends in its seal, so the last octets differ in nearly all of them: only those are
+/// hashed.
 #[derive(Default)]
 struct Issued(HashMap<u128, Rc<str>>, Vec<Rc<str>>);
 

@@ -1,4 +1,4 @@
-//! Decoded text that remembers where each character stood.
+//! Decoded text with the raw offset of each character.
 
 use std::ops::Range;
 
@@ -17,7 +17,7 @@ struct MappedStretch {
     unit: bool,
 }
 
-/// Text put together from raw stretches, with the way back.
+/// Text decoded from raw stretches, with their offsets.
 #[derive(Debug, Default)]
 pub(crate) struct Mapped {
     pub(crate) text: String,
@@ -70,7 +70,7 @@ impl Mapped {
         }
     }
 
-    /// Appends what escapes of quoted-printable (`=C3=A9`) stand for, `raw[range]` being nothing else.
+    /// Appends the characters of quoted-printable escapes (`=C3=A9`); `raw[range]` holds nothing else.
     pub(crate) fn push_escapes(&mut self, raw: &[u8], range: Range<usize>, encoding: &'static Encoding) {
         let written = raw.slice(range.clone());
         let bytes: Vec<u8> = written
@@ -192,7 +192,7 @@ impl Mapped {
     }
 }
 
-/// How many octets a character takes in an encoding; `None` when it has no place there.
+/// How many octets a character takes in an encoding; `None` when the encoding lacks it.
 fn encoded_len(c: char, encoding: &'static Encoding) -> Option<usize> {
     let mut buf = [0; 4];
     let (bytes, _, unmappable) = encoding.encode(c.encode_utf8(&mut buf));

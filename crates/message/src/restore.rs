@@ -29,7 +29,7 @@ pub(crate) struct TextKind {
 /// Longest text that is looked into for a link, in octets.
 const MAX_LINK: usize = 1400;
 
-/// Edits that bring back what stood in a text.
+/// Makes the edits that put the originals back into a text.
 pub(crate) fn restore(text: &[u8], kind: TextKind, originals: &mut dyn Originals) -> Vec<TextEdit> {
     let mut links = Vec::new();
     let mut from = 0;
@@ -63,7 +63,7 @@ fn open(text: &[u8], at: usize, originals: &mut dyn Originals) -> Option<Origina
     originals.open(ascii_head(head(text.slice(at..), MAX_LINK)))
 }
 
-/// The text around our links.
+/// The text around the click links.
 struct Surroundings<'t> {
     text: &'t [u8],
     kind: TextKind,
@@ -316,7 +316,7 @@ fn link_around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<us
     }
 }
 
-/// Gives attributes their effect again, and brings back the end of a tag that was cut off.
+/// Restores attributes that were taken out, and the end of a tag that was cut off.
 fn restore_marks(text: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals, edits: &mut Vec<TextEdit>) {
     let kept = |mark: Mark, a: &tag::Attr| mark.read(text.slice(a.value.clone()?), to, originals);
     if memchr::memmem::find(text, b"data-linkgate-").is_some() {

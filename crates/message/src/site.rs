@@ -43,7 +43,7 @@ pub enum Use {
 }
 
 impl Use {
-    /// A small number, of four bits, that stands for it in a token for good.
+    /// A small number, of four bits, that stands for it in a token permanently.
     #[must_use]
     pub const fn form(self) -> u8 {
         match self {
@@ -87,8 +87,8 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
-    /// A number that says how the site is written, for its token: the use in the low four bits ([`Use::form`]), and in the
-    /// high four the encoding, where what is written is more than ASCII. It stands for that for good.
+    /// A number that says how the site is written, for its token: the use in the low four bits ([`Use::form`]), and in
+    /// the high four the encoding, where what is written is more than ASCII. It stands for that permanently.
     #[must_use]
     pub fn form(&self) -> u8 {
         self.usage.form() | origin::number(self.written, self.encoding) << 4

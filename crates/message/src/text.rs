@@ -29,7 +29,7 @@ pub(crate) enum Lines {
 
 /// Links that any text may hold; a larger text may hold one in every [`SPARSE`] octets.
 const MANY_LINKS: usize = 20_000;
-/// Octets a link and what is around it take where people list links, at the least.
+/// Fewest octets that a link takes in a list of links, with what is around it.
 const SPARSE: usize = 24;
 
 /// Block characters from which on they are taken for a QR code.
@@ -128,7 +128,7 @@ fn whole(pieces: &[Range<usize>]) -> Option<Range<usize>> {
 /// Where the line of a link is to be folded. A link itself is never cut: programs that look for it in the folded text
 /// would lose it.
 fn folds(text: &[u8], at: &Range<usize>) -> Use {
-    // No more than the two octets before it tell whether it begins its line, but for a blank.
+    // The two octets before the link show whether it begins its line, a blank aside.
     let before = text.slice(..at.start);
     let begins = |t: &[u8]| t.is_empty() || t.ends_with(b"\n");
     Use::Folded {
@@ -232,7 +232,7 @@ fn is_uuencoded(text: &str, at: &Range<usize>) -> bool {
         && line.iter().all(|b| (b' '..=b'`').contains(b))
 }
 
-/// Marks what cannot be made safe here, and is left.
+/// Notes content that is left because it cannot be made safe.
 fn flag(text: &[u8], encoding: &'static Encoding, quirks: &mut Quirks) {
     quirks.insert_if(Quirk::Uuencoded, has_uuencoded(text));
     if encoding == encoding_rs::UTF_8 && memchr::memmem::find(text, &[0xe2, 0x96]).is_some() {

@@ -24,7 +24,7 @@ pub(crate) enum SiteAction {
 
 /// Places that any text may have; a larger text may have one in every [`SPARSE`] octets.
 const MANY_SITES: usize = 20_000;
-/// Octets that a link and what is around it take where people list links, at the least.
+/// Fewest octets that a link takes in a list of links, with what is around it.
 const SPARSE: usize = 48;
 
 /// More places than this make a text of that many octets tangled: no mail has them, and each costs a link.

@@ -1,6 +1,6 @@
-//! What markup is to a browser: lol_html's reading of it, by offsets.
+//! The context of markup as lol_html reads it, by offsets.
 //!
-//! lol_html tells text from markup and raw text from both. Its output is thrown away.
+//! lol_html distinguishes text, markup and raw text. Its output is discarded.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -21,7 +21,7 @@ const MAX_RAW_DEPTH: usize = 4;
 const PARSER_MEMORY: usize = 8 << 20;
 const TEMPLATE: u64 = word(b"template");
 
-/// Stretches of a text by what they are.
+/// The stretches of a text by kind.
 #[derive(Debug, Default)]
 pub(crate) struct MarkupContext {
     /// Runs of running text.
@@ -72,8 +72,7 @@ fn sorted<'a>(ranges: impl Iterator<Item = &'a Range<usize>>) -> Vec<Range<usize
     out
 }
 
-/// A text in which elements that bring rules of their own with them are taken for ones that mean nothing; `None` when
-/// there are none.
+/// Renames the elements about which parsers disagree to unknown ones; `None` when there are none.
 pub(super) fn plainer(text: &[u8]) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     for at in memchr::memchr_iter(b'<', text) {
@@ -88,19 +87,19 @@ pub(super) fn plainer(text: &[u8]) -> Option<Vec<u8>> {
     out
 }
 
-/// The context of a text; `None` when lol_html cannot tell (ambiguous markup, out of memory).
+/// Reads the context of a text; `None` when lol_html cannot (ambiguous markup, out of memory).
 pub(super) fn read_fully(text: &[u8]) -> Option<MarkupContext> {
     read_as(text, text)
 }
 
-/// The context of a text that the parser sees as `shown`, of the same length.
+/// Reads the context of a text that the parser is given as `shown`, of the same length.
 pub(super) fn read_as(text: &[u8], shown: &[u8]) -> Option<MarkupContext> {
     let mut out = MarkupContext::default();
     read_into(text, shown, 0, 0, &mut out)?;
     Some(out)
 }
 
-/// Reads `text`, which the parser sees as `shown`, of the same length, and which begins at `offset`.
+/// Reads `text`, which begins at `offset`; the parser is given `shown`, of the same length.
 fn read_into(text: &[u8], shown: &[u8], offset: usize, depth: usize, out: &mut MarkupContext) -> Option<()> {
     let chunks = chunks(shown)?;
     let mut walk = LineWalk::default();
@@ -170,7 +169,7 @@ fn chunks(text: &[u8]) -> Option<Vec<(Range<usize>, TextType)>> {
     Some(found.into_inner())
 }
 
-/// Running text while it is put together.
+/// Assembles the lines of running text.
 #[derive(Default)]
 struct LineWalk {
     run: Run,
@@ -188,8 +187,8 @@ impl LineWalk {
         }
     }
 
-    /// Goes over the markup between two stretches of text, which begins at `offset`: keeps track of links, tells where a
-    /// line of text ends. Returns where the name of the last start tag stands.
+    /// Reads the markup between two stretches of text, which begins at `offset`, for links and the ends of lines.
+    /// Returns where the name of the last start tag stands.
     fn add_markup(&mut self, gap: &[u8], offset: usize, out: &mut MarkupContext) -> Option<Range<usize>> {
         let mut last = None;
         let mut at = 0;

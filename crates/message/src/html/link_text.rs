@@ -1,4 +1,4 @@
-//! What a reader sees of a link: the text between its tags.
+//! The text of a link, between its tags.
 
 use encoding_rs::Encoding;
 
@@ -54,7 +54,7 @@ impl LinkText<'_> {
                     at = end.map_or(text.len(), |n| at + n + 1);
                     continue;
                 }
-                // No tag: a sign of the text.
+                // No tag: the sign is text.
                 Some(_) => {
                     shown.push(b'<');
                     at += 1;

@@ -21,15 +21,16 @@ pub(crate) enum Mark {
 }
 
 impl Mark {
-    /// What the mark holds: seal, encoding and octets in Base32. `seal` is given what it has to cover.
+    /// Writes what the mark holds: seal, encoding and octets in Base32. `seal` makes the seal over the octets that it
+    /// is given.
     pub(crate) fn write(self, octets: &[u8], encoding: &'static Encoding, seal: impl FnOnce(&[u8]) -> Seal) -> String {
         let covered = self.covered(origin::number(octets, encoding), octets);
         let held = [&seal(&covered)[..], covered.slice(1..)].concat();
         data_encoding::BASE32_NOPAD.encode(&held)
     }
 
-    /// The octets that a mark keeps, in the encoding of the text that they come back to. `None` when the mark is not ours,
-    /// or they have no place in that text.
+    /// Reads the octets that a mark keeps, in the encoding of the text that they are put back into. `None` when the
+    /// mark is not ours, or they have no place in that text.
     pub(crate) fn read(self, held: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals) -> Option<Vec<u8>> {
         let held = data_encoding::BASE32_NOPAD.decode(held).ok()?;
         let (seal, rest) = held.split_first_chunk::<MARK_SEAL>()?;

@@ -11,11 +11,11 @@ use context::MarkupContext;
 #[derive(Debug)]
 pub(crate) struct Parsed<'t> {
     text: &'t [u8],
-    /// What the context is where there is nothing to tell.
+    /// The context of a text that needs none.
     empty: MarkupContext,
     is_plain: OnceCell<bool>,
     context: OnceCell<Option<MarkupContext>>,
-    /// Nothing within: there is no element to guess about.
+    /// `None` within: there is no element to guess about.
     guess: OnceCell<Option<Option<MarkupContext>>>,
     comments: OnceCell<Vec<Range<usize>>>,
     base: OnceCell<Option<Range<usize>>>,
@@ -40,7 +40,7 @@ impl<'t> Parsed<'t> {
         self.text
     }
 
-    /// The context; `None` when lol_html cannot tell (ambiguous markup, out of memory). Empty where it would be of no use.
+    /// The context; `None` when lol_html cannot read it (ambiguous markup, out of memory), empty where it has no use.
     pub(crate) fn context(&self) -> Option<&MarkupContext> {
         if *self.is_plain.get_or_init(|| quick::has_no_context(self.text)) {
             return Some(&self.empty);
@@ -52,7 +52,7 @@ impl<'t> Parsed<'t> {
         self.context.get_or_init(|| context::read_fully(self.text)).as_ref()
     }
 
-    /// A guess at the context of a text that parsers read differently. What is built on it has to be proved.
+    /// A guess at the context of a text that parsers read differently. Edits that rely on it have to be proved.
     pub(crate) fn guess(&self) -> Option<&MarkupContext> {
         let guess = self.guess.get_or_init(|| {
             let plainer = context::plainer(self.text)?;

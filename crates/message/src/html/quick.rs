@@ -1,5 +1,5 @@
-//! Markup in which nothing can differ: no running text holds a URL, no raw text holds a tag, and no element is there about
-//! which parsers disagree. Most newsletters are so; for them the context that lol_html gives would be empty.
+//! Markup in which nothing can differ: no running text holds a URL, no raw text holds a tag, and no element is there
+//! about which parsers disagree. Most newsletters are like that: the context that lol_html gives would be empty.
 
 use super::context::comment_end;
 use super::line::{OpenBlocks, word};
@@ -108,7 +108,7 @@ struct TextLine {
 }
 
 impl TextLine {
-    /// Takes in a stretch of text; `None` when it, or what it is joined to, may hold a URL.
+    /// Adds a stretch of text; `None` when it, or what it is joined to, may hold a URL.
     fn add_text(&mut self, text: &[u8]) -> Option<()> {
         let Some(first) = text.first() else { return Some(()) };
         let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') || b >= 0x80;
@@ -126,7 +126,8 @@ impl TextLine {
         Some(())
     }
 
-    /// A tag of that name: text goes on over it, or not. Where a link begins or ends it may not, which takes more to tell.
+    /// Adds a tag: text goes on over it unless it ends the line. Links are not tracked here: at most a line is taken
+    /// for longer than it is.
     fn add_tag(&mut self, name: &[u8], word: u64, end_tag: bool) {
         if self.blocks.end_at(name, word, end_tag) {
             self.last = None;

@@ -63,7 +63,7 @@ pub(crate) fn reference(text: &str, in_attribute: bool) -> Option<(usize, char, 
         let next = bytes.get(1 + len);
         let bare = !name.ends_with(';');
         if bare && in_attribute && next.is_some_and(|n| *n == b'=' || n.is_ascii_alphanumeric()) {
-            // For old pages' sake: `?a=1&copy=2` is no sign.
+            // For compatibility with old pages `?a=1&copy=2` is no reference.
             return None;
         }
         return Some((1 + len, char::from_u32(*a)?, char::from_u32(*b).filter(|c| *c != '\0')));

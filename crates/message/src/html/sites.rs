@@ -14,7 +14,7 @@ use super::{json, tree, word_field};
 use crate::site::Use;
 use crate::slice::Slice;
 
-/// All that leads somewhere.
+/// The places of a text that lead somewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
     pub(crate) actions: Vec<SiteAction>,
@@ -74,7 +74,7 @@ pub(crate) fn scan(parsed: &Parsed<'_>, inert: &[Range<usize>]) -> Scan {
     }
     word_field::find(text, &mut out.actions);
     let bases = seen.bases;
-    // These are all that there are, whatever is inert.
+    // All bases of the text, those in inert stretches included.
     out.base = parsed.base(|text| base(text, &bases, &held.bases));
     // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect. A
     // link without a value would lead to the base itself.
@@ -88,7 +88,7 @@ pub(crate) fn scan(parsed: &Parsed<'_>, inert: &[Range<usize>]) -> Scan {
 }
 
 impl Scan {
-    /// The end of a stretch that is to be replaced: before the end of the comment that it stands in.
+    /// Ends a stretch that is to be replaced before the end of the comment that it stands in.
     pub(crate) fn clipped(&self, at: &Range<usize>) -> Range<usize> {
         let comment = self.comments.partition_point(|c| c.start <= at.start).checked_sub(1);
         let end = comment
@@ -185,7 +185,7 @@ pub(crate) fn value<'a>(text: &'a [u8], value: &Range<usize>, usage: Use, encodi
     attribute(text, value, encoding)
 }
 
-/// What a tag holds that leads somewhere.
+/// Collects the attributes of a tag that lead somewhere.
 fn collect(text: &[u8], t: &Tag, seen: &mut TagSites) {
     let tag = t.name(text);
     if tag.eq_ignore_ascii_case(b"script") && t.named(text, b"type").any(|a| contains(text, a, b"json")) {
@@ -279,7 +279,7 @@ fn contains(text: &[u8], a: &Attr, what: &[u8]) -> bool {
     })
 }
 
-/// Whether something is loaded from a place that only a base makes whole.
+/// Whether a resource has a relative address, which needs the base.
 fn has_relative_resource(text: &[u8]) -> bool {
     let mut found = false;
     tag::sweep(text, |t| {

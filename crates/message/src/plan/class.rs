@@ -87,7 +87,7 @@ pub(super) fn readings(part: &Part, raw: &[u8]) -> Vec<Coding> {
     out
 }
 
-/// Whether plain octets may hold a URL, or something that is flagged; the cheap test for most of the mail there is.
+/// Whether plain octets may hold a URL, or something that is flagged; a cheap test that most mail passes.
 pub(super) fn may_hold_target(raw: &[u8], part: &Part) -> bool {
     let ascii_like = part
         .types

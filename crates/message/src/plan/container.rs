@@ -91,7 +91,7 @@ impl LeafWork<'_, '_> {
         Ok(())
     }
 
-    /// Leaves one reading of a container that has several.
+    /// Names one boundary of a container that may have several.
     pub(super) fn state_container(&mut self, index: usize) {
         let part = item(&self.map.parts, index);
         // Without a change no reading leads anywhere.

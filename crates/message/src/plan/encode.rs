@@ -60,7 +60,7 @@ impl LeafWork<'_, '_> {
         }
     }
 
-    /// Puts a text that was transcoded into the body, and says so in the header.
+    /// Encodes a transcoded text into the body, and names its encoding in the header.
     pub(super) fn encode_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
         let text = if class == Class::Html {
             let task = &self.task;
@@ -99,7 +99,8 @@ impl LeafWork<'_, '_> {
         }));
     }
 
-    /// Leaves one reading of a part whose header has several. `coded`: the transfer encoding was written already.
+    /// States one reading in the header of a part that allows several. `coded`: the transfer encoding was written
+    /// already.
     fn state_one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
         self.drop_bases(part);
         if !self.normalises() {
@@ -130,7 +131,7 @@ impl LeafWork<'_, '_> {
         }
     }
 
-    /// Fields that give relative links a base; links were resolved against it, and no other may be.
+    /// Drops the fields that give relative links a base: the links were resolved against it.
     pub(super) fn drop_bases(&mut self, part: &Part) {
         if self.rewrites() && content_base(part).is_some() {
             self.quirks.insert(Quirk::BaseField);

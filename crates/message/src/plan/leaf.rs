@@ -439,7 +439,7 @@ impl LeafWork<'_, '_> {
         })
     }
 
-    /// What programs take a leaf for: the most that any of them makes of it.
+    /// What programs take a leaf for: HTML before text before anything else.
     fn class(&mut self, part: &Part) -> Class {
         if part.types.is_empty() {
             return Class::Text(Lines::Plain);
@@ -456,7 +456,7 @@ impl LeafWork<'_, '_> {
             .unwrap_or(Class::Html)
     }
 
-    /// Marks what is left as it is.
+    /// Notes the types that are left as they are.
     fn flag_types(&mut self, part: &Part) {
         for t in &part.types {
             self.quirks.insert_if(Quirk::MarkupAttachment, names_markup(part));

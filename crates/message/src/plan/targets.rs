@@ -1,4 +1,4 @@
-//! What a text leads to in one reading, to be compared with others.
+//! The targets of a text in one reading, to be compared with other readings.
 
 use encoding_rs::Encoding;
 
@@ -52,7 +52,7 @@ fn work(encoding: &'static Encoding, links: autolink::UrlForms) -> TextWork<'sta
     }
 }
 
-/// Notes every site, and changes none.
+/// Collects every site, and changes none.
 #[derive(Default)]
 struct TargetList {
     found: Vec<TextTarget>,
@@ -77,7 +77,7 @@ impl Judge for TargetList {
     }
 
     fn seal_mark(&self, _: &[u8]) -> Seal {
-        // Nothing is put into a text that is only looked at.
+        // Nothing is written into a text that is only searched.
         [0; MARK_SEAL]
     }
 }

@@ -1,4 +1,4 @@
-//! Texts as their readers see them: lines joined, folds and escapes taken out, with the way back.
+//! Texts as a reader sees them: lines joined, folds and escapes taken out, with the raw offsets.
 
 use std::ops::Range;
 
@@ -8,7 +8,7 @@ use super::Lines;
 use crate::mapped::Mapped;
 use crate::slice::Slice;
 
-/// The text as its readers see it, with the way back.
+/// A text as a reader sees it, with the raw offsets.
 pub(super) enum View<'a> {
     Same(&'a str),
     Mapped(Mapped),
@@ -31,7 +31,7 @@ impl<'a> View<'a> {
         Self::Mapped(mapped)
     }
 
-    /// The octets in which tags are sought, and what leads from them to the text as it stands.
+    /// The octets in which tags are sought, and their map to the raw text.
     pub(super) fn work<'s>(&'s self, text: &'s [u8]) -> (&'s [u8], Option<&'s Mapped>) {
         match self {
             Self::Mapped(m) => (m.text.as_bytes(), Some(m)),
