@@ -494,7 +494,7 @@ impl Rewriter for Obedient {
                     at: spool.len() + 9..spool.len() + 9,
                     with: b"told to".to_vec(),
                 };
-                Patch::new(vec![change]).unwrap().apply(&bytes);
+                let _ = Patch::new(vec![change]).unwrap().apply(&bytes);
             }
             "reference" => {
                 outcome.patch = insert("X-Long: 1\r\n".into());

@@ -7,7 +7,7 @@ mod foreign;
 
 use crate::header::encoded_words;
 pub(crate) use decode::{Decoded, decode, is_base64_text};
-pub(crate) use encode::{encode_base64, encode_edits, encode_qp};
+pub(crate) use encode::{encode_base64, encode_edits, encode_qp, newline_of};
 pub(crate) use foreign::has_uuencoded;
 
 /// A content transfer encoding.

@@ -38,53 +38,24 @@ const fn row(name: &'static [u8], elements: &'static [&'static [u8]], usage: Att
 }
 
 /// Elements whose `src` is a page of its own.
-const FRAMES: &[&[u8]] = &[
-    b"iframe",
-    b"frame",
-    b"embed",
-    b"portal",
-    b"fencedframe",
-    b"layer",
-    b"ilayer",
-];
+#[rustfmt::skip]
+const FRAMES: &[&[u8]] = &[b"iframe", b"frame", b"embed", b"portal", b"fencedframe", b"layer", b"ilayer"];
 
 /// Elements whose `href` names a picture, a style sheet or another element, and is not followed by a click.
+#[rustfmt::skip]
 const RESOURCES: &[&[u8]] = &[
-    b"link",
-    b"image",
-    b"use",
-    b"feimage",
-    b"pattern",
-    b"lineargradient",
-    b"radialgradient",
-    b"filter",
-    b"mpath",
-    b"textpath",
-    b"tref",
-    b"script",
-    b"cursor",
-    b"font-face-uri",
-    b"glyphref",
-    b"altglyph",
-    b"color-profile",
-    b"set",
-    b"animate",
-    b"animatemotion",
-    b"animatetransform",
-    b"animatecolor",
-    b"discard",
-    b"svg:image",
-    b"svg:use",
+    b"link", b"image", b"use", b"feimage", b"pattern", b"lineargradient", b"radialgradient", b"filter", b"mpath",
+    b"textpath", b"tref", b"script", b"cursor", b"font-face-uri", b"glyphref", b"altglyph", b"color-profile", b"set",
+    b"animate", b"animatemotion", b"animatetransform", b"animatecolor", b"discard", b"svg:image", b"svg:use",
 ];
+
+/// Elements of VML whose `o:href` says where a picture came from.
+const PICTURES: &[&[u8]] = &[b"v:imagedata", b"v:fill", b"v:stroke"];
 
 /// Every attribute that counts; `href` with any prefix (`xlink:href`) counts like `href`.
 pub(super) const ATTRIBUTES: &[Attribute] = &[
     row(b"href", &[], AttributeUse::Href),
-    row(
-        b"o:href",
-        &[b"v:imagedata", b"v:fill", b"v:stroke"],
-        AttributeUse::Provenance,
-    ),
+    row(b"o:href", PICTURES, AttributeUse::Provenance),
     row(b"action", &[b"form", b"isindex"], AttributeUse::Judged(Use::Submit)),
     row(b"formaction", &[], AttributeUse::Judged(Use::Submit)),
     row(b"action-xhr", &[], AttributeUse::Judged(Use::Submit)),

@@ -222,29 +222,14 @@ fn is_style(name: &QualName) -> bool {
     name.local == local_name!("style") && name.ns == ns!(html)
 }
 
+/// Elements without content and end tag (WHATWG HTML 13.1.2), and old ones that parsers treat so.
+const VOID: &[&str] = &[
+    "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "img", "input", "keygen", "link",
+    "meta", "param", "source", "track", "wbr",
+];
+
 fn is_void(name: &QualName) -> bool {
-    name.ns == ns!(html)
-        && matches!(
-            &*name.local,
-            "area"
-                | "base"
-                | "basefont"
-                | "bgsound"
-                | "br"
-                | "col"
-                | "embed"
-                | "frame"
-                | "hr"
-                | "img"
-                | "input"
-                | "keygen"
-                | "link"
-                | "meta"
-                | "param"
-                | "source"
-                | "track"
-                | "wbr"
-        )
+    name.ns == ns!(html) && VOID.contains(&&*name.local)
 }
 
 /// The nodes below one, itself first, in the order of the document: the content of a template, if `templates`, behind

@@ -13,7 +13,7 @@ use crate::html::mark::Mark;
 use crate::patch::Change;
 use crate::quirk::Quirk;
 use crate::scan::Part;
-use crate::transfer::{Coding, Decoded, encode_base64, encode_edits, encode_qp};
+use crate::transfer::{Coding, Decoded, encode_base64, encode_edits, encode_qp, newline_of};
 
 impl LeafWork<'_, '_> {
     /// Whether a body without edits stays as it is: one in an encoding of no standard is something else to every program
@@ -51,7 +51,7 @@ impl LeafWork<'_, '_> {
                 let text = apply(&decoded.bytes, &edits);
                 self.changes.push(Change {
                     at: part.body.clone(),
-                    with: encode_qp(&text, newline(raw)),
+                    with: encode_qp(&text, newline_of(raw).as_bytes()),
                 });
                 self.changes
                     .extend(set_field(part, "Content-Transfer-Encoding", "quoted-printable"));
@@ -76,7 +76,7 @@ impl LeafWork<'_, '_> {
         };
         let (name, with) = match coding {
             Coding::Base64 => ("base64", encode_base64(&text, raw)),
-            _ => ("quoted-printable", encode_qp(&text, newline(raw))),
+            _ => ("quoted-printable", encode_qp(&text, newline_of(raw).as_bytes())),
         };
         self.changes.push(Change {
             at: part.body.clone(),
@@ -144,16 +144,8 @@ impl LeafWork<'_, '_> {
 pub(super) fn encode_whole(coding: Coding, text: &[u8], like: &[u8]) -> Vec<u8> {
     match coding {
         Coding::Identity => text.to_vec(),
-        Coding::QuotedPrintable => encode_qp(text, newline(like)),
+        Coding::QuotedPrintable => encode_qp(text, newline_of(like).as_bytes()),
         Coding::Base64 => encode_base64(text, like),
         Coding::Uuencode | Coding::Yenc => encode_base64(text, b""),
-    }
-}
-
-fn newline(like: &[u8]) -> &'static [u8] {
-    if memchr::memmem::find(like, b"\r\n").is_some() || !like.contains(&b'\n') {
-        b"\r\n"
-    } else {
-        b"\n"
     }
 }

@@ -3,6 +3,7 @@
 use crate::header::{HeaderFields, Param};
 use crate::patch::Change;
 use crate::scan::Part;
+use crate::transfer::newline_of;
 
 /// Longest boundary that is written, in octets: it must fit on a line.
 const MAX_BOUNDARY: usize = 900;
@@ -12,11 +13,7 @@ const MAX_BOUNDARY: usize = 900;
 pub(super) fn set_field(part: &Part, name: &str, value: &str) -> Vec<Change> {
     let block = &part.block;
     let fields = HeaderFields::parse(block);
-    let newline = if memchr::memmem::find(block, b"\r\n").is_some() || !block.contains(&b'\n') {
-        "\r\n"
-    } else {
-        "\n"
-    };
+    let newline = newline_of(block);
     let line = format!("{name}: {value}{newline}").into_bytes();
     let mut out: Vec<Change> = Vec::new();
     for f in fields.named(block, name) {

@@ -87,11 +87,7 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
     let mut out: Vec<TextEdit> = Vec::with_capacity(edits.len());
     // Column at which the line being written stands at the end of the last edit, and the raw offset it belongs to.
     let mut carried: Option<(usize, usize)> = None;
-    let newline: &[u8] = if memchr::memmem::find(raw, b"\r\n").is_some() || !raw.contains(&b'\n') {
-        b"\r\n"
-    } else {
-        b"\n"
-    };
+    let newline = newline_of(raw).as_bytes();
     for e in edits {
         let mut at = decoded.raw_span(&e.at);
         // A stray `=` before the edit would take its first octets for an escape: write it as one. At the very end of a
@@ -211,6 +207,15 @@ fn push_escape(out: &mut Vec<u8>, b: u8) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let digit = |n: u8| *HEX.slice(usize::from(n));
     out.extend_from_slice(&[b'=', digit(b >> 4), digit(b & 15)]);
+}
+
+/// The line end of a text: CRLF unless it has LF alone.
+pub(crate) fn newline_of(text: &[u8]) -> &'static str {
+    if memchr::memmem::find(text, b"\r\n").is_some() || !text.contains(&b'\n') {
+        "\r\n"
+    } else {
+        "\n"
+    }
 }
 
 /// A whole text in quoted-printable. CRLF and LF are line ends; a lone CR is escaped.
