@@ -1,14 +1,16 @@
 //! The attributes that lead somewhere, as a table: name, elements, use. A new one is one line here.
 
-use crate::site::Use;
-
 /// What an attribute is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AttributeUse {
     /// A link, unless its element names a base or a resource.
     Href,
-    /// A URL that the judge decides about.
-    Judged(Use),
+    /// A form that would be sent there.
+    Submit,
+    /// A page that is loaded by itself.
+    Load,
+    /// A URL that is called beside a click.
+    Ping,
     /// A document of its own: taken out of effect.
     Document,
     /// `http-equiv`: where it says refresh, `content` is taken out of effect.
@@ -56,17 +58,17 @@ const PICTURES: &[&[u8]] = &[b"v:imagedata", b"v:fill", b"v:stroke"];
 pub(super) const ATTRIBUTES: &[Attribute] = &[
     row(b"href", &[], AttributeUse::Href),
     row(b"o:href", PICTURES, AttributeUse::Provenance),
-    row(b"action", &[b"form", b"isindex"], AttributeUse::Judged(Use::Submit)),
-    row(b"formaction", &[], AttributeUse::Judged(Use::Submit)),
-    row(b"action-xhr", &[], AttributeUse::Judged(Use::Submit)),
-    row(b"src", FRAMES, AttributeUse::Judged(Use::Load)),
-    row(b"data", &[b"object"], AttributeUse::Judged(Use::Load)),
-    row(b"archive", &[b"applet"], AttributeUse::Judged(Use::Load)),
-    row(b"code", &[b"applet"], AttributeUse::Judged(Use::Load)),
-    row(b"codebase", &[b"applet"], AttributeUse::Judged(Use::Load)),
+    row(b"action", &[b"form", b"isindex"], AttributeUse::Submit),
+    row(b"formaction", &[], AttributeUse::Submit),
+    row(b"action-xhr", &[], AttributeUse::Submit),
+    row(b"src", FRAMES, AttributeUse::Load),
+    row(b"data", &[b"object"], AttributeUse::Load),
+    row(b"archive", &[b"applet"], AttributeUse::Load),
+    row(b"code", &[b"applet"], AttributeUse::Load),
+    row(b"codebase", &[b"applet"], AttributeUse::Load),
     row(b"srcdoc", &[], AttributeUse::Document),
     row(b"http-equiv", &[], AttributeUse::Pragma),
-    row(b"ping", &[], AttributeUse::Judged(Use::Ping)),
+    row(b"ping", &[], AttributeUse::Ping),
     row(b"content", &[b"meta"], AttributeUse::Microdata),
     row(b"attributename", &[b"set", b"animate*"], AttributeUse::Animated),
     row(b"charset", &[], AttributeUse::Meaning),

@@ -216,7 +216,9 @@ fn collect(text: &[u8], t: &Tag, seen: &mut TagSites) {
                 continue;
             }
             Some(AttributeUse::Href) if !is_resource(tag) || itemprop => Use::Link,
-            Some(AttributeUse::Judged(usage)) => usage,
+            Some(AttributeUse::Submit) => Use::Submit,
+            Some(AttributeUse::Load) => Use::Load,
+            Some(AttributeUse::Ping) => Use::Ping,
             Some(AttributeUse::Microdata) if itemprop && is_url(text, &value) => Use::Link,
             Some(AttributeUse::Document) => {
                 seen.actions.push(disabled(a));
