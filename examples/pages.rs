@@ -8,8 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use link::{Category, Evidence, Finding, Listing, Obstacle, Scope, Smuggled, Target, Weight};
-use linkgate::click::page::{self, Form, GoogleService, Kind, Languages, View, language};
-use linkgate::settings::{Brand, Colours, Contact, Logo};
+use linkgate::pages::{self, Brand, Colours, Contact, Form, GoogleService, Kind, Languages, Logo, View, language};
 use serde_json::json;
 
 /// A drawing such as an operator may have.
@@ -33,14 +32,14 @@ fn main() -> anyhow::Result<()> {
         let lang = language(&tag, &languages, None);
         for sample in samples(&logo) {
             let view = sample.view(lang);
-            let answer = page::answer(&view);
+            let answer = pages::answer(&view);
             let headers: BTreeMap<_, _> = answer
                 .headers()
                 .iter()
                 .map(|(k, v)| (k.as_str().to_owned(), v.to_str().unwrap_or_default().to_owned()))
                 .collect();
             let file = format!("{}.{tag}.html", sample.name);
-            std::fs::write(folder.join(&file), page::html(&view))?;
+            std::fs::write(folder.join(&file), pages::html(&view))?;
             index.push(json!({
                 "file": file, "name": sample.name, "lang": tag, "dir": lang.direction().as_str(),
                 "status": answer.status().as_u16(), "headers": headers,
@@ -115,7 +114,7 @@ impl Sample {
         self
     }
 
-    fn view<'a>(&'a self, lang: &'a page::Language) -> View<'a> {
+    fn view<'a>(&'a self, lang: &'a pages::Language) -> View<'a> {
         const ACTION: &str = "/c/sign-in.example/AAAA";
         let judges = !self.evidence.is_empty();
         let kind = (self.kind)(self);

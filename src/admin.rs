@@ -15,9 +15,9 @@ use store::Health;
 use tokio::sync::watch;
 
 use crate::click::{ApiQuestion, ClickPages};
+use crate::config::Settings;
+use crate::ledger::Ledger;
 use crate::metrics::{CONTENT_TYPE, Metrics, Sources};
-use crate::record::Ledger;
-use crate::settings::Settings;
 
 /// How long a failed attempt to reach a next hop speaks against us. Only mail makes another attempt: who gets none while
 /// it is "not ready" would never be ready again.

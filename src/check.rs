@@ -6,8 +6,8 @@ use std::path::Path;
 use link::Rewrite;
 
 use crate::cli::Failure;
-use crate::keyfile::Absent;
-use crate::settings::{Protocol, Settings};
+use crate::config::keyfile::Absent;
+use crate::config::{Protocol, Settings};
 
 /// Writes what the configuration means, with notes on what is sound but may surprise.
 pub(crate) fn run(config: &Path, out: &mut impl Write) -> Result<(), Failure> {

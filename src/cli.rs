@@ -11,13 +11,14 @@ use store::{AlertQuery, ClickQuery, Label, Reader, Store, StoreError};
 
 use crate::alerts::{self, AlertsError};
 use crate::clicks::{self, ClicksArgs, ClicksError, ClicksFormat, SinceError};
+use crate::clock::now_us;
 use crate::config::ConfigError;
+use crate::config::keyfile::Absent;
+use crate::config::{Settings, ascii_domain};
 use crate::explain::Explaining;
 use crate::files::Plan;
 use crate::filter::{self, Rewriting};
-use crate::keyfile::Absent;
 use crate::revoke::{self, RevokeArgs, RevokeFailure};
-use crate::settings::{Settings, ascii_domain};
 use crate::{check, demo, explain, keys, reveal, server};
 
 /// Where the configuration file stands when `--config` does not say.
@@ -505,8 +506,7 @@ fn revoke_command(cli: &Cli, args: &RevokeCommand, out: &mut impl Write) -> Resu
         None => RevokeArgs::List,
     };
     let store = writable(&settings)?;
-    let now_us = jiff::Timestamp::now().as_microsecond();
-    revoke::run(&store, &asked, now_us, out).map_err(|e| match e {
+    revoke::run(&store, &asked, now_us(), out).map_err(|e| match e {
         RevokeFailure::Refused(e) => Failure::Usage(e.to_string()),
         RevokeFailure::Write(e) => Failure::from(e),
         other => Failure::Failed(other.into()),

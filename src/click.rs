@@ -5,24 +5,21 @@
 //! answer. A machine gets a page that says nothing, before anything is checked.
 
 mod api;
-pub mod asker;
 mod check;
 mod client;
 mod finish;
 mod form;
 pub mod hindsight;
-mod inside;
 mod known;
+mod layers;
 mod once;
-pub mod page;
 mod rates;
-mod sources;
-mod visit;
-mod way;
+mod request;
+pub mod visitor;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
@@ -31,18 +28,18 @@ use tokio::sync::watch;
 use tracing::{error, info};
 
 pub use self::api::{ApiAnswer, ApiError, ApiQuestion};
-use self::asker::Askers;
 use self::check::Checker;
 use self::finish::Finish;
 use self::form::{Sent, Used};
 use self::once::Once;
-use self::page::{Kind, View};
 use self::rates::{Rates, TooMany};
-pub use self::sources::{Later, Sources, World};
-use self::visit::Visit;
+use crate::click::request::Visit;
+use crate::click::visitor::Askers;
+use crate::config::Settings;
+pub use crate::intel::sources::{Later, Sources, World};
+use crate::ledger::{EventIds, Ledger};
 use crate::metrics::{ClickMetrics, ClickResult};
-use crate::record::{EventIds, Ledger};
-use crate::settings::Settings;
+use crate::pages::{self, Kind, View};
 
 /// Links of which an alert was raised lately that are remembered.
 const ALERTED: usize = 100_000;
@@ -137,7 +134,7 @@ impl ClickPages {
         };
         let path = head.uri.path();
         let Some(link) = settings.click.base.parse_path(path) else {
-            return page::asset(path, &settings.pages)
+            return pages::asset(path, &settings.pages)
                 .filter(|_| method != store::Method::Post)
                 .unwrap_or_else(|| plain(&settings, &head.headers, Kind::NotOurs));
         };
@@ -276,12 +273,12 @@ impl ClickPages {
 fn plain(settings: &Settings, headers: &HeaderMap, kind: Kind<'_>) -> Response<Body> {
     let brand = &settings.pages.common;
     let wanted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
-    let lang = page::language(
+    let lang = pages::language(
         wanted.unwrap_or_default(),
         &settings.pages.languages,
         brand.language.as_deref(),
     );
-    page::answer(&View::plain(kind, brand, lang))
+    pages::answer(&View::plain(kind, brand, lang))
 }
 
 /// The redirect to the target: the only way to write one, and it takes the proof that the link is ours.
@@ -299,10 +296,4 @@ fn redirect(opened: &Opened) -> Option<Response<Body>> {
         .headers_mut()
         .insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
     Some(response)
-}
-
-/// Microseconds since 1970 in UTC.
-pub(crate) fn now_us() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,5 @@
 //! `linkgate clicks`: the click log as a table, CSV or lines of JSON.
 
-mod relabel;
-
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -10,9 +8,9 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
 use serde::Serialize;
-use store::{ClickQuery, ClickRow, Facts, Label, Reader, Reason, StoreError};
+use store::{ClickQuery, ClickRow, Facts, Reader, Reason, StoreError};
 
-pub use self::relabel::{Relabelled, relabel};
+pub use crate::click::visitor::relabel::{Relabelled, Tally, relabel};
 use crate::shown::{Escaped, json_line, time};
 
 /// What was asked for.
@@ -88,44 +86,6 @@ pub fn run(store: &Reader, args: &ClicksArgs, out: &mut impl Write, notes: &mut 
     }
     out.flush()?;
     Ok(())
-}
-
-/// How many clicks are by whom. Neither number is ever shown without the other.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Tally {
-    /// By people or likely people.
-    pub people: u64,
-    /// By machines or likely machines.
-    pub machines: u64,
-    /// By whom nobody can tell.
-    pub unknown: u64,
-}
-
-impl Tally {
-    /// Counts one more.
-    pub fn add(&mut self, label: Label) {
-        if label.is_person() {
-            self.people += 1;
-        } else if label.is_machine() {
-            self.machines += 1;
-        } else {
-            self.unknown += 1;
-        }
-    }
-}
-
-impl std::fmt::Display for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Self {
-            people,
-            machines,
-            unknown,
-        } = self;
-        write!(
-            f,
-            "{people} by people or likely people, {machines} set aside as machines, {unknown} unknown"
-        )
-    }
 }
 
 /// Reads `--since`: an RFC 3339 time, a date or a time without offset (UTC), or a span back from `now` such as `2h` or
@@ -301,6 +261,8 @@ fn csv_line(fields: &Fields<'_>, line: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use store::Label;
+
     use super::*;
     use store::{EventId, Method, Outcome};
 

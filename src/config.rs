@@ -1,15 +1,17 @@
 //! From the configuration file to [`Settings`]: every fault at once, each with its place, what was found and what is allowed.
 
 mod build;
-mod checks;
 mod clicks;
 mod contact;
 mod delivery;
 mod fault;
+pub mod keyfile;
 mod keys;
+mod listener;
 mod machines;
-mod mail;
 mod pages;
+mod settings;
+mod sources;
 mod tls;
 mod walk;
 
@@ -20,8 +22,14 @@ use toml::de::DeTable;
 pub use fault::ConfigError;
 pub use keys::{Fallback, KEYS, Key, Kind, SECTIONS};
 
-use crate::keyfile::Absent;
-use crate::settings::Settings;
+pub use settings::{
+    Allowed, BareLineEnds, CheckLimits, Checks, Click, ClickRules, ClientIp, ContactSettings, Dialect, Direction,
+    DnsKind, DomainRules, Domains, Hindsight, Limits, ListKind, Listener, ListenerTls, Log, LogFormat, Machines,
+    NeutralPage, NextHop, NextHopOrder, NextHops, OnError, Origin, Protocol, Secret, SenderChecks, Settings, Source,
+    SourceKind, Terms, Usage, ascii_domain,
+};
+
+use keyfile::Absent;
 use walk::Walk;
 
 /// More syntax faults than this are the echo of the first ones.

@@ -22,10 +22,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use self::ends::{Delivery, NextHop};
 use self::samples::{Expected, Sample};
 use crate::cli::Failure;
+use crate::config::{Log, LogFormat, Settings};
+use crate::log::Telemetry;
 use crate::net::Socket;
 use crate::server::{Server, Sockets, open_ledger, runtime};
-use crate::settings::{Log, LogFormat, Settings};
-use crate::telemetry::Telemetry;
 
 /// Loopback is quick; whoever waits longer waits in vain.
 const PATIENCE: Duration = Duration::from_secs(10);

@@ -5,8 +5,8 @@ use std::io::Write;
 use link::{AtDelivery, Circumstances, Decision, Opener, Policy, Resolve, Resolved, Target, Weight, resolve, unwrap};
 
 use crate::cli::Failure;
+use crate::config::Settings;
 use crate::intel::{Said, ask_offline};
-use crate::settings::Settings;
 
 /// What `linkgate explain` is asked for.
 #[derive(Debug)]
@@ -123,7 +123,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::keyfile::Absent;
+    use crate::config::keyfile::Absent;
 
     fn explained(url: &str, to: &str, text: Option<&str>) -> String {
         let config = include_str!("../fixtures/config/good/least.toml").to_owned()

@@ -11,12 +11,13 @@ use serde::Serialize;
 use store::{Reader, ReferenceRow, Store};
 
 use crate::cli::Failure;
+use crate::clock::now_s;
+use crate::config::Settings;
 use crate::files::{Filtered, Plan, Tally};
 use crate::job::Sources;
-use crate::mail_id;
-use crate::restore::restore;
-use crate::rewrite::{Action, Job, Outcome, Suspicion, rewrite};
-use crate::settings::Settings;
+use crate::mail::id as mail_id;
+use crate::mail::restore::restore;
+use crate::mail::rewrite::{Action, Job, Outcome, Suspicion, rewrite};
 
 /// What `linkgate rewrite` is asked for.
 #[derive(Debug)]
@@ -47,7 +48,7 @@ pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl
             sender,
             recipients: &recipients,
             mail_id: &mail_id,
-            now_s: jiff::Timestamp::now().as_second(),
+            now_s: now_s(),
         };
         match rewrite(source, &job, &sources) {
             Ok(outcome) => rewritten(file, outcome, &references),
@@ -256,8 +257,8 @@ mod tests {
     use message::{Change, Patch};
 
     use super::*;
-    use crate::keyfile::Absent;
-    use crate::rewrite::{LinkReport, Report};
+    use crate::config::keyfile::Absent;
+    use crate::mail::rewrite::{LinkReport, Report};
 
     fn settings(store: &Path) -> Settings {
         let text = include_str!("../fixtures/config/good/least.toml")

@@ -22,8 +22,8 @@ use tracing::{debug, error, warn};
 
 use crate::admin::Admin;
 use crate::click::ClickPages;
+use crate::log::Limiter;
 use crate::metrics::HttpCounts;
-use crate::telemetry::Limiter;
 
 /// How a listener guards itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

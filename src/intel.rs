@@ -5,17 +5,12 @@
 //! Lists are fetched, read and put in force on a thread of their own: neither a feed that hangs nor a list of a million lines
 //! is felt by mail or clicks.
 
-mod breaker;
-mod browsing;
-mod dns;
-mod fetch;
-mod keep;
-mod misp;
-mod offline;
-mod reading;
-mod refresh;
+pub mod follow;
+mod lists;
+pub mod new_domains;
 mod remote;
-mod tables;
+pub mod revoked;
+pub mod sources;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -23,26 +18,26 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Instant;
 
+use ::lists::{HashKey, Protected};
 use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use link::{Evidence, Target};
-use lists::{HashKey, Protected};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
-use self::browsing::Browsing;
-use self::dns::DnsList;
-use self::fetch::Fetcher;
-use self::keep::Keep;
-pub(crate) use self::offline::{Said, ask as ask_offline};
-use self::refresh::List;
 use self::remote::{Asker, Remote};
-use self::tables::Tables;
+use crate::config::{Origin, Settings, Source, SourceKind};
+use crate::intel::lists::disk::Keep;
+use crate::intel::lists::fetch::Fetcher;
+pub(crate) use crate::intel::lists::offline::{Said, ask as ask_offline};
+use crate::intel::lists::refresh::List;
+use crate::intel::lists::tables::Tables;
+use crate::intel::remote::dns::DnsList;
+use crate::intel::remote::google::Browsing;
 use crate::metrics::{Metrics, SourceCounts, SourceHealth};
-use crate::settings::{Origin, Settings, Source, SourceKind};
 
 /// All sources of the configuration, loaded and kept fresh by tasks of their own.
 #[derive(Debug)]
@@ -271,11 +266,11 @@ type Resolver = Result<Arc<TokioResolver>, String>;
 fn asker(source: &Arc<Source>, base: &Base, lists: &mut Option<Resolver>, feeds: &mut Option<Resolver>) -> Asker {
     match source.kind {
         SourceKind::Dns(kind) => {
-            let resolver = lists.get_or_insert_with(|| dns::resolver(&base.dns_servers, false));
+            let resolver = lists.get_or_insert_with(|| remote::dns::resolver(&base.dns_servers, false));
             Asker::Dns(DnsList::new(source, kind, resolver))
         }
         _ => {
-            let resolver = feeds.get_or_insert_with(|| dns::resolver(&base.dns_servers, true));
+            let resolver = feeds.get_or_insert_with(|| remote::dns::resolver(&base.dns_servers, true));
             let browsing = resolver
                 .as_ref()
                 .map_err(Clone::clone)
@@ -295,7 +290,7 @@ fn list(
 ) -> Option<List> {
     let kind = List::kind_of(&source)?;
     let fetcher = matches!(source.from, Origin::Url(_)).then(|| {
-        let resolver = resolver.get_or_insert_with(|| dns::resolver(&base.dns_servers, true));
+        let resolver = resolver.get_or_insert_with(|| remote::dns::resolver(&base.dns_servers, true));
         Fetcher::new(
             Arc::clone(&source),
             resolver.as_ref().map_err(Clone::clone)?,

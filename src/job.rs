@@ -9,8 +9,8 @@ use store::{MessageRow, ReferenceRow};
 
 use crate::failure::{Cause, Failure, Phase};
 use crate::intel::Intel;
-use crate::rewrite::{self, Job, Outcome};
-use crate::spool::Spool;
+use crate::mail::rewrite::{self, Job, Outcome};
+use crate::mail::spool::Spool;
 
 /// Finds and changes the links of messages.
 pub trait Rewriter: Send + Sync {

@@ -7,8 +7,9 @@ use anyhow::{Context, anyhow};
 use link::{AddError, KeyId, KeyInfo, KeyRing, KeyState};
 use serde_json::json;
 
+use crate::clock::now_s;
 use crate::config::ConfigError;
-use crate::keyfile::{self, Absent};
+use crate::config::keyfile::{self, Absent};
 
 /// Two random secrets with the same short id are rare, three in a row a broken random source.
 const TRIES: usize = 16;
@@ -63,7 +64,7 @@ pub fn add(path: &Path) -> Result<(KeyId, bool), Vec<ConfigError>> {
 /// No such key, one that is still needed, or the faults of the key file.
 pub fn retire(path: &Path, id: &str) -> anyhow::Result<()> {
     let id: KeyId = id.parse().with_context(|| format!("{id:?}"))?;
-    let now = jiff::Timestamp::now().as_second();
+    let now = now_s();
     keyfile::update(path, |ring| ring.retire(id, now).map_err(|e| format!("key {id}: {e}")))
         .map_err(|faults| anyhow!(faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))
 }
@@ -72,7 +73,7 @@ pub fn retire(path: &Path, id: &str) -> anyhow::Result<()> {
 pub(crate) fn add_key(ring: &mut KeyRing) -> Result<KeyId, String> {
     for _ in 0..TRIES {
         let secret = keyfile::secret().ok_or("the system gives no randomness for a new key")?;
-        match ring.add(secret, jiff::Timestamp::now().as_second()) {
+        match ring.add(secret, now_s()) {
             Ok(id) => return Ok(id),
             Err(AddError::SameId) => {}
         }

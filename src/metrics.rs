@@ -15,7 +15,7 @@ mod source;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -36,6 +36,7 @@ pub use self::next_hop::NextHopCounts;
 pub use self::scrape::{CONTENT_TYPE, Sources};
 pub use self::seconds::Seconds;
 pub use self::source::SourceCounts;
+use crate::clock::since_1970;
 use crate::failure::Phase;
 
 /// What every name begins with.
@@ -304,8 +305,7 @@ impl Book {
         let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         self.0.register("build", "The program", info);
         let started = Gauge::<f64, AtomicU64>::default();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        started.set(now.as_secs_f64());
+        started.set(since_1970().as_secs_f64());
         self.0.register(
             "start_time_seconds",
             "When the server started, in seconds since 1970",

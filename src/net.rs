@@ -1,6 +1,8 @@
 //! Streams and sockets of the mail path: TCP, unix sockets, and TLS over either, behind one face.
 
 mod inbox;
+pub(crate) mod public;
+pub mod tls;
 
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -21,10 +23,41 @@ use tokio::task::unconstrained;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 pub use self::inbox::Inbox;
-use crate::settings::{Address, Endpoint};
 
 /// How long the end of a TLS connection may take to be written.
 const CLOSE_WAIT: Duration = Duration::from_secs(1);
+
+/// Where a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Address {
+    /// `127.0.0.1:10025`
+    Tcp(SocketAddr),
+    /// `unix:/run/linkgate/lmtp.sock`
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+/// Where a next hop is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// A name, resolved anew for each connection, or an address literal; and a port.
+    Tcp {
+        /// Host name or address literal.
+        host: String,
+        /// TCP port.
+        port: u16,
+    },
+    /// The path of a unix socket.
+    Unix(PathBuf),
+}
 
 /// One connection.
 #[derive(Debug)]

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::json;
 use store::{Reader, ReferenceRow};
 
-use crate::settings::Settings;
+use crate::config::Settings;
 
 /// Writes a line per URL: its target, or with `json` an object with `click_url`, `url`, `recipient`, `message_id`,
 /// `issued_at`, `sender`, or with `click_url` and `error`. Without `json`, what does not open goes to `err`.

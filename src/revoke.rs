@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use store::{AlertKind, AlertRow, RevocationRow, RevokedScope, Store, StoreError};
 
-use crate::revoked::{self, RevokeError, SOURCE};
+use crate::intel::revoked::{self, RevokeError, SOURCE};
 use crate::shown::{Escaped, time};
 
 /// What was asked for.

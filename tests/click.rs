@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use link::{ClickPolicy, KeyRing, Style, Target, wrap_link};
 use linkgate::clicks::{self, ClicksArgs, ClicksFormat};
+use linkgate::config::ClientIp;
 use linkgate::http::HttpLimits;
-use linkgate::settings::ClientIp;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 use store::{ClickQuery, Method, Outcome, ReferenceRow};
 

@@ -4,9 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use linkgate::config::keyfile::Absent;
+use linkgate::config::{BareLineEnds, OnError, Settings};
 use linkgate::config::{Fallback, KEYS, Key, Kind, SECTIONS};
-use linkgate::keyfile::Absent;
-use linkgate::settings::{BareLineEnds, OnError, Settings};
 
 const DOC: &str = include_str!("../docs/configuration.md");
 const SAMPLE: &str = include_str!("../contrib/linkgate.toml");
@@ -314,7 +314,7 @@ fn every_quirk_is_documented() {
 
 #[test]
 fn pages_look_as_the_domain_says_and_inherit_the_rest() {
-    use linkgate::settings::{Contact, ReviewTo};
+    use linkgate::pages::{Contact, ReviewTo};
     let folder = tempfile::tempdir().unwrap();
     let logo = folder.path().join("logo.svg");
     fs::write(&logo, "<svg xmlns='http://www.w3.org/2000/svg'/>").unwrap();

@@ -117,7 +117,7 @@ fn start() -> Web {
 }
 
 /// An explorer that may ask it under any address of loopback.
-fn unguarded(web: &Web, more: &str) -> linkgate::contact::Explorer {
+fn unguarded(web: &Web, more: &str) -> linkgate::intel::follow::Explorer {
     explorer(
         &format!("ports = [\"{}\"]\nallow = [\"127.0.0.0/8\"]\n{more}", web.port()),
         None,

@@ -7,10 +7,10 @@ use link::{
     Category, ClickBase, Evidence, Finding, Listing, MessageClaims, Opened, Opener, Scope, Style, Target, Weight,
     wrap_link,
 };
+use linkgate::config::Settings;
+use linkgate::config::keyfile::Absent;
 use linkgate::job::{LocalLists, SeenDomains, Sources};
-use linkgate::keyfile::Absent;
-use linkgate::rewrite::{Action, Job, LinkReport, Outcome, rewrite};
-use linkgate::settings::Settings;
+use linkgate::mail::rewrite::{Action, Job, LinkReport, Outcome, rewrite};
 
 use crate::cli::{Home, code, json_lines, out};
 use crate::rig::{Options, Peer, Rig};

@@ -23,7 +23,8 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use linkgate::settings::{BareLineEnds, Dialect, ListenerTls, NextHopTls, OnError, Protocol};
+use linkgate::config::{BareLineEnds, Dialect, ListenerTls, OnError, Protocol};
+use linkgate::net::tls::NextHopTls;
 
 use crate::rig::tls::Certificate;
 use crate::rig::{Options, Peer, Rig, eventually};

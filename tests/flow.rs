@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use linkgate::settings::BareLineEnds;
+use linkgate::config::BareLineEnds;
 
 use crate::rig::{Options, Peer, Rig, eventually};
 

@@ -3,7 +3,8 @@
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::{Duration, Instant};
 
-use linkgate::settings::{Dialect, Endpoint, NextHop, NextHopOrder, NextHops};
+use linkgate::config::{Dialect, NextHop, NextHopOrder, NextHops};
+use linkgate::net::Endpoint;
 
 use crate::rig::{Options, Peer, Rig, accept, hop_at};
 

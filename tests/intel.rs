@@ -12,11 +12,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use link::{Category, Evidence, Finding, Listing, Scope, Target, Weight};
+use linkgate::config::keyfile::Absent;
+use linkgate::config::{Checks, ListKind, Origin, Settings, Source, SourceKind, Usage};
 use linkgate::intel::Intel;
-use linkgate::keyfile::Absent;
 use linkgate::metrics::{Metrics, SourceCounts};
-use linkgate::settings::{Checks, ListKind, Origin, Settings, Source, SourceKind, Usage};
-use linkgate::tls::Trust;
+use linkgate::net::tls::Trust;
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 

@@ -9,8 +9,8 @@ mod replies;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use linkgate::budget::SpoolBudget;
-use linkgate::spool::Spool;
+use linkgate::mail::budget::SpoolBudget;
+use linkgate::mail::spool::Spool;
 use mail_parser::{Message, MessageParser, PartType};
 use messages::{Octets, damaged, linked, soup, unlinked};
 use proptest::prelude::*;

@@ -5,7 +5,7 @@ mod laws;
 
 use std::time::Duration;
 
-use linkgate::settings::{Dialect, Protocol};
+use linkgate::config::{Dialect, Protocol};
 
 use crate::rig::{Options, Peer, Rig, eventually};
 

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use linkgate::rewrite::{Action, Outcome};
+use linkgate::mail::rewrite::{Action, Outcome};
 use pipeline::{MAX_LINE, Pipeline, longest_line};
 use serde_json::json;
 

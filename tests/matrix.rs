@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use linkgate::settings::{Dialect, Protocol};
+use linkgate::config::{Dialect, Protocol};
 
 use crate::rig::{Options, Peer, Rig};
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use linkgate::config::{BareLineEnds, OnError, Protocol};
 use linkgate::metrics::{Label, Limit, MessageResult, SessionEnd};
-use linkgate::settings::{BareLineEnds, OnError, Protocol};
 
 use crate::rig::{Options, Peer, Rig, SWAPPED, eventually};
 

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use linkgate::settings::ListenerTls;
+use linkgate::config::ListenerTls;
 
 use crate::rig::tls::Certificate;
 use crate::rig::{Options, Rig};

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use link::{Category, Finding, Listing, Scope, Target, Verdict, Weight};
 use linkgate::clicks::{Relabelled, relabel};
-use linkgate::record::{Kept, Ledger};
-use linkgate::revoked::Revocations;
-use linkgate::settings::Machines;
+use linkgate::config::Machines;
+use linkgate::intel::revoked::Revocations;
+use linkgate::ledger::{Kept, Ledger};
 use store::{
     AlertKind, AlertQuery, AlertRow, ClickQuery, ClickRow, EventId, Facts, Label, Method, Outcome, Reader, Reason,
     Store, StoreError,

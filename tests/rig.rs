@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
 use link::{AtDelivery, ClickBase, Delivery, KeyRing, MessageClaims, Opener, Policy, Rewrite, Style};
+use linkgate::config::{
+    BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Limits, Listener, ListenerTls, Log, LogFormat, NextHop,
+    NextHopOrder, NextHops, OnError, Protocol, Settings,
+};
 use linkgate::failure::{Failure, Phase};
 use linkgate::job::{Pipeline, Recorder, Rewriter, Stored};
-use linkgate::listen::{Context, serve};
+use linkgate::mail::listen::{Context, serve};
+use linkgate::mail::rewrite::{Action, Job, Outcome};
+use linkgate::mail::spool::Spool;
 use linkgate::metrics::ListenerCounts;
-use linkgate::net::Socket;
-use linkgate::rewrite::{Action, Job, Outcome};
-use linkgate::settings::{
-    Address, BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Endpoint, Limits, Listener, ListenerTls, Log,
-    LogFormat, NextHop, NextHopOrder, NextHopTls, NextHops, OnError, Protocol, Settings,
-};
-use linkgate::spool::Spool;
-use linkgate::tls::Trust;
+use linkgate::net::tls::{NextHopTls, Trust};
+use linkgate::net::{Address, Endpoint, Socket};
 use message::{Change, Patch, Source};
 use store::{MessageRow, ReferenceRow};
 use tokio::runtime::Runtime;
@@ -401,7 +401,7 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         click_rules: Default::default(),
         check_limits: Default::default(),
         contact: Default::default(),
-        checks: linkgate::settings::Checks::default(),
+        checks: linkgate::config::Checks::default(),
         machines: Default::default(),
         hindsight: Default::default(),
         keys_file: PathBuf::new(),
@@ -414,8 +414,8 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
         },
         limits: Limits {
             spool_memory: options.spool_memory,
-            spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
-            rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
+            spool_budget: Arc::new(linkgate::mail::budget::SpoolBudget::new(16 << 20)),
+            rewrite_budget: Arc::new(linkgate::mail::budget::RewriteBudget::new(512)),
             spool_dir,
             max_transactions: options.max_transactions,
             command_line: options.command_line,

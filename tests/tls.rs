@@ -5,8 +5,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use linkgate::keyfile::Absent;
-use linkgate::settings::{ListenerTls, NextHopTls, Settings};
+use linkgate::config::keyfile::Absent;
+use linkgate::config::{ListenerTls, Settings};
+use linkgate::net::tls::NextHopTls;
 
 use crate::rig::tls::Certificate;
 use crate::rig::{Options, Peer, Rig};

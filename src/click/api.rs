@@ -6,9 +6,10 @@ use link::{Answer, Opener, Target};
 use serde::{Deserialize, Serialize};
 
 use super::check::{Checked, Question};
-use super::way::{self, Way};
-use super::{ClickPages, now_us, visit};
-use crate::settings::ascii_domain;
+use super::{ClickPages, request};
+use crate::click::layers::{self, Way};
+use crate::clock::now_us;
+use crate::config::ascii_domain;
 
 /// What a program asks.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
@@ -94,7 +95,7 @@ impl ClickPages {
                     known: &way.evidence,
                     warn_score: rules.policy.warn_score,
                     domain: &domain,
-                    signs: &|url, is_new| way::signs_of(&settings, &domain, url, is_new),
+                    signs: &|url, is_new| layers::signs_of(&settings, &domain, url, is_new),
                 };
                 let begun = self.checker.begin(&settings, &question);
                 let limits = &settings.check_limits;
@@ -118,7 +119,7 @@ impl ClickPages {
             verdict: checked.verdict.as_str(),
             answer,
             may_continue,
-            reasons: checked.evidence.iter().filter_map(visit::reason).collect(),
+            reasons: checked.evidence.iter().filter_map(request::reason).collect(),
             chain,
             checked_at: jiff::Timestamp::from_microsecond(now_us())
                 .map_or_else(|_| String::new(), |t| format!("{t:.0}")),

@@ -19,9 +19,9 @@ use tokio::time::timeout;
 use tracing::error;
 
 use super::known::Known;
-use super::sources::Sources;
+use crate::config::{CheckLimits, Settings};
+use crate::intel::sources::Sources;
 use crate::metrics::CheckCounts;
-use crate::settings::{CheckLimits, Settings};
 
 /// How long is believed that someone could not be asked: a source that is down is not asked again at each click.
 const FAILED: Duration = Duration::from_secs(30);

@@ -14,13 +14,13 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
-use super::asker::{self, Surroundings};
-use super::now_us;
-use crate::clicks::Tally;
+use crate::click::visitor::relabel::Tally;
+use crate::click::visitor::{self, Surroundings};
+use crate::clock::now_us;
+use crate::config::{Machines, Settings};
 use crate::intel::Intel;
-use crate::record::Ledger;
-use crate::revoked::Revocations;
-use crate::settings::{Machines, Settings};
+use crate::intel::revoked::Revocations;
+use crate::ledger::Ledger;
 
 /// What comes in within this time is matched in one go: lists tend to change together.
 const GATHER: Duration = Duration::from_secs(1);
@@ -262,7 +262,7 @@ impl Late {
             let mut near = Surroundings::new(rows.len().max(1));
             rows.iter().for_each(|row| near.add(row));
             let own = rows.iter().find(|row| row.event_id == click.event_id);
-            let label = own.map_or(click.label, |row| asker::judge(row, near.around(row), machines).label);
+            let label = own.map_or(click.label, |row| visitor::judge(row, near.around(row), machines).label);
             self.tally.add(label);
         }
         Ok(())

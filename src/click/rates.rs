@@ -11,7 +11,7 @@ use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::client::network;
-use crate::settings::CheckLimits;
+use crate::config::CheckLimits;
 
 /// How often keys that nobody used lately are dropped.
 const CLEAN: Duration = Duration::from_secs(60);

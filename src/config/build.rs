@@ -12,19 +12,20 @@ use message::{Ambiguous, Amp, MarkupFiles};
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::checks::checks;
 use super::clicks;
 use super::contact::contact;
 use super::delivery::{Deliveries, sender_checks};
 use super::machines;
-use super::mail::{self, Addresses};
 use super::pages::pages;
 use super::walk::{Item, Section, Walk};
-use crate::budget::{RewriteBudget, SpoolBudget};
-use crate::keyfile::{self, Absent};
-use crate::settings::{
-    Address, Click, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings, ascii_domain,
+use crate::config::keyfile::{self, Absent};
+use crate::config::listener::{self, Addresses};
+use crate::config::sources::checks;
+use crate::config::{
+    Click, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings, ascii_domain,
 };
+use crate::mail::budget::{RewriteBudget, SpoolBudget};
+use crate::net::Address;
 
 const KIB: u64 = 1024;
 pub(super) const MIB: u64 = 1024 * 1024;
@@ -39,7 +40,7 @@ pub(super) fn settings<'t>(w: &Walk<'t>, root: &'t Root<'t>, absent: Absent) -> 
     let admin_listen = listen(w, &w.section(root, "admin", true), &mut addresses);
     let store = store(w, &w.section(root, "store", true));
     let keys_file = w.parsed(&w.section(root, "keys", true), "file", path);
-    let listeners = mail::listeners(w, root, &mut addresses);
+    let listeners = listener::listeners(w, root, &mut addresses);
     let (domains, mut click_rules) = domains(w, root);
     let checks_section = w.section(root, "checks", false);
     let check_limits = clicks::limits(w, &checks_section, &click_section);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use link::{ClickPolicy, Contact, Flow, OnFailure, OnThreat, OnUnknown, SenderRules, Vendor};
 
 use super::walk::{Section, Walk};
-use crate::settings::CheckLimits;
+use crate::config::CheckLimits;
 
 /// The policy of `[default]` or of a domain; what the section does not say is as in `inherited`.
 pub(super) fn policy<'t>(w: &Walk<'t>, s: &Section<'t>, inherited: &ClickPolicy) -> ClickPolicy {

@@ -6,8 +6,8 @@ use link::UrlRules;
 
 use super::build::{Root, path, sound_rules};
 use super::walk::Walk;
-use crate::settings::{Allowed, ContactSettings};
-use crate::tls::Trust;
+use crate::config::{Allowed, ContactSettings};
+use crate::net::tls::Trust;
 
 /// The section; `public_url` stands in what targets are told of who asks.
 pub(super) fn contact<'t>(w: &Walk<'t>, root: &'t Root<'t>, public_url: &str) -> Option<ContactSettings> {

@@ -7,7 +7,7 @@ use link::{AtDelivery, Delivery, NameTable, Names};
 
 use super::build::{Root, sound_rules};
 use super::walk::{Section, Walk};
-use crate::settings::{SenderChecks, ascii_domain};
+use crate::config::{SenderChecks, ascii_domain};
 
 /// What `[default]` says, for all domains to inherit.
 pub(super) struct Deliveries {

@@ -3,7 +3,7 @@
 //! The parser reads its defaults and limits from here, refuses what is not listed, and a test holds the list against
 //! `docs/configuration.md` and `contrib/linkgate.toml`.
 
-use crate::settings::USUAL_COLOUR;
+use crate::pages::USUAL_COLOUR;
 use Fallback::{Flag as Switch, Integer as Number, List as Items, Machine, Required, Text as Word};
 use Kind::{Choice, Flag, Integer, List, OneOrMore, Text};
 

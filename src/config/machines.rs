@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::build::{Root, network};
 use super::walk::{Section, Walk};
-use crate::settings::{Hindsight, Machines, NeutralPage};
+use crate::config::{Hindsight, Machines, NeutralPage};
 
 /// A word that short is found in the agents of people.
 const MIN_WORD: usize = 3;

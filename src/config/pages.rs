@@ -11,8 +11,8 @@ use toml::Spanned;
 use super::build::{Root, path};
 use super::fault::{ConfigError, place};
 use super::walk::{Section, Walk};
-use crate::click::page::Languages;
-use crate::settings::{Brand, Colours, Contact, Logo, MAX_LOGO, Pages, ReviewTo, ascii_domain, is_mailbox};
+use crate::config::ascii_domain;
+use crate::pages::{Brand, Colours, Contact, Languages, Logo, MAX_LOGO, Pages, ReviewTo, is_mailbox};
 
 /// Octets of the largest language file.
 const MAX_LANGUAGE: u64 = 256 * 1024;

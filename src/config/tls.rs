@@ -5,8 +5,9 @@ use std::net::IpAddr;
 use super::build::path;
 use super::keys::{CERTIFICATE, PRIVATE_KEY, ROOTS};
 use super::walk::{Item, Section, Walk};
-use crate::settings::{Endpoint, ListenerTls, NextHop, NextHopTls};
-use crate::tls::{BadIdentity, Identity, Trust};
+use crate::config::{ListenerTls, NextHop};
+use crate::net::Endpoint;
+use crate::net::tls::{BadIdentity, Identity, NextHopTls, Trust};
 
 /// What an identity is used for.
 type Mode = fn(Identity) -> ListenerTls;

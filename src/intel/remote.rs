@@ -1,5 +1,9 @@
 //! Sources that are asked over the network about each URL: all at once, each with its breaker.
 
+mod breaker;
+pub(super) mod dns;
+pub(super) mod google;
+
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +16,11 @@ use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
-use super::breaker::{Breaker, Leave};
-use super::browsing::Browsing;
-use super::dns::DnsList;
+use crate::config::Source;
+use crate::intel::remote::breaker::{Breaker, Leave};
+use crate::intel::remote::dns::DnsList;
+use crate::intel::remote::google::Browsing;
 use crate::metrics::{Answered, SourceCounts, SourceHealth};
-use crate::settings::Source;
 
 /// Questions to one source that may be under way at a time.
 const AT_A_TIME: usize = 64;

@@ -13,7 +13,7 @@ use super::labels::{
 };
 use super::seconds::{self, Seconds};
 use crate::failure::{Cause, Failure, Phase, Side};
-use crate::rewrite::{Grade, Report, Suspicion};
+use crate::mail::rewrite::{Grade, Report, Suspicion};
 
 /// The counters of one listener; resolved once, shared by its sessions. Counting is an atomic addition.
 ///

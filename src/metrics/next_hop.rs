@@ -9,7 +9,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use super::labels::{Connect, Counters, ReplyClass};
 use super::seconds::{self, Seconds};
 use crate::failure::{Failure, Phase};
-use crate::telemetry::Limiter;
+use crate::log::Limiter;
 
 /// The counters of one next hop; resolved once for each session. Counting is an atomic addition.
 #[derive(Debug)]

@@ -14,9 +14,9 @@ use store::Health;
 
 use super::labels::Labels;
 use super::{HttpCounts, Metrics, PREFIX, SourceCounts, lock};
-use crate::record::Ledger;
-use crate::settings::Limits;
-use crate::spool;
+use crate::config::Limits;
+use crate::ledger::Ledger;
+use crate::mail::spool;
 
 /// The media type of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::labels::{Answered, Counters, Label, Refresh, SourceHealth};
-use crate::telemetry::Limiter;
+use crate::log::Limiter;
 
 /// The counters of one source; resolved once. Counting is an atomic addition.
 #[derive(Debug, Default)]

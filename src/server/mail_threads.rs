@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-use crate::telemetry::{hold_lines, write_held};
+use crate::log::{hold_lines, write_held};
 
 /// More threads would idle.
 pub(super) const MAX_WORKERS: usize = 4;

@@ -8,7 +8,7 @@ use tokio::runtime::Handle;
 use tokio::time::{Instant, interval_at, sleep, timeout};
 use tracing::{debug, error};
 
-use crate::record::Ledger;
+use crate::ledger::Ledger;
 
 /// How long to wait before a full queue is asked again.
 const QUEUE_PAUSE: Duration = Duration::from_millis(100);

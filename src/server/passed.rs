@@ -9,8 +9,7 @@ use std::path::PathBuf;
 use anyhow::{Context, anyhow, bail};
 use listenfd::ListenFd;
 
-use crate::net::Socket;
-use crate::settings::Address;
+use crate::net::{Address, Socket};
 
 /// Sockets that were passed and that no address has claimed yet.
 #[derive(Debug, Default)]

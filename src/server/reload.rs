@@ -7,9 +7,9 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use crate::keyfile::Absent;
-use crate::settings::Settings;
-use crate::telemetry::Telemetry;
+use crate::config::Settings;
+use crate::config::keyfile::Absent;
+use crate::log::Telemetry;
 
 /// Reads the configuration again and swaps the settings, unless there is a reason not to. Says what has changed; `None`, with
 /// lines in the log, when the settings of before stay in force.

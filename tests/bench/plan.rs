@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use link::{MessageClaims, Opener, Sealed, Target};
+use linkgate::config::Settings;
+use linkgate::config::keyfile::Absent;
 use linkgate::job::Sources;
-use linkgate::keyfile::Absent;
-use linkgate::rewrite::{Job, Outcome, judge, rewrite};
-use linkgate::settings::Settings;
-use linkgate::spool::Spool;
+use linkgate::mail::rewrite::{Job, Outcome, judge, rewrite};
+use linkgate::mail::spool::Spool;
 use lol_html::{HtmlRewriter, element};
 use message::bench::{Body, find_html, find_text, rewrite_html};
 use message::{Coding, Segment, Source};

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use link::{ClickPolicy, Contact, Finding, OnFailure, Vendor, Verdict, Weight, wrap_link};
+use linkgate::config::{CheckLimits, ClickRules, DomainRules, Settings};
 use linkgate::metrics::CheckStep;
-use linkgate::settings::{CheckLimits, ClickRules, DomainRules, Settings};
 use store::{AlertKind, AlertQuery, Outcome};
 
 use super::script::{Script, listed};

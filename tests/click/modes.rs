@@ -1,7 +1,7 @@
 //! What readers get under every policy, for every verdict, through the real handler; and the modes that other products have.
 
 use link::{Answer, ClickPolicy, Contact, Flow, OnFailure, OnThreat, OnUnknown, Verdict};
-use linkgate::settings::{ClickRules, DomainRules};
+use linkgate::config::{ClickRules, DomainRules};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use link::{ClickPolicy, Flow};
-use linkgate::settings::{Brand, Colours, Logo, Pages, ReviewTo, Settings};
+use linkgate::config::Settings;
+use linkgate::pages::{Brand, Colours, Logo, Pages, ReviewTo};
 
 use super::server::{Server, Setup};
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use link::{Category, ClickPolicy, Contact, Evidence, Finding, Listing, Scope, Target, Verdict, Weight};
 use linkgate::click::{Later, Sources};
-use linkgate::contact::Journey;
+use linkgate::intel::follow::Journey;
 
 use super::server::{Server, Setup};
 

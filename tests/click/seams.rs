@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use link::{Contact, SenderRules, Vendor, Weight, wrap_link};
-use linkgate::settings::Settings;
+use linkgate::config::Settings;
 use store::{Outcome, ReferenceRow};
 
 use super::script::{Script, listed};

@@ -9,19 +9,19 @@ use std::time::{Duration, Instant};
 
 use link::{ClickBase, ClickPolicy, KeyRing, MessageClaims, Style, Target, Wrapped, wrap_link};
 use linkgate::admin::Admin;
-use linkgate::click::asker::Askers;
+use linkgate::click::visitor::Askers;
 use linkgate::click::{ClickPages, Sources, World};
-use linkgate::contact::Explorer;
-use linkgate::http::{self, HttpLimits};
-use linkgate::intel::Intel;
-use linkgate::keyfile::Absent;
-use linkgate::metrics::{ClickMetrics, ClickResult, Metrics};
-use linkgate::record::Ledger;
-use linkgate::revoked::Revocations;
-use linkgate::seen::DomainsSeen;
-use linkgate::settings::{
+use linkgate::config::keyfile::Absent;
+use linkgate::config::{
     self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
 };
+use linkgate::http::{self, HttpLimits};
+use linkgate::intel::Intel;
+use linkgate::intel::follow::Explorer;
+use linkgate::intel::new_domains::DomainsSeen;
+use linkgate::intel::revoked::Revocations;
+use linkgate::ledger::Ledger;
+use linkgate::metrics::{ClickMetrics, ClickResult, Metrics};
 use store::{ClickQuery, ClickRow};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -106,7 +106,7 @@ impl Setup {
             ..DomainRules::default()
         };
         let mut settings = Settings {
-            click: settings::Click {
+            click: config::Click {
                 base: ClickBase::new(PREFIXED, self.style).unwrap(),
                 listen: local,
                 client_ip: self.client_ip,
@@ -124,8 +124,8 @@ impl Setup {
             },
             limits: Limits {
                 spool_memory: 0,
-                spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
-                rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
+                spool_budget: Arc::new(linkgate::mail::budget::SpoolBudget::new(16 << 20)),
+                rewrite_budget: Arc::new(linkgate::mail::budget::RewriteBudget::new(512)),
                 spool_dir: PathBuf::new(),
                 max_transactions: 1,
                 command_line: 4096,
@@ -327,7 +327,7 @@ impl Drop for Server {
 }
 
 /// `[checks]` and `[[source]]` as the configuration has them.
-fn checks(sections: &str, store: &Path) -> settings::Checks {
+fn checks(sections: &str, store: &Path) -> config::Checks {
     let text = include_str!("../../fixtures/config/good/least.toml");
     let lists = store.with_file_name("lists");
     let text = format!("{text}\n{}", sections.replace("LISTS_DIR", lists.to_str().unwrap()));

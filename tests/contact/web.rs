@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use link::{Contact, Finding, Target};
-use linkgate::contact::{Explorer, Journey};
-use linkgate::keyfile::Absent;
-use linkgate::settings::Settings;
+use linkgate::config::Settings;
+use linkgate::config::keyfile::Absent;
+use linkgate::intel::follow::{Explorer, Journey};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio::sync::watch;
 

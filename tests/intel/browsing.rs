@@ -1,8 +1,8 @@
 //! Safe Browsing and Web Risk, as their published fields have it.
 
 use data_encoding::BASE64;
+use linkgate::config::Secret;
 use linkgate::metrics::SourceHealth;
-use linkgate::settings::Secret;
 use lists::safe_browsing;
 
 use super::feed::{Feed, ok, status};

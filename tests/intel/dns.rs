@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use linkgate::config::{DnsKind, Secret};
 use linkgate::metrics::{Answered, SourceHealth};
-use linkgate::settings::{DnsKind, Secret};
 
 use super::nameserver::{Answer, NameServer, ask};
 use super::*;

@@ -2,8 +2,8 @@
 
 use std::process::{Command, Stdio};
 
+use linkgate::config::Secret;
 use linkgate::metrics::{Answered, Refresh, SourceHealth};
-use linkgate::settings::Secret;
 
 use super::feed::{Feed, Reply, ok, status};
 use super::nameserver::{Answer, NameServer};

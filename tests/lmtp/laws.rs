@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use linkgate::settings::{Dialect, Protocol};
+use linkgate::config::{Dialect, Protocol};
 use proptest::prelude::*;
 use proptest::sample::select;
 

@@ -6,10 +6,10 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use link::{ClickBase, KeyRing, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
+use linkgate::config::{Click, ClientIp, Domains, Limits, Log, LogFormat, Settings};
 use linkgate::job::Sources;
-use linkgate::restore::restore;
-use linkgate::rewrite::{Job, Outcome, rewrite};
-use linkgate::settings::{Click, ClientIp, Domains, Limits, Log, LogFormat, Settings};
+use linkgate::mail::restore::restore;
+use linkgate::mail::rewrite::{Job, Outcome, rewrite};
 use message::Source;
 use store::{ReferenceRow, Store};
 
@@ -151,8 +151,8 @@ fn settings() -> Settings {
         },
         limits: Limits {
             spool_memory: 1 << 20,
-            spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
-            rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
+            spool_budget: Arc::new(linkgate::mail::budget::SpoolBudget::new(16 << 20)),
+            rewrite_budget: Arc::new(linkgate::mail::budget::RewriteBudget::new(512)),
             spool_dir: PathBuf::new(),
             max_transactions: 1,
             command_line: 4096,

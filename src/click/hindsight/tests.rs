@@ -7,7 +7,7 @@ use link::{Category, Scope, Weight};
 use store::{AlertQuery, ClickRow, Outcome, Reason};
 
 use super::*;
-use crate::keyfile::Absent;
+use crate::config::keyfile::Absent;
 
 const NOW: i64 = 1_795_305_600_000_000;
 const MINUTE: i64 = 60_000_000;

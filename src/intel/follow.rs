@@ -1,0 +1,215 @@
+//! Asking targets where they lead, under guard.
+//!
+//! Only where a domain's policy says so, never for a machine's hit, never for a link that looks like it works once. What is
+//! asked, and what the asked one sees of it, stands in `docs/contact.md`.
+//!
+//! Of each target on the way, in this order: may it be asked (`guard`), where is it (one resolution, every address judged),
+//! one request to just these addresses (`ask`), and what the answer says of where it goes on (`page`, `script`, `file`).
+
+mod chain;
+mod cookies;
+mod file;
+mod gate;
+mod guard;
+mod page;
+mod request;
+mod script;
+
+pub(crate) use crate::net::public::is_public;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Instant;
+
+use link::{Contact, Evidence, Finding, Obstacle, Target};
+use tokio::sync::{Mutex, watch};
+use tracing::error;
+
+use self::gate::Gate;
+use self::guard::Guard;
+use crate::config::Settings;
+use crate::intel::follow::chain::Trip;
+use crate::intel::follow::request::Asker;
+use crate::metrics::ContactCounts;
+
+/// The source that this evidence names.
+pub const SOURCE: &str = "contact";
+
+/// The signs that following a link may show: their stable words, and what they say in English.
+pub const SIGNS: &[(&str, &str)] = &[
+    (BAD_CERTIFICATE, "the certificate of the target does not hold"),
+    (EMPTY, "the page shows nothing unless its scripts run"),
+    (
+        LEAVES_THE_WEB,
+        "it leads out of the browser, to a program on the reader's machine",
+    ),
+    (OPEN_REDIRECTOR, "a redirector that anybody can use hides the target"),
+    (UNENCRYPTED_LOGIN, "a page asks for a password without encryption"),
+    (USER_INFO, "a user name or password stands in front of the host"),
+];
+
+const BAD_CERTIFICATE: &str = "bad-certificate";
+const EMPTY: &str = "empty-without-script";
+const LEAVES_THE_WEB: &str = "leaves-the-web";
+/// As the offline score calls it.
+const OPEN_REDIRECTOR: &str = "open-redirector";
+const UNENCRYPTED_LOGIN: &str = "unencrypted-login";
+/// As the offline score calls it.
+const USER_INFO: &str = "user-info";
+
+/// Follows links to where they lead.
+pub struct Explorer {
+    settings: watch::Receiver<Arc<Settings>>,
+    counts: Arc<ContactCounts>,
+    /// What the settings of the moment come to, if anything; made when it is needed first.
+    base: Mutex<Option<Made>>,
+}
+
+/// What following a link has shown.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Journey {
+    /// Where it leads, without the link itself, as it was found: every URL that a reader passes, and those that a page on
+    /// the way may lead to as well. The caller asks the lists about each.
+    pub hops: Vec<Target>,
+    /// What was seen, or why there is nothing to see: signs of [`SIGNS`], [`Finding::CouldNotInspect`],
+    /// [`Finding::TargetUnknown`] of a shortener that does not say, [`Finding::Smuggled`] of a chain that leads to a
+    /// click link of ours.
+    pub evidence: Vec<Evidence>,
+    /// Requests that were sent.
+    pub fetched: u32,
+    /// Why nothing more was asked, in a stable word, when it was not asked on purpose: `contact-lists`,
+    /// `looks-one-time`, `never`, `own-name`, `not-a-shortener`.
+    pub skipped: Option<&'static str>,
+}
+
+/// What some settings come to.
+type Made = (Arc<Settings>, Option<Arc<Base>>);
+
+/// What chains are followed with, for as long as the settings do not change.
+struct Base {
+    asker: Asker,
+    guard: Guard,
+    gate: Gate,
+}
+
+impl Base {
+    fn new(settings: &Settings) -> Result<Self, String> {
+        Ok(Self {
+            asker: Asker::new(settings)?,
+            guard: Guard::new(settings),
+            gate: Gate::new(settings.contact.max_concurrent),
+        })
+    }
+}
+
+impl Explorer {
+    /// An explorer by the settings of the moment, that nobody counts.
+    #[must_use]
+    pub fn new(settings: watch::Receiver<Arc<Settings>>) -> Self {
+        Self {
+            settings,
+            counts: Arc::default(),
+            base: Mutex::default(),
+        }
+    }
+
+    /// Counts what it does.
+    #[must_use]
+    pub fn counting(self, counts: Arc<ContactCounts>) -> Self {
+        Self { counts, ..self }
+    }
+
+    /// Follows `target` as far as `level` allows, until `until` at most. `one_time`: whether the link looks like it works
+    /// once; then nothing is asked. Never to be called for a machine's hit.
+    ///
+    /// At [`Contact::Shorteners`] only known shorteners are asked, and what they lead to is not.
+    pub async fn follow(&self, target: &Target, level: Contact, one_time: bool, until: Instant) -> Journey {
+        let settings = Arc::clone(&self.settings.borrow());
+        let skipped = match level {
+            Contact::Lists => Some("contact-lists"),
+            _ if one_time => Some("looks-one-time"),
+            _ if settings.contact.never.find(target).is_some() => Some("never"),
+            Contact::Shorteners if !link::is_shortener(target.host()) => Some("not-a-shortener"),
+            _ => None,
+        };
+        if skipped.is_some() {
+            return Journey {
+                skipped,
+                ..Journey::default()
+            };
+        }
+        let Some(base) = self.base(&settings).await else {
+            return self.obstructed(target, Obstacle::NoAnswer);
+        };
+        let Some(_leave) = base.gate.enter(until).await else {
+            return self.obstructed(target, Obstacle::Busy);
+        };
+        let _running = Running::new(&self.counts);
+        let trip = Trip::new(&base, &settings, &self.counts, level, until);
+        trip.follow(target.clone()).await
+    }
+
+    /// What the settings come to; the same as long as they are the same. `None`, and a line in the log once, when nobody
+    /// can be asked with them.
+    async fn base(&self, settings: &Arc<Settings>) -> Option<Arc<Base>> {
+        let mut known = self.base.lock().await;
+        if let Some((of, base)) = &*known
+            && Arc::ptr_eq(of, settings)
+        {
+            return base.clone();
+        }
+        let new = Arc::clone(settings);
+        // Reads the certificates of the system.
+        let made = tokio::task::spawn_blocking(move || Base::new(&new)).await;
+        let made = made.map_err(|e| e.to_string()).and_then(|made| made);
+        let base = made
+            .inspect_err(|cause| {
+                error!(target: "linkgate::intel::follow", cause, "no target can be asked where it leads");
+            })
+            .ok()
+            .map(Arc::new);
+        *known = Some((Arc::clone(settings), base.clone()));
+        base
+    }
+
+    fn obstructed(&self, target: &Target, obstacle: Obstacle) -> Journey {
+        self.counts.obstacles.inc(obstacle);
+        let finding = Finding::CouldNotInspect(obstacle);
+        Journey {
+            evidence: vec![evidence(target, finding)],
+            ..Journey::default()
+        }
+    }
+}
+
+impl fmt::Debug for Explorer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Explorer")
+            .field("counts", &self.counts)
+            .finish_non_exhaustive()
+    }
+}
+
+fn evidence(about: &Target, finding: Finding) -> Evidence {
+    Evidence {
+        source: SOURCE.into(),
+        about: about.as_str().to_owned(),
+        finding,
+    }
+}
+
+/// Counts a chain as being followed until it is dropped, which may be at any point of the way.
+struct Running<'a>(&'a ContactCounts);
+
+impl<'a> Running<'a> {
+    fn new(counts: &'a ContactCounts) -> Self {
+        counts.chains.inc();
+        Self(counts)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.chains.dec();
+    }
+}

@@ -1,0 +1,521 @@
+//! One milter session: an MTA tells of its SMTP clients and their messages, and hears what is to change.
+
+mod complete;
+mod fields;
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout, timeout_at};
+use tracing::{debug, info, warn};
+use wire::milter::{Event, LineEnds, Macros, Reply, Session, Stage, path_line};
+use wire::{Answer, PathLine, Printable};
+
+use self::fields::FieldMap;
+use crate::config::Settings;
+use crate::failure::Failure;
+use crate::mail::listen::{Context, stopped};
+use crate::mail::transaction::{Recipient, Transaction};
+use crate::metrics::{Limit, SessionEnd, Silence};
+use crate::net::{Inbox, Peer, Stream};
+
+/// Octets read at a time while little is expected.
+const ENVELOPE_BLOCK: usize = 4 << 10;
+
+/// Octets read at a time while content is expected.
+const CONTENT_BLOCK: usize = 64 << 10;
+
+/// How long an MTA may say nothing while no content is under way: its SMTP client sets the pace then, and Sendmail gives that
+/// an hour for a command. libmilter waits as long.
+const CLIENTS_PACE: Duration = Duration::from_secs(7_210);
+
+/// Recipients of one message that are kept whatever `max_recipients` says: with a single one, the copy that all share would
+/// be made out to it.
+const LEAST_RECIPIENTS: usize = 2;
+
+/// Octets of anything the MTA tells of its client that are kept for the log.
+const MAX_SHOWN: usize = 256;
+
+/// Serves one MTA to the end of its connection.
+pub(crate) async fn session(stream: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
+    let settings = context.settings.borrow().clone();
+    let mut conversation = Conversation {
+        stream,
+        peer,
+        context,
+        settings,
+        shutdown,
+        session: Session::default(),
+        out: Vec::new(),
+        client: Client::default(),
+        message: None,
+        end: SessionEnd::Closed,
+    };
+    let ended = conversation.run().await;
+    conversation.count_end(ended.as_ref().err());
+    conversation.take_leave(ended.err());
+}
+
+struct Conversation {
+    stream: Stream,
+    peer: Peer,
+    context: Arc<Context>,
+    /// The snapshot of the message, or of the last one.
+    settings: Arc<Settings>,
+    shutdown: watch::Receiver<bool>,
+    session: Session,
+    /// Packets that are not written yet: what is said in one turn goes out in one write.
+    out: Vec<u8>,
+    client: Client,
+    message: Option<Message>,
+    /// How the session ends, as far as is known.
+    end: SessionEnd,
+}
+
+/// What the MTA says about its own client.
+#[derive(Default)]
+struct Client {
+    name: Vec<u8>,
+    address: Vec<u8>,
+    helo: Vec<u8>,
+    /// Macro `i`: the MTA's name for the message.
+    queue_id: Vec<u8>,
+    /// Macro `auth_authen`: who the client has proved to be.
+    login: Vec<u8>,
+    /// Macro `v` names Postfix.
+    is_postfix: bool,
+    /// There is no SMTP client: mail comes from a local program.
+    is_local: bool,
+    /// The message had a queue id before its envelope was complete.
+    queued_at_mail: bool,
+}
+
+impl Client {
+    /// Whether a recipient that is refused for now is tried again in a message of its own.
+    ///
+    /// Postfix also asks about mail that comes from a local program and is in its queue already. There is no client then: a
+    /// refusal would hold up the whole message. Its signs are a client without a port, or a queue id that is there at MAIL; with an
+    /// SMTP client, Postfix makes it later.
+    fn may_come_again(&self) -> bool {
+        !(self.is_local || self.is_postfix && self.queued_at_mail)
+    }
+
+    fn message_over(&mut self) {
+        self.queue_id.clear();
+        self.login.clear();
+        self.queued_at_mail = false;
+    }
+
+    /// What is known, written as XFORWARD attributes are, so that log lines of all protocols read alike.
+    fn as_xforward(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        for (attribute, value) in [
+            ("NAME", &self.name),
+            ("ADDR", &self.address),
+            ("IDENT", &self.queue_id),
+            ("LOGIN", &self.login),
+        ] {
+            if value.is_empty() {
+                continue;
+            }
+            if !out.is_empty() {
+                out.push(b' ');
+            }
+            out.extend_from_slice(attribute.as_bytes());
+            out.push(b'=');
+            out.extend(value.iter().map(|b| if b.is_ascii_whitespace() { b'?' } else { *b }));
+        }
+        out
+    }
+}
+
+/// A message on its way in.
+struct Message {
+    transaction: Transaction,
+    fields: FieldMap,
+    body_lines: LineEnds,
+    /// The rest of the body is not told any more.
+    skipping: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    Close,
+}
+
+impl Conversation {
+    async fn run(&mut self) -> io::Result<()> {
+        let mut inbox = Inbox::default();
+        let mut deadline = self.deadline();
+        loop {
+            let stage = self.session.stage();
+            let flow = self.turn(&mut inbox, &mut deadline).await?;
+            self.flush().await?;
+            if self.session.stage() != stage {
+                deadline = self.deadline();
+            }
+            if flow == Flow::Close || !self.fill(&mut inbox, deadline).await? {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Acts on all that the MTA has said so far.
+    async fn turn(&mut self, inbox: &mut Inbox, deadline: &mut Instant) -> io::Result<Flow> {
+        loop {
+            let (used, event) = self.session.next(inbox.filled());
+            let flow = match event {
+                Some(event) => self.act(event).await?,
+                None => Flow::Continue,
+            };
+            let done = event.is_none();
+            inbox.consume(used);
+            if done || flow == Flow::Close {
+                return Ok(flow);
+            }
+            *deadline = self.deadline();
+        }
+    }
+
+    /// Until when the next packet must have come.
+    fn deadline(&self) -> Instant {
+        let wait = match self.session.stage() {
+            Stage::Idle | Stage::Envelope => self.settings.limits.command_timeout.max(CLIENTS_PACE),
+            Stage::New | Stage::Header | Stage::Body => self.settings.limits.command_timeout,
+        };
+        Instant::now() + wait
+    }
+
+    async fn act(&mut self, event: Event<'_>) -> io::Result<Flow> {
+        match event {
+            Event::Negotiate => self.session.terms().write(&mut self.out),
+            Event::Connect {
+                name,
+                family,
+                port,
+                address,
+            } => {
+                self.client = Client {
+                    name: shown(name),
+                    address: shown(address),
+                    is_local: !matches!(family, b'4' | b'6') || port == 0,
+                    is_postfix: self.client.is_postfix,
+                    ..Client::default()
+                };
+                self.go_on();
+            }
+            Event::Hello(name) => {
+                self.client.helo = shown(name);
+                self.go_on();
+            }
+            Event::Macros(macros) => self.macros(&macros),
+            Event::Mail(arguments) => return Ok(self.mail(arguments)),
+            Event::Rcpt(arguments) => self.rcpt(arguments),
+            Event::Data => {
+                if !self.pass_over() {
+                    self.go_on();
+                }
+            }
+            Event::Header { name, value } => {
+                if self.may_pass_over() && self.pass_over() {
+                    return Ok(Flow::Continue);
+                }
+                self.header(name, value).await;
+                self.go_on();
+            }
+            Event::EndOfHeader => {
+                if self.may_pass_over() && self.pass_over() {
+                    return Ok(Flow::Continue);
+                }
+                self.end_of_header().await;
+                self.go_on();
+            }
+            Event::Content(content) => self.content(content).await,
+            Event::EndOfContent => self.end_of_content(),
+            Event::EndOfMessage => match self.message.take() {
+                Some(message) => self.complete(message).await?,
+                // Nothing is promised for a message that nothing is known of.
+                None => Reply::TempFail.write(&mut self.out),
+            },
+            Event::Abort => self.message_over(),
+            Event::NewClient => {
+                self.message_over();
+                self.client = Client {
+                    is_postfix: self.client.is_postfix,
+                    ..Client::default()
+                };
+            }
+            Event::Unknown => self.go_on(),
+            Event::Quit => {
+                self.end = SessionEnd::Quit;
+                return Ok(Flow::Close);
+            }
+            Event::Close(fault) => {
+                self.end = SessionEnd::Errors;
+                self.context.counts.client_broke_protocol();
+                warn!(
+                    target: "linkgate::mail",
+                    listener = %self.context.listener.listen,
+                    client = %self.peer,
+                    "not the milter protocol, or not as expected: {fault}"
+                );
+                return Ok(Flow::Close);
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// Tells the MTA to go on, if it waits for that.
+    fn go_on(&mut self) {
+        if self.session.reply_due() {
+            Reply::Continue.write(&mut self.out);
+        }
+    }
+
+    fn refuse(&mut self, answer: Answer) {
+        code(answer, None, &mut self.out);
+    }
+
+    fn macros(&mut self, macros: &Macros<'_>) {
+        for (name, value) in macros.iter() {
+            match name {
+                b"i" => {
+                    self.client.queue_id = shown(value);
+                    self.client.queued_at_mail |= macros.of_mail() && !value.is_empty();
+                }
+                b"auth_authen" => self.client.login = shown(value),
+                b"v" => self.client.is_postfix = value.starts_with(b"Postfix"),
+                _ => {}
+            }
+        }
+    }
+
+    fn mail(&mut self, arguments: &[u8]) -> Flow {
+        self.message = None;
+        if *self.shutdown.borrow() {
+            self.end = SessionEnd::Shutdown;
+            self.refuse(Answer::SHUTTING_DOWN);
+            return Flow::Close;
+        }
+        self.settings = self.context.settings.borrow().clone();
+        let line = path_line(arguments);
+        let path = PathLine::behind_colon(&line);
+        if path.size().is_some_and(|size| size > self.context.listener.max_message) {
+            self.context.counts.limits.inc(Limit::MessageSize);
+            self.refuse(Answer::TOO_LARGE);
+            self.message_over();
+            return Flow::Continue;
+        }
+        self.message = Some(Message {
+            transaction: Transaction::new(&path, Arc::clone(&self.settings)).counted(self.context.counts.transaction()),
+            fields: FieldMap::default(),
+            body_lines: LineEnds::default(),
+            skipping: false,
+        });
+        self.go_on();
+        Flow::Continue
+    }
+
+    fn rcpt(&mut self, arguments: &[u8]) {
+        let Some(message) = &mut self.message else {
+            return self.refuse(Answer::INTERNAL);
+        };
+        let line = path_line(arguments);
+        let recipient = Recipient::new(&PathLine::behind_colon(&line), &self.settings);
+        let transaction = &mut message.transaction;
+        let has_room = transaction.recipients().len() < self.context.listener.max_recipients.max(LEAST_RECIPIENTS);
+        let first = transaction.first();
+        if first.is_none_or(|first| first.shares_copy_with(&recipient)) {
+            if has_room {
+                transaction.add(recipient);
+            }
+        } else if self.client.may_come_again() {
+            return self.refuse(Answer::TOO_MANY_RECIPIENTS);
+        } else {
+            // All get the same bytes, and nobody can be asked to send them apart: then nobody who is to be protected goes without.
+            info!(
+                target: "linkgate::mail",
+                id = transaction.id(),
+                "recipients with different settings share a message that cannot be sent apart"
+            );
+            if first.is_some_and(|first| !first.wants_rewriting()) {
+                transaction.add_in_front(recipient);
+            } else if has_room {
+                transaction.add(recipient);
+            }
+        }
+        self.go_on();
+    }
+
+    /// Whether now is the time to say that a message need not be told: at DATA, or, where the MTA does not tell of that, at the
+    /// beginning of the header.
+    fn may_pass_over(&self) -> bool {
+        let nothing_read = self.message.as_ref().is_some_and(|m| m.fields.is_empty());
+        !self.session.terms().tells_of_data() && self.session.reply_due() && nothing_read
+    }
+
+    /// A message for recipients whose domains are off is not even looked at. True when this is one.
+    fn pass_over(&mut self) -> bool {
+        let wanted = |m: &Message| m.transaction.first().is_some_and(Recipient::wants_rewriting);
+        let Some(message) = self.message.take_if(|m| !wanted(m)) else {
+            return false;
+        };
+        Reply::Accept.write(&mut self.out);
+        self.log_passed_over(&message);
+        self.message_over();
+        true
+    }
+
+    async fn header(&mut self, name: &[u8], value: &[u8]) {
+        let leading_space = self.session.terms().leading_space();
+        if let Some(message) = &mut self.message {
+            let mut field = Vec::with_capacity(name.len() + value.len() + 4);
+            if message.fields.add(name, value, leading_space, &mut field) {
+                let max = self.context.listener.max_message;
+                message.transaction.take_in(&field, max).await;
+            } else {
+                message.transaction.give_up_as_too_large();
+            }
+        }
+    }
+
+    async fn end_of_header(&mut self) {
+        if let Some(message) = &mut self.message
+            && message.fields.end()
+        {
+            let max = self.context.listener.max_message;
+            message.transaction.take_in(b"\r\n", max).await;
+        }
+    }
+
+    async fn content(&mut self, content: &[u8]) {
+        self.end_of_header().await;
+        if let Some(message) = &mut self.message
+            && !message.transaction.has_failed()
+        {
+            let mut lines = Vec::with_capacity(content.len() + 1);
+            message.body_lines.push(content, &mut lines);
+            let max = self.context.listener.max_message;
+            message.transaction.take_in(&lines, max).await;
+        }
+    }
+
+    fn end_of_content(&mut self) {
+        let may_skip = self.session.terms().may_skip();
+        let skip = self
+            .message
+            .as_mut()
+            .filter(|m| may_skip && !m.skipping && m.transaction.has_failed());
+        match skip {
+            // The refusal waits for the end; until then nothing more needs to come.
+            Some(message) => {
+                message.skipping = true;
+                Reply::Skip.write(&mut self.out);
+            }
+            None => self.go_on(),
+        }
+    }
+
+    fn message_over(&mut self) {
+        self.message = None;
+        self.client.message_over();
+        self.session.message_over();
+    }
+
+    fn complain(&self, failure: &Failure, id: &str) {
+        self.context.counts.failure(failure);
+        warn!(
+            target: "linkgate::mail",
+            id,
+            listener = %self.context.listener.listen,
+            client = %self.peer,
+            helo = %Printable(&self.client.helo),
+            xforward = %Printable(&self.client.as_xforward()),
+            "{failure}"
+        );
+    }
+
+    fn count_end(&self, broken: Option<&io::Error>) {
+        let counts = &self.context.counts;
+        let end = match broken.map(io::Error::kind) {
+            None => self.end,
+            Some(_) if self.end != SessionEnd::Closed => self.end,
+            Some(io::ErrorKind::TimedOut) => {
+                counts.timeout(Silence::Reply);
+                SessionEnd::Timeout
+            }
+            Some(_) => SessionEnd::Broken,
+        };
+        counts.ended.inc(end);
+    }
+
+    /// Notes a session that ended in the middle of something.
+    fn take_leave(&self, cause: Option<io::Error>) {
+        let cause = cause.map_or_else(|| "connection closed".to_owned(), |e| e.to_string());
+        match &self.message {
+            Some(message) => {
+                let id = message.transaction.id();
+                info!(target: "linkgate::mail", id, client = %self.peer, helo = %Printable(&self.client.helo), cause, "session ended before its message did");
+            }
+            None => debug!(target: "linkgate::mail", client = %self.peer, cause, "session ended"),
+        }
+    }
+
+    async fn flush(&mut self) -> io::Result<()> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let out = std::mem::take(&mut self.out);
+        self.write(&out).await
+    }
+
+    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        timeout(self.settings.limits.command_timeout, self.stream.write_all(bytes)).await?
+    }
+
+    /// Waits for more from the MTA; false when the session is over.
+    async fn fill(&mut self, inbox: &mut Inbox, deadline: Instant) -> io::Result<bool> {
+        let block = match self.session.stage() {
+            Stage::Header | Stage::Body => CONTENT_BLOCK,
+            _ => ENVELOPE_BLOCK,
+        };
+        let idle = self.message.is_none();
+        tokio::select! {
+            biased;
+            // The MTA takes its next message for one whose filter is away, and has its client try again.
+            () = stopped(&mut self.shutdown), if idle => {
+                self.end = SessionEnd::Shutdown;
+                Ok(false)
+            }
+            filled = timeout_at(deadline, inbox.fill(&mut self.stream, block)) => match filled {
+                Ok(n) => Ok(n? > 0),
+                Err(silent) => {
+                    self.end = SessionEnd::Timeout;
+                    let in_data = matches!(self.session.stage(), Stage::Header | Stage::Body);
+                    self.context.counts.timeout(if in_data { Silence::Data } else { Silence::Command });
+                    Err(silent.into())
+                }
+            },
+        }
+    }
+}
+
+/// Appends a refusal in words; with an id, by which the log tells the cause. Gives back the words.
+fn code(answer: Answer, id: Option<&str>, out: &mut Vec<u8>) -> Vec<u8> {
+    let mut text = Vec::new();
+    match id {
+        Some(id) => answer.write_with_id(id, &mut text),
+        None => answer.write(&mut text),
+    }
+    text.truncate(text.trim_ascii_end().len());
+    Reply::Code(&text).write(out);
+    text
+}
+
+fn shown(text: &[u8]) -> Vec<u8> {
+    text.get(..MAX_SHOWN).unwrap_or(text).to_vec()
+}

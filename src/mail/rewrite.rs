@@ -1,0 +1,151 @@
+//! One message in, one patch out: finds the links of a message, decides on each, seals and splices.
+//!
+//! This is where the room of messages and the room of links meet; neither knows the other.
+
+mod judge;
+pub(super) mod sender;
+mod suspicion;
+
+use std::borrow::Cow;
+
+use message::{Change, Judge, Patch, Source};
+use store::ReferenceRow;
+
+use crate::config::Settings;
+use crate::job::Sources;
+use judge::Verdicts;
+pub use suspicion::{Grade, Suspicion};
+
+/// One message, as far as it is not its bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Job<'a> {
+    /// The snapshot that this transaction goes by.
+    pub settings: &'a Settings,
+    /// Envelope sender; empty for the null sender.
+    pub sender: &'a str,
+    /// Accepted envelope recipients. They share one copy, so their policies are the same; with exactly one, the claims
+    /// may name it.
+    pub recipients: &'a [String],
+    /// Our name for the message.
+    pub mail_id: &'a str,
+    /// Seconds since 1970.
+    pub now_s: i64,
+}
+
+/// What is to become of a message.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Whether it goes on.
+    pub action: Action,
+    /// What changes in it.
+    pub patch: Patch,
+    /// What was found in it.
+    pub report: Report,
+    /// Long targets, to be stored before the next hop gets the message.
+    pub references: Vec<ReferenceRow>,
+}
+
+/// Whether a message goes on.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Action {
+    /// To the next hop, with the patch.
+    #[default]
+    Forward,
+    /// Refused for good with 550; the reason is for the log.
+    Refuse(String),
+}
+
+/// What was found in a message.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Report {
+    /// Whether the patch changes anything.
+    pub changed: bool,
+    /// Every link that was found.
+    pub links: Vec<LinkReport>,
+    /// Doubtful structures, by name.
+    pub quirks: Vec<String>,
+    /// MIME parts.
+    pub parts: usize,
+    /// The Message-ID field.
+    pub message_id: Option<String>,
+}
+
+/// One link of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkReport {
+    /// The target, or the text of the link where it is no URL.
+    pub url: String,
+    /// `wrapped`, `kept` or `disarmed`.
+    pub decision: &'static str,
+    /// Why, as a stable word.
+    pub reason: &'static str,
+    /// Where in the part it stands.
+    pub place: Cow<'static, str>,
+    /// The part, by number.
+    pub part: String,
+    /// What speaks against it, as far as the domain wants to know.
+    pub suspicion: Option<Box<Suspicion>>,
+}
+
+/// Why a message could not be rewritten.
+#[derive(Debug, thiserror::Error)]
+pub enum RewriteError {
+    /// Its bytes cannot be read, or its plan cannot be made.
+    #[error(transparent)]
+    Plan(#[from] message::PlanError),
+}
+
+/// Works out what becomes of one message.
+///
+/// The recipients share one policy: that of the first one counts. A message to a domain that did not opt in is not even
+/// looked at.
+///
+/// # Errors
+/// See [`RewriteError`].
+pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &Sources) -> Result<Outcome, RewriteError> {
+    let Some(mut verdicts) = Verdicts::new(job, sources) else {
+        return Ok(Outcome::default());
+    };
+    verdicts.read_header(source);
+    let sender_bypassed = verdicts.sender_bypassed;
+    let planned = message::plan(source, &job.settings.rewriting, &mut verdicts)?;
+    verdicts.note_domains();
+    let mut patch = planned.patch;
+    if sender_bypassed {
+        // Trusted as a whole: nothing in it is touched, odd structures included.
+        patch = Patch::default();
+    } else if let Some(tag) = verdicts.tag()
+        && sender::takes_a_field(source)
+    {
+        patch = tagged(patch, tag);
+    }
+    let unsafe_form = planned.refused.map(|quirk| format!("cannot be made safe: {quirk}"));
+    let refusal = unsafe_form.or(verdicts.refusal()).filter(|_| !sender_bypassed);
+    Ok(Outcome {
+        action: refusal.map_or(Action::Forward, Action::Refuse),
+        report: Report {
+            changed: !patch.is_empty(),
+            links: verdicts.links,
+            quirks: planned.quirks.iter().map(|q| q.to_string()).collect(),
+            parts: planned.parts,
+            message_id: planned.message_id,
+        },
+        patch,
+        references: verdicts.references,
+    })
+}
+
+/// Puts a header line on top.
+fn tagged(patch: Patch, line: Vec<u8>) -> Patch {
+    let line = Change { at: 0..0, with: line };
+    let changes = std::iter::once(line).chain(patch.changes().iter().cloned()).collect();
+    // An insertion at the very front overlaps nothing.
+    Patch::new(changes).unwrap_or(patch)
+}
+
+/// Whoever decides about the links of a message, alone; for benches.
+#[doc(hidden)]
+#[must_use]
+pub fn judge<'a>(job: &Job<'a>, sources: &'a Sources) -> Option<impl Judge + 'a> {
+    Verdicts::new(job, sources)
+}
