@@ -3,11 +3,13 @@
 use url::Url;
 
 use crate::keyring::KeyRing;
+use crate::keyring::OpenError;
 use crate::target::Target;
-use crate::token::{self, OpenError, Opened, Sealed, Sealer};
+use crate::token::{self, Opened, Sealed, Sealer};
 
 /// How click links look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Style {
     /// `<public_url>/c/<host of the target>/<token>`
     #[default]
