@@ -203,6 +203,8 @@ impl House {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+            // Crates of other platforms are nowhere on a machine that has only built this.
+            .args(["--filter-platform", &host()])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .expect("cargo runs");
@@ -264,6 +266,15 @@ impl House {
         }
         seen.into_iter().map(|id| self.graph[id].0.as_str()).collect()
     }
+}
+
+/// The platform of the compiler: `x86_64-unknown-linux-gnu`, say.
+fn host() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().expect("rustc runs");
+    let version = String::from_utf8_lossy(&output.stdout);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("rustc -vV names its host").to_owned()
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {
