@@ -1,6 +1,6 @@
-//! The arrows between the rooms, read from `cargo metadata`: `message`, `link` and `wire` know nobody, `store` and `lists`
-//! may use `link`, and only the root knows all. The pure rooms pull in no runtime, socket or database, even at second hand, and
-//! name no file, socket or clock in their sources.
+//! The arrows between the rooms, read from `cargo metadata`: `wire` and `suffix` know nobody, `message` and `link` may use
+//! `suffix`, `lists` may use both of `link` and `suffix`, `store` may use `link`, and only the root knows all. The pure rooms
+//! pull in no runtime, socket or database, even at second hand, and name no file, socket or clock in their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -9,13 +9,20 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Rooms without IO and without a clock.
-const PURE: [&str; 4] = ["linkgate-message", "linkgate-link", "linkgate-lists", "linkgate-wire"];
+const PURE: [&str; 5] = [
+    "linkgate-message",
+    "linkgate-link",
+    "linkgate-lists",
+    "linkgate-wire",
+    "linkgate-suffix",
+];
 
 /// Which rooms a room may use.
-const ARROWS: [(&str, &[&str]); 6] = [
-    ("linkgate-message", &[]),
-    ("linkgate-link", &[]),
-    ("linkgate-lists", &["linkgate-link"]),
+const ARROWS: [(&str, &[&str]); 7] = [
+    ("linkgate-message", &["linkgate-suffix"]),
+    ("linkgate-link", &["linkgate-suffix"]),
+    ("linkgate-lists", &["linkgate-link", "linkgate-suffix"]),
+    ("linkgate-suffix", &[]),
     ("linkgate-wire", &[]),
     ("linkgate-store", &["linkgate-link"]),
     (
