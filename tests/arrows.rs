@@ -1,7 +1,7 @@
 //! The arrows between the crates and between the folders of `src/`, both as data.
 //!
-//! Those between crates are read from `cargo metadata`: `message`, `link` and `wire` know nobody, `store` and `lists`
-//! may use `link`, and only the root knows all. The pure rooms pull in no runtime, socket or database, even at second hand, and
+//! Those between crates are read from `cargo metadata`: `wire` and `suffix` know nobody, `message` and `link` may use
+//! `suffix`, `lists` may use both of `link` and `suffix`, `store` may use `link`, and only the root knows all. The pure rooms pull in no runtime, socket or database, even at second hand, and
 //! name no file, socket or clock in their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,13 +11,20 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Rooms without IO and without a clock.
-const PURE: [&str; 4] = ["linkgate-message", "linkgate-link", "linkgate-lists", "linkgate-wire"];
+const PURE: [&str; 5] = [
+    "linkgate-message",
+    "linkgate-link",
+    "linkgate-lists",
+    "linkgate-wire",
+    "linkgate-suffix",
+];
 
 /// Which rooms a room may use.
-const ARROWS: [(&str, &[&str]); 6] = [
-    ("linkgate-message", &[]),
-    ("linkgate-link", &[]),
-    ("linkgate-lists", &["linkgate-link"]),
+const ARROWS: [(&str, &[&str]); 7] = [
+    ("linkgate-message", &["linkgate-suffix"]),
+    ("linkgate-link", &["linkgate-suffix"]),
+    ("linkgate-lists", &["linkgate-link", "linkgate-suffix"]),
+    ("linkgate-suffix", &[]),
     ("linkgate-wire", &[]),
     ("linkgate-store", &["linkgate-link"]),
     (
@@ -379,6 +386,8 @@ impl House {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+            // Crates of other platforms are nowhere on a machine that has only built this.
+            .args(["--filter-platform", &host()])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .expect("cargo runs");
@@ -440,6 +449,15 @@ impl House {
         }
         seen.into_iter().map(|id| self.graph[id].0.as_str()).collect()
     }
+}
+
+/// The platform of the compiler: `x86_64-unknown-linux-gnu`, say.
+fn host() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().expect("rustc runs");
+    let version = String::from_utf8_lossy(&output.stdout);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("rustc -vV names its host").to_owned()
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {

@@ -64,7 +64,7 @@ pub(super) fn known_suffix(host: &str) -> bool {
     if last.len() < 2 || last.bytes().all(|b| b.is_ascii_digit()) {
         return false;
     }
-    psl::suffix(host.as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes().len() < host.len())
+    suffix::suffix(host.as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes().len() < host.len())
 }
 
 /// Whether a name that stands alone is meant as a web address rather than a file, an abbreviation or program text.
