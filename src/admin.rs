@@ -14,6 +14,7 @@ use axum::routing::{get, post};
 use store::Health;
 use tokio::sync::watch;
 
+use crate::budget::Budgets;
 use crate::click::{ApiQuestion, ClickPages};
 use crate::config::Settings;
 use crate::ledger::Ledger;
@@ -41,6 +42,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// The click pages, which count for themselves.
     pub pages: Arc<ClickPages>,
+    /// How much messages use of their budgets.
+    pub budgets: Arc<Budgets>,
     /// The settings of the moment.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Whether the server is being stopped.
@@ -178,6 +181,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let settings = Arc::clone(&admin.settings.borrow());
     let sources = Sources {
         ledger: &admin.ledger,
+        budgets: &admin.budgets,
         limits: &settings.limits,
     };
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], admin.metrics.page(&sources))

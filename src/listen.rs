@@ -20,6 +20,7 @@ use self::clients::{Admission, Clients};
 pub use self::in_flight::InFlight;
 use self::trace::Instance;
 pub(crate) use self::trace::begins_soundly;
+use crate::budget::Budgets;
 use crate::config::{Listener, ListenerTls, Protocol, Settings};
 use crate::job::{Recorder, Rewriter};
 use crate::log::Limiter;
@@ -50,6 +51,8 @@ pub struct Context {
     pub recorder: Arc<dyn Recorder>,
     /// Which next hops work.
     pub hops: Arc<Hops>,
+    /// Memory for the messages of all listeners.
+    pub budgets: Arc<Budgets>,
     /// The messages on their way through all listeners.
     in_flight: Arc<InFlight>,
     /// The sessions of this listener, by client.
@@ -72,6 +75,7 @@ impl Context {
         recorder: Arc<dyn Recorder>,
     ) -> Self {
         let instance = Instance::of(&listener, 0);
+        let budgets = Arc::new(Budgets::new(&settings.borrow().limits));
         Self {
             listener,
             index: None,
@@ -79,6 +83,7 @@ impl Context {
             rewriter,
             recorder,
             hops: Arc::default(),
+            budgets,
             in_flight: Arc::default(),
             clients: Arc::default(),
             instance,
@@ -87,11 +92,12 @@ impl Context {
         }
     }
 
-    /// The context of the `index`th of several listeners, which share the limit of messages on their way.
+    /// The context of the `index`th of several listeners, which share the limit of messages on their way and their memory.
     #[must_use]
-    pub fn among(self, in_flight: Arc<InFlight>, index: usize) -> Self {
+    pub fn among(self, in_flight: Arc<InFlight>, budgets: Arc<Budgets>, index: usize) -> Self {
         Self {
             in_flight,
+            budgets,
             instance: Instance::of(&self.listener, index),
             ..self
         }

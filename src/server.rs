@@ -22,6 +22,7 @@ use tracing::{error, info, warn};
 use self::mail_threads::{KEEP_THREAD, MAX_WORKERS, MailThreads};
 pub use self::passed::Passed;
 use crate::admin::Admin;
+use crate::budget::Budgets;
 use crate::cli::Failure;
 use crate::click::asker::Askers;
 use crate::click::hindsight::{self, Local};
@@ -313,8 +314,10 @@ impl Server {
             askers,
             Arc::clone(&metrics.clicks),
         ));
+        let budgets = Arc::new(Budgets::new(&watched.borrow().limits));
         let told = Admin {
             ledger: ledger.clone(),
+            budgets: Arc::clone(&budgets),
             metrics: Arc::clone(&metrics),
             pages: Arc::clone(&pages),
             settings: watched.clone(),
@@ -329,7 +332,7 @@ impl Server {
         let in_flight = Arc::new(InFlight::default());
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
             let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
-                .among(Arc::clone(&in_flight), index)
+                .among(Arc::clone(&in_flight), Arc::clone(&budgets), index)
                 .following(index)
                 .counting(Arc::clone(&metrics));
             // The system accepts for us already.

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use linkgate::budget::Budgets;
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
 use linkgate::ledger::Ledger;
@@ -29,6 +30,7 @@ fn exposed() -> (String, BTreeMap<String, Shape>) {
     metrics.source("urlhaus").set_confirmed(std::time::SystemTime::now());
     let page = metrics.page(&Sources {
         ledger: &ledger,
+        budgets: &Budgets::new(&settings().limits),
         limits: &settings().limits,
     });
     let mut shapes = BTreeMap::<String, Shape>::new();
@@ -121,6 +123,7 @@ fn one_name_has_one_set_of_counters() {
     let ledger = Ledger::open(&folder.path().join("linkgate.db")).unwrap();
     let page = metrics.page(&Sources {
         ledger: &ledger,
+        budgets: &Budgets::new(&settings().limits),
         limits: &settings().limits,
     });
     for line in [

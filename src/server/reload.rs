@@ -1,14 +1,15 @@
 //! SIGHUP: new settings as a whole, or the old ones and the reason.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use link::KeyRing;
 use tokio::sync::watch;
 use tracing::{error, warn};
 
-use crate::config::Settings;
 use crate::config::keyfile::Absent;
+use crate::config::{CheckLimits, Click, ClickRules, Listener, Log, Settings};
 use crate::log::Telemetry;
 
 /// Reads the configuration again and swaps the settings, unless there is a reason not to. Says what has changed; `None`, with
@@ -22,10 +23,7 @@ pub(super) async fn reload(
     // Compiling the rules of many domains takes a while; sessions must not feel it.
     let loaded = tokio::task::spawn_blocking(move || Settings::load_with(&path, Absent::Refuse)).await;
     let new = match loaded {
-        Ok(Ok(mut new)) => {
-            keep_budgets(&current.borrow(), &mut new);
-            new
-        }
+        Ok(Ok(new)) => new,
         Ok(Err(faults)) => {
             for fault in &faults {
                 error!(target: "linkgate::server", %fault, "bad configuration");
@@ -40,7 +38,7 @@ pub(super) async fn reload(
         }
     };
     let old = Arc::clone(&current.borrow());
-    let fixed = needs_restart(&old, &new);
+    let Changes { sections, fixed } = changes(&old, &new);
     if !fixed.is_empty() {
         let keys = fixed.join(", ");
         warn!(
@@ -49,8 +47,8 @@ pub(super) async fn reload(
         );
         return None;
     }
-    let changed = match changes(&old, &new) {
-        none if none.is_empty() => "nothing".to_owned(),
+    let changed = match sections.as_slice() {
+        [] => "nothing".to_owned(),
         sections => sections.join(", "),
     };
     telemetry.reload(&new.log);
@@ -58,89 +56,144 @@ pub(super) async fn reload(
     Some(changed)
 }
 
-/// Budgets of the same size stay the ones that messages under way have taken their share of.
-fn keep_budgets(old: &Settings, new: &mut Settings) {
-    let (old, new) = (&old.limits, &mut new.limits);
-    if old.spool_budget.octets() == new.spool_budget.octets() {
-        new.spool_budget = Arc::clone(&old.spool_budget);
-    }
-    if old.rewrite_budget.mib() == new.rewrite_budget.mib() {
-        new.rewrite_budget = Arc::clone(&old.rewrite_budget);
-    }
+/// What a reload would change.
+#[derive(Debug, Default)]
+struct Changes {
+    /// The sections that differ, or keys of theirs.
+    sections: Vec<String>,
+    /// The keys that differ and that a running server cannot take up.
+    fixed: Vec<String>,
 }
 
-/// The changed keys that a running server cannot take up.
-fn needs_restart(old: &Settings, new: &Settings) -> Vec<String> {
-    let mut keys = Vec::new();
-    let mut compare = |same: bool, key: String| {
-        if !same {
-            keys.push(key);
-        }
-    };
-    compare(old.click.listen == new.click.listen, "click.listen".to_owned());
-    compare(old.admin_listen == new.admin_listen, "admin.listen".to_owned());
-    compare(old.store == new.store, "store.url".to_owned());
-    compare(old.log.format == new.log.format, "log.format".to_owned());
-    for i in 0..old.listeners.len().max(new.listeners.len()) {
+/// Compares settings. Every field is named, so that the compiler asks about a new one.
+fn changes(old: &Settings, new: &Settings) -> Changes {
+    let Settings {
+        click:
+            Click {
+                base,
+                listen,
+                client_ip,
+                trusted_proxies,
+            },
+        admin_listen,
+        store,
+        keys_file,
+        keys,
+        listeners,
+        domains,
+        click_rules:
+            ClickRules {
+                own_wrappers,
+                sender_wrappers,
+                common,
+                by_name: _,
+            },
+        check_limits:
+            CheckLimits {
+                silent,
+                hard,
+                cache,
+                cache_entries,
+                max_running,
+                per_link,
+                per_network,
+            },
+        log: Log { level, format },
+        limits,
+        rewriting,
+        sender_checks,
+        pages,
+        contact,
+        checks,
+        machines,
+        hindsight,
+    } = old;
+    let mut changes = Changes::default();
+    let fixed = &mut changes.fixed;
+    note(fixed, *listen == new.click.listen, "click.listen");
+    note(fixed, *admin_listen == new.admin_listen, "admin.listen");
+    note(fixed, *store == new.store, "store.url");
+    note(fixed, *format == new.log.format, "log.format");
+
+    let sections = &mut changes.sections;
+    let same_click = (base, client_ip, trusted_proxies)
+        == (&new.click.base, &new.click.client_ip, &new.click.trusted_proxies)
+        && (*per_link, *per_network) == (new.check_limits.per_link, new.check_limits.per_network);
+    note(sections, same_click, "click");
+    let states = |ring: &KeyRing| ring.keys().map(|k| (k.id, k.state)).collect::<Vec<_>>();
+    note(
+        sections,
+        *keys_file == new.keys_file && states(keys) == states(&new.keys),
+        "keys",
+    );
+    note(sections, *level == new.log.level, "log");
+    note(sections, *limits == new.limits, "limits");
+    let same_checks = *checks == new.checks
+        && *sender_checks == new.sender_checks
+        && *hindsight == new.hindsight
+        && (own_wrappers, sender_wrappers) == (&new.click_rules.own_wrappers, &new.click_rules.sender_wrappers)
+        && (silent, hard, cache)
+            == (
+                &new.check_limits.silent,
+                &new.check_limits.hard,
+                &new.check_limits.cache,
+            )
+        && (*cache_entries, *max_running) == (new.check_limits.cache_entries, new.check_limits.max_running);
+    note(sections, same_checks, "checks");
+    note(sections, *contact == new.contact, "contact");
+    note(sections, *machines == new.machines, "machines");
+    note(sections, *rewriting == new.rewriting, "rewriting");
+    note(sections, *pages == new.pages, "pages");
+    note(sections, *common == new.click_rules.common, "default");
+
+    compare_listeners(listeners, &new.listeners, &mut changes);
+    let names: BTreeSet<_> = domains.iter().chain(new.domains.iter()).map(|(name, _)| name).collect();
+    for name in names {
+        let same_policy = match (domains.of(name), new.domains.of(name)) {
+            (Some(old), Some(new)) => link::same_policy(old, new),
+            _ => false,
+        };
+        let same = same_policy && old.click_rules.of(name) == new.click_rules.of(name);
+        note(&mut changes.sections, same, format!("domain {name}"));
+    }
+    changes
+}
+
+fn compare_listeners(old: &[Listener], new: &[Listener], changes: &mut Changes) {
+    for i in 0..old.len().max(new.len()) {
         let n = i + 1;
-        let (Some(old), Some(new)) = (old.listeners.get(i), new.listeners.get(i)) else {
-            compare(false, format!("listener[{n}]"));
+        let (Some(old), Some(new)) = (old.get(i), new.get(i)) else {
+            changes.fixed.push(format!("listener[{n}]"));
             continue;
         };
-        compare(old.protocol == new.protocol, format!("listener[{n}].protocol"));
-        compare(old.listen == new.listen, format!("listener[{n}].listen"));
-        compare(old.socket_mode == new.socket_mode, format!("listener[{n}].socket_mode"));
+        note(
+            &mut changes.fixed,
+            old.protocol == new.protocol,
+            format!("listener[{n}].protocol"),
+        );
+        note(
+            &mut changes.fixed,
+            old.listen == new.listen,
+            format!("listener[{n}].listen"),
+        );
+        note(
+            &mut changes.fixed,
+            old.socket_mode == new.socket_mode,
+            format!("listener[{n}].socket_mode"),
+        );
+        if let (Some(old), Some(new)) = (old.tls.identity(), new.tls.identity()) {
+            note(
+                &mut changes.sections,
+                old.shows_same(new),
+                format!("listener[{n}].tls_certificate"),
+            );
+        }
+        note(&mut changes.sections, old == new, format!("listener[{n}]"));
     }
-    keys
 }
 
-/// What is different, section by section.
-fn changes(old: &Settings, new: &Settings) -> Vec<String> {
-    let mut changed = Vec::new();
-    let click = |s: &Settings| (s.click.base.clone(), s.click.client_ip, s.click.trusted_proxies.clone());
-    if click(old) != click(new) {
-        changed.push("click".to_owned());
+fn note(names: &mut Vec<String>, same: bool, name: impl Into<String>) {
+    if !same {
+        names.push(name.into());
     }
-    let keys = |s: &Settings| s.keys.keys().map(|k| (k.id, k.state)).collect::<Vec<_>>();
-    if keys(old) != keys(new) {
-        changed.push("keys".to_owned());
-    }
-    if old.log != new.log {
-        changed.push("log".to_owned());
-    }
-    if old.limits != new.limits {
-        changed.push("limits".to_owned());
-    }
-    for (i, (old, new)) in old.listeners.iter().zip(&new.listeners).enumerate() {
-        if let (Some(old), Some(new)) = (old.tls.identity(), new.tls.identity())
-            && !old.shows_same(new)
-        {
-            changed.push(format!("listener[{}].tls_certificate", i + 1));
-        }
-    }
-    if old.checks != new.checks {
-        changed.push("checks".to_owned());
-    }
-    if old.rewriting != new.rewriting {
-        changed.push("rewriting".to_owned());
-    }
-    if old.pages != new.pages {
-        changed.push("pages".to_owned());
-    }
-    for (i, (old, new)) in old.listeners.iter().zip(&new.listeners).enumerate() {
-        if old != new {
-            changed.push(format!("listener[{}]", i + 1));
-        }
-    }
-    let mut domains: BTreeMap<&str, _> = old.domains.iter().map(|(name, p)| (name, (Some(p), None))).collect();
-    for (name, p) in new.domains.iter() {
-        domains.entry(name).or_insert((None, None)).1 = Some(p);
-    }
-    for (name, both) in domains {
-        let same = matches!(both, (Some(old), Some(new)) if link::same_policy(old, new));
-        if !same {
-            changed.push(format!("domain {name}"));
-        }
-    }
-    changed
 }

@@ -8,10 +8,12 @@ mod pairs;
 
 use std::hint::black_box;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use link::{MessageClaims, Opener, Sealed, Target};
+use linkgate::budget::SpoolBudget;
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
 use linkgate::job::Sources;
@@ -54,7 +56,8 @@ pub(crate) struct Bench {
     pub(crate) plain_5k: Vec<u8>,
     plain_20k: Vec<u8>,
     pub(crate) attachment: Vec<u8>,
-    spool_dir: tempfile::TempDir,
+    spool_budget: Arc<SpoolBudget>,
+    _spool_dir: tempfile::TempDir,
 }
 
 impl Bench {
@@ -69,7 +72,8 @@ impl Bench {
             plain_5k: mail::plain(5 << 10),
             plain_20k: mail::plain(20 << 10),
             attachment: mail::attachment(LARGE),
-            spool_dir,
+            spool_budget: Arc::default(),
+            _spool_dir: spool_dir,
         }
     }
 
@@ -123,11 +127,7 @@ impl Bench {
 
     /// A message through a spool that holds no more than `serve` lets it, with a plan or without one.
     pub(crate) fn spooled(&self, message: &[u8], planned: bool) -> u64 {
-        let mut spool = Spool::new(
-            self.settings.limits.spool_memory,
-            self.spool_dir.path(),
-            &self.settings.limits.spool_budget,
-        );
+        let mut spool = Spool::new(&self.settings.limits, &self.spool_budget);
         for chunk in message.chunks(64 << 10) {
             spool.append(chunk).expect("room");
         }
@@ -201,6 +201,7 @@ bypass_urls = ["intranet.example.com", "*.example.com", 're:^https://(www\.)?ban
 "#,
         dir = dir.display()
     );
+    let toml = format!("{toml}[limits]\nspool_dir = {dir:?}\n");
     Settings::from_toml(&toml, Path::new("bench.toml"), Absent::Make)
         .unwrap_or_else(|faults| panic!("{:?}", faults.iter().map(ToString::to_string).collect::<Vec<_>>()))
 }

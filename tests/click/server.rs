@@ -3,18 +3,17 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use link::{ClickBase, ClickPolicy, KeyRing, MessageClaims, Style, Target, Wrapped, wrap_link};
+use link::{ClickBase, ClickPolicy, MessageClaims, Style, Target, Wrapped, wrap_link};
 use linkgate::admin::Admin;
+use linkgate::budget::Budgets;
 use linkgate::click::asker::Askers;
 use linkgate::click::{ClickPages, Sources, World};
 use linkgate::config::keyfile::Absent;
-use linkgate::config::{
-    self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
-};
+use linkgate::config::{self, CheckLimits, ClickRules, ClientIp, DomainRules, Settings};
 use linkgate::contact::Explorer;
 use linkgate::http::{self, HttpLimits};
 use linkgate::intel::Intel;
@@ -105,6 +104,7 @@ impl Setup {
             policy: self.policy,
             ..DomainRules::default()
         };
+        let plain = crate::rig::settings_of("");
         let mut settings = Settings {
             click: config::Click {
                 base: ClickBase::new(PREFIXED, self.style).unwrap(),
@@ -114,33 +114,7 @@ impl Setup {
             },
             admin_listen: local,
             store: store.to_owned(),
-            keys_file: PathBuf::new(),
-            keys: Arc::new(KeyRing::generate([7; 32], 0)),
             listeners: Vec::new(),
-            domains: Domains::default(),
-            log: Log {
-                level: "info".to_owned(),
-                format: LogFormat::Text,
-            },
-            limits: Limits {
-                spool_memory: 0,
-                spool_budget: Arc::new(linkgate::budget::SpoolBudget::new(16 << 20)),
-                rewrite_budget: Arc::new(linkgate::budget::RewriteBudget::new(512)),
-                spool_dir: PathBuf::new(),
-                max_transactions: 1,
-                command_line: 4096,
-                text_line: u64::MAX,
-                command_timeout: Duration::ZERO,
-                next_hop_connect_timeout: Duration::ZERO,
-                data_timeout: Duration::ZERO,
-                message_timeout: Duration::ZERO,
-                next_hop_timeout: Duration::ZERO,
-                final_reply_timeout: Duration::ZERO,
-                drain: Duration::ZERO,
-            },
-            rewriting: Default::default(),
-            sender_checks: Default::default(),
-            pages: Default::default(),
             click_rules: ClickRules::new(rules, HashMap::new()),
             // Tests ask often.
             check_limits: CheckLimits {
@@ -148,10 +122,7 @@ impl Setup {
                 per_network: 0,
                 ..CheckLimits::default()
             },
-            contact: Default::default(),
-            checks: Default::default(),
-            machines: Default::default(),
-            hindsight: Default::default(),
+            ..plain
         };
         if !self.config.is_empty() {
             settings.checks = checks(&self.config, store);
@@ -165,6 +136,7 @@ impl Setup {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let setup = self.clone();
         let settings = Arc::new(self.settings(&store));
+        let limits = settings.limits.clone();
         let ledger = Ledger::open(&store).unwrap();
         let (reload, watched) = watch::channel(Arc::clone(&settings));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -195,6 +167,7 @@ impl Setup {
         let counts = Arc::clone(&metrics.click_http);
         let told = Arc::new(Admin {
             ledger: ledger.clone(),
+            budgets: Arc::new(Budgets::new(&limits)),
             metrics,
             pages: Arc::clone(&pages),
             settings: watched,
