@@ -1,5 +1,5 @@
-//! Addresses of all sections: two that clash, and next hops that lead back to ourselves. One section's fault must not hide
-//! another's, so all are compared at the end.
+//! Addresses of all sections: two that clash, and next hops that lead back to ourselves. All are compared at the end, so
+//! that one section's fault does not hide another's.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 

@@ -70,7 +70,9 @@ section! {
         /// How long the answers of sources are believed; nothing is kept at zero.
         pub cache: Duration = seconds("cache_s", 0..=3_600, 300),
         /// Targets of which that is kept.
-        pub cache_entries: usize = number("cache_entries", 0..=10_000_000, "targets", 20_000),
+        pub cache_entries: usize = number("cache_entries", 0..=10_000_000, "targets", 20_000)
+            .with(own_wrappers().key)
+            .with(sender_wrappers().key),
         /// Checks at a time that ask other hosts.
         pub max_running: usize = number("max_running", 1..=65_536, "checks", 256),
         /// How often a minute a link that names its reader may be opened; 0 is no limit.
@@ -81,12 +83,12 @@ section! {
 }
 
 section! {
-    /// Wrappers of other vendors.
+    /// Wrappers of other vendors. Their keys are listed with [`CheckLimits`].
     pub(super) struct Wrappers {
         /// Vendors that wrap our own mail as well, or did.
-        pub(super) own: Vec<Vendor> = list("own_wrappers", VENDOR, Vendor::from_word),
+        pub(super) own: Vec<Vendor> = own_wrappers(),
         /// Vendors with the senders whose links they wrap.
-        pub(super) of_senders: Vec<(Vendor, SenderRules)> = list("sender_wrappers", SENDER_VENDOR, sender_vendor),
+        pub(super) of_senders: Vec<(Vendor, SenderRules)> = sender_wrappers(),
     }
 }
 
@@ -170,6 +172,14 @@ fn hard() -> Opt<Duration> {
         }
         Some(hard)
     })
+}
+
+fn own_wrappers() -> Opt<Vec<Vendor>> {
+    list("own_wrappers", VENDOR, Vendor::from_word)
+}
+
+fn sender_wrappers() -> Opt<Vec<(Vendor, SenderRules)>> {
+    list("sender_wrappers", SENDER_VENDOR, sender_vendor)
 }
 
 /// The word of a vendor and a rule for senders.

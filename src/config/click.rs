@@ -15,9 +15,9 @@ section! {
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Click {
         /// The writer and reader of click links, made of `public_url` and `link_style`.
-        pub base: ClickBase = public_url().with(link_style().key),
+        pub base: ClickBase = public_url(),
         /// The address that click links are served at.
-        pub listen: SocketAddr = listen(),
+        pub listen: SocketAddr = listen().with(link_style().key),
         /// How much of a reader's address is recorded.
         pub client_ip: ClientIp = choice("client_ip").or("truncated"),
         /// Peers whose `X-Forwarded-For` or `Forwarded` is believed.

@@ -23,14 +23,15 @@ section! {
         pub user_agent: String = text("user_agent", "printable ASCII that is not blank", agent)
             .or_else("`linkgate/VERSION (checks a link for its reader; +PUBLIC_URL)`", usual_agent),
         /// Ports besides 80 and 443 that are asked.
-        pub ports: Vec<u16> = list("ports", "a port such as \"8443\"", |port| port.parse().ok().filter(|port| *port != 0)),
+        pub ports: Vec<u16> = list("ports", "a port such as \"8443\"", |text| text.parse().ok().filter(|n| *n != 0)),
         /// Places that are asked although they are not of the public network.
         pub allow: Vec<Allowed> = list("allow", PLACE, Allowed::parse),
         /// Targets that are never asked.
         pub never: UrlRules = rules("never", URLS, |rules| UrlRules::parse(rules))
             .map(|never| UrlRules::parse(&never).unwrap_or_default()),
         /// A PEM file with the authorities that certificates are judged by; those of the system when absent.
-        pub ca_file: Option<PathBuf> = Opt::new(Key::text("ca_file", ROOTS), ca_file).optional("those that the system trusts"),
+        pub ca_file: Option<PathBuf> = Opt::new(Key::text("ca_file", ROOTS), ca_file)
+            .optional("those that the system trusts"),
         /// Redirects that are followed.
         pub max_hops: usize = number("max_hops", 1..=50, "redirects", 10),
         /// How long one target may take for its answer.

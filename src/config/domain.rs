@@ -1,5 +1,5 @@
-//! `[default]` and `[domain]`: what recipient domains want, of mail and at a click. Both have the same options, declared once: a
-//! domain's go over those of `[default]`.
+//! `[default]` and `[domain]`: what recipient domains want, of mail and at a click. Both have the same options, declared
+//! once: a domain's go over those of `[default]`.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ section! {
         bypass_senders: Vec<String> = rules("bypass_senders", SENDERS, |rules| SenderRules::parse(rules)).adding_up(),
         bypass_urls: Vec<String> = rules("bypass_urls", URLS, |rules| UrlRules::parse(rules)).adding_up(),
         suspicious_score: u32 = number("suspicious_score", 1..=1_000, "points", 30),
-        protected_names: Vec<Arc<NameTable>> = rules("protected_names", NameTable::ALLOWED, |names| NameTable::parse(names))
+        protected_names: Vec<Arc<NameTable>> = rules("protected_names", NameTable::ALLOWED, |rules| NameTable::parse(rules))
             .map(|names| table(&names))
             .adding_up(),
         at_delivery: AtDelivery = one_of("at_delivery", AtDelivery::WORDS.iter().copied()).or("wrap"),

@@ -9,6 +9,7 @@ section! {
     /// `[keys]`
     pub(super) struct Keys {
         /// The key file.
-        pub(super) file: Item<PathBuf> = Opt::new(Key::text("file", "the path of a file"), |w, s, key| w.parsed(s, key, path)),
+        pub(super) file: Item<PathBuf> =
+            Opt::new(Key::text("file", "the path of a file"), |w, s, key| w.parsed(s, key, path)),
     }
 }

@@ -21,7 +21,8 @@ section! {
             .or_else("the folder for temporary files: `$TMPDIR`, else `/tmp`", |_| std::env::temp_dir()),
         /// Messages on their way at a time, over all listeners.
         pub max_transactions: usize = number("max_transactions", 1..=1_000_000, "messages", 1_000),
-        /// Octets of the longest command line taken, with its CRLF. RFC 5321, 4.5.3.1.4, asks for 512; extensions add to it.
+        /// Octets of the longest command line taken, with its CRLF. RFC 5321, 4.5.3.1.4, asks for 512, and extensions for
+        /// more.
         pub command_line: usize = number("command_line_octets", 512..=65_536, "octets", 4_096),
         /// Octets of the longest line of message data taken; `u64::MAX` is no limit.
         pub text_line: u64 = kib("text_line_kib", 0..=4_194_304, 16_384).map(|n| if n == 0 { u64::MAX } else { n }),
@@ -34,13 +35,14 @@ section! {
         pub data_timeout: Duration = seconds("data_timeout_s", 1..=3_600, 180),
         /// How long a client may take for all the data of a message.
         pub message_timeout: Duration = seconds("message_timeout_s", 1..=86_400, 1_800),
-        /// How long the next hop may take for a reply (other than the one to the final dot). Shorter than the 100 s that
-        /// Postfix gives a before-queue filter for any step.
+        /// How long the next hop may take for a reply, but the one to the final dot. Shorter than the 100 s that Postfix
+        /// gives a before-queue filter for any step.
         pub next_hop_timeout: Duration = seconds("next_hop_timeout_s", 1..=3_600, 60),
-        /// How long the next hop may take for the reply to the final dot. Shorter than the 600 s that a client waits for it
-        /// (RFC 5321, 4.5.3.2.6).
+        /// How long the next hop may take for the reply to the final dot. Shorter than the 600 s that a client waits for
+        /// it (RFC 5321, 4.5.3.2.6).
         pub final_reply_timeout: Duration = seconds("final_reply_timeout_s", 1..=3_600, 480),
-        /// How long open sessions may go on after SIGTERM. Shorter than the 90 s after which systemd kills what it stopped.
+        /// How long open sessions may go on after SIGTERM. Shorter than the 90 s after which systemd kills what it
+        /// stopped.
         pub drain: Duration = seconds("drain_s", 0..=3_600, 30),
     }
 }

@@ -1,4 +1,4 @@
-//! One option of the file: its key with all that is allowed, and how it is read. Sections declare theirs with [`section!`].
+//! One option of the file: its key with all that is allowed, and how it is read. Sections declare theirs with `section!`.
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -86,7 +86,7 @@ impl Key {
         Self { fallback, ..self }
     }
 
-    /// The same key where a section inherits from `[default]`. Lists add up, so that nothing is what they have by themselves.
+    /// The same key where a section inherits from `[default]`. Lists add up, so they still have nothing by themselves.
     pub(super) fn inherited(self) -> Self {
         match self.kind {
             Kind::List(_) => self,
@@ -242,7 +242,8 @@ pub(super) fn defaults<T: FromSection>() -> T {
     T::read(&w, &w.section("", false)).expect("a section that may be left out")
 }
 
-/// Declares a section: a struct, and for each field the option that it is read from. With `for`, the struct stands elsewhere.
+/// Declares a section: a struct, and for each field the option that it is read from. With `for`, the struct is declared
+/// elsewhere.
 macro_rules! section {
     ($(#[$meta:meta])* $vis:vis struct $name:ident {
         $($(#[$doc:meta])* $field_vis:vis $field:ident: $type:ty = $option:expr,)*

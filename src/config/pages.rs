@@ -19,12 +19,15 @@ section! {
         name: Option<String> = page("page_name", "a line of at most 80 characters", "", |_, t| words(t, MAX_NAME)),
         logo: Option<Arc<Logo>> = page("page_logo", "the path of a PNG or SVG file of at most 256 KiB", "", logo),
         colour: Colours = text("page_colour", "a colour such as \"#2457a6\"", Colours::parse).or(USUAL_COLOUR),
-        contact: Option<Contact> = page("page_contact", WHOM, "", |_, t| words(t, MAX_CONTACT).map(|t| Contact::new(&t))),
+        contact: Option<Contact> = page("page_contact", WHOM, "", |_, t| {
+            words(t, MAX_CONTACT).map(|t| Contact::new(&t))
+        }),
         text: Option<String> = page("page_text", "plain text of at most 2000 characters", "", |_, t| plain(t)),
         back_to: Option<Target> = page("page_back_to", WEB, "", |_, t| web(t)),
         redirect_to: Option<Target> = page("page_redirect_to", WEB, "", |_, t| web(t)),
         language: Option<String> = page("page_language", LANGUAGE, "en", language),
-        review_to: ReviewTo = page("page_review_to", REVIEW, "button", |_, t| review_to(t)).map(Option::unwrap_or_default),
+        review_to: ReviewTo = page("page_review_to", REVIEW, "button", |_, t| review_to(t))
+            .map(Option::unwrap_or_default),
     }
 }
 

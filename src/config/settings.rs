@@ -1,4 +1,4 @@
-//! From the configuration file to [`Settings`]: every fault at once, each with its place, what was found and what is allowed.
+//! From the configuration file to [`Settings`]: every fault at once, each with its place, what was found, what is allowed.
 //!
 //! One `Arc<Settings>` is a snapshot: a mail transaction or an HTTP request takes one and keeps it to its end.
 
@@ -88,14 +88,7 @@ pub const SECTIONS: &[(&str, fn() -> Vec<Key>)] = &[
     ("checks", || {
         let mut limits = CheckLimits::keys();
         limits.retain(|key| key.section.is_empty());
-        [
-            Checks::keys(),
-            SenderChecks::keys(),
-            limits,
-            Wrappers::keys(),
-            Hindsight::keys(),
-        ]
-        .concat()
+        [Checks::keys(), SenderChecks::keys(), limits, Hindsight::keys()].concat()
     }),
     ("source", Source::keys),
     ("contact", ContactSettings::keys),
