@@ -35,6 +35,7 @@ use crate::intel::revoked::Revocations;
 use crate::intel::sources::{ServerSources, Sources};
 use crate::ledger::Ledger;
 use crate::log::Telemetry;
+use crate::mail::budget::Budgets;
 use crate::mail::listen::{self, Context, InFlight};
 use crate::mail::ports::{Recorder, Rewriter};
 use crate::mail::rewrite::Pipeline;
@@ -335,8 +336,10 @@ impl Server {
             askers,
             Arc::clone(&metrics.clicks),
         ));
+        let budgets = Arc::new(Budgets::new(&watched.borrow().limits));
         let told = Admin {
             ledger: ledger.clone(),
+            budgets: Arc::clone(&budgets),
             metrics: Arc::clone(&metrics),
             pages: Arc::clone(&pages),
             settings: watched.clone(),
@@ -351,7 +354,7 @@ impl Server {
         let in_flight = Arc::new(InFlight::default());
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
             let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
-                .among(Arc::clone(&in_flight), index)
+                .among(Arc::clone(&in_flight), Arc::clone(&budgets), index)
                 .following(index)
                 .counting(Arc::clone(&metrics));
             // The system accepts for us already.

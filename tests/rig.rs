@@ -5,15 +5,16 @@ pub(crate) mod tls;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use link::{AtDelivery, ClickBase, Delivery, KeyRing, MessageClaims, Opener, Policy, Rewrite, Style};
+use link::{KeyRing, MessageClaims, Opener};
+use linkgate::config::keyfile::Absent;
 use linkgate::config::{
-    BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Limits, Listener, ListenerTls, Log, LogFormat, NextHop,
-    NextHopOrder, NextHops, OnError, Protocol, Settings,
+    BareLineEnds, Dialect, Domains, Limits, Listener, ListenerTls, NextHop, NextHopOrder, NextHops, OnError, Protocol,
+    Settings,
 };
 use linkgate::failure::{Failure, Phase};
 use linkgate::intel::sources::NoSources;
@@ -311,6 +312,7 @@ fn listener(options: &Options, listen: Address, to: Endpoint) -> Listener {
         implicit_tls: options.implicit_tls,
         ..NextHop::plain(options.dialect, to)
     };
+    let plain = settings_of("").listeners.remove(0);
     Listener {
         protocol: options.protocol,
         listen,
@@ -322,7 +324,6 @@ fn listener(options: &Options, listen: Address, to: Endpoint) -> Listener {
         }),
         tls: options.tls.clone(),
         proxy_from: options.proxy_from.clone(),
-        direction: Direction::Inbound,
         bare_line_ends: options.bare_line_ends,
         on_error: options.on_error,
         xforward_from,
@@ -332,7 +333,7 @@ fn listener(options: &Options, listen: Address, to: Endpoint) -> Listener {
         max_recipients: options.max_recipients,
         max_message: options.max_message,
         max_passes: options.max_passes,
-        hostname: "us.test".into(),
+        ..plain
     }
 }
 
@@ -359,64 +360,37 @@ pub(crate) fn accept(next_hop: &TcpListener) -> Peer {
     Peer::over(stream, "next hop")
 }
 
-fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Settings {
-    let policy = |domain: &str, rewrite| {
-        let policy = Policy {
-            domain: domain.into(),
-            rewrite,
-            ..Policy::default()
-        };
-        Arc::new(policy)
-    };
-    let on = policy("on.test", Rewrite::All);
-    let other = policy("other.test", Rewrite::Suspicious);
-    let at_delivery = |domain: &str, at_delivery| {
-        let delivery = Delivery {
-            at_delivery,
-            delivery_score: 60,
-            ..Delivery::default()
-        };
-        let on = Policy::clone(&policy(domain, Rewrite::All));
-        Arc::new(Policy { delivery, ..on })
-    };
-    let domains = [
-        ("on.test", on.clone()),
-        ("twin.test", on),
-        ("other.test", other),
-        ("tags.test", at_delivery("tags.test", AtDelivery::Tag)),
-        ("refuses.test", at_delivery("refuses.test", AtDelivery::Refuse)),
-    ];
-    let anywhere = (Ipv4Addr::LOCALHOST, 1).into();
+/// The settings of a file with the sections that must be there, and these.
+pub(crate) fn settings_of(sections: &str) -> Settings {
+    let text = "[click]\npublic_url = \"https://click.test\"\nlisten = \"127.0.0.1:1\"\nclient_ip = \"none\"\n\
+                [admin]\nlisten = \"127.0.0.1:2\"\n[store]\nurl = \"sqlite:/nowhere/linkgate.db\"\n\
+                [keys]\nfile = \"/nowhere/keys.toml\"\n\
+                [[listener]]\nprotocol = \"smtp\"\nlisten = \"127.0.0.1:3\"\nnext_hop = \"smtp://127.0.0.1:4\"\n\
+                hostname = \"us.test\"\n";
+    let text = format!("{text}{sections}");
+    let settings = Settings::from_toml(&text, Path::new("test"), Absent::Pretend).unwrap();
     Settings {
-        click: Click {
-            base: ClickBase::new("https://click.test", Style::Readable).unwrap(),
-            listen: anywhere,
-            client_ip: ClientIp::None,
-            trusted_proxies: vec![],
-        },
-        admin_listen: anywhere,
-        store: PathBuf::new(),
-        rewriting: message::Options::default(),
-        sender_checks: Default::default(),
-        pages: Default::default(),
-        click_rules: Default::default(),
-        check_limits: Default::default(),
-        contact: Default::default(),
-        checks: linkgate::config::Checks::default(),
-        machines: Default::default(),
-        hindsight: Default::default(),
-        keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([7; 32], 0)),
+        ..settings
+    }
+}
+
+fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Settings {
+    let plain = settings_of(
+        "[domain.\"on.test\"]\n[domain.\"other.test\"]\nrewrite = \"suspicious\"\n\
+         [domain.\"tags.test\"]\nat_delivery = \"tag\"\ndelivery_score = 60\n\
+         [domain.\"refuses.test\"]\nat_delivery = \"refuse\"\ndelivery_score = 60\n",
+    );
+    let policy = |name| plain.domains.of(name).map(Arc::clone).unwrap();
+    let names = ["on.test", "other.test", "tags.test", "refuses.test"];
+    // Two names with one policy share their copy of a message.
+    let twin = ("twin.test".to_owned(), policy("on.test"));
+    let domains = names.map(|name| (name.to_owned(), policy(name)));
+    Settings {
         listeners: vec![listener.clone()],
-        domains: Domains::new(domains.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
-        log: Log {
-            level: "info".into(),
-            format: LogFormat::Text,
-        },
+        domains: Domains::new(domains.into_iter().chain([twin]).collect()),
         limits: Limits {
             spool_memory: options.spool_memory,
-            spool_budget: Arc::new(linkgate::mail::budget::SpoolBudget::new(16 << 20)),
-            rewrite_budget: Arc::new(linkgate::mail::budget::RewriteBudget::new(512)),
             spool_dir,
             max_transactions: options.max_transactions,
             command_line: options.command_line,
@@ -428,7 +402,9 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
             next_hop_timeout: options.timeout,
             final_reply_timeout: options.final_timeout.unwrap_or(options.timeout),
             drain: options.timeout,
+            ..plain.limits
         },
+        ..plain
     }
 }
 

@@ -16,6 +16,7 @@ use self::clients::{Admission, Clients};
 pub use self::in_flight::InFlight;
 use crate::config::{Listener, ListenerTls, Protocol, Settings};
 use crate::log::Limiter;
+use crate::mail::budget::Budgets;
 use crate::mail::ports::{Recorder, Rewriter};
 use crate::mail::relay::Hops;
 use crate::mail::trace::Instance;
@@ -45,6 +46,8 @@ pub struct Context {
     pub recorder: Arc<dyn Recorder>,
     /// Which next hops work.
     pub hops: Arc<Hops>,
+    /// Memory for the messages of all listeners.
+    pub budgets: Arc<Budgets>,
     /// The messages on their way through all listeners.
     pub(super) in_flight: Arc<InFlight>,
     /// The sessions of this listener, by client.
@@ -67,6 +70,7 @@ impl Context {
         recorder: Arc<dyn Recorder>,
     ) -> Self {
         let instance = Instance::of(&listener, 0);
+        let budgets = Arc::new(Budgets::new(&settings.borrow().limits));
         Self {
             listener,
             index: None,
@@ -74,6 +78,7 @@ impl Context {
             rewriter,
             recorder,
             hops: Arc::default(),
+            budgets,
             in_flight: Arc::default(),
             clients: Arc::default(),
             instance,
@@ -82,11 +87,12 @@ impl Context {
         }
     }
 
-    /// The context of the `index`th of several listeners, which share the limit of messages on their way.
+    /// The context of the `index`th of several listeners, which share the limit of messages on their way and their memory.
     #[must_use]
-    pub fn among(self, in_flight: Arc<InFlight>, index: usize) -> Self {
+    pub fn among(self, in_flight: Arc<InFlight>, budgets: Arc<Budgets>, index: usize) -> Self {
         Self {
             in_flight,
+            budgets,
             instance: Instance::of(&self.listener, index),
             ..self
         }

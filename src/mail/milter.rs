@@ -311,7 +311,8 @@ impl Conversation {
             return Flow::Continue;
         }
         self.message = Some(Message {
-            transaction: Transaction::new(&path, Arc::clone(&self.settings)).counted(self.context.counts.transaction()),
+            transaction: Transaction::new(&path, Arc::clone(&self.settings), &self.context.budgets)
+                .counted(self.context.counts.transaction()),
             fields: FieldMap::default(),
             body_lines: LineEnds::default(),
             skipping: false,

@@ -371,7 +371,7 @@ impl Conversation {
         self.rcpt_octets = 0;
         self.introduce().await;
         let open = self.context.counts.transaction();
-        let mut transaction = Transaction::new(path, Arc::clone(&self.settings)).counted(open);
+        let mut transaction = Transaction::new(path, Arc::clone(&self.settings), &self.context.budgets).counted(open);
         transaction.place = place;
         match self.relay.mail(path, &self.settings.limits).await {
             Ok(()) => {

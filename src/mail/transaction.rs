@@ -15,6 +15,7 @@ pub(in crate::mail) use self::recipient::Recipient;
 use crate::clock::since_1970;
 use crate::config::{OnError, Settings};
 use crate::failure::{Cause, Failure, Phase};
+use crate::mail::budget::Budgets;
 use crate::mail::id as mail_id;
 use crate::mail::listen::Context;
 use crate::mail::listen::in_flight::Place;
@@ -89,8 +90,8 @@ pub(crate) enum Verdict {
 }
 
 impl Transaction {
-    pub(crate) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
-        let spool = settings.limits.spool();
+    pub(crate) fn new(path: &PathLine<'_>, settings: Arc<Settings>, budgets: &Budgets) -> Self {
+        let spool = Spool::new(&settings.limits, &budgets.spool);
         let now = since_1970();
         let id = mail_id::next();
         let envelope = Envelope {
@@ -138,7 +139,7 @@ impl Transaction {
     /// The message becomes one that is too large, whatever its size.
     pub(crate) fn give_up_as_too_large(&mut self) {
         self.too_large = true;
-        self.spool = self.envelope.settings.limits.no_spool();
+        self.spool = Spool::default();
     }
 
     /// The snapshot of settings that this transaction goes by.
@@ -159,7 +160,7 @@ impl Transaction {
             flows: self.flows,
             way: self.way,
             started: self.started,
-            ..Self::of(envelope, self.envelope.settings.limits.no_spool())
+            ..Self::of(envelope, Spool::default())
         }
     }
 
@@ -212,16 +213,15 @@ impl Transaction {
             return;
         }
         self.lines.count(bytes);
-        let limits = &self.envelope.settings.limits;
         self.octets += bytes.len() as u64;
         self.too_large = self.octets > max_message;
         if self.has_failed() {
-            self.spool = limits.no_spool();
+            self.spool = Spool::default();
             return;
         }
         let mut kept = self.spool.append(bytes);
         if kept.is_ok() && self.spool.wants_flush() {
-            let mut spool = std::mem::replace(&mut self.spool, limits.no_spool());
+            let mut spool = std::mem::take(&mut self.spool);
             let flushed = tokio::task::spawn_blocking(move || (spool.flush(), spool));
             kept = match flushed.await {
                 Ok((kept, spool)) => {
@@ -253,7 +253,7 @@ impl Transaction {
         let mark = way.mark(Patch::default(), &context.instance, self.envelope.received_s());
         let begin = mark.apply(bytes);
         self.flows = true;
-        self.spool = self.envelope.settings.limits.no_spool();
+        self.spool = Spool::default();
         Some(begin)
     }
 
@@ -312,10 +312,7 @@ impl Transaction {
         if story.end.refuse {
             return Ok(Err(Answer::BARE_LINE_END));
         }
-        let spool = Arc::new(std::mem::replace(
-            &mut self.spool,
-            self.envelope.settings.limits.no_spool(),
-        ));
+        let spool = Arc::new(std::mem::take(&mut self.spool));
         if self.flows {
             return Ok(Ok(spool));
         }
@@ -393,7 +390,7 @@ impl Transaction {
             return judged;
         }
         let closed = |e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e)));
-        let budget = &self.envelope.settings.limits.rewrite_budget;
+        let budget = context.budgets.rewrite(&context.settings.borrow().limits);
         let permit = budget.acquire(spool.len()).await.map_err(closed)?;
         let (rewriter, spool) = (Arc::clone(&context.rewriter), Arc::clone(spool));
         let envelope = Arc::clone(&self.envelope);
