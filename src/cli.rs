@@ -20,7 +20,7 @@ use std::str::FromStr;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
-use link::Verdict;
+use link::{Verdict, ascii_domain};
 use store::{AlertQuery, ClickQuery, Label, Reader, Store, StoreError};
 use strum::VariantNames;
 
@@ -32,8 +32,8 @@ use self::files::Plan;
 use self::revoke::{RevokeArgs, RevokeFailure};
 use self::rewrite::Rewriting;
 use crate::clock::now_us;
+use crate::config::Settings;
 use crate::config::keyfile::Absent;
-use crate::config::{Settings, ascii_domain};
 use crate::server;
 
 /// Where the configuration file stands when `--config` does not say.

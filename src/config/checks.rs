@@ -5,11 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{SenderRules, Vendor};
+use link::{SenderRules, Vendor, ascii_domain};
 use strum::{IntoStaticStr, VariantArray};
 
 use super::addresses::ADDRESS;
-use super::ascii_domain;
 use super::option::{self, FromSection, Opt, choice, list, milliseconds, number, place, seconds, section, text};
 use super::source::{self, Source};
 use super::store::Store;

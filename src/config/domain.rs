@@ -6,10 +6,9 @@ use std::sync::Arc;
 
 use link::{
     AtDelivery, ClickPolicy, Contact, Delivery, Flow, NameTable, Names, OnFailure, OnThreat, OnUnknown, Policy,
-    Rewrite, SenderRules, UrlRules, Vendor,
+    Rewrite, SenderRules, UrlRules, Vendor, ascii_domain,
 };
 
-use super::ascii_domain;
 use super::option::{FromSection, Key, choice, flag, number, one_of, rules, section};
 use super::pages::languages;
 use super::walk::Walk;

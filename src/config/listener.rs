@@ -6,12 +6,12 @@ use ipnet::IpNet;
 use strum::{IntoStaticStr, VariantArray};
 pub use wire::BareLineEnds;
 
-use super::ascii_domain;
 use super::next_hop::{NextHops, next_hops};
 use super::option::{FromSection, Key, Opt, choice, mib, networks, number, one_of, section, text};
 use super::tls::{ListenerTls, certificate, listener_tls, private_key, tls_mode};
 use super::walk::{Section, Walk, path};
 use crate::net::Address;
+use link::ascii_domain;
 
 section! {
     /// `[[listener]]`: where mail comes in, and where it goes on.

@@ -5,13 +5,13 @@ use std::net::SocketAddr;
 
 use strum::{IntoStaticStr, VariantArray};
 
-use super::ascii_domain;
 use super::listener::{is_milter, socket_path};
 use super::option::{Key, Kind, Opt, choice};
 use super::tls::{next_hop_ca, next_hop_tls, tls_of_next_hops};
 use super::walk::{Section, Walk};
 use crate::net::Endpoint;
 use crate::net::tls::{NextHopTls, Trust};
+use link::ascii_domain;
 
 /// Where messages go on to: one server, or several that can stand in for each other.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,10 +9,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{Category, Listing, Weight, Word};
+use link::{Category, Listing, Weight, Word, ascii_domain};
 use strum::{IntoStaticStr, VariantArray};
 
-use super::ascii_domain;
 use super::checks::{Usage, usage_of};
 use super::keyfile::{HOW_TO_CLOSE, TOO_OPEN};
 use super::option::{Fallback, FromSection, Key, Opt, flag, mib, one_of, seconds, section, text};

@@ -178,7 +178,7 @@ fn domain(value: &[u8]) -> Option<String> {
 /// The registrable domain of what stands behind an `@`.
 fn registrable(domain: &str) -> Option<String> {
     let end = domain.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_')));
-    let domain = crate::config::ascii_domain(domain.get(..end.unwrap_or(domain.len()))?)?;
+    let domain = link::ascii_domain(domain.get(..end.unwrap_or(domain.len()))?)?;
     link::registrable_domain(&link::Target::parse(&format!("http://{domain}/")).ok()?).map(str::to_owned)
 }
 
