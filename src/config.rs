@@ -34,6 +34,6 @@ pub use self::log::{Log, LogFormat};
 pub use self::machines::{Machines, NeutralPage};
 pub use self::next_hop::{Dialect, NextHop, NextHopOrder, NextHops};
 pub use self::option::{Fallback, Key, Kind};
-pub use self::settings::{KEYS, SECTIONS, Settings};
+pub use self::settings::{KEYS, KeysOf, SECTIONS, Settings};
 pub use self::source::{DnsKind, ListKind, Origin, Secret, Source, SourceKind, Terms};
 pub use self::tls::ListenerTls;

@@ -69,8 +69,11 @@ pub struct Settings {
     pub hindsight: Hindsight,
 }
 
+/// Lists the keys of a section.
+pub type KeysOf = fn() -> Vec<Key>;
+
 /// The sections in the order of the documentation, each with its keys.
-pub const SECTIONS: &[(&str, fn() -> Vec<Key>)] = &[
+pub const SECTIONS: &[(&str, KeysOf)] = &[
     ("click", || {
         let rates = CheckLimits::keys().into_iter().filter(|key| key.section == "click");
         Click::keys()
@@ -103,7 +106,7 @@ pub const SECTIONS: &[(&str, fn() -> Vec<Key>)] = &[
 /// The parser refuses what is not listed, and a test holds the list against `docs/configuration.md` and
 /// `contrib/linkgate.toml`.
 pub static KEYS: LazyLock<Vec<Key>> = LazyLock::new(|| {
-    let of = |(section, keys): &(&'static str, fn() -> Vec<Key>)| {
+    let of = |(section, keys): &(&'static str, KeysOf)| {
         let section = *section;
         keys().into_iter().map(move |key| Key { section, ..key })
     };
