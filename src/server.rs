@@ -35,7 +35,7 @@ use crate::intel::revoked::Revocations;
 use crate::intel::sources::{ServerSources, Sources};
 use crate::ledger::Ledger;
 use crate::log::Telemetry;
-use crate::mail::listen::{self, Context, InFlight};
+use crate::mail::listen::{self, Context, Shared};
 use crate::mail::ports::{Recorder, Rewriter};
 use crate::mail::rewrite::Pipeline;
 use crate::metrics::{Metrics, Reload};
@@ -348,12 +348,15 @@ impl Server {
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline::new(sources));
         let threads = MailThreads::start(STACK)?;
-        let in_flight = Arc::new(InFlight::default());
+        let shared = Shared {
+            settings: watched.clone(),
+            rewriter: pipeline,
+            recorder,
+            in_flight: Arc::default(),
+            metrics: Arc::clone(&metrics),
+        };
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
-            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
-                .among(Arc::clone(&in_flight), index)
-                .following(index)
-                .counting(Arc::clone(&metrics));
+            let context = Context::new(listener, index, &shared);
             // The system accepts for us already.
             context.counts.set_accepting(true);
             tasks.spawn_on(

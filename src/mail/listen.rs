@@ -35,8 +35,8 @@ const TURN_AWAY: Duration = Duration::from_secs(1);
 pub struct Context {
     /// The listener's own section: a session goes by one to its end.
     pub listener: Listener,
-    /// Its place in the settings; `None` when no reload may change it.
-    pub(super) index: Option<usize>,
+    /// Its place among the listeners of the settings.
+    index: usize,
     /// The settings of the moment: a session takes a snapshot for each transaction.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Finds and changes links.
@@ -49,7 +49,7 @@ pub struct Context {
     pub(super) in_flight: Arc<InFlight>,
     /// The sessions of this listener, by client.
     clients: Arc<Clients>,
-    /// By this name a message is known again that comes back.
+    /// The name by which a message that comes back is recognised.
     pub(super) instance: Instance,
     /// Everything that is counted, for what a session looks up by name.
     pub metrics: Arc<Metrics>,
@@ -57,65 +57,45 @@ pub struct Context {
     pub counts: Arc<ListenerCounts>,
 }
 
+/// What all listeners share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The settings of the moment.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Finds and changes links.
+    pub rewriter: Arc<dyn Rewriter>,
+    /// Keeps references and message rows.
+    pub recorder: Arc<dyn Recorder>,
+    /// The messages on their way.
+    pub in_flight: Arc<InFlight>,
+    /// Everything that is counted.
+    pub metrics: Arc<Metrics>,
+}
+
 impl Context {
-    /// The context of `listener`, which no reload changes and which counts for itself.
+    /// The context of the `index`th listener of the settings, as it stands in them now.
     #[must_use]
-    pub fn new(
-        listener: Listener,
-        settings: watch::Receiver<Arc<Settings>>,
-        rewriter: Arc<dyn Rewriter>,
-        recorder: Arc<dyn Recorder>,
-    ) -> Self {
-        let instance = Instance::of(&listener, 0);
+    pub fn new(listener: Listener, index: usize, shared: &Shared) -> Self {
+        let shared = shared.clone();
         Self {
-            listener,
-            index: None,
-            settings,
-            rewriter,
-            recorder,
+            index,
+            settings: shared.settings,
+            rewriter: shared.rewriter,
+            recorder: shared.recorder,
             hops: Arc::default(),
-            in_flight: Arc::default(),
+            in_flight: shared.in_flight,
             clients: Arc::default(),
-            instance,
-            metrics: Arc::default(),
-            counts: Arc::default(),
-        }
-    }
-
-    /// The context of the `index`th of several listeners, which share the limit of messages on their way.
-    #[must_use]
-    pub fn among(self, in_flight: Arc<InFlight>, index: usize) -> Self {
-        Self {
-            in_flight,
-            instance: Instance::of(&self.listener, index),
-            ..self
-        }
-    }
-
-    /// Takes new settings up: those of the listener at `index` of the file.
-    #[must_use]
-    pub fn following(self, index: usize) -> Self {
-        Self {
-            index: Some(index),
-            ..self
-        }
-    }
-
-    /// Counts in `metrics`.
-    #[must_use]
-    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
-        let counts = metrics.listener(&self.listener.listen.to_string());
-        Self {
-            metrics,
-            counts,
-            ..self
+            instance: Instance::of(&listener, index),
+            counts: shared.metrics.listener(&listener.listen.to_string()),
+            metrics: shared.metrics,
+            listener,
         }
     }
 
     /// The context for new sessions, if the settings of the moment want another one.
     fn renewed(&self) -> Option<Self> {
         let settings = self.settings.borrow();
-        let listener = settings.listeners.get(self.index?)?;
+        let listener = settings.listeners.get(self.index)?;
         (*listener != self.listener).then(|| Self {
             listener: listener.clone(),
             ..self.clone()
@@ -126,11 +106,7 @@ impl Context {
     /// needs no restart.
     fn identity(&self) -> Option<Identity> {
         let settings = self.settings.borrow();
-        let mut all = settings.listeners.iter();
-        let now = match self.index {
-            Some(index) => settings.listeners.get(index),
-            None => all.find(|l| l.listen == self.listener.listen),
-        };
+        let now = settings.listeners.get(self.index);
         now.and_then(|listener| listener.tls.identity())
             .or_else(|| self.listener.tls.identity())
             .cloned()

@@ -7,7 +7,7 @@ use store::{MessageRow, ReferenceRow};
 
 use crate::failure::{Cause, Failure, Phase};
 use crate::ledger::Ledger;
-use crate::mail::rewrite::{Job, Outcome};
+use crate::mail::rewrite::{Job, RewriteOutcome};
 use crate::mail::spool::Spool;
 
 /// Finds and changes the links of messages.
@@ -16,7 +16,7 @@ pub trait Rewriter: Send + Sync {
     ///
     /// # Errors
     /// When the message could not be judged; `on_error` says what becomes of it.
-    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, Failure>;
+    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<RewriteOutcome, Failure>;
 }
 
 /// The answer of [`Recorder::store_references`].

@@ -18,7 +18,7 @@ use crate::failure::{Cause, Failure, Phase};
 use crate::intel::sources::Sources;
 use crate::mail::ports::Rewriter;
 use crate::mail::spool::Spool;
-use judge::Verdicts;
+use judge::LinkJudge;
 pub use suspicion::{Grade, Suspicion};
 
 /// One message, as far as it is not its bytes.
@@ -39,20 +39,20 @@ pub struct Job<'a> {
 
 /// What is to become of a message.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct RewriteOutcome {
     /// Whether it goes on.
-    pub action: Action,
+    pub action: RewriteAction,
     /// What changes in it.
     pub patch: Patch,
     /// What was found in it.
-    pub report: Report,
+    pub report: MessageReport,
     /// Long targets, to be stored before the next hop gets the message.
     pub references: Vec<ReferenceRow>,
 }
 
 /// Whether a message goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Action {
+pub enum RewriteAction {
     /// To the next hop, with the patch.
     #[default]
     Forward,
@@ -62,7 +62,7 @@ pub enum Action {
 
 /// What was found in a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct MessageReport {
     /// Whether the patch changes anything.
     pub changed: bool,
     /// Every link that was found.
@@ -113,7 +113,7 @@ impl Pipeline {
 }
 
 impl Rewriter for Pipeline {
-    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, Failure> {
+    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<RewriteOutcome, Failure> {
         rewrite(spool, job, &*self.sources).map_err(|e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e))))
     }
 }
@@ -125,9 +125,9 @@ impl Rewriter for Pipeline {
 ///
 /// # Errors
 /// See [`RewriteError`].
-pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &dyn Sources) -> Result<Outcome, RewriteError> {
-    let Some(mut verdicts) = Verdicts::new(job, sources) else {
-        return Ok(Outcome::default());
+pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &dyn Sources) -> Result<RewriteOutcome, RewriteError> {
+    let Some(mut verdicts) = LinkJudge::new(job, sources) else {
+        return Ok(RewriteOutcome::default());
     };
     verdicts.read_header(source);
     let sender_bypassed = verdicts.sender_bypassed;
@@ -144,9 +144,9 @@ pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &dyn Sources) -> Res
     }
     let unsafe_form = planned.refused.map(|quirk| format!("cannot be made safe: {quirk}"));
     let refusal = unsafe_form.or(verdicts.refusal()).filter(|_| !sender_bypassed);
-    Ok(Outcome {
-        action: refusal.map_or(Action::Forward, Action::Refuse),
-        report: Report {
+    Ok(RewriteOutcome {
+        action: refusal.map_or(RewriteAction::Forward, RewriteAction::Refuse),
+        report: MessageReport {
             changed: !patch.is_empty(),
             links: verdicts.links,
             quirks: planned.quirks.iter().map(|q| q.to_string()).collect(),
@@ -170,5 +170,5 @@ fn tagged(patch: Patch, line: Vec<u8>) -> Patch {
 #[doc(hidden)]
 #[must_use]
 pub fn judge<'a>(job: &Job<'a>, sources: &'a dyn Sources) -> Option<impl Judge + 'a> {
-    Verdicts::new(job, sources)
+    LinkJudge::new(job, sources)
 }

@@ -15,7 +15,7 @@ use link::{MessageClaims, Opener, Sealed, Target};
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
 use linkgate::intel::sources::NoSources;
-use linkgate::mail::rewrite::{Job, Outcome, judge, rewrite};
+use linkgate::mail::rewrite::{Job, RewriteOutcome, judge, rewrite};
 use linkgate::mail::spool::Spool;
 use lol_html::{HtmlRewriter, element};
 use message::bench::{Body, find_html, find_text, rewrite_html};
@@ -84,7 +84,7 @@ impl Bench {
     }
 
     /// The whole plan, as `serve` makes it.
-    pub(crate) fn plan(&self, source: &dyn Source) -> Outcome {
+    pub(crate) fn plan(&self, source: &dyn Source) -> RewriteOutcome {
         rewrite(source, &self.job(), &NoSources).expect("a plan")
     }
 

@@ -18,7 +18,7 @@ use crate::config::Settings;
 use crate::intel::sources::Sources;
 
 /// Decides about every site of one message.
-pub(super) struct Verdicts<'a> {
+pub(super) struct LinkJudge<'a> {
     settings: &'a Settings,
     sources: &'a dyn Sources,
     policy: &'a Arc<Policy>,
@@ -73,14 +73,14 @@ impl Last {
 }
 
 /// A decision, before anything is sealed, with what led to it.
-struct Judged {
+struct LinkRuling {
     /// `None` for what is not reported: it leads to a place within the message, or nowhere.
     decision: Option<Decision>,
     target: Option<Target>,
     suspicion: Suspicion,
 }
 
-impl From<Option<Decision>> for Judged {
+impl From<Option<Decision>> for LinkRuling {
     fn from(decision: Option<Decision>) -> Self {
         Self {
             decision,
@@ -90,7 +90,7 @@ impl From<Option<Decision>> for Judged {
     }
 }
 
-impl<'a> Verdicts<'a> {
+impl<'a> LinkJudge<'a> {
     /// `None` when the recipients' domain did not opt in.
     pub(super) fn new(job: &Job<'a>, sources: &'a dyn Sources) -> Option<Self> {
         let policy = job.recipients.first().and_then(|r| job.settings.domains.policy(r));
@@ -175,7 +175,7 @@ impl<'a> Verdicts<'a> {
     }
 
     /// `whole`: with what lists say, and whether the link belongs here; without, only what decides whether it may stay.
-    fn verdict(&mut self, site: &Site<'_>, whole: bool) -> Judged {
+    fn verdict(&mut self, site: &Site<'_>, whole: bool) -> LinkRuling {
         let in_text = matches!(
             site.usage,
             Use::HtmlText | Use::PlainText | Use::QuotedValue | Use::Folded { .. }
@@ -194,7 +194,7 @@ impl<'a> Verdicts<'a> {
         Some(decision).into()
     }
 
-    fn web(&mut self, site: &Site<'_>, target: Target, whole: bool) -> Judged {
+    fn web(&mut self, site: &Site<'_>, target: Target, whole: bool) -> LinkRuling {
         let own = self.own(site.url.trim(), &target);
         if own.as_ref().is_some_and(|opened| self.belongs(opened)) {
             return Some(Decision::Keep(KeepReason::OwnLink)).into();
@@ -236,7 +236,7 @@ impl<'a> Verdicts<'a> {
             }
             (decision, _) => decision,
         };
-        Judged {
+        LinkRuling {
             decision: Some(decision),
             target: Some(target),
             suspicion,
@@ -435,7 +435,7 @@ fn query_encoding<F: Fn(&str) -> Cow<'_, [u8]>>(f: F) -> F {
     f
 }
 
-impl Judge for Verdicts<'_> {
+impl Judge for LinkJudge<'_> {
     fn rule(&mut self, site: &Site<'_>) -> Ruling {
         let left = site.left.map(KeepReason::Structure);
         let left = left.or(self.sender_bypassed.then_some(KeepReason::BypassSender));
@@ -447,7 +447,7 @@ impl Judge for Verdicts<'_> {
             self.last = Some(last);
             return Ruling::Replace(with);
         }
-        let Judged {
+        let LinkRuling {
             decision,
             target,
             suspicion,
