@@ -497,6 +497,17 @@ impl Rewriter for Obedient {
             "refuse" => outcome.action = RewriteAction::Refuse("told to".into()),
             "fail" => return Err(Failure::ours(Phase::Rewrite, io::Error::other("told to"))),
             "panic" => panic!("told to"),
+            "offset" => {
+                let beyond = bytes.len() + 1;
+                let _ = &bytes[beyond..];
+            }
+            "beyond" => {
+                let change = Change {
+                    at: spool.len() - 1..spool.len() + 1,
+                    with: b"x".to_vec(),
+                };
+                outcome.patch = Patch::new(vec![change]).unwrap();
+            }
             "reference" => {
                 outcome.patch = insert("X-Long: 1\r\n".into());
                 outcome.references.push(ReferenceRow {

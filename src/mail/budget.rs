@@ -1,4 +1,4 @@
-//! What all messages together may use of the machine.
+//! Bounds what all messages together use of the machine.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

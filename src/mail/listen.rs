@@ -1,4 +1,4 @@
-//! Ports that mail comes in by: accept, bound, drain.
+//! Accepts the connections of one listener, bounds their number, and drains them at the end.
 
 pub(super) mod arrival;
 mod clients;
@@ -123,7 +123,7 @@ impl std::fmt::Debug for Context {
 
 /// Serves one listener until `shutdown` becomes true, then drains.
 ///
-/// Draining: nothing more is accepted, sessions without an open transaction are told 421 at once, the others may finish
+/// Draining: nothing more is accepted, sessions without an open transaction get 421 at once, the others may finish
 /// theirs for as long as `drain_s` says. What is left then is cut off; a client that got no reply tries again.
 pub async fn serve(listener: Socket, mut context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
     let for_sessions = shutdown.clone();
@@ -201,7 +201,7 @@ async fn session(mut stream: Stream, peer: Peer, context: Arc<Context>, mut shut
     drop(admission);
 }
 
-/// Readies an accepted connection for its session: who made it, and its right to be there. `None` when it came to nothing.
+/// Readies an accepted connection for its session: who made it, and its admission. `None` when it was closed or refused.
 async fn receive(stream: &mut Stream, peer: Peer, context: &Context) -> Option<(Peer, Admission)> {
     let peer = arrival::introduce(stream, peer, context).await?;
     let limit = context.listener.max_connections_per_client;

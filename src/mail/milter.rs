@@ -36,7 +36,7 @@ const CLIENTS_PACE: Duration = Duration::from_secs(7_210);
 /// be made out to it.
 const LEAST_RECIPIENTS: usize = 2;
 
-/// Octets of anything the MTA tells of its client that are kept for the log.
+/// Octets of each thing the MTA says of its client that are kept for the log.
 const MAX_SHOWN: usize = 256;
 
 /// Serves one MTA to the end of its connection.
@@ -125,7 +125,7 @@ struct IncomingMessage {
     transaction: Transaction,
     fields: FieldMap,
     body_lines: LineEnds,
-    /// The rest of the body is not told any more.
+    /// The MTA was asked to skip the rest of the body.
     skipping: bool,
 }
 
@@ -297,7 +297,7 @@ impl Conversation {
         }
         let under_way = UnderWay {
             _open: self.mta.context.counts.transaction(),
-            // An MTA cannot be told to wait.
+            // The protocol has no way to make an MTA wait.
             _slot: None,
         };
         self.message = Some(IncomingMessage {
@@ -326,7 +326,7 @@ impl Conversation {
         } else if self.client.may_come_again() {
             return self.refuse(Answer::TOO_MANY_RECIPIENTS);
         } else {
-            // All get the same bytes, and nobody can be asked to send them apart: then nobody who is to be protected goes without.
+            // All get the same bytes, and there is no client that could send them apart: then the policy that protects holds for all.
             info!(
                 target: "linkgate::mail",
                 id = transaction.id(),
@@ -341,8 +341,8 @@ impl Conversation {
         self.go_on();
     }
 
-    /// Whether now is the time to say that a message need not be told: at DATA, or, where the MTA does not tell of that, at the
-    /// beginning of the header.
+    /// Whether the MTA can be told now that it need not send the message: at DATA, or, where it does not announce that, at
+    /// the beginning of the header.
     fn may_pass_over(&self) -> bool {
         let nothing_read = self.message.as_ref().is_some_and(|m| m.fields.is_empty());
         !self.session.terms().tells_of_data() && self.session.reply_due() && nothing_read
@@ -436,7 +436,7 @@ impl Conversation {
     }
 }
 
-/// Appends a refusal in words; with an id, by which the log tells the cause. Gives back the words.
+/// Appends a refusal in words; with the id, if given, under which the log has the cause. Gives back the words.
 fn code(answer: Answer, id: Option<&str>, out: &mut Vec<u8>) -> Vec<u8> {
     let mut text = Vec::new();
     match id {

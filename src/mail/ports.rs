@@ -1,4 +1,4 @@
-//! What the mail path asks of its neighbours: the rewriter and the store.
+//! The traits through which a transaction reaches the rewriter and the store.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -22,7 +22,7 @@ pub trait Rewriter: Send + Sync {
 /// The answer of [`Recorder::store_references`].
 pub type Stored<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
-/// Keeps what must outlive a message.
+/// Stores what must outlive a message.
 pub trait Recorder: Send + Sync {
     /// Stores the targets of long links; they are durable when the future is done.
     fn store_references(&self, rows: Vec<ReferenceRow>) -> Stored<'_>;

@@ -106,7 +106,7 @@ impl Relay {
         self.to.dialect() == Dialect::Lmtp
     }
 
-    /// Makes sure of a connection; tells what the next hop offers on it.
+    /// Makes a connection if there is none that works; gives what the next hop offers on it.
     ///
     /// # Errors
     /// The next hop cannot be reached, or does not want us.
@@ -143,7 +143,7 @@ impl Relay {
         Ok(&self.connection.insert(live).offers)
     }
 
-    /// As [`connect`](Self::connect), for the answer to EHLO: the client will go by what it is told now.
+    /// As [`connect`](Self::connect), for the answer to EHLO: the client will go by what is offered to it now.
     ///
     /// # Errors
     /// The next hop cannot be reached, or does not want us.
@@ -152,8 +152,8 @@ impl Relay {
         Ok(self.offered.insert(offers))
     }
 
-    /// What a MAIL or RCPT line relies on because the client was told so, and the next hop that is connected now does not
-    /// offer: the keyword. Next hops that stand in for each other need not offer the same.
+    /// The keyword that a MAIL or RCPT line relies on because it was offered to the client, and the next hop that is connected now does not
+    /// offer. Next hops that stand in for each other need not offer the same.
     #[must_use]
     pub fn lost_keyword(&self, path: &PathLine<'_>) -> Option<&'static str> {
         self.offered.as_ref()?.lost(&self.connection.as_ref()?.offers, path)
@@ -193,7 +193,7 @@ impl Relay {
     /// Begins a transaction: queues MAIL for the next write. Its reply comes from [`reply`](Self::reply).
     ///
     /// A declared size is raised by what rewriting may add, but not over the limit that the next hop sets if the message as
-    /// it is fits; a next hop that does not know SIZE is not told. All else goes on as it came.
+    /// it is fits; a next hop that does not know SIZE gets none. All else goes on as it came.
     ///
     /// # Errors
     /// The next hop cannot be reached, or is lost, or is another one than before and cannot take this MAIL.

@@ -1,4 +1,4 @@
-//! The way back: puts the original links into a message that was rewritten.
+//! Puts the original links back into a message that was rewritten.
 
 use link::{Opened, Opener};
 use message::{Original, Originals, Patch, Seal, Source};

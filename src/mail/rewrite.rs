@@ -1,6 +1,6 @@
 //! One message in, one patch out: finds the links of a message, decides on each, seals and splices.
 //!
-//! This is where the room of messages and the room of links meet; neither knows the other.
+//! The crates `message` and `link` meet here; neither knows the other.
 
 mod judge;
 pub(super) mod sender;
@@ -10,7 +10,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use link::Decision;
-use message::{Change, Judge, Patch, Source};
+#[cfg(feature = "bench")]
+use message::Judge;
+use message::{Change, Patch, Source};
 use store::ReferenceRow;
 
 use crate::config::Settings;
@@ -166,8 +168,8 @@ fn tagged(patch: Patch, line: Vec<u8>) -> Patch {
     Patch::new(changes).unwrap_or(patch)
 }
 
-/// Whoever decides about the links of a message, alone; for benches.
-#[doc(hidden)]
+/// The judge of the links of one message, without the message; for benches.
+#[cfg(feature = "bench")]
 #[must_use]
 pub fn judge<'a>(job: &Job<'a>, sources: &'a dyn Sources) -> Option<impl Judge + 'a> {
     LinkJudge::new(job, sources)

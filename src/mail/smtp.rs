@@ -272,8 +272,8 @@ impl Conversation {
         Next::Continue
     }
 
-    /// The handshake after STARTTLS; false if it came to nothing. Nothing that was said in plain text outlives it: neither
-    /// what the session knows, nor commands that somebody slipped in behind STARTTLS (RFC 3207 4.2, CVE-2011-0411).
+    /// Shakes hands after STARTTLS; false if that failed. Nothing that was said in plain text outlives it: neither what the
+    /// session knows, nor commands that were injected behind STARTTLS (RFC 3207 4.2, CVE-2011-0411).
     async fn encrypt(&mut self, inbox: &mut Inbox) -> bool {
         let dropped = inbox.clear();
         if dropped > 0 {
@@ -484,7 +484,8 @@ impl Conversation {
         Next::Continue
     }
 
-    /// The next hop is gone in the middle of an envelope: this transaction comes to nothing, the next one may reconnect.
+    /// Answers what is pending when the next hop is lost in the middle of an envelope: this transaction fails, the next one
+    /// may reconnect.
     fn lose_next_hop(&mut self, failure: &Failure, unanswered: usize) {
         let id = self
             .incoming

@@ -27,7 +27,7 @@ use crate::metrics::{GaugeGuard, MessageResult};
 /// Up to this size, in octets, a message is rewritten on the session's own thread: moving it to another would cost more.
 const INLINE: u64 = 16 << 10;
 
-/// From this size on, in octets, a message that nobody wants changed is passed on as it comes in.
+/// From this size on, in octets, a message that no policy may change is passed on as it comes in.
 const PASS_FROM: usize = 32 << 10;
 
 /// A transaction from MAIL on, or the part of one that concerns some of its recipients.
@@ -123,7 +123,7 @@ impl Envelope {
 pub(in crate::mail) struct UnderWay {
     /// Counts it among the open transactions.
     pub(in crate::mail) _open: GaugeGuard,
-    /// Its slot, for protocols in which a client can be told to wait for one.
+    /// Its slot, for protocols in which a client can be made to wait for one.
     pub(in crate::mail) _slot: Option<InFlightSlot>,
 }
 
@@ -486,7 +486,13 @@ impl Transaction {
                     mail_id: &id,
                     now_s: envelope.received_s(),
                 };
-                rewriter.rewrite(spool, &job)
+                let outcome = rewriter.rewrite(spool, &job)?;
+                let end = outcome.patch.changes().last().map_or(0, |change| change.at.end);
+                if end > spool.len() {
+                    let cause = "a change lies beyond the end of the message".into();
+                    return Err(Failure::ours(Phase::Rewrite, Cause::Other(cause)));
+                }
+                Ok(outcome)
             })
         };
         if spool.len() <= INLINE {

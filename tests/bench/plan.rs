@@ -1,7 +1,7 @@
 //! What a message costs, stage by stage and as a whole, beside what the same work costs others.
 //!
-//! `cargo bench` measures single stages with criterion, then pairs in turn: those ratios are what counts, and each has a
-//! bar. `cargo bench -- --pairs` measures the pairs alone, and fails when one is over its bar.
+//! `cargo bench --features bench` measures single stages with criterion, then pairs in turn: those ratios are what counts, and each has a
+//! bar. `cargo bench --features bench -- --pairs` measures the pairs alone, and fails when one is over its bar.
 
 mod mail;
 mod pairs;

@@ -235,7 +235,7 @@ impl Conversation {
     }
 }
 
-/// The failure of a patch that cannot be told to the MTA.
+/// The failure of a patch that cannot be made into changes for the MTA.
 fn cannot(why: &'static str) -> Failure {
     Failure::ours(Phase::Rewrite, Cause::Other(why.into()))
 }

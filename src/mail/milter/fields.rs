@@ -1,4 +1,4 @@
-//! The header fields as the MTA told of them, and changes of octets in them as edits of fields.
+//! Maps the header fields that the MTA named to octets, and changes of octets back to edits of fields.
 
 use std::collections::HashMap;
 
@@ -54,7 +54,7 @@ impl Edit {
 }
 
 impl FieldMap {
-    /// Whether nothing of the header was told yet.
+    /// Whether nothing of the header has come yet.
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty() && !self.ended
     }
@@ -155,7 +155,7 @@ impl FieldMap {
                     Some((name, value)) if is_new && at == self.fields.len() => {
                         appended.push(Edit::Append { name, value });
                     }
-                    // One more stands before it: the MTA's own Received, which is not told of but counts here.
+                    // One more stands before it: the MTA's own Received, which it does not name but counts here.
                     Some((name, value)) if is_new => edits.push(Edit::Insert {
                         index: u32::try_from(at + 1).map_err(|_| "too many fields")?,
                         name,
@@ -348,7 +348,7 @@ fn packed(value: &[u8], leading_space: bool) -> Result<Vec<u8>, &'static str> {
         [b' ', rest @ ..] if !leading_space => rest,
         all => all,
     };
-    // Lone CRs were refused or made good before.
+    // Lone CRs were refused or replaced before.
     Ok(value.iter().copied().filter(|b| *b != b'\r').collect())
 }
 

@@ -11,12 +11,12 @@ use wire::{Capabilities, NextHop, Reply, Sent};
 use crate::config::{self, Dialect};
 use crate::failure::{Cause, Failure, Phase};
 use crate::net::tls::{NextHopTls, Trust};
-use crate::net::{Endpoint, Inbox, Stream, Target};
+use crate::net::{Endpoint, EndpointAddress, Inbox, Stream};
 
 /// Octets read at a time: replies are short.
 const BLOCK: usize = 4096;
 
-/// How long a connection that was told QUIT is waited for.
+/// How long the answer to QUIT is waited for.
 const QUIT_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection that has been greeted, and what the next hop offers on it.
@@ -70,7 +70,7 @@ impl Connection {
     /// As [`open`](Self::open), with one address. A next hop that need not be encrypted and cannot shake hands is called
     /// again in plain text.
     async fn open_at(
-        target: &Target<'_>,
+        target: &EndpointAddress<'_>,
         call: &Call<'_>,
         connect: Duration,
         deadline: Instant,
@@ -87,7 +87,7 @@ impl Connection {
     }
 
     async fn dial(
-        target: &Target<'_>,
+        target: &EndpointAddress<'_>,
         call: &Call<'_>,
         connect: Duration,
         deadline: Instant,
@@ -129,7 +129,7 @@ impl Connection {
             if connection.last().class() == 2 {
                 connection.nothing_behind_reply()?;
                 connection.shake_hands(call, tls, left.min(wait())).await?;
-                // What was offered in plain text may have been said by anybody (RFC 3207 4.2).
+                // What was offered in plain text may have been changed on the way (RFC 3207 4.2).
                 connection.offers = Capabilities::default();
                 connection.hello(call, wait()).await?;
                 return Ok(connection);

@@ -65,7 +65,7 @@ impl Relay {
         outcome
     }
 
-    /// Passes message content on as it comes. What the next hop refuses it is not given; [`send`](Self::send) tells.
+    /// Passes message content on as it comes. What the next hop refuses is not sent; [`send`](Self::send) gives the refusal.
     ///
     /// # Errors
     /// The next hop is lost, or refuses while the message is on its way; the connection is closed.

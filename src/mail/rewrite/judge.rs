@@ -313,7 +313,7 @@ impl<'a> LinkJudge<'a> {
         suspicion
     }
 
-    /// Remembers that a link leads to this domain, if anybody wants to know.
+    /// Remembers that a link leads to this domain, if domains are remembered.
     fn see(&mut self, target: &Target) {
         if self.sources.remembers_domains()
             && let Some(domain) = registrable_domain(target)

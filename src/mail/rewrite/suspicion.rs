@@ -5,7 +5,7 @@ use link::{AtDelivery, Delivery, Evidence, Finding, Sign, Smuggled, Weight, Word
 /// What speaks against a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Suspicion {
-    /// What can be seen without asking anyone; empty where nobody wants to know.
+    /// What can be seen in the URL alone; empty where no rule of the domain counts it.
     pub signs: Vec<Sign>,
     /// The lists that name it, and what a listing there is worth.
     pub listed: Vec<(String, Weight)>,

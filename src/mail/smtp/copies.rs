@@ -1,8 +1,8 @@
 //! One message for several recipients who are answered one by one: which of them share a copy, and how each copy goes to the
 //! next hop.
 //!
-//! A copy that is changed for a recipient is theirs alone: nobody else's address or token is in it. Whoever gets the message
-//! as it came shares one copy with all others of that kind.
+//! A copy that is changed for a recipient is theirs alone: no other recipient's address or token is in it. All who get the
+//! message as it came share one copy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +33,7 @@ pub(super) struct Copies {
     pub(super) recipients: usize,
     /// The client does not hear us any more.
     pub(super) client_gone: bool,
-    /// Recipients of whom nobody knows whether the next hop has taken the message for them.
+    /// Recipients for whom it is not known whether the next hop has taken the message.
     pub(super) uncertain: usize,
     pub(super) clock: Clock,
 }
@@ -135,7 +135,7 @@ impl TransactionPart {
         }
     }
 
-    /// The same reply of ours for all who have none, with the id by which the log tells the cause.
+    /// The same reply of ours for all who have none, with the id under which the log has the cause.
     pub(super) fn reply_to_all_with_id(&mut self, answer: Answer, replies: &mut FinalReplies) {
         for at in 0..self.slots.len() {
             self.reply_to_with_id(at, answer, replies);
@@ -149,13 +149,13 @@ impl TransactionPart {
     }
 
     fn set(&mut self, at: usize, reply: Vec<u8>, replies: &mut FinalReplies) {
-        if let Some((slot, told @ None)) = self.slots.get_mut(at) {
+        if let Some((slot, known @ None)) = self.slots.get_mut(at) {
             replies.set(*slot, &reply);
-            *told = Some(reply);
+            *known = Some(reply);
         }
     }
 
-    /// What became of it is known by another cause than a reply.
+    /// Changes the summary, until it is written down.
     pub(super) fn update(&mut self, change: impl FnOnce(&mut Summary)) {
         if let Some(summary) = &mut self.summary {
             change(summary);
@@ -169,14 +169,14 @@ impl TransactionPart {
 
     /// What the log says of the replies: one for all, or each.
     fn replies_for_log(&self) -> Vec<u8> {
-        let mut told: Vec<&[u8]> = self
+        let mut replies: Vec<&[u8]> = self
             .slots
             .iter()
             .filter_map(|(_, reply)| reply.as_deref())
             .map(<[u8]>::trim_ascii_end)
             .collect();
-        told.dedup();
-        told.join(&b" | "[..])
+        replies.dedup();
+        replies.join(&b" | "[..])
     }
 
     /// Whether all of its recipients have a reply, and nothing is written down yet.
@@ -303,7 +303,7 @@ impl Conversation {
         }
     }
 
-    /// Works out what changes in a copy; `None` when it goes to nobody.
+    /// Works out what changes in a copy; `None` when no recipient gets it.
     async fn prepare(&mut self, copies: &mut Copies, round: &[usize], spool: &Arc<Spool>) -> Option<Patch> {
         let mut found = None;
         for at in round {
@@ -383,10 +383,10 @@ impl Conversation {
         };
         // One reply for all of them, or one for each.
         let each = to.len().div_ceil(replies.max(1));
-        for (n, told) in to.chunks(each).enumerate() {
+        for (n, some) in to.chunks(each).enumerate() {
             match self.relay.final_reply(copies.clock.wait(limits)).await {
                 Ok(reply) => {
-                    for who in told {
+                    for who in some {
                         copies.reply_to(*who, reply.bytes);
                     }
                 }
@@ -399,7 +399,7 @@ impl Conversation {
         }
     }
 
-    /// The next hop failed with a copy: its recipients are told, in its words if it said any.
+    /// Replies to the recipients of a copy with which the next hop failed: in its words if it said any.
     pub(super) fn fail_for(&self, copies: &mut Copies, to: &[Addressee], failure: &Failure) {
         if failure.phase == Phase::FinalReply {
             copies.uncertain += to.len();

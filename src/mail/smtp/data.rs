@@ -40,7 +40,7 @@ impl Conversation {
     /// A chunk is there, and more will follow.
     pub(super) async fn chunk_taken(&mut self) -> Next {
         self.client.context.counts.bdat_chunks.inc();
-        // A message that comes to nothing is not waited for. With a reply for each recipient they may only come at the end.
+        // A message that has failed is not waited for. With a reply for each recipient they may only come at the end.
         let by_recipient = self.incoming.form != Form::One;
         match self.incoming.transaction.take_if(|t| !by_recipient && t.has_failed()) {
             Some(transaction) => {

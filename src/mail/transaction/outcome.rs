@@ -117,7 +117,7 @@ impl Summary {
     }
 }
 
-/// The gravest of what speaks against a link; `None` for signs that came to nothing.
+/// The gravest of what speaks against a link; `None` for signs that no rule of the domain counts.
 fn suspect(suspicion: &Suspicion) -> Option<Suspect> {
     if suspicion.is_smuggled() {
         Some(Suspect::OwnLinkSmuggled)
