@@ -58,7 +58,7 @@ pub struct RewriteBudget {
     mib: u32,
 }
 
-/// What a message takes in memory while it is rewritten, in multiples of its size: its texts decoded, their edits, the proof.
+/// Memory that a message takes while it is rewritten, in multiples of its size: its texts decoded, their edits, the proof.
 const GROWTH: u64 = 6;
 
 /// The right to rewrite one message.

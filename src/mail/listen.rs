@@ -23,13 +23,13 @@ use crate::metrics::{Limit, ListenerCounts, Metrics};
 use crate::net::tls::Identity;
 use crate::net::{Peer, Socket, Stream};
 
-/// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
+/// The pause after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the refusal of a connection may take.
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
-/// What the sessions of one listener share. A reload that changes the listener's section makes a new one, for the sessions
+/// The state that the sessions of one listener share. A reload that changes the listener's section makes a new one, for the sessions
 /// that come after it.
 #[derive(Clone)]
 pub struct Context {
@@ -57,7 +57,7 @@ pub struct Context {
     pub counts: Arc<ListenerCounts>,
 }
 
-/// What all listeners share.
+/// The state that all listeners share.
 #[derive(Clone)]
 pub struct Shared {
     /// The settings of the moment.

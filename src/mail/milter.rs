@@ -63,7 +63,7 @@ struct Conversation {
     message: Option<IncomingMessage>,
 }
 
-/// What the MTA says about its own client.
+/// The MTA's own client, as the MTA describes it.
 #[derive(Default)]
 struct SmtpClient {
     name: Vec<u8>,
@@ -91,13 +91,23 @@ impl SmtpClient {
         !(self.is_local || self.is_postfix && self.queued_at_mail)
     }
 
+    /// The next client of the same MTA.
+    fn followed_by(&self, name: &[u8], address: &[u8]) -> Self {
+        Self {
+            name: shown(name),
+            address: shown(address),
+            is_postfix: self.is_postfix,
+            ..Self::default()
+        }
+    }
+
     fn message_over(&mut self) {
         self.queue_id.clear();
         self.login.clear();
         self.queued_at_mail = false;
     }
 
-    /// What is known, written as XFORWARD attributes are, so that log lines of all protocols read alike.
+    /// Writes what is known as XFORWARD attributes are written, so that log lines of all protocols read alike.
     fn as_xforward(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for (attribute, value) in [
@@ -181,13 +191,8 @@ impl Conversation {
                 port,
                 address,
             } => {
-                self.client = SmtpClient {
-                    name: shown(name),
-                    address: shown(address),
-                    is_local: !matches!(family, b'4' | b'6') || port == 0,
-                    is_postfix: self.client.is_postfix,
-                    ..SmtpClient::default()
-                };
+                self.client = self.client.followed_by(name, address);
+                self.client.is_local = !matches!(family, b'4' | b'6') || port == 0;
                 self.go_on();
             }
             Event::Hello(name) => {
@@ -202,17 +207,12 @@ impl Conversation {
                     self.go_on();
                 }
             }
+            Event::Header { .. } | Event::EndOfHeader if self.may_pass_over() && self.pass_over() => {}
             Event::Header { name, value } => {
-                if self.may_pass_over() && self.pass_over() {
-                    return Ok(ControlFlow::Continue(()));
-                }
                 self.header(name, value).await;
                 self.go_on();
             }
             Event::EndOfHeader => {
-                if self.may_pass_over() && self.pass_over() {
-                    return Ok(ControlFlow::Continue(()));
-                }
                 self.end_of_header().await;
                 self.go_on();
             }
@@ -226,10 +226,7 @@ impl Conversation {
             Event::Abort => self.message_over(),
             Event::NewClient => {
                 self.message_over();
-                self.client = SmtpClient {
-                    is_postfix: self.client.is_postfix,
-                    ..SmtpClient::default()
-                };
+                self.client = self.client.followed_by(b"", b"");
             }
             Event::Unknown => self.go_on(),
             Event::Quit => {

@@ -43,7 +43,7 @@ pub struct Relay {
     to: NextHops,
     hops: Arc<Hops>,
     hostname: String,
-    /// What the next hop offered when it was offered to the client.
+    /// The keywords of the next hop that the client was offered.
     offered: Option<Capabilities>,
     connection: Option<Connection>,
     /// The next hop has heard MAIL, and no end of that transaction.
@@ -52,7 +52,7 @@ pub struct Relay {
     xforward: Vec<Vec<u8>>,
     /// The next hop knows these lines, for the transaction that is open or comes next.
     xforward_said: bool,
-    /// What is counted of each next hop, in the order of `to`.
+    /// The counters of each next hop, in the order of `to`.
     counts: Vec<Arc<NextHopCounts>>,
     /// Which of them this session has chosen.
     chosen: usize,
@@ -63,7 +63,7 @@ pub struct Relay {
     resets: u32,
 }
 
-/// What the next hop says to a transaction that was begun for some of the recipients.
+/// The replies of the next hop to a transaction that was begun for some of the recipients.
 #[derive(Debug, PartialEq, Eq)]
 pub enum EnvelopeReply {
     /// MAIL was refused, with this reply.
@@ -94,7 +94,7 @@ impl Relay {
         }
     }
 
-    /// What is counted of the next hop that was chosen last, or else of the first one; `None` if the list is empty.
+    /// The counters of the next hop that was chosen last, or else of the first one; `None` if the list is empty.
     #[must_use]
     pub fn counts(&self) -> Option<&NextHopCounts> {
         self.counts.get(self.chosen).map(AsRef::as_ref)

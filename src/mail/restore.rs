@@ -5,7 +5,7 @@ use message::{Original, Originals, Patch, Seal, Source};
 
 use crate::config::Settings;
 
-/// What restoring makes of a message.
+/// A message whose links are restored.
 #[derive(Debug)]
 pub struct Restored {
     /// What changes in it.

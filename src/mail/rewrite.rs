@@ -39,7 +39,7 @@ pub struct Job<'a> {
     pub now_s: i64,
 }
 
-/// What is to become of a message.
+/// The result of rewriting: whether a message goes on, and with which changes.
 #[derive(Debug, Default)]
 pub struct RewriteOutcome {
     /// Whether it goes on.
@@ -62,7 +62,7 @@ pub enum RewriteAction {
     Refuse(String),
 }
 
-/// What was found in a message.
+/// The links and doubtful structures that were found in a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MessageReport {
     /// Whether the patch changes anything.
@@ -88,7 +88,7 @@ pub struct LinkReport {
     pub place: Cow<'static, str>,
     /// The part, by number.
     pub part: String,
-    /// What speaks against it, as far as the domain wants to know.
+    /// The signs against it, as far as the rules of the domain count them.
     pub suspicion: Option<Box<Suspicion>>,
 }
 
@@ -128,35 +128,35 @@ impl Rewriter for Pipeline {
 /// # Errors
 /// See [`RewriteError`].
 pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &dyn Sources) -> Result<RewriteOutcome, RewriteError> {
-    let Some(mut verdicts) = LinkJudge::new(job, sources) else {
+    let Some(mut judge) = LinkJudge::new(job, sources) else {
         return Ok(RewriteOutcome::default());
     };
-    verdicts.read_header(source);
-    let sender_bypassed = verdicts.sender_bypassed;
-    let planned = message::plan(source, &job.settings.rewriting, &mut verdicts)?;
-    verdicts.note_domains();
+    judge.read_header(source);
+    let sender_bypassed = judge.sender_bypassed;
+    let planned = message::plan(source, &job.settings.rewriting, &mut judge)?;
+    judge.note_domains();
     let mut patch = planned.patch;
     if sender_bypassed {
         // Trusted as a whole: nothing in it is touched, odd structures included.
         patch = Patch::default();
-    } else if let Some(tag) = verdicts.tag()
+    } else if let Some(tag) = judge.tag()
         && sender::takes_a_field(source)
     {
         patch = tagged(patch, tag);
     }
     let unsafe_form = planned.refused.map(|quirk| format!("cannot be made safe: {quirk}"));
-    let refusal = unsafe_form.or(verdicts.refusal()).filter(|_| !sender_bypassed);
+    let refusal = unsafe_form.or(judge.refusal()).filter(|_| !sender_bypassed);
     Ok(RewriteOutcome {
         action: refusal.map_or(RewriteAction::Forward, RewriteAction::Refuse),
         report: MessageReport {
             changed: !patch.is_empty(),
-            links: verdicts.links,
+            links: judge.links,
             quirks: planned.quirks.iter().map(|q| q.to_string()).collect(),
             parts: planned.parts,
             message_id: planned.message_id,
         },
         patch,
-        references: verdicts.references,
+        references: judge.references,
     })
 }
 

@@ -96,7 +96,7 @@ struct Conversation {
 struct Incoming {
     /// From MAIL to the end of data.
     transaction: Option<Transaction>,
-    /// How the final dot of this transaction is answered.
+    /// The form in which the final dot of this transaction is answered.
     form: Form,
     /// Octets of its RCPT lines so far.
     rcpt_octets: usize,
@@ -114,7 +114,7 @@ enum Pending {
     Rcpt(Recipient),
 }
 
-/// What a session does next.
+/// The next step of a session.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Next {
     Continue,
@@ -172,18 +172,7 @@ impl Conversation {
                 self.incoming.data_octets += used as u64;
                 let now = Instant::now();
                 *deadline = now + self.client.settings.limits.data_timeout;
-                if self.session.in_data() && self.incoming.deadline.is_some_and(|end| now >= end) {
-                    Answer::TIMEOUT.write(&mut self.client.out);
-                    return Next::Close;
-                }
-                // The refusal of a message that is too large waits for its end, but not for ever.
-                if self.session.in_data()
-                    && self.incoming.data_octets
-                        > self.client.context.listener.max_message.saturating_mul(2) + (1 << 20)
-                {
-                    self.client.end = SessionEnd::TooLarge;
-                    self.client.context.counts.limits.inc(Limit::MessageSize);
-                    Answer::TOO_LARGE.write(&mut self.client.out);
+                if self.session.in_data() && self.breaks_data_limits(now) {
                     return Next::Close;
                 }
             }
@@ -208,6 +197,24 @@ impl Conversation {
             };
             *deadline = Instant::now() + wait;
         }
+    }
+
+    /// Whether the message that comes in takes too long, or goes on far beyond the size that is taken; the client gets its
+    /// reply at once then.
+    fn breaks_data_limits(&mut self, now: Instant) -> bool {
+        if self.incoming.deadline.is_some_and(|end| now >= end) {
+            Answer::TIMEOUT.write(&mut self.client.out);
+            return true;
+        }
+        // The refusal of a message that is too large waits for its end, but not for ever.
+        let most = self.client.context.listener.max_message.saturating_mul(2) + (1 << 20);
+        let is_endless = self.incoming.data_octets > most;
+        if is_endless {
+            self.client.end = SessionEnd::TooLarge;
+            self.client.context.counts.limits.inc(Limit::MessageSize);
+            Answer::TOO_LARGE.write(&mut self.client.out);
+        }
+        is_endless
     }
 
     async fn act(&mut self, event: Event<'_>) -> Next {
@@ -335,6 +342,15 @@ impl Conversation {
             self.session.mail(false);
             return Next::Continue;
         }
+        let under_way = UnderWay {
+            _open: self.client.context.counts.transaction(),
+            _slot: slot,
+        };
+        self.begin(path, under_way).await
+    }
+
+    /// Begins a transaction: MAIL goes to the next hop.
+    async fn begin(&mut self, path: &PathLine<'_>, under_way: UnderWay) -> Next {
         // PRDR is between the client and us: the next hop need not know it.
         let without_prdr = match self.client.context.listener.protocol {
             Protocol::Smtp => path.line_without("PRDR"),
@@ -351,10 +367,6 @@ impl Conversation {
         };
         self.incoming.rcpt_octets = 0;
         self.introduce().await;
-        let under_way = UnderWay {
-            _open: self.client.context.counts.transaction(),
-            _slot: slot,
-        };
         let transaction = Transaction::new(path, Arc::clone(&self.client.settings), under_way);
         match self.relay.mail(path, &self.client.settings.limits).await {
             Ok(()) => {
@@ -502,7 +514,7 @@ impl Conversation {
         }
     }
 
-    /// What XFORWARD said holds up to here.
+    /// Forgets the transaction, and what XFORWARD said for it.
     fn end_of_transaction(&mut self) {
         self.incoming.transaction = None;
         self.incoming.deadline = None;

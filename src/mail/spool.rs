@@ -38,7 +38,7 @@ pub struct Spool {
     counted: u64,
 }
 
-/// What all spools of the process hold.
+/// The octets that all spools of the process hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SpoolUsage {
     /// Octets in memory.
@@ -49,7 +49,7 @@ pub struct SpoolUsage {
     pub files: u64,
 }
 
-/// What all spools of the process hold now.
+/// Counts the octets that all spools of the process hold now.
 #[must_use]
 pub fn usage() -> SpoolUsage {
     SpoolUsage {

@@ -34,7 +34,7 @@ const INSTANCE_OCTETS: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Instance(String);
 
-/// What the header of a message says about the servers that it has passed.
+/// The header lines of a message that the servers it has passed left in it, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Trace {
     /// Trace lines of this instance.
@@ -119,7 +119,7 @@ impl Trace {
     }
 }
 
-/// What follows the colon, if the line begins a field of this name.
+/// The text behind the colon, if the line begins a field of this name.
 fn field<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let (found, rest) = line.split_at_checked(name.len())?;
     let value = rest.trim_ascii_start().strip_prefix(b":")?;

@@ -60,7 +60,7 @@ pub(in crate::mail) struct Transaction {
     lines: LineMeter,
 }
 
-/// Where the content of a message is.
+/// The content of a message: where it is, or why it is not kept.
 enum Content {
     /// All of it so far is in the spool.
     Kept {
@@ -78,7 +78,7 @@ enum Content {
     Ended(Trace),
 }
 
-/// Why nothing comes of a message.
+/// The fault for which a message is refused or put off.
 enum Fault {
     TooLarge,
     TextLineTooLong,
@@ -87,7 +87,7 @@ enum Fault {
     Failed(Failure),
 }
 
-/// What the relay is to do with content that came in.
+/// The content that goes to the next hop now.
 pub(in crate::mail) enum Passed<'a> {
     /// Nothing: it is kept or dropped.
     Nothing,
@@ -97,7 +97,7 @@ pub(in crate::mail) enum Passed<'a> {
     BreakOff,
 }
 
-/// What does not change after MAIL, and all parts of a transaction share.
+/// The envelope as it is fixed at MAIL; all parts of a transaction share it.
 struct Envelope {
     /// The id of the transaction: a part of it has another.
     id: String,
@@ -127,7 +127,7 @@ pub(in crate::mail) struct UnderWay {
     pub(in crate::mail) _slot: Option<InFlightSlot>,
 }
 
-/// What becomes of a message.
+/// The decision about a whole message.
 pub(in crate::mail) enum Disposition {
     /// It is refused for its form.
     Refuse(Answer),

@@ -1,4 +1,4 @@
-//! How many messages are on their way at a time, over all listeners.
+//! Bounds how many messages are on their way at a time, over all listeners.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

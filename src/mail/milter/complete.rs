@@ -24,7 +24,7 @@ use crate::metrics::MessageResult;
 /// (`milter_content_timeout`).
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// What the MTA is asked for.
+/// The changes that the MTA is asked for.
 #[derive(Default)]
 struct Changes {
     header: Vec<Edit>,
@@ -38,7 +38,7 @@ struct Changes {
 enum Stretch {
     /// As it came: octets of the spool.
     Spool(Range<u64>),
-    /// What the change of that number puts in.
+    /// The octets that the change of that number puts in.
     New(usize),
 }
 

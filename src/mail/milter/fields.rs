@@ -8,7 +8,7 @@ use wire::milter::Reply;
 /// Fields of one message that are taken. Postfix and Sendmail stop long before.
 const MAX_FIELDS: usize = 20_000;
 
-/// Where the fields of a message lie in its octets. The header begins at octet 0.
+/// Maps the fields of a message to its octets. The header begins at octet 0.
 #[derive(Debug, Default)]
 pub(super) struct FieldMap {
     fields: Vec<Field>,
@@ -113,10 +113,10 @@ impl FieldMap {
         !std::mem::replace(&mut self.ended, true)
     }
 
-    /// The changes, all of which lie in `block`, which is the header, as edits in the order in which they must be made.
+    /// Turns changes, all of which lie in `block`, which is the header, into edits in the order in which they must be made.
     ///
     /// # Errors
-    /// There are no such edits; why.
+    /// Why no edits can make these changes.
     pub(super) fn edits(
         &self,
         block: &[u8],
@@ -237,7 +237,7 @@ impl FieldMap {
         Ok(groups)
     }
 
-    /// What becomes of the octets of a group.
+    /// Applies the changes of a group to the octets of its fields.
     fn patched(&self, block: &[u8], group: &Group, changes: &[Change]) -> Result<Vec<u8>, &'static str> {
         let mut out = Vec::new();
         let mut from = self.start(group.fields.start);

@@ -23,7 +23,7 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 /// How long it is left out at most.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 
-/// What is known of next hops, by all sessions of a listener, across reloads.
+/// The state of next hops as all sessions of a listener have found it, across reloads.
 #[derive(Debug, Default)]
 pub struct Hops {
     states: Mutex<HopStates>,
@@ -107,7 +107,7 @@ impl Hops {
         outcome
     }
 
-    /// Where in the list to begin.
+    /// The place in the list to begin at.
     fn first(&self, to: &NextHops) -> usize {
         match to.order {
             NextHopOrder::InOrder => 0,

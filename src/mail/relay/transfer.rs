@@ -14,7 +14,7 @@ use crate::config::Limits;
 use crate::failure::{Cause, Failure, Phase};
 use crate::mail::spool::Spool;
 
-/// How far the message of the open transaction is.
+/// The progress of the message of the open transaction.
 #[derive(Debug)]
 pub(super) enum DataState {
     /// DATA has not been said.
@@ -35,7 +35,7 @@ pub(super) struct Outgoing {
     out: Vec<u8>,
 }
 
-/// How far a message came on its way to the next hop.
+/// The outcome of sending a message to the next hop.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Sending {
     /// DATA was refused, with this reply; nothing was sent.

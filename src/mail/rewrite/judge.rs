@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use link::{
     AtDelivery, Circumstances, ClickBase, Decision, DisarmReason, Glance, KeepReason, KeyRing, LayerKind, LeaveReason,
-    MessageClaims, Opened, Opener, Policy, Provenance, Resolve, Resolved, Rewrite, Sealer, SenderFacts, Sign, Smuggled,
-    Target, Unwrapped, WrapReason, registrable_domain, resolve, signs_of_smuggling, unwrap, wrap_link,
+    MessageClaims, Opened, Opener, Policy, Resolve, Resolved, Rewrite, Sealer, SenderFacts, Sign, Smuggled, Target,
+    Unwrapped, WrapReason, registrable_domain, resolve, unwrap, wrap_link,
 };
 use message::{Judge, Ruling, Seal, Site, Source, Use};
 use store::ReferenceRow;
@@ -15,6 +15,7 @@ use store::ReferenceRow;
 use super::suspicion::{Conclusion, Grade, OWN_LINK_SMUGGLED, Suspicion};
 use super::{Job, LinkReport, sender};
 use crate::config::Settings;
+use crate::intel::smuggling::smuggled;
 use crate::intel::sources::Sources;
 
 /// Decides about every site of one message.
@@ -42,7 +43,7 @@ pub(super) struct LinkJudge<'a> {
     /// The document's base as it was last seen, parsed.
     document_base: Option<(String, Option<Target>)>,
     /// The link that was wrapped last.
-    last: Option<Last>,
+    last: Option<LastWrapped>,
     pub(super) links: Vec<LinkReport>,
     pub(super) references: Vec<ReferenceRow>,
     mail_id: &'a str,
@@ -51,7 +52,7 @@ pub(super) struct LinkJudge<'a> {
 
 /// A wrapped link. Newsletters write the same one twice in a row: around a picture and its caption, for Outlook and for
 /// everyone else. The second time it need not be read, decided on and sealed again.
-struct Last {
+struct LastWrapped {
     usage: Use,
     base: Option<String>,
     written: Vec<u8>,
@@ -62,7 +63,7 @@ struct Last {
     suspicion: Suspicion,
 }
 
-impl Last {
+impl LastWrapped {
     fn is(&self, site: &Site<'_>) -> bool {
         self.written == site.written
             && self.url == site.url
@@ -175,7 +176,7 @@ impl<'a> LinkJudge<'a> {
     }
 
     /// `whole`: with what lists say, and whether the link belongs here; without, only what decides whether it may stay.
-    fn verdict(&mut self, site: &Site<'_>, whole: bool) -> LinkRuling {
+    fn ruling(&mut self, site: &Site<'_>, whole: bool) -> LinkRuling {
         let in_text = matches!(
             site.usage,
             Use::HtmlText | Use::PlainText | Use::QuotedValue | Use::Folded { .. }
@@ -263,7 +264,7 @@ impl<'a> LinkJudge<'a> {
             || self.from_inside
     }
 
-    /// What speaks against a link.
+    /// Collects the signs against a link.
     fn weigh(&mut self, site: &Site<'_>, target: &Target, whole: bool) -> Suspicion {
         let mut suspicion = Suspicion::default();
         // Nearly all links have nothing inside.
@@ -291,30 +292,22 @@ impl<'a> LinkJudge<'a> {
                 LayerKind::Own(opened) => !self.belongs(opened),
                 _ => false,
             });
-            let smuggled = signs_of_smuggling(
-                inside,
-                &Provenance {
-                    sender: self.sender,
-                    recipient: self.claims.recipient.as_deref(),
-                    is_ours: &|domain| self.settings.domains.is_ours(domain),
-                    own_wrappers: &self.settings.click_rules.own_wrappers,
-                    sender_uses: &|sender, vendor| self.settings.click_rules.sender_uses(sender, vendor),
-                },
-            );
+            let recipient = self.claims.recipient.as_deref();
+            let smuggled = smuggled(self.settings, inside, self.sender, recipient);
             let own = [Smuggled::OwnLinkInside, Smuggled::OtherRecipient];
             let smuggled: Vec<_> = smuggled.into_iter().filter(|s| strangers || !own.contains(s)).collect();
             suspicion.take_smuggled(&smuggled);
         }
-        self.see(target);
+        self.remember_domain(target);
         inside
             .into_iter()
             .flat_map(Unwrapped::to_check)
-            .for_each(|url| self.see(url));
+            .for_each(|url| self.remember_domain(url));
         suspicion
     }
 
     /// Remembers that a link leads to this domain, if domains are remembered.
-    fn see(&mut self, target: &Target) {
+    fn remember_domain(&mut self, target: &Target) {
         if self.sources.remembers_domains()
             && let Some(domain) = registrable_domain(target)
             && !self.domains.contains_key(domain)
@@ -451,7 +444,7 @@ impl Judge for LinkJudge<'_> {
             decision,
             target,
             suspicion,
-        } = self.verdict(site, true);
+        } = self.ruling(site, true);
         let Some(decision) = decision else {
             return Ruling::Keep;
         };
@@ -467,7 +460,7 @@ impl Judge for LinkJudge<'_> {
         let click_url = self.wrap(site, target, reason == WrapReason::Blocked);
         // The text of the next one may say something else.
         if !site.has_legacy_query() && !self.wants_signs() {
-            self.last = Some(Last {
+            self.last = Some(LastWrapped {
                 usage: site.usage,
                 base: site.base.map(str::to_owned),
                 written: site.written.to_vec(),
@@ -483,7 +476,7 @@ impl Judge for LinkJudge<'_> {
     }
 
     fn is_safe(&mut self, site: &Site<'_>) -> bool {
-        matches!(self.verdict(site, false).decision, None | Some(Decision::Keep(_))) || self.sender_bypassed
+        matches!(self.ruling(site, false).decision, None | Some(Decision::Keep(_))) || self.sender_bypassed
     }
 
     fn seal_mark(&self, kept: &[u8]) -> Seal {

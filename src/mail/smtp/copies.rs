@@ -27,9 +27,9 @@ const LEAST_WAIT: Duration = Duration::from_secs(1);
 /// A message on its way to all of its recipients.
 pub(super) struct Copies {
     pub(super) parts: Vec<TransactionPart>,
-    /// What the client hears.
+    /// The replies to the final dot, for the client.
     pub(super) replies: FinalReplies,
-    /// How many the next hop has accepted in the transaction that is open.
+    /// Recipients that the next hop has accepted in the transaction that is open.
     pub(super) recipients: usize,
     /// The client does not hear us any more.
     pub(super) client_gone: bool,
@@ -41,26 +41,26 @@ pub(super) struct Copies {
 /// Recipients for whom a message is judged as one, with an id, a line in the log and a row of their own.
 pub(super) struct TransactionPart {
     pub(super) transaction: Transaction,
-    /// What is known of it, until it is written down.
+    /// The summary, until it is written down.
     summary: Option<Summary>,
     /// For each recipient the place among the replies, and the reply once it is known.
     slots: Vec<(usize, Option<Vec<u8>>)>,
     plan: CopyPlan,
 }
 
-/// What is to be done for a part.
+/// The work that is left for a part.
 enum CopyPlan {
     /// It shares the message as it came. This is what was found in it.
     Original(RewriteOutcome),
-    /// It gets a copy of its own, which may have been judged already.
+    /// It gets a copy of its own, which may have been rewritten already.
     Own(Option<RewriteOutcome>),
-    /// It could not be judged; this is said.
+    /// It could not be rewritten; the recipients get this answer.
     Failed(Answer),
     /// All is done.
     Nothing,
 }
 
-/// How long the copies of one message may take.
+/// The time that the copies of one message may take.
 #[derive(Clone, Copy)]
 pub(super) struct Clock {
     /// No further copy is begun later than this, and no reply is waited for longer than that.
@@ -87,7 +87,7 @@ impl Clock {
         self.ends.is_none_or(|(begin, _)| Instant::now() < begin)
     }
 
-    /// What is left for the next reply to a dot.
+    /// The time that is left for the next reply to a dot.
     fn wait(&self, limits: &Limits) -> Duration {
         let left = self
             .ends
@@ -162,12 +162,12 @@ impl TransactionPart {
         }
     }
 
-    /// How many recipients the next hop has taken the message for.
+    /// Counts the recipients for whom the next hop has taken the message.
     pub(super) fn taken(&self) -> usize {
         self.slots.iter().filter(|(_, reply)| is_success(reply)).count()
     }
 
-    /// What the log says of the replies: one for all, or each.
+    /// The replies for the log: one for all, or each.
     fn replies_for_log(&self) -> Vec<u8> {
         let mut replies: Vec<&[u8]> = self
             .slots
@@ -303,7 +303,7 @@ impl Conversation {
         }
     }
 
-    /// Works out what changes in a copy; `None` when no recipient gets it.
+    /// Works out the patch of a copy; `None` when no recipient gets it.
     async fn prepare(&mut self, copies: &mut Copies, round: &[usize], spool: &Arc<Spool>) -> Option<Patch> {
         let mut found = None;
         for at in round {

@@ -10,7 +10,7 @@ use crate::config::{Listener, Protocol};
 use crate::metrics::{Limit, SessionEnd};
 use crate::net::Peer;
 
-/// What a client says of itself and of the client behind it, and what of that is believed.
+/// The names a client gives for itself and for the client behind it, and which of them are believed.
 pub(super) struct ClientIdentity {
     /// The peer at the other end of the connection.
     pub(super) connected: Peer,

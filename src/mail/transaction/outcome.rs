@@ -1,4 +1,4 @@
-//! What became of a message: its line in the log, its row in the store, its counters.
+//! Sums up a message at its end: its line in the log, its row in the store, its counters.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,7 +19,7 @@ use crate::net::Peer;
 /// Octets of recipients' addresses in a line of the log.
 const MAX_ADDRESSEES: usize = 1000;
 
-/// What the log line, the row and the counters of a message say of it.
+/// The facts of a message for its log line, its row and its counters.
 #[derive(Clone)]
 pub(in crate::mail) struct Summary {
     pub(super) end: DataEnd,
@@ -132,7 +132,7 @@ fn suspect(suspicion: &Suspicion) -> Option<Suspect> {
     }
 }
 
-/// Where a message came from, as its log line names it.
+/// The names of the client in the log line of a message.
 pub(in crate::mail) struct LogNames<'a> {
     /// The client that is connected to us.
     pub(in crate::mail) client: Peer,
