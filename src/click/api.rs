@@ -105,7 +105,7 @@ impl ClickPages {
             }
         };
         self.counts.api.inc(checked.verdict);
-        let (answer, may_continue) = match rules.policy.answer(checked.verdict) {
+        let (answer, may_continue) = match rules.policy.answer(checked.verdict, &checked.evidence) {
             Answer::Go => ("go", true),
             Answer::Confirm => ("confirm", true),
             Answer::Warning { may_continue } => ("warning", may_continue),

@@ -112,7 +112,7 @@ impl<'a> Visit<'a> {
         let Some(checked) = self.check(&way).await else {
             return self.checking(&way).await;
         };
-        let answer = self.decide(checked.verdict, pressed.as_ref());
+        let answer = self.decide(&checked, pressed.as_ref());
         self.note(&checked);
         self.row.outcome = match (answer, &pressed) {
             (Answer::Go, None) => Outcome::Redirected,
@@ -199,11 +199,11 @@ impl<'a> Visit<'a> {
         checker.finish(&question, begun, patience, limits).await
     }
 
-    fn decide(&self, verdict: Verdict, pressed: Option<&Page>) -> Answer {
+    fn decide(&self, checked: &Checked, pressed: Option<&Page>) -> Answer {
         let policy = &self.rules.policy;
         let answer = match pressed {
-            Some(page) => policy.answer_to_button(verdict, page.verdict),
-            None => policy.answer(verdict),
+            Some(page) => policy.answer_to_button(checked.verdict, &checked.evidence, page.verdict),
+            None => policy.answer(checked.verdict, &checked.evidence),
         };
         // A form that does not count gets its page anew, and no redirect: browsers would follow it with the form's rules.
         match answer {
@@ -214,7 +214,7 @@ impl<'a> Visit<'a> {
 
     /// By which button the reader went on.
     fn passed(&self, verdict: Verdict, seen: Verdict) -> Outcome {
-        let calm = |v| matches!(self.rules.policy.answer(v), Answer::Go | Answer::Confirm);
+        let calm = |v| matches!(self.rules.policy.answer(v, &[]), Answer::Go | Answer::Confirm);
         if calm(verdict) && calm(seen) {
             Outcome::Continued
         } else {

@@ -3,7 +3,7 @@
 //! The parser reads its defaults and limits from here, refuses what is not listed, and a test holds the list against
 //! `docs/configuration.md` and `contrib/linkgate.toml`.
 
-use link::{AtDelivery, Contact, Flow, OnFailure, OnThreat, OnUnknown, Rewrite, Style, Weight};
+use link::{AtDelivery, Contact, Flow, OnFailure, OnThreat, OnUnknown, Rewrite, Style};
 use strum::VariantNames;
 use wire::BareLineEnds;
 
@@ -318,7 +318,7 @@ pub const KEYS: &[Key] = &[
         Choice(&["phishing", "malware", "botnet", "abuse", "new-domain"]),
         Machine("what the list says"),
     ),
-    key("source", "weight", Choice(words::<Weight>()), Word("block")),
+    key("source", "weight", Choice(&["block", "warn"]), Word("block")),
     key("source", "licensed", Flag, Switch(false)),
     key("source", "max_size_mib", range(1, 1_024, "MiB"), Number(128)),
     key(
