@@ -32,7 +32,7 @@ pub use self::labels::{
 };
 use self::labels::{Labels, MetricLabel};
 use self::listener::Shared;
-pub use self::listener::{Held, ListenerCounts};
+pub use self::listener::{GaugeGuard, ListenerCounts};
 pub use self::next_hop::NextHopCounts;
 pub use self::seconds::Seconds;
 pub use self::source::SourceCounts;

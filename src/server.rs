@@ -36,7 +36,7 @@ use crate::intel::sources::{ServerSources, Sources};
 use crate::ledger::Ledger;
 use crate::log::Telemetry;
 use crate::mail::budget::Budgets;
-use crate::mail::listen::{self, Context, InFlight};
+use crate::mail::listen::{self, Context, Shared};
 use crate::mail::ports::{Recorder, Rewriter};
 use crate::mail::rewrite::Pipeline;
 use crate::metrics::{Metrics, Reload};
@@ -351,12 +351,16 @@ impl Server {
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline::new(sources));
         let threads = MailThreads::start(STACK)?;
-        let in_flight = Arc::new(InFlight::default());
+        let shared = Shared {
+            settings: watched.clone(),
+            rewriter: pipeline,
+            recorder,
+            in_flight: Arc::default(),
+            budgets: Arc::clone(&budgets),
+            metrics: Arc::clone(&metrics),
+        };
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
-            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
-                .among(Arc::clone(&in_flight), Arc::clone(&budgets), index)
-                .following(index)
-                .counting(Arc::clone(&metrics));
+            let context = Context::new(listener, index, &shared);
             // The system accepts for us already.
             context.counts.set_accepting(true);
             tasks.spawn_on(

@@ -18,9 +18,10 @@ use linkgate::config::{
 };
 use linkgate::failure::{Failure, Phase};
 use linkgate::intel::sources::NoSources;
-use linkgate::mail::listen::{Context, serve};
+use linkgate::mail::budget::Budgets;
+use linkgate::mail::listen::{Context, Shared, serve};
 use linkgate::mail::ports::{Recorder, Rewriter, Stored};
-use linkgate::mail::rewrite::{Action, Job, Outcome, Pipeline};
+use linkgate::mail::rewrite::{Job, Pipeline, RewriteAction, RewriteOutcome};
 use linkgate::mail::spool::Spool;
 use linkgate::metrics::ListenerCounts;
 use linkgate::net::tls::{NextHopTls, Trust};
@@ -157,7 +158,15 @@ impl Rig {
         } else {
             Arc::new(Obedient)
         };
-        let context = Arc::new(Context::new(listener, current, rewriter, recorder));
+        let shared = Shared {
+            budgets: Arc::new(Budgets::new(&current.borrow().limits)),
+            settings: current.clone(),
+            rewriter,
+            recorder,
+            in_flight: Arc::default(),
+            metrics: Arc::default(),
+        };
+        let context = Arc::new(Context::new(listener, 0, &shared));
         runtime.spawn(serve(socket, Arc::clone(&context), stopped));
         Self {
             runtime,
@@ -435,7 +444,7 @@ impl Recorder for Records {
 struct Obedient;
 
 impl Rewriter for Obedient {
-    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, Failure> {
+    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<RewriteOutcome, Failure> {
         let bytes = spool.read(0..spool.len()).unwrap();
         let text = String::from_utf8_lossy(&bytes);
         let word = text
@@ -450,7 +459,7 @@ impl Rewriter for Obedient {
             Patch::new(vec![change]).unwrap()
         };
         let for_other = job.recipients.iter().any(|r| r.ends_with("@other.test"));
-        let mut outcome = Outcome::default();
+        let mut outcome = RewriteOutcome::default();
         match word {
             "insert" => outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(","))),
             "insert-id" => outcome.patch = insert(format!("X-Id: {}\r\n", job.mail_id)),
@@ -458,12 +467,12 @@ impl Rewriter for Obedient {
             "insert-other" if for_other => {
                 outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(",")));
             }
-            "refuse-other" if for_other => outcome.action = Action::Refuse("told to".into()),
+            "refuse-other" if for_other => outcome.action = RewriteAction::Refuse("told to".into()),
             "dot" => outcome.patch = insert(".leading\r\n".into()),
             "stray" => outcome.patch = insert("a\nb\r\n".into()),
             "swap" => outcome.patch = swap(&text),
             "slow" => std::thread::sleep(Duration::from_millis(10_500)),
-            "refuse" => outcome.action = Action::Refuse("told to".into()),
+            "refuse" => outcome.action = RewriteAction::Refuse("told to".into()),
             "fail" => return Err(Failure::ours(Phase::Rewrite, io::Error::other("told to"))),
             "panic" => panic!("told to"),
             "wrong-offset" => {
@@ -472,6 +481,17 @@ impl Rewriter for Obedient {
                     with: b"told to".to_vec(),
                 };
                 let _ = Patch::new(vec![change]).unwrap().apply(&bytes);
+            }
+            "offset" => {
+                let beyond = bytes.len() + 1;
+                let _ = &bytes[beyond..];
+            }
+            "beyond" => {
+                let change = Change {
+                    at: spool.len() - 1..spool.len() + 1,
+                    with: b"x".to_vec(),
+                };
+                outcome.patch = Patch::new(vec![change]).unwrap();
             }
             "reference" => {
                 outcome.patch = insert("X-Long: 1\r\n".into());

@@ -1,4 +1,4 @@
-//! What all messages together may use of the machine.
+//! Bounds what all messages together use of the machine.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -83,7 +83,7 @@ pub struct RewriteBudget {
     mib: u32,
 }
 
-/// What a message takes in memory while it is rewritten, in multiples of its size: its texts decoded, their edits, the proof.
+/// Memory that a message takes while it is rewritten, in multiples of its size: its texts decoded, their edits, the proof.
 const GROWTH: u64 = 6;
 
 /// The right to rewrite one message.

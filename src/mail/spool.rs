@@ -1,4 +1,4 @@
-//! The bytes of one message on their way through: in memory while they are few, else in an unlinked file.
+//! Holds the octets of one message on their way through: in memory while they are few, else in an unlinked file.
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -43,9 +43,9 @@ pub struct Spool {
     counted: u64,
 }
 
-/// What all spools of the process hold.
+/// The octets that all spools of the process hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
+pub struct SpoolUsage {
     /// Octets in memory.
     pub in_memory: u64,
     /// Octets in files.
@@ -54,10 +54,10 @@ pub struct Usage {
     pub files: u64,
 }
 
-/// What all spools of the process hold now.
+/// Counts the octets that all spools of the process hold now.
 #[must_use]
-pub fn usage() -> Usage {
-    Usage {
+pub fn usage() -> SpoolUsage {
+    SpoolUsage {
         in_memory: IN_MEMORY.load(Ordering::Relaxed),
         in_files: IN_FILES.load(Ordering::Relaxed),
         files: FILES.load(Ordering::Relaxed),
@@ -85,8 +85,8 @@ impl Spool {
         }
     }
 
-    /// Appends octets. The file is written in blocks; who cannot wait for a disk calls [`flush`](Self::flush) elsewhere as
-    /// soon as [`wants_flush`](Self::wants_flush) says so.
+    /// Appends octets. The file is written in blocks; a caller that cannot wait for a disk calls [`flush`](Self::flush) on another
+    /// thread as soon as [`wants_flush`](Self::wants_flush) says so.
     ///
     /// # Errors
     /// The file cannot be made or written.

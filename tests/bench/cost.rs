@@ -24,7 +24,8 @@ use linkgate::intel::new_domains::NewDomains;
 use linkgate::intel::revoked::Revocations;
 use linkgate::intel::sources::{NoSources, ServerSources};
 use linkgate::ledger::Ledger;
-use linkgate::mail::listen::{Context, serve};
+use linkgate::mail::budget::Budgets;
+use linkgate::mail::listen::{Context, Shared, serve};
 use linkgate::mail::rewrite::{Job, Pipeline, rewrite};
 use linkgate::metrics::Metrics;
 use linkgate::net::Socket;
@@ -118,12 +119,15 @@ fn off_message(count: usize) {
             .expect("a socket");
         let (_reload, settings) = watch::channel(settings);
         let (_stop, stopping) = watch::channel(false);
-        let context = Context::new(
-            listener,
-            settings,
-            Arc::new(Pipeline::new(Arc::new(NoSources))),
-            Arc::new(ledger),
-        );
+        let shared = Shared {
+            budgets: Arc::new(Budgets::new(&settings.borrow().limits)),
+            settings: settings.clone(),
+            rewriter: Arc::new(Pipeline::new(Arc::new(NoSources))),
+            recorder: Arc::new(ledger),
+            in_flight: Arc::default(),
+            metrics: Arc::default(),
+        };
+        let context = Context::new(listener, 0, &shared);
         tokio::spawn(serve(socket, Arc::new(context), stopping));
         tokio::spawn(play_next_hop(next_hop));
 

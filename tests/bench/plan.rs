@@ -1,7 +1,7 @@
 //! What a message costs, stage by stage and as a whole, beside what the same work costs others.
 //!
-//! `cargo bench` measures single stages with criterion, then pairs in turn: those ratios are what counts, and each has a
-//! bar. `cargo bench -- --pairs` measures the pairs alone, and fails when one is over its bar.
+//! `cargo bench --features bench` measures single stages with criterion, then pairs in turn: those ratios are what counts, and each has a
+//! bar. `cargo bench --features bench -- --pairs` measures the pairs alone, and fails when one is over its bar.
 
 mod mail;
 mod pairs;
@@ -16,7 +16,7 @@ use link::{MessageClaims, Opener, Sealed, Target};
 use linkgate::config::Settings;
 use linkgate::intel::sources::NoSources;
 use linkgate::mail::budget::SpoolBudget;
-use linkgate::mail::rewrite::{Job, Outcome, judge, rewrite};
+use linkgate::mail::rewrite::{Job, RewriteOutcome, judge, rewrite};
 use linkgate::mail::spool::Spool;
 use lol_html::{HtmlRewriter, element};
 use message::bench::{Body, find_html, find_text, rewrite_html};
@@ -87,7 +87,7 @@ impl Bench {
     }
 
     /// The whole plan, as `serve` makes it.
-    pub(crate) fn plan(&self, source: &dyn Source) -> Outcome {
+    pub(crate) fn plan(&self, source: &dyn Source) -> RewriteOutcome {
         rewrite(source, &self.job(), &NoSources).expect("a plan")
     }
 

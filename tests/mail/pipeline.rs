@@ -7,7 +7,7 @@ use link::{ClickBase, KeyRing, Opener, Policy, Rewrite, SenderRules, Style, UrlR
 use linkgate::config::{Click, Domains, Settings};
 use linkgate::intel::sources::NoSources;
 use linkgate::mail::restore::restore;
-use linkgate::mail::rewrite::{Job, Outcome, rewrite};
+use linkgate::mail::rewrite::{Job, RewriteOutcome, rewrite};
 use message::Source;
 use store::{ReferenceRow, Store};
 
@@ -44,20 +44,20 @@ impl Pipeline {
     }
 
     /// What becomes of a message to a recipient whose domain has opted in.
-    pub(crate) fn plan(&self, message: &[u8]) -> Outcome {
+    pub(crate) fn plan(&self, message: &[u8]) -> RewriteOutcome {
         self.plan_for(message, SENDER, "user@on.example")
     }
 
     /// The same for a message that is elsewhere than in memory.
-    pub(crate) fn plan_source(&self, message: &dyn Source) -> Outcome {
+    pub(crate) fn plan_source(&self, message: &dyn Source) -> RewriteOutcome {
         self.plan_any(message, SENDER, "user@on.example")
     }
 
-    pub(crate) fn plan_for(&self, message: &[u8], sender: &str, recipient: &str) -> Outcome {
+    pub(crate) fn plan_for(&self, message: &[u8], sender: &str, recipient: &str) -> RewriteOutcome {
         self.plan_any(&message, sender, recipient)
     }
 
-    fn plan_any(&self, message: &dyn Source, sender: &str, recipient: &str) -> Outcome {
+    fn plan_any(&self, message: &dyn Source, sender: &str, recipient: &str) -> RewriteOutcome {
         let recipients = [recipient.to_owned()];
         let job = Job {
             settings: &self.settings,
