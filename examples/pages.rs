@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use link::{Category, Evidence, Finding, Listing, Obstacle, Scope, Smuggled, Target, Weight};
+use link::{Category, Evidence, Finding, Listing, Obstacle, Scope, Smuggled, Target, Weight, Word};
 use linkgate::pages::{self, Brand, Colours, Contact, Form, GoogleService, Kind, Languages, Logo, View, language};
 use serde_json::json;
 

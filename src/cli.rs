@@ -16,11 +16,13 @@ mod rewrite;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use link::Verdict;
 use store::{AlertQuery, ClickQuery, Label, Reader, Store, StoreError};
+use strum::VariantNames;
 
 use self::alerts::AlertsError;
 use self::clicks::{ClicksArgs, ClicksError, ClicksFormat, SinceError};
@@ -280,11 +282,11 @@ struct ClicksCommand {
     host: Option<String>,
 
     /// Clicks by: person, likely-person, unknown, likely-machine, machine
-    #[arg(long, value_name = "LABEL", value_parser = |text: &str| by_word(Label::WORDS, text))]
+    #[arg(long, value_name = "LABEL", value_parser = |text: &str| by_word::<Label>(text))]
     label: Option<Label>,
 
     /// Clicks whose verdict was: allow, unchecked, unknown, warn, block
-    #[arg(long, value_name = "VERDICT", value_parser = |text: &str| by_word(Verdict::WORDS, text))]
+    #[arg(long, value_name = "VERDICT", value_parser = |text: &str| by_word::<Verdict>(text))]
     verdict: Option<Verdict>,
 
     /// Print a JSON object per click
@@ -335,12 +337,8 @@ struct RevokeCommand {
 }
 
 /// The value of a word.
-fn by_word<T: Copy>(words: &[(&str, T)], text: &str) -> Result<T, String> {
-    let found = words.iter().find(|(word, _)| *word == text);
-    found.map(|(_, value)| *value).ok_or_else(|| {
-        let allowed: Vec<_> = words.iter().map(|(word, _)| *word).collect();
-        format!("allowed: {}", allowed.join(", "))
-    })
+fn by_word<T: FromStr + VariantNames>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("allowed: {}", T::VARIANTS.join(", ")))
 }
 
 fn since(text: &str) -> Result<i64, SinceError> {

@@ -23,7 +23,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
-use link::{OpenError, Opened, Opener};
+use link::{OpenError, Opened, Opener, Word};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info};

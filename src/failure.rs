@@ -31,7 +31,8 @@ pub enum Side {
 }
 
 /// The step at which it happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Phase {
     /// Connecting, up to and with the greeting.
     Connect,
@@ -48,6 +49,7 @@ pub enum Phase {
     /// Storing the targets of long links.
     References,
     /// DATA and the message on their way to the next hop.
+    #[strum(serialize = "data")]
     Transfer,
     /// Waiting for the reply to the final dot.
     FinalReply,

@@ -45,7 +45,8 @@ struct Inner {
 }
 
 /// What became of a click.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Kept {
     /// It is in the store.
     Stored,
@@ -53,18 +54,6 @@ pub enum Kept {
     Spilled,
     /// It is only in the log.
     Lost,
-}
-
-impl Kept {
-    /// A stable word for the log.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Stored => "stored",
-            Self::Spilled => "spilled",
-            Self::Lost => "lost",
-        }
-    }
 }
 
 /// How many clicks took the hard way since the start.

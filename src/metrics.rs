@@ -16,19 +16,21 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use link::Word;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Registry;
+use strum::VariantArray;
 
 pub use self::checks::{CheckCounts, ClickMetrics};
 pub use self::contact::ContactCounts;
-use self::labels::Labels;
 pub use self::labels::{
-    Answered, Asked, CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Label, Limit, LinkDecision,
-    MessageResult, PanicPlace, Refresh, Reload, ReplyClass, SessionEnd, Silence, SourceHealth, Speaker, Suspect,
+    Answered, Asked, CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Limit, MessageResult,
+    PanicPlace, Refresh, Reload, ReplyClass, SessionEnd, Silence, SourceHealth, Speaker, Suspect,
 };
+use self::labels::{Labels, MetricLabel};
 use self::listener::Shared;
 pub use self::listener::{Held, ListenerCounts};
 pub use self::next_hop::NextHopCounts;
@@ -375,7 +377,7 @@ impl Families {
     fn source(&self, name: &str) -> SourceCounts {
         let base = [("source", name)];
         let labels = vec![("source", name.to_owned())];
-        let health = SourceHealth::ALL.iter();
+        let health = SourceHealth::VARIANTS.iter();
         SourceCounts {
             health: health
                 .map(|h| self.source_health.get_or_create_owned(&health_labels(name, *h)))
@@ -389,7 +391,7 @@ impl Families {
 
     /// What holds of a source that is no more.
     fn forget_source(&self, name: &str) {
-        for health in SourceHealth::ALL {
+        for health in SourceHealth::VARIANTS {
             self.source_health.remove(&health_labels(name, *health));
         }
         self.source_entries.remove(&vec![("source", name.to_owned())]);

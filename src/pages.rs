@@ -13,7 +13,7 @@ use std::sync::LazyLock;
 use askama::Template;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
-use link::{Evidence, Target};
+use link::{Evidence, Target, Word};
 
 pub use self::language::{Direction, Language, Languages, language};
 pub use self::texts::TextFault;

@@ -104,7 +104,10 @@ fn a_domain_adds_its_rules_to_those_of_default() {
     let bypassed = link::Decision::Keep(link::KeepReason::BypassUrl);
     assert_eq!(decide("u@example.com", "https://everywhere.example/"), bypassed);
     assert_eq!(decide("u@EXAMPLE.com.", "https://intranet.example.com/x"), bypassed);
-    assert_eq!(decide("u@example.com", "https://shop.example/"), link::Decision::Wrap);
+    assert_eq!(
+        decide("u@example.com", "https://shop.example/"),
+        link::Decision::Wrap(link::WrapReason::Policy)
+    );
     assert_eq!(decide("u@bücher.example", "https://everywhere.example/"), bypassed);
     assert_ne!(
         decide("u@xn--bcher-kva.example", "https://intranet.example.com/x"),

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Mutex;
 
 use link::{
-    Category, ClickBase, Evidence, Finding, Listing, MessageClaims, Opened, Opener, Scope, Style, Target, Weight,
+    Category, ClickBase, Evidence, Finding, Listing, MessageClaims, Opened, Opener, Scope, Style, Target, Weight, Word,
     wrap_link,
 };
 use linkgate::config::Settings;
@@ -135,7 +135,12 @@ fn went(outcome: &Outcome, message: &str) -> String {
 }
 
 fn reasons(outcome: &Outcome) -> Vec<(&'static str, &'static str)> {
-    outcome.report.links.iter().map(|l| (l.decision, l.reason)).collect()
+    outcome
+        .report
+        .links
+        .iter()
+        .map(|l| (l.decision.kind().as_str(), l.decision.reason()))
+        .collect()
 }
 
 const TAG: &str = "X-Linkgate-Suspicious: yes; links=";

@@ -9,6 +9,7 @@ mod replies;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use link::LinkDecision;
 use linkgate::mail::budget::SpoolBudget;
 use linkgate::mail::spool::Spool;
 use mail_parser::{Message, MessageParser, PartType};
@@ -97,7 +98,7 @@ proptest! {
             .report
             .links
             .into_iter()
-            .filter(|l| l.decision == "wrapped")
+            .filter(|l| l.decision.kind() == LinkDecision::Wrap)
             .map(|l| l.url)
             .collect();
         prop_assert!(reached.is_subset(&told), "{reached:?} is more than {told:?}");
@@ -121,7 +122,7 @@ proptest! {
         let again = pipeline.plan(&output);
         prop_assert_eq!(show(&again.patch.apply(&output)), show(&output));
         for link in again.report.links {
-            prop_assert_eq!(link.decision, "kept", "{}", link.url);
+            prop_assert_eq!(link.decision.kind(), LinkDecision::Keep, "{}", link.url);
         }
     }
 

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use link::{LinkDecision, Word};
 use linkgate::mail::rewrite::{Action, Outcome};
 use pipeline::{MAX_LINE, Pipeline, longest_line};
 use serde_json::json;
@@ -82,7 +83,12 @@ fn holds_together(pipeline: &Pipeline, input: &[u8], outcome: &Outcome) -> Resul
         return Err(format!("a line of {longest} octets"));
     }
     let again = pipeline.plan(&output);
-    if let Some(link) = again.report.links.iter().find(|l| l.decision != "kept") {
+    if let Some(link) = again
+        .report
+        .links
+        .iter()
+        .find(|l| l.decision.kind() != LinkDecision::Keep)
+    {
         return Err(format!("a link of the result is not safe: {link:?}"));
     }
     let twice = again.patch.apply(&output);
@@ -159,7 +165,7 @@ fn sites(outcome: &Outcome, restored: &str) -> String {
         .iter()
         .map(|l| {
             let line =
-                json!({"url": l.url, "decision": l.decision, "reason": l.reason, "place": l.place, "part": l.part});
+                json!({"url": l.url, "decision": l.decision.kind().as_str(), "reason": l.decision.reason(), "place": l.place, "part": l.part});
             format!("\n  {line}")
         })
         .collect();

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use linkgate::config::{BareLineEnds, OnError, Protocol};
-use linkgate::metrics::{Label, Limit, MessageResult, SessionEnd};
+use linkgate::metrics::{Limit, MessageResult, SessionEnd};
+use strum::VariantArray;
 
 use crate::rig::{Options, Peer, Rig, SWAPPED, eventually};
 
@@ -164,7 +165,9 @@ fn wait_for_rows(rig: &Rig, count: usize) {
 /// What was counted of messages, but for what never happened. A message is counted behind the answer.
 fn wait_for_results(rig: &Rig, wanted: &[(MessageResult, u64)]) {
     let counted = || {
-        let all = MessageResult::ALL.iter().map(|r| (*r, rig.counts().messages.get(*r)));
+        let all = MessageResult::VARIANTS
+            .iter()
+            .map(|r| (*r, rig.counts().messages.get(*r)));
         all.filter(|(_, n)| *n > 0).collect::<Vec<_>>()
     };
     let sum = |of: &[(MessageResult, u64)]| of.iter().map(|(_, n)| n).sum::<u64>();

@@ -16,6 +16,7 @@ use store::{
     AlertKind, AlertQuery, AlertRow, ClickQuery, ClickRow, EventId, Facts, Label, Method, Outcome, Reader, Reason,
     Store, StoreError,
 };
+use strum::VariantArray;
 
 use crate::cli::{Home, code, err, json_lines, out};
 use crate::store::raw;
@@ -236,7 +237,7 @@ fn clicks_are_found_by_label_and_verdict() {
     let verdicts = [None, Some(Verdict::Allow), Some(Verdict::Block)];
     for n in 0..30usize {
         let mut row = click(n as u128, n as i64);
-        row.label = Label::WORDS[n % 5].1;
+        row.label = Label::VARIANTS[n % 5];
         row.verdict = verdicts[n % 3];
         row.page_event = (n % 2 == 0).then_some(EventId([9; 16]));
         store.record_click(row.clone()).wait().unwrap();

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Write};
 
+use link::Word;
 use serde::Serialize;
 use store::{AlertQuery, AlertRow, Reader, StoreError};
 

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::path::Path;
 
-use link::Rewrite;
+use link::{Rewrite, Word};
 
 use super::failure::Failure;
 use crate::config::keyfile::Absent;

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
+use link::Word;
 use serde::Serialize;
 use store::{ClickQuery, ClickRow, Facts, Reader, Reason, StoreError};
 

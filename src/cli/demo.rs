@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, bail, ensure};
-use link::Opener;
+use link::{Opener, Word};
 use store::ClickQuery;
 use tempfile::TempDir;
 use tokio::net::TcpListener;

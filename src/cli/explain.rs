@@ -2,7 +2,7 @@
 
 use std::io::Write;
 
-use link::{AtDelivery, Circumstances, Decision, Opener, Policy, Resolve, Resolved, Target, Weight, resolve, unwrap};
+use link::{Circumstances, Decision, Opener, Policy, Resolve, Resolved, Target, Weight, Word, resolve, unwrap};
 
 use super::failure::Failure;
 use crate::config::Settings;
@@ -78,9 +78,8 @@ fn explain(policy: &Policy, asked: &Explaining, target: &Target, out: &mut impl 
     let explained = policy.explain(&asked.sender, target, &circumstances);
     let delivery = &policy.delivery;
     match explained.decision {
-        Decision::Wrap => writeln!(out, "decision  wrapped")?,
-        Decision::Keep(reason) => writeln!(out, "decision  kept: {}", reason.as_str())?,
-        Decision::Disarm(reason) => writeln!(out, "decision  disarmed: {}", reason.as_str())?,
+        Decision::Wrap(_) => writeln!(out, "decision  wrapped")?,
+        decision => writeln!(out, "decision  {}: {}", decision.kind().as_str(), decision.reason())?,
     }
     match &explained.matched {
         Some(rule) => writeln!(
@@ -98,10 +97,7 @@ fn explain(policy: &Policy, asked: &Explaining, target: &Target, out: &mut impl 
         explained.score,
         delivery.suspicious_score,
         delivery.delivery_score,
-        AtDelivery::WORDS
-            .iter()
-            .find(|(_, a)| *a == delivery.at_delivery)
-            .map_or("", |(word, _)| word),
+        delivery.at_delivery.as_str(),
     )?;
     for sign in &explained.signs {
         // A stranger's text.

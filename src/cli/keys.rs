@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
-use link::{AddError, KeyId, KeyInfo, KeyRing, KeyState};
+use link::{AddError, KeyId, KeyRing, KeyState, Word};
 use serde_json::json;
 
 use crate::clock::now_s;
@@ -28,7 +28,7 @@ pub fn list(ring: &KeyRing, json: bool, out: &mut impl Write) -> io::Result<()> 
         let retired = key.retired_at.map(time);
         if json {
             let line = json!({
-                "id": key.id.to_string(), "state": state(&key), "created_at": created, "retired_at": retired,
+                "id": key.id.to_string(), "state": key.state.as_str(), "created_at": created, "retired_at": retired,
             });
             writeln!(out, "{line}")?;
         } else {
@@ -37,7 +37,7 @@ pub fn list(ring: &KeyRing, json: bool, out: &mut impl Write) -> io::Result<()> 
                 out,
                 "{:<6}{:<10}{created:<22}{retired}",
                 key.id.to_string(),
-                state(&key)
+                key.state.as_str()
             )?;
         }
     }
@@ -79,14 +79,6 @@ pub(crate) fn add_key(ring: &mut KeyRing) -> Result<KeyId, String> {
         }
     }
     Err("no new key has an id of its own: the ring is full".to_owned())
-}
-
-fn state(key: &KeyInfo) -> &'static str {
-    match key.state {
-        KeyState::Sealing => "sealing",
-        KeyState::Opening => "opening",
-        KeyState::Retired => "retired",
-    }
 }
 
 /// RFC 3339 in UTC; times no calendar holds come out as their seconds.

@@ -3,7 +3,7 @@
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
-use link::{LayerKind, Opened, Opener, Resolve, Resolved, Target, Unwrapped, resolve};
+use link::{LayerKind, Opened, Opener, Resolve, Resolved, Target, Unwrapped, Word, resolve};
 use serde::Serialize;
 use serde_json::json;
 use store::{Reader, ReferenceRow};

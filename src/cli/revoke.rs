@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use link::Word;
 use store::{AlertKind, AlertRow, RevocationRow, RevokedScope, Store, StoreError};
 
 use crate::cli::output::{Escaped, time};

@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
 use std::sync::Mutex;
 
-use link::Policy;
+use link::{Policy, Word};
 use message::Source;
 use serde::Serialize;
 use store::{Reader, ReferenceRow, Store};
@@ -129,8 +129,8 @@ fn report(file: &str, outcome: &Outcome) -> String {
     };
     let links = found.links.iter().map(|l| Link {
         url: &l.url,
-        decision: l.decision,
-        reason: l.reason,
+        decision: l.decision.kind().as_str(),
+        reason: l.decision.reason(),
         place: &l.place,
         part: &l.part,
         suspicion: l.suspicion.as_deref().map(suspicious),
@@ -257,6 +257,8 @@ mod tests {
 
     use super::*;
     use crate::config::keyfile::Absent;
+    use link::{Decision, WrapReason};
+
     use crate::mail::rewrite::{LinkReport, Report};
 
     fn settings(store: &Path) -> Settings {
@@ -278,8 +280,7 @@ mod tests {
                 changed: true,
                 links: vec![LinkReport {
                     url: "https://a.example/\"".to_owned(),
-                    decision: "wrapped",
-                    reason: "policy",
+                    decision: Decision::Wrap(WrapReason::Policy),
                     place: "a href".into(),
                     part: "1.2".to_owned(),
                     suspicion: None,

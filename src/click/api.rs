@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use link::{Answer, Opener, Target};
+use link::{Answer, Opener, Target, Word};
 use serde::{Deserialize, Serialize};
 
 use crate::click::check::{Checked, Question};

@@ -7,8 +7,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{Evidence, Finding, Listing, Target};
-use store::{AlertKind, AlertRow, EventId, Reader, StoreError, Through};
+use link::{Evidence, Finding, Listing, Target, Word};
+use store::{AlertKind, AlertRow, EventId, LetThrough, Reader, StoreError};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
@@ -97,7 +97,7 @@ struct Late {
     source: String,
     listing: Listing,
     about: String,
-    events: Vec<Through>,
+    events: Vec<LetThrough>,
     tally: Tally,
     first_us: i64,
     last_us: i64,
@@ -201,7 +201,7 @@ impl Known<'_> {
 }
 
 /// Whether the reader could not be told: the source did not say so then, and no rule of the operator lets the target pass.
-fn is_news(evidence: &Evidence, click: &Through) -> bool {
+fn is_news(evidence: &Evidence, click: &LetThrough) -> bool {
     let Finding::Listed(listing) = evidence.finding else {
         return false;
     };
@@ -212,7 +212,7 @@ fn is_news(evidence: &Evidence, click: &Through) -> bool {
 }
 
 impl Late {
-    fn add(&mut self, click: Through) {
+    fn add(&mut self, click: LetThrough) {
         self.first_us = self.first_us.min(click.at_us);
         self.last_us = self.last_us.max(click.at_us);
         // Labels of older clicks are taken as they are; the newest are looked at again.

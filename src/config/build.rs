@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use link::{ClickBase, ClickPolicy, Policy, Rewrite, SenderRules, Style, UrlRules};
+use link::{ClickBase, ClickPolicy, Policy, Rewrite, SenderRules, UrlRules};
 use message::{Ambiguous, Amp, MarkupFiles};
 use toml::Spanned;
 use toml::de::DeTable;
@@ -21,9 +21,7 @@ use super::walk::{Item, Section, Walk};
 use crate::config::keyfile::{self, Absent};
 use crate::config::listener::{self, Addresses};
 use crate::config::sources::checks;
-use crate::config::{
-    Click, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings, ascii_domain,
-};
+use crate::config::{Click, ClickRules, DomainRules, Domains, Limits, Log, Settings, ascii_domain};
 use crate::mail::budget::{RewriteBudget, SpoolBudget};
 use crate::net::Address;
 
@@ -109,20 +107,8 @@ fn store<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<Item<PathBuf>> {
 }
 
 fn click<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option<Click> {
-    let style = w.choice(
-        s,
-        "link_style",
-        &[("readable", Style::Readable), ("short", Style::Short)],
-    );
-    let client_ip = w.choice(
-        s,
-        "client_ip",
-        &[
-            ("none", ClientIp::None),
-            ("truncated", ClientIp::Truncated),
-            ("full", ClientIp::Full),
-        ],
-    );
+    let style = w.choice(s, "link_style");
+    let client_ip = w.choice(s, "client_ip");
     let trusted_proxies = w.parsed_list(s, "trusted_proxies", network);
     let listen = listen(w, s, addresses);
     let base = w.parsed_or_why(s, "public_url", |url| ClickBase::new(url, style.unwrap_or_default()));
@@ -135,13 +121,8 @@ fn click<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option
 }
 
 fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> (Domains, ClickRules) {
-    let rewrite_words = [
-        ("off", Rewrite::Off),
-        ("all", Rewrite::All),
-        ("suspicious", Rewrite::Suspicious),
-    ];
     let all = w.section(root, "default", false);
-    let rewrite = w.choice(&all, "rewrite", &rewrite_words).unwrap_or(Rewrite::Off);
+    let rewrite = w.choice(&all, "rewrite").unwrap_or(Rewrite::Off);
     let common = Rules::read(w, &all);
     let deliveries = Deliveries::read(w, root, &all);
     let at_click = clicks::policy(w, &all, &ClickPolicy::default());
@@ -151,7 +132,7 @@ fn domains<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> (Domains, ClickRules) {
     for (name, s) in w.named_sections(root, "domain") {
         let own = Rules::read(w, &s);
         let own_at_click = clicks::policy(w, &s, &at_click);
-        let rewrite = w.choice(&s, "rewrite", &rewrite_words).unwrap_or(rewrite);
+        let rewrite = w.choice(&s, "rewrite").unwrap_or(rewrite);
         let Some(domain) = ascii_domain(name.value) else {
             w.fault(
                 name.at,
@@ -242,7 +223,7 @@ pub(super) fn sound_rules<'t>(
 
 fn rewriting<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<message::Options> {
     let s = w.section(root, "rewriting", false);
-    let ambiguous = w.choice(
+    let ambiguous = w.choice_among(
         &s,
         "ambiguous",
         &[
@@ -252,8 +233,8 @@ fn rewriting<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<message::Options> {
         ],
     );
     let bare_domains = w.flag(&s, "bare_domains");
-    let amp = w.choice(&s, "amp", &[("rewrite", Amp::Rewrite), ("strip", Amp::Strip)]);
-    let markup_files = w.choice(
+    let amp = w.choice_among(&s, "amp", &[("rewrite", Amp::Rewrite), ("strip", Amp::Strip)]);
+    let markup_files = w.choice_among(
         &s,
         "markup_files",
         &[
@@ -272,11 +253,10 @@ fn rewriting<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<message::Options> {
 
 fn log<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Log> {
     let s = w.section(root, "log", false);
-    let levels = ["error", "warn", "info", "debug", "trace"].map(|l| (l, l));
-    let level = w.choice(&s, "level", &levels);
-    let format = w.choice(&s, "format", &[("text", LogFormat::Text), ("json", LogFormat::Json)]);
+    let level: Option<String> = w.choice(&s, "level");
+    let format = w.choice(&s, "format");
     Some(Log {
-        level: level?.to_owned(),
+        level: level?,
         format: format?,
     })
 }

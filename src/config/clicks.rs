@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use link::{ClickPolicy, Contact, Flow, OnFailure, OnThreat, OnUnknown, SenderRules, Vendor};
+use link::{ClickPolicy, SenderRules, Vendor};
 
 use super::walk::{Section, Walk};
 use crate::config::CheckLimits;
@@ -11,32 +11,28 @@ use crate::config::CheckLimits;
 pub(super) fn policy<'t>(w: &Walk<'t>, s: &Section<'t>, inherited: &ClickPolicy) -> ClickPolicy {
     let score = w.integer(s, "warn_score").map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     ClickPolicy {
-        flow: w.choice(s, "flow", Flow::WORDS).unwrap_or(inherited.flow),
-        on_threat: w.choice(s, "on_threat", OnThreat::WORDS).unwrap_or(inherited.on_threat),
+        flow: w.choice(s, "flow").unwrap_or(inherited.flow),
+        on_threat: w.choice(s, "on_threat").unwrap_or(inherited.on_threat),
         click_through: w.flag(s, "click_through").unwrap_or(inherited.click_through),
         show_target: w.flag(s, "show_target").unwrap_or(inherited.show_target),
-        on_unknown: w
-            .choice(s, "on_unknown", OnUnknown::WORDS)
-            .unwrap_or(inherited.on_unknown),
-        on_failure: w
-            .choice(s, "on_failure", OnFailure::WORDS)
-            .unwrap_or(inherited.on_failure),
+        on_unknown: w.choice(s, "on_unknown").unwrap_or(inherited.on_unknown),
+        on_failure: w.choice(s, "on_failure").unwrap_or(inherited.on_failure),
         track_clicks: w.flag(s, "track_clicks").unwrap_or(inherited.track_clicks),
-        contact: w.choice(s, "contact", Contact::WORDS).unwrap_or(inherited.contact),
+        contact: w.choice(s, "contact").unwrap_or(inherited.contact),
         warn_score: score.unwrap_or(inherited.warn_score),
     }
 }
 
 /// `[checks] own_wrappers`
 pub(super) fn own_wrappers<'t>(w: &Walk<'t>, s: &Section<'t>) -> Vec<Vendor> {
-    w.parsed_list(s, "own_wrappers", Vendor::from_word)
+    w.parsed_list(s, "own_wrappers", |word| word.parse::<Vendor>().ok())
 }
 
 /// `[checks] sender_wrappers`: each the word of a vendor and a rule for senders.
 pub(super) fn sender_wrappers<'t>(w: &Walk<'t>, s: &Section<'t>) -> Vec<(Vendor, SenderRules)> {
     w.parsed_list(s, "sender_wrappers", |text| {
         let (word, rule) = text.trim().split_once(char::is_whitespace)?;
-        Some((Vendor::from_word(word)?, SenderRules::parse(&[rule]).ok()?))
+        Some((word.parse::<Vendor>().ok()?, SenderRules::parse(&[rule]).ok()?))
     })
 }
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use link::{AtDelivery, Delivery, NameTable, Names};
+use link::{Delivery, NameTable, Names};
 
 use super::build::{Root, sound_rules};
 use super::walk::{Section, Walk};
@@ -68,9 +68,7 @@ fn delivery<'t>(w: &Walk<'t>, s: &Section<'t>, inherited: &Delivery) -> Delivery
     let points = |name| w.integer(s, name).map(|n| u32::try_from(n).unwrap_or(u32::MAX));
     Delivery {
         suspicious_score: points("suspicious_score").unwrap_or(inherited.suspicious_score),
-        at_delivery: w
-            .choice(s, "at_delivery", AtDelivery::WORDS)
-            .unwrap_or(inherited.at_delivery),
+        at_delivery: w.choice(s, "at_delivery").unwrap_or(inherited.at_delivery),
         delivery_score: points("delivery_score").unwrap_or(inherited.delivery_score),
         names: Names::default(),
     }

@@ -3,6 +3,13 @@
 //! The parser reads its defaults and limits from here, refuses what is not listed, and a test holds the list against
 //! `docs/configuration.md` and `contrib/linkgate.toml`.
 
+use link::{AtDelivery, Contact, Flow, OnFailure, OnThreat, OnUnknown, Rewrite, Style, Weight};
+use strum::VariantNames;
+use wire::BareLineEnds;
+
+use super::settings::{ClientIp, LogFormat};
+use super::{Direction, NeutralPage, NextHopOrder, OnError, Protocol, Usage};
+use crate::net::tls::NextHopTls;
 use crate::pages::USUAL_COLOUR;
 use Fallback::{Flag as Switch, Integer as Number, List as Items, Machine, Required, Text as Word};
 use Kind::{Choice, Flag, Integer, List, OneOrMore, Text};
@@ -61,6 +68,11 @@ pub enum Fallback {
     Machine(&'static str),
 }
 
+/// The words of a choice.
+const fn words<T: VariantNames>() -> &'static [&'static str] {
+    T::VARIANTS
+}
+
 const fn key(section: &'static str, name: &'static str, kind: Kind, fallback: Fallback) -> Key {
     Key {
         section,
@@ -95,7 +107,6 @@ const WORDS: &str = "plain text of at most 2000 characters";
 const WEB: &str = "an http or https URL";
 const LANGUAGE: &str = "the tag of a language that is offered, such as \"de\"";
 const REVIEW: &str = "\"button\", \"none\", or a mail address";
-const REWRITE: &[&str] = &["off", "all", "suspicious"];
 const AGENT: &str = "a word of a User-Agent, at least three characters of printable ASCII";
 const SECONDS: &str = "seconds";
 const MILLISECONDS: &str = "milliseconds";
@@ -103,14 +114,8 @@ const VENDOR: &str =
     "the word of a vendor of wrapped links, as `linkgate reveal` shows it, such as \"microsoft\" or \"proofpoint\"";
 const SENDER_VENDOR: &str = "the word of a vendor and, behind a space, an address, \"@domain\" or \"*.domain\", such as \"proofpoint @partner.example\"";
 const POINTS: &str = "points";
-const AT_DELIVERY: &[&str] = &["wrap", "tag", "block-link", "refuse"];
 const NAMES: &str = link::NameTable::ALLOWED;
 const AUTHSERV: &str = "the name that a mail server of yours signs its checks of senders with";
-const FLOW: &[&str] = &["redirect", "confirm"];
-const ON_THREAT: &[&str] = &["block", "warn"];
-const ON_UNKNOWN: &[&str] = &["open", "confirm", "warn", "block"];
-const ON_FAILURE: &[&str] = &["open", "warn", "closed"];
-const CONTACT: &[&str] = &["lists", "shorteners", "full"];
 
 const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, or a network such as \"10.0.0.0/8\"";
 
@@ -118,13 +123,8 @@ const PLACE: &str = "an address and port such as \"10.0.0.5:8080\", an address, 
 pub const KEYS: &[Key] = &[
     key("click", "public_url", Text(PUBLIC_URL), Required),
     key("click", "listen", Text(ADDRESS), Required),
-    key("click", "link_style", Choice(&["readable", "short"]), Word("readable")),
-    key(
-        "click",
-        "client_ip",
-        Choice(&["none", "truncated", "full"]),
-        Word("truncated"),
-    ),
+    key("click", "link_style", Choice(words::<Style>()), Word("readable")),
+    key("click", "client_ip", Choice(words::<ClientIp>()), Word("truncated")),
     key("click", "trusted_proxies", List(NETWORK), Items(&[])),
     key("click", "languages_dir", Text(FOLDER), Word("")),
     key(
@@ -142,7 +142,7 @@ pub const KEYS: &[Key] = &[
     key("admin", "listen", Text(ADDRESS), Required),
     key("store", "url", Text(STORE), Required),
     key("keys", "file", Text("the path of a file"), Required),
-    key("listener", "protocol", Choice(&["smtp", "lmtp", "milter"]), Required),
+    key("listener", "protocol", Choice(words::<Protocol>()), Required),
     key("listener", "listen", Text(SOCKET), Required),
     key(
         "listener",
@@ -154,13 +154,13 @@ pub const KEYS: &[Key] = &[
     key(
         "listener",
         "next_hop_order",
-        Choice(&["in-order", "round-robin"]),
+        Choice(words::<NextHopOrder>()),
         Word("in-order"),
     ),
     key(
         "listener",
         "next_hop_tls",
-        Choice(&["off", "opportunistic", "verify"]),
+        Choice(words::<NextHopTls>()),
         Machine(
             "`\"off\"` for loopback and unix sockets, `\"verify\"` for `smtps://`, `\"opportunistic\"` for all others",
         ),
@@ -171,14 +171,14 @@ pub const KEYS: &[Key] = &[
         Text(ROOTS),
         Machine("those that the system trusts"),
     ),
-    key("listener", "direction", Choice(&["inbound"]), Word("inbound")),
+    key("listener", "direction", Choice(words::<Direction>()), Word("inbound")),
     key(
         "listener",
         "bare_line_ends",
-        Choice(&["refuse", "normalise"]),
+        Choice(words::<BareLineEnds>()),
         Word("refuse"),
     ),
-    key("listener", "on_error", Choice(&["tempfail", "pass"]), Word("tempfail")),
+    key("listener", "on_error", Choice(words::<OnError>()), Word("tempfail")),
     key("listener", "tls", Choice(&["off", "starttls", "implicit"]), Word("off")),
     key("listener", "tls_certificate", Text(CERTIFICATE), Machine("none")),
     key("listener", "tls_key", Text(PRIVATE_KEY), Machine("none")),
@@ -255,12 +255,7 @@ pub const KEYS: &[Key] = &[
         Number(4_000),
     ),
     key("contact", "max_concurrent", range(1, 10_000, "chains"), Number(32)),
-    key(
-        "checks",
-        "use",
-        Choice(&["unstated", "private", "non-commercial", "commercial"]),
-        Word("unstated"),
-    ),
+    key("checks", "use", Choice(words::<Usage>()), Word("unstated")),
     key("checks", "dns_servers", List(ADDRESS), Items(&[])),
     key(
         "checks",
@@ -323,7 +318,7 @@ pub const KEYS: &[Key] = &[
         Choice(&["phishing", "malware", "botnet", "abuse", "new-domain"]),
         Machine("what the list says"),
     ),
-    key("source", "weight", Choice(&["block", "warn"]), Word("block")),
+    key("source", "weight", Choice(words::<Weight>()), Word("block")),
     key("source", "licensed", Flag, Switch(false)),
     key("source", "max_size_mib", range(1, 1_024, "MiB"), Number(128)),
     key(
@@ -338,7 +333,7 @@ pub const KEYS: &[Key] = &[
         Choice(&["error", "warn", "info", "debug", "trace"]),
         Word("info"),
     ),
-    key("log", "format", Choice(&["text", "json"]), Word("text")),
+    key("log", "format", Choice(words::<LogFormat>()), Word("text")),
     key("limits", "spool_memory_kib", range(0, 1_048_576, "KiB"), Number(256)),
     key("limits", "spool_memory_total_mib", range(0, 65_536, "MiB"), Number(16)),
     key("limits", "rewrite_memory_mib", range(16, 65_536, "MiB"), Number(512)),
@@ -380,21 +375,21 @@ pub const KEYS: &[Key] = &[
     key("limits", "final_reply_timeout_s", range(1, 3_600, SECONDS), Number(480)),
     // Shorter than the 90 s after which systemd kills what it stopped.
     key("limits", "drain_s", range(0, 3_600, SECONDS), Number(30)),
-    key("default", "rewrite", Choice(REWRITE), Word("all")),
+    key("default", "rewrite", Choice(words::<Rewrite>()), Word("all")),
     key("default", "bypass_senders", List(SENDERS), Items(&[])),
     key("default", "bypass_urls", List(URLS), Items(&[])),
     key("default", "suspicious_score", range(1, 1_000, POINTS), Number(30)),
     key("default", "protected_names", List(NAMES), Items(&[])),
-    key("default", "at_delivery", Choice(AT_DELIVERY), Word("wrap")),
+    key("default", "at_delivery", Choice(words::<AtDelivery>()), Word("wrap")),
     key("default", "delivery_score", range(0, 1_000, POINTS), Number(0)),
-    key("default", "flow", Choice(FLOW), Word("redirect")),
-    key("default", "on_threat", Choice(ON_THREAT), Word("block")),
+    key("default", "flow", Choice(words::<Flow>()), Word("redirect")),
+    key("default", "on_threat", Choice(words::<OnThreat>()), Word("block")),
     key("default", "click_through", Flag, Switch(true)),
     key("default", "show_target", Flag, Switch(true)),
-    key("default", "on_unknown", Choice(ON_UNKNOWN), Word("warn")),
-    key("default", "on_failure", Choice(ON_FAILURE), Word("open")),
+    key("default", "on_unknown", Choice(words::<OnUnknown>()), Word("warn")),
+    key("default", "on_failure", Choice(words::<OnFailure>()), Word("open")),
     key("default", "track_clicks", Flag, Switch(true)),
-    key("default", "contact", Choice(CONTACT), Word("lists")),
+    key("default", "contact", Choice(words::<Contact>()), Word("lists")),
     key("default", "warn_score", range(0, 1_000, POINTS), Number(60)),
     key("default", "page_name", Text(NAME), Word("")),
     key("default", "page_logo", Text(LOGO), Word("")),
@@ -405,7 +400,12 @@ pub const KEYS: &[Key] = &[
     key("default", "page_redirect_to", Text(WEB), Word("")),
     key("default", "page_language", Text(LANGUAGE), Word("en")),
     key("default", "page_review_to", Text(REVIEW), Word("button")),
-    key("domain", "rewrite", Choice(REWRITE), Machine("`[default] rewrite`")),
+    key(
+        "domain",
+        "rewrite",
+        Choice(words::<Rewrite>()),
+        Machine("`[default] rewrite`"),
+    ),
     key("domain", "bypass_senders", List(SENDERS), Items(&[])),
     key("domain", "bypass_urls", List(URLS), Items(&[])),
     key(
@@ -418,7 +418,7 @@ pub const KEYS: &[Key] = &[
     key(
         "domain",
         "at_delivery",
-        Choice(AT_DELIVERY),
+        Choice(words::<AtDelivery>()),
         Machine("`[default] at_delivery`"),
     ),
     key(
@@ -427,11 +427,11 @@ pub const KEYS: &[Key] = &[
         range(0, 1_000, POINTS),
         Machine("`[default] delivery_score`"),
     ),
-    key("domain", "flow", Choice(FLOW), Machine("`[default] flow`")),
+    key("domain", "flow", Choice(words::<Flow>()), Machine("`[default] flow`")),
     key(
         "domain",
         "on_threat",
-        Choice(ON_THREAT),
+        Choice(words::<OnThreat>()),
         Machine("`[default] on_threat`"),
     ),
     key("domain", "click_through", Flag, Machine("`[default] click_through`")),
@@ -439,17 +439,22 @@ pub const KEYS: &[Key] = &[
     key(
         "domain",
         "on_unknown",
-        Choice(ON_UNKNOWN),
+        Choice(words::<OnUnknown>()),
         Machine("`[default] on_unknown`"),
     ),
     key(
         "domain",
         "on_failure",
-        Choice(ON_FAILURE),
+        Choice(words::<OnFailure>()),
         Machine("`[default] on_failure`"),
     ),
     key("domain", "track_clicks", Flag, Machine("`[default] track_clicks`")),
-    key("domain", "contact", Choice(CONTACT), Machine("`[default] contact`")),
+    key(
+        "domain",
+        "contact",
+        Choice(words::<Contact>()),
+        Machine("`[default] contact`"),
+    ),
     key(
         "domain",
         "warn_score",
@@ -510,7 +515,7 @@ pub const KEYS: &[Key] = &[
     key(
         "machines",
         "neutral_page",
-        Choice(&["certain", "likely"]),
+        Choice(words::<NeutralPage>()),
         Word("certain"),
     ),
 ];

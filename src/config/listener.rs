@@ -5,10 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use super::build::{MIB, Root, network, path};
 use super::tls::{listener_tls, next_hop_tls};
 use super::walk::{Item, Section, Walk};
-use crate::config::{
-    BareLineEnds, Dialect, Direction, Listener, ListenerTls, NextHop, NextHopOrder, NextHops, OnError, Protocol,
-    ascii_domain,
-};
+use crate::config::{Dialect, Listener, ListenerTls, NextHop, NextHopOrder, NextHops, Protocol, ascii_domain};
 use crate::net::{Address, Endpoint};
 
 /// Addresses from all sections, for the checks that look across them: one section's fault must not hide another's.
@@ -32,15 +29,7 @@ pub(super) fn listeners<'t>(w: &Walk<'t>, root: &'t Root<'t>, addresses: &mut Ad
 }
 
 fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option<Listener> {
-    let protocol = w.choice(
-        s,
-        "protocol",
-        &[
-            ("smtp", Protocol::Smtp),
-            ("lmtp", Protocol::Lmtp),
-            ("milter", Protocol::Milter),
-        ],
-    );
+    let protocol = w.choice(s, "protocol");
     let listen = w.parsed(s, "listen", address);
     if let Some(listen) = &listen {
         addresses.add_own(listen, listen.value.clone());
@@ -57,17 +46,9 @@ fn listener<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Opt
         }
         _ => next_hops(w, s, addresses),
     };
-    let direction = w.choice(s, "direction", &[("inbound", Direction::Inbound)]);
-    let bare_line_ends = w.choice(
-        s,
-        "bare_line_ends",
-        &[("refuse", BareLineEnds::Refuse), ("normalise", BareLineEnds::Normalise)],
-    );
-    let on_error = w.choice(
-        s,
-        "on_error",
-        &[("tempfail", OnError::Tempfail), ("pass", OnError::Pass)],
-    );
+    let direction = w.choice(s, "direction");
+    let bare_line_ends = w.choice(s, "bare_line_ends");
+    let on_error = w.choice(s, "on_error");
     let tls = match protocol {
         // What is said of it is a fault already.
         Some(Protocol::Milter) => Some(ListenerTls::Off),
@@ -134,20 +115,13 @@ fn refuse_what_milter_lacks<'t>(w: &Walk<'t>, s: &Section<'t>) {
     }
     // "off" says what holds anyway.
     let tls = [("off", true), ("starttls", false), ("implicit", false)];
-    if w.choice(s, "tls", &tls) == Some(false) {
+    if w.choice_among(s, "tls", &tls) == Some(false) {
         w.refuse_key(s, "tls", &format!("\"off\" with protocol = \"milter\", where {PLAIN}"));
     }
 }
 
 fn next_hops<'t>(w: &Walk<'t>, s: &Section<'t>, addresses: &mut Addresses) -> Option<NextHops> {
-    let order = w.choice(
-        s,
-        "next_hop_order",
-        &[
-            ("in-order", NextHopOrder::InOrder),
-            ("round-robin", NextHopOrder::RoundRobin),
-        ],
-    );
+    let order = w.choice(s, "next_hop_order");
     let mut hops = w.parsed_one_or_more(s, "next_hop", next_hop)?;
     addresses.next_hops.extend(hops.iter().cloned());
     if let Some((first, other)) = hops

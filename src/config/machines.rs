@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::build::{Root, network};
 use super::walk::{Section, Walk};
-use crate::config::{Hindsight, Machines, NeutralPage};
+use crate::config::{Hindsight, Machines};
 
 /// A word that short is found in the agents of people.
 const MIN_WORD: usize = 3;
@@ -17,8 +17,7 @@ pub(super) fn machines<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Machines>
         sound.then(|| word.to_ascii_lowercase())
     });
     let networks = w.parsed_list(&s, "networks", network);
-    let words = [("certain", NeutralPage::Certain), ("likely", NeutralPage::Likely)];
-    let neutral_page = w.choice(&s, "neutral_page", &words);
+    let neutral_page = w.choice(&s, "neutral_page");
     Some(Machines {
         agents,
         networks,

@@ -5,10 +5,11 @@ use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use link::{Category, Weight};
+use link::Word;
 
 use super::build::{MIB, Root, path};
 use super::keys::{ROOTS, SOURCE_KEY_FILE};
@@ -28,16 +29,7 @@ const KEY: &str = "{key}";
 /// The section and all sources. `store` is the store's file: lists are kept beside it by default.
 pub(super) fn checks<'t>(w: &Walk<'t>, root: &'t Root<'t>, store: Option<&Path>) -> Option<Checks> {
     let s = w.section(root, "checks", false);
-    let usage = w.choice(
-        &s,
-        "use",
-        &[
-            ("unstated", Usage::Unstated),
-            ("private", Usage::Private),
-            ("non-commercial", Usage::NonCommercial),
-            ("commercial", Usage::Commercial),
-        ],
-    );
+    let usage = w.choice(&s, "use");
     let dns_servers = w.parsed_list(&s, "dns_servers", |a| a.parse().ok());
     let lists_dir = if w.says(&s, "lists_dir") {
         w.parsed(&s, "lists_dir", path).map(|i| i.value)
@@ -82,13 +74,13 @@ pub(super) fn checks<'t>(w: &Walk<'t>, root: &'t Root<'t>, store: Option<&Path>)
 
 /// A source; `Some(None)` when it is sound but not enabled, `None` when it has a fault.
 fn source<'t>(w: &Walk<'t>, s: &Section<'t>, name: &str, usage: Option<Usage>) -> Option<Option<Source>> {
-    let kind = w.choice(s, "type", SourceKind::WORDS);
+    let kind = w.choice(s, "type");
     let enabled = w.flag(s, "enabled");
     let licensed = w.flag(s, "licensed");
     let refresh = w.integer(s, "refresh_s");
     let max_size = w.integer(s, "max_size_mib");
-    let category = named(w, s, "category", &categories());
-    let weight = w.choice(s, "weight", &[("block", Weight::Block), ("warn", Weight::Warn)]);
+    let category = named(w, s, "category");
+    let weight = w.choice(s, "weight");
     let key_file = if w.says(s, "key_file") {
         Some(w.parsed(s, "key_file", path)?)
     } else {
@@ -176,22 +168,12 @@ fn source<'t>(w: &Walk<'t>, s: &Section<'t>, name: &str, usage: Option<Usage>) -
 }
 
 /// A choice that may be left out: `None` is a fault.
-fn named<'t, T: Copy>(w: &Walk<'t>, s: &Section<'t>, name: &str, words: &[(&str, T)]) -> Option<Option<T>> {
+fn named<'t, T: FromStr>(w: &Walk<'t>, s: &Section<'t>, name: &str) -> Option<Option<T>> {
     if w.says(s, name) {
-        w.choice(s, name, words).map(Some)
+        w.choice(s, name).map(Some)
     } else {
         Some(None)
     }
-}
-
-/// What a list can be said to name URLs for.
-fn categories() -> Vec<(&'static str, Category)> {
-    let not_of_lists = [Category::Revoked, Category::Unspecified];
-    Category::WORDS
-        .iter()
-        .filter(|(_, c)| !not_of_lists.contains(c))
-        .copied()
-        .collect()
 }
 
 fn origin<'t>(w: &Walk<'t>, s: &Section<'t>, kind: SourceKind, keyed: bool) -> Option<Origin> {
@@ -324,7 +306,11 @@ fn secret(w: &Walk<'_>, item: &Item<std::path::PathBuf>, in_zone: bool) -> Optio
 
 #[cfg(test)]
 mod tests {
+    use link::Word;
+    use strum::VariantArray;
+
     use super::*;
+    use crate::config::{KEYS, Kind};
 
     #[test]
     fn origins() {
@@ -359,9 +345,17 @@ mod tests {
 
     #[test]
     fn every_type_with_an_address_of_its_own_has_one_that_is_taken() {
-        for (word, kind) in SourceKind::WORDS {
+        let key = KEYS.iter().find(|key| (key.section, key.name) == ("source", "type"));
+        let Some(Kind::Choice(words)) = key.map(|key| &key.kind) else {
+            panic!("no words");
+        };
+        // Two services, and all lists: the list of keys leaves none out.
+        assert_eq!(words.len(), 2 + ListKind::VARIANTS.len() + DnsKind::VARIANTS.len());
+        for word in *words {
+            let kind: SourceKind = word.parse().unwrap();
+            assert_eq!(kind.as_str(), *word);
             for keyed in [false, true] {
-                let Some(default) = default_origin(*kind, keyed) else {
+                let Some(default) = default_origin(kind, keyed) else {
                     continue;
                 };
                 let taken = match kind {

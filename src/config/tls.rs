@@ -19,7 +19,7 @@ pub(super) fn listener_tls<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<Listener
         ("starttls", Some(ListenerTls::StartTls)),
         ("implicit", Some(ListenerTls::Implicit)),
     ];
-    let mode = w.choice(s, "tls", &modes)?;
+    let mode = w.choice_among(s, "tls", &modes)?;
     let file = |name, allowed| {
         let given = w.says(s, name);
         let file = if given { w.parsed(s, name, path) } else { None };
@@ -63,13 +63,8 @@ pub(super) fn listener_tls<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<Listener
 
 /// Settles how each next hop is encrypted, and reads what their certificates are judged by.
 pub(super) fn next_hop_tls<'t>(w: &Walk<'t>, s: &Section<'t>, hops: &mut [Item<NextHop>]) -> Option<Option<Trust>> {
-    let words = [
-        ("off", NextHopTls::Off),
-        ("opportunistic", NextHopTls::Opportunistic),
-        ("verify", NextHopTls::Verify),
-    ];
     let said = if w.says(s, "next_hop_tls") {
-        Some(w.choice(s, "next_hop_tls", &words)?)
+        Some(w.choice(s, "next_hop_tls")?)
     } else {
         None
     };

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::ops::Range;
 use std::path::Path;
+use std::str::FromStr;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
@@ -258,20 +259,34 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// One of the strings that the list of keys allows, as its position in `values`.
-    pub(super) fn choice<T: Copy>(&self, s: &Section<'t>, name: &str, values: &[(&str, T)]) -> Option<T> {
+    /// One of the words that the list of keys allows.
+    pub(super) fn choice<T: FromStr>(&self, s: &Section<'t>, name: &str) -> Option<T> {
+        self.choice_with(s, name, |word| word.parse().ok())
+    }
+
+    /// As [`choice`](Self::choice), for values that do not say their words themselves.
+    pub(super) fn choice_among<T: Copy>(&self, s: &Section<'t>, name: &str, values: &[(&str, T)]) -> Option<T> {
+        let value = |word: &str| values.iter().find(|(w, _)| *w == word).map(|(_, v)| *v);
+        self.choice_with(s, name, value)
+    }
+
+    fn choice_with<T>(&self, s: &Section<'t>, name: &str, value: impl Fn(&str) -> Option<T>) -> Option<T> {
         let item = self.text(s, name)?;
-        if let Some((_, v)) = values.iter().find(|(word, _)| *word == item.value) {
-            return Some(*v);
-        }
         let key = entry(s, name);
+        let words = match key.kind {
+            Kind::Choice(words) => words,
+            _ => &[],
+        };
+        if let Some(value) = words.contains(&item.value).then(|| value(item.value)).flatten() {
+            return Some(value);
+        }
         let allowed = allowed_kind(&key.kind);
         let schema_key = format!("{}.{name}", s.schema);
         let soon = NOT_YET.iter().any(|(k, v)| *k == schema_key && *v == item.value);
         let what = if soon {
             format!("found {:?}, which is not yet supported, allowed: {allowed}", item.value)
         } else {
-            let hint = meant(item.value, values.iter().map(|(w, _)| *w));
+            let hint = meant(item.value, words.iter().copied());
             format!("found {:?}, allowed: {allowed}{hint}", item.value)
         };
         self.fault(item.at, item.key, what);

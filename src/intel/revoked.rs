@@ -62,7 +62,7 @@ impl Revocations {
             set: RwLock::default(),
             changes: watch::Sender::new(0),
         });
-        if let Some((_, rows)) = watch.look()? {
+        if let Some((_, rows)) = watch.changes()? {
             this.replace(&rows);
         }
         let weak = Arc::downgrade(&this);
@@ -197,7 +197,7 @@ fn follow(revocations: &Weak<Revocations>, mut watch: RevocationWatch) {
         let Some(revocations) = revocations.upgrade() else {
             return;
         };
-        match watch.look() {
+        match watch.changes() {
             Ok(changed) => {
                 if !std::mem::take(&mut fault).is_empty() {
                     info!(target: "linkgate::click", "what is revoked can be read again");

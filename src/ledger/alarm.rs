@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use link::Word;
 use store::{AlertKind, AlertRow};
 use tracing::warn;
 

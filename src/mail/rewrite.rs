@@ -9,6 +9,7 @@ mod suspicion;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use link::Decision;
 use message::{Change, Judge, Patch, Source};
 use store::ReferenceRow;
 
@@ -79,10 +80,8 @@ pub struct Report {
 pub struct LinkReport {
     /// The target, or the text of the link where it is no URL.
     pub url: String,
-    /// `wrapped`, `kept` or `disarmed`.
-    pub decision: &'static str,
-    /// Why, as a stable word.
-    pub reason: &'static str,
+    /// What becomes of it, and why.
+    pub decision: Decision,
     /// Where in the part it stands.
     pub place: Cow<'static, str>,
     /// The part, by number.

@@ -7,7 +7,7 @@ use link::Verdict;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::Book;
-use super::labels::{CheckStep, ClickResult, Counters, FormResult, Label};
+use super::labels::{CheckStep, ClickResult, Counters, FormResult};
 use super::seconds::{self, Seconds};
 
 /// Clicks, by how they were answered, for what verdict, and for whom.
@@ -119,55 +119,5 @@ impl CheckCounts {
     #[must_use]
     pub fn get(&self, step: CheckStep) -> u64 {
         self.steps.get(step)
-    }
-}
-
-impl Label for Verdict {
-    const NAME: &'static str = "verdict";
-    const ALL: &'static [Self] = &[Self::Allow, Self::Unchecked, Self::Unknown, Self::Warn, Self::Block];
-
-    fn as_str(self) -> &'static str {
-        Verdict::as_str(self)
-    }
-
-    fn index(self) -> usize {
-        self as usize
-    }
-}
-
-impl Label for store::Label {
-    const NAME: &'static str = "label";
-    const ALL: &'static [Self] = &[
-        Self::Machine,
-        Self::LikelyMachine,
-        Self::Unknown,
-        Self::LikelyPerson,
-        Self::Person,
-    ];
-
-    fn as_str(self) -> &'static str {
-        store::Label::as_str(self)
-    }
-
-    fn index(self) -> usize {
-        self as usize
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn words_of_other_rooms_have_counters_of_their_own() {
-        for (n, (word, verdict)) in Verdict::WORDS.iter().enumerate() {
-            assert_eq!((Label::index(*verdict), Label::as_str(*verdict)), (n, *word));
-            assert_eq!(<Verdict as Label>::ALL[n], *verdict);
-        }
-        for (n, (word, label)) in store::Label::WORDS.iter().enumerate() {
-            assert_eq!((Label::index(*label), Label::as_str(*label)), (n, *word));
-            assert_eq!(<store::Label as Label>::ALL[n], *label);
-        }
-        assert_eq!(<Verdict as Label>::ALL.len(), Verdict::WORDS.len());
     }
 }

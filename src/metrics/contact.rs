@@ -4,7 +4,7 @@ use link::Obstacle;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::Book;
-use super::labels::{Asked, Counters, Label};
+use super::labels::{Asked, Counters};
 use super::seconds::{self, Seconds};
 
 /// Counts of chains that are followed.
@@ -49,44 +49,6 @@ impl Default for ContactCounts {
             requests: Counters::default(),
             seconds: Seconds::new(seconds::WAIT),
             obstacles: Counters::default(),
-        }
-    }
-}
-
-impl Label for Obstacle {
-    const NAME: &'static str = "obstacle";
-    const ALL: &'static [Self] = &[
-        Self::Captcha,
-        Self::Login,
-        Self::Encrypted,
-        Self::TooManyHops,
-        Self::Loop,
-        Self::NeedsScript,
-        Self::Forbidden,
-        Self::Certificate,
-        Self::NoAnswer,
-        Self::TooLarge,
-        Self::Busy,
-    ];
-
-    fn as_str(self) -> &'static str {
-        Self::as_str(self)
-    }
-
-    fn index(self) -> usize {
-        self as usize
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_obstacle_has_a_counter_of_its_own() {
-        assert_eq!(Obstacle::ALL.len(), Obstacle::WORDS.len());
-        for (i, obstacle) in Obstacle::ALL.iter().enumerate() {
-            assert_eq!(obstacle.index(), i, "{}", obstacle.as_str());
         }
     }
 }

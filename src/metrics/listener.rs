@@ -4,13 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use link::LinkDecision;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 use wire::{Answer, DataEnd};
 
-use super::labels::{
-    Counters, Handshake, Limit, LinkDecision, MessageResult, PanicPlace, SessionEnd, Silence, Speaker, Suspect,
-};
+use super::labels::{Counters, Handshake, Limit, MessageResult, PanicPlace, SessionEnd, Silence, Speaker, Suspect};
 use super::seconds::{self, Seconds};
 use crate::failure::{Cause, Failure, Phase, Side};
 use crate::mail::rewrite::{Grade, Report, Suspicion};
@@ -159,11 +158,7 @@ impl ListenerCounts {
     /// What was found in a message.
     pub fn report(&self, report: &Report, end: DataEnd) {
         for link in &report.links {
-            self.shared.links.inc(match link.decision {
-                "wrapped" => LinkDecision::Wrapped,
-                "disarmed" => LinkDecision::Disarmed,
-                _ => LinkDecision::Kept,
-            });
+            self.shared.links.inc(link.decision.kind());
             if let Some(reason) = link.suspicion.as_deref().and_then(suspect) {
                 self.shared.suspicious.inc(reason);
             }

@@ -4,8 +4,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use prometheus_client::metrics::gauge::Gauge;
+use strum::VariantArray;
 
-use super::labels::{Answered, Counters, Label, Refresh, SourceHealth};
+use super::labels::{Answered, Counters, MetricLabel, Refresh, SourceHealth};
 use crate::log::Limiter;
 
 /// The counters of one source; resolved once. Counting is an atomic addition.
@@ -25,7 +26,7 @@ pub struct SourceCounts {
 impl SourceCounts {
     /// How it is doing.
     pub fn set_health(&self, now: SourceHealth) {
-        for (gauge, health) in self.health.iter().zip(SourceHealth::ALL) {
+        for (gauge, health) in self.health.iter().zip(SourceHealth::VARIANTS) {
             gauge.set(i64::from(*health == now));
         }
     }
@@ -93,9 +94,9 @@ mod tests {
     fn one_health_holds_at_a_time() {
         let metrics = Metrics::new();
         let counts = metrics.source("a");
-        for health in SourceHealth::ALL {
+        for health in SourceHealth::VARIANTS {
             counts.set_health(*health);
-            let held: Vec<_> = SourceHealth::ALL.iter().filter(|h| counts.is(**h)).collect();
+            let held: Vec<_> = SourceHealth::VARIANTS.iter().filter(|h| counts.is(**h)).collect();
             assert_eq!(held, [health]);
         }
     }

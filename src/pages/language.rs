@@ -14,7 +14,8 @@ pub struct Language {
 }
 
 /// The direction in which a language is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Direction {
     /// From left to right.
     #[default]
@@ -174,17 +175,6 @@ impl Language {
     #[must_use]
     pub fn direction(&self) -> Direction {
         self.direction
-    }
-}
-
-impl Direction {
-    /// As HTML writes it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Ltr => "ltr",
-            Self::Rtl => "rtl",
-        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use link::{Category, Evidence, Finding, Listing, Weight};
+use link::{Category, Evidence, Finding, Listing, Weight, Word};
 
 use super::texts::{Piece, Texts, fill};
 use super::{GoogleService, Kind, View, target};

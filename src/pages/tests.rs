@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
 
 use axum::http::{StatusCode, header};
-use link::{Category, Listing, Obstacle, SIGNS, Scope, Smuggled, Weight};
+use link::{Category, Listing, Obstacle, SIGNS, Scope, Smuggled, Weight, Word};
 use link::{Finding, Target};
 use proptest::prelude::*;
+use strum::VariantArray;
 
 use super::texts::Texts;
 use super::*;
@@ -89,9 +90,9 @@ fn all_findings(text: &str) -> Vec<Evidence> {
             detail: text.into(),
         },
     ];
-    all.extend(Category::WORDS.iter().map(|(_, c)| listed(*c, Weight::Block)));
-    all.extend(Obstacle::WORDS.iter().map(|(_, o)| Finding::CouldNotInspect(*o)));
-    all.extend(Smuggled::WORDS.iter().map(|(_, s)| Finding::Smuggled(*s)));
+    all.extend(Category::VARIANTS.iter().map(|c| listed(*c, Weight::Block)));
+    all.extend(Obstacle::VARIANTS.iter().map(|o| Finding::CouldNotInspect(*o)));
+    all.extend(Smuggled::VARIANTS.iter().map(|s| Finding::Smuggled(*s)));
     all.into_iter().map(|f| evidence(text, text, f)).collect()
 }
 
@@ -558,9 +559,9 @@ fn every_word_of_the_evidence_has_its_sentence() {
         }
     };
     words("sign", SIGNS.iter().map(|(w, _)| *w).collect());
-    words("listed", Category::WORDS.iter().map(|(w, _)| *w).collect());
-    words("obstacle", Obstacle::WORDS.iter().map(|(w, _)| *w).collect());
-    words("smuggled", Smuggled::WORDS.iter().map(|(w, _)| *w).collect());
+    words("listed", Category::VARIANTS.iter().map(|v| v.as_str()).collect());
+    words("obstacle", Obstacle::VARIANTS.iter().map(|v| v.as_str()).collect());
+    words("smuggled", Smuggled::VARIANTS.iter().map(|v| v.as_str()).collect());
     let signs = Texts::KEYS.iter().filter(|k| k.starts_with("sign_")).count();
     assert_eq!(signs, SIGNS.len(), "a sentence for a sign that is none");
 }

@@ -156,7 +156,12 @@ impl Bench {
     /// The measurements mean nothing when the work is not done.
     fn prove(&self) {
         let outcome = self.plan(&self.newsletter.as_slice());
-        let wrapped = outcome.report.links.iter().filter(|l| l.decision == "wrapped").count();
+        let wrapped = outcome
+            .report
+            .links
+            .iter()
+            .filter(|l| l.decision.kind() == link::LinkDecision::Wrap)
+            .count();
         assert_eq!(wrapped, mail::HTML_LINKS + mail::TEXT_LINKS);
         assert_eq!(outcome.report.quirks, [""; 0]);
         assert!(

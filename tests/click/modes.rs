@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use store::{ClickRow, Outcome};
+use strum::VariantArray;
 
 use super::script::{Script, finding, started};
 use super::server::{Answer as Got, Server, ask_json};
@@ -42,12 +43,12 @@ fn switch(server: &mut Server, policy: ClickPolicy) {
 
 fn policies() -> Vec<ClickPolicy> {
     let mut all = Vec::new();
-    for (_, flow) in Flow::WORDS {
-        for (_, on_threat) in OnThreat::WORDS {
+    for flow in Flow::VARIANTS {
+        for on_threat in OnThreat::VARIANTS {
             for click_through in [true, false] {
                 for show_target in [true, false] {
-                    for (_, on_unknown) in OnUnknown::WORDS {
-                        for (_, on_failure) in OnFailure::WORDS {
+                    for on_unknown in OnUnknown::VARIANTS {
+                        for on_failure in OnFailure::VARIANTS {
                             all.push(ClickPolicy {
                                 flow: *flow,
                                 on_threat: *on_threat,

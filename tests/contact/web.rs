@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use link::{Contact, Finding, Target};
+use link::{Contact, Finding, Target, Word};
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
 use linkgate::intel::follow::{Explorer, Journey};

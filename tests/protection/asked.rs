@@ -4,8 +4,9 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex};
 
-use link::Contact;
+use link::{Contact, Word};
 use store::{Label, Outcome};
+use strum::VariantArray;
 
 use super::program::Program;
 use super::reader;
@@ -53,9 +54,10 @@ impl Counter {
 fn a_target_is_asked_for_people_only_and_no_further_than_the_policy_goes() {
     let target = Counter::start();
     // An address in place of a name counts against a link; that is not what this is about.
-    let levels = Contact::WORDS
+    let levels = Contact::VARIANTS
         .iter()
-        .map(|(word, _)| format!("[domain.\"{word}.test\"]\ncontact = \"{word}\"\n"));
+        .map(|contact| contact.as_str())
+        .map(|word| format!("[domain.\"{word}.test\"]\ncontact = \"{word}\"\n"));
     let config = format!(
         "[contact]\nallow = [\"{}\"]\n[machines]\nnetworks = [\"198.51.100.0/24\"]\n[default]\nwarn_score = 0\n{}",
         target.address,

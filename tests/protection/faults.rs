@@ -10,8 +10,9 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use link::{OnFailure, Page, PageUse, Verdict};
+use link::{OnFailure, Page, PageUse, Verdict, Word};
 use store::Outcome;
+use strum::VariantArray;
 
 use super::program::{Program, now_s};
 use super::{LISTED, LISTS, eventually, reader};
@@ -61,7 +62,8 @@ fn patient(program: &Program, path: &str, fields: &str) -> Answer {
 
 /// What could not be asked is answered as each policy says; what is known to be bad is blocked at once all the same.
 fn answers_as_policies_say(program: &Program, source: &str) {
-    for (n, (word, on_failure)) in OnFailure::WORDS.iter().enumerate() {
+    for (n, on_failure) in OnFailure::VARIANTS.iter().enumerate() {
+        let word = on_failure.as_str();
         let domain = format!("{word}.test");
         let path = program.path(&domain, &format!("https://shop.example/{word}"));
         let answer = patient(program, &path, &reader(n));

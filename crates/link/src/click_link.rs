@@ -7,7 +7,8 @@ use crate::target::Target;
 use crate::token::{self, OpenError, Opened, Sealed, Sealer};
 
 /// How click links look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Style {
     /// `<public_url>/c/<host of the target>/<token>`
     #[default]

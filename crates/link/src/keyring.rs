@@ -35,7 +35,8 @@ impl std::str::FromStr for KeyId {
 }
 
 /// What a key is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum KeyState {
     /// New tokens are sealed with it; it opens as well.
     Sealing,
@@ -43,18 +44,6 @@ pub enum KeyState {
     Opening,
     /// It opens nothing any more.
     Retired,
-}
-
-impl KeyState {
-    /// The word for lists and logs.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sealing => "sealing",
-            Self::Opening => "opening",
-            Self::Retired => "retired",
-        }
-    }
 }
 
 /// What may be told about a key.

@@ -15,6 +15,7 @@
 
 mod claims;
 mod click_link;
+mod decision;
 mod escapes;
 mod glance;
 mod keyring;
@@ -29,17 +30,19 @@ mod target;
 mod token;
 mod unwrap;
 mod verdict;
+mod word;
 
 pub use claims::MessageClaims;
 pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
+pub use decision::{Decision, DisarmReason, KeepReason, LinkDecision, WrapReason};
 pub use glance::Glance;
 pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
 pub use mark::MARK_SEAL;
 pub use one_time::{OneTime, looks_one_time};
 pub use page::{Page, PageError, PageUse};
 pub use policy::{
-    AtDelivery, Decision, Delivery, DisarmReason, Explanation, KeepReason, Matched, Policy, Rewrite, RuleError,
-    RuleList, SenderRules, UnknownRewrite, UrlRules, same_policy,
+    AtDelivery, Delivery, Explanation, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, UrlRules,
+    same_policy,
 };
 pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
 pub use score::{Circumstances, NameTable, Names, SIGNS, SenderFacts, Sign, points, registrable_domain, signs};
@@ -51,3 +54,4 @@ pub use verdict::{
     Answer, Category, ClickPolicy, Contact, Evidence, Finding, Flow, Listing, Obstacle, OnFailure, OnThreat, OnUnknown,
     Scope, Smuggled, Verdict, Weight, combine, score,
 };
+pub use word::Word;

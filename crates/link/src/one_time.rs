@@ -9,7 +9,8 @@ use crate::escapes::{clip, pairs, percent_decoded};
 use crate::target::Target;
 
 /// Why a link looks as if it worked once, or did something when asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OneTime {
     /// Its URL holds a word such as `unsubscribe`; here is how the list has it.
@@ -21,16 +22,6 @@ pub enum OneTime {
 }
 
 impl OneTime {
-    /// A stable word for reports.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::UrlWord(_) => "url-word",
-            Self::TextWord(_) => "text-word",
-            Self::Secret => "secret",
-        }
-    }
-
     /// The word that told, if one did.
     #[must_use]
     pub fn word(self) -> Option<&'static str> {

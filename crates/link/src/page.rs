@@ -6,6 +6,7 @@
 
 use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
+use strum::VariantArray;
 
 use crate::keyring::{Key, KeyRing};
 use crate::verdict::Verdict;
@@ -56,7 +57,7 @@ impl Page {
 
     fn to_octets(self) -> [u8; FACTS] {
         let mut out = [0; FACTS];
-        let verdict = Verdict::WORDS.iter().position(|(_, v)| *v == self.verdict);
+        let verdict = Verdict::VARIANTS.iter().position(|v| *v == self.verdict);
         let octets = self.at_s.to_be_bytes().into_iter();
         let octets = octets.chain([verdict.unwrap_or_default() as u8]).chain(self.event_id);
         for (to, from) in out.iter_mut().zip(octets) {
@@ -70,7 +71,7 @@ impl Page {
         let (verdict, event_id) = rest.split_first()?;
         Some(Self {
             at_s: u32::from_be_bytes(*at_s),
-            verdict: Verdict::WORDS.get(usize::from(*verdict))?.1,
+            verdict: *Verdict::VARIANTS.get(usize::from(*verdict))?,
             event_id: event_id.try_into().ok()?,
         })
     }
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn every_verdict_comes_back() {
         let ring = KeyRing::generate([7; 32], 0);
-        for (_, verdict) in Verdict::WORDS {
+        for verdict in Verdict::VARIANTS {
             let page = Page {
                 verdict: *verdict,
                 ..PAGE

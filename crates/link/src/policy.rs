@@ -6,8 +6,11 @@ mod rules;
 pub use delivery::{AtDelivery, Delivery};
 pub use rules::{RuleError, SenderRules, UrlRules};
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
+use crate::decision::{Decision, KeepReason, WrapReason};
 use crate::score::{self, Circumstances, Sign};
-use crate::target::{LeaveReason, Target};
+use crate::target::Target;
 
 /// What a recipient domain wants done with links.
 #[derive(Debug, Clone, Default)]
@@ -107,7 +110,7 @@ impl Policy {
         } else if self.rewrite == Rewrite::Suspicious && score() < self.delivery.suspicious_score {
             keep(KeepReason::NotSuspicious, None)
         } else {
-            (Decision::Wrap, None)
+            (Decision::Wrap(WrapReason::Policy), None)
         }
     }
 }
@@ -125,7 +128,8 @@ pub fn same_policy(a: &Policy, b: &Policy) -> bool {
 }
 
 /// Which links are wrapped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Rewrite {
     /// None.
     #[default]
@@ -134,105 +138,6 @@ pub enum Rewrite {
     All,
     /// Those that look suspicious.
     Suspicious,
-}
-
-impl Rewrite {
-    /// The words of the configuration file.
-    pub const WORDS: [&'static str; 3] = ["off", "all", "suspicious"];
-
-    /// The word of the configuration file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::All => "all",
-            Self::Suspicious => "suspicious",
-        }
-    }
-}
-
-impl std::str::FromStr for Rewrite {
-    type Err = UnknownRewrite;
-
-    fn from_str(s: &str) -> Result<Self, Self::Err> {
-        match s {
-            "off" => Ok(Self::Off),
-            "all" => Ok(Self::All),
-            "suspicious" => Ok(Self::Suspicious),
-            _ => Err(UnknownRewrite),
-        }
-    }
-}
-
-/// Not a word of [`Rewrite::WORDS`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("neither off, all nor suspicious")]
-pub struct UnknownRewrite;
-
-/// What becomes of a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Decision {
-    /// It stays as it is.
-    Keep(KeepReason),
-    /// It is replaced by a click link.
-    Wrap,
-    /// It is made unclickable.
-    Disarm(DisarmReason),
-}
-
-/// Why a link stays as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeepReason {
-    /// The recipient domain has rewriting off.
-    DomainOff,
-    /// A rule for senders.
-    BypassSender,
-    /// A rule for URLs.
-    BypassUrl,
-    /// Only suspicious links are wrapped, and this is none.
-    NotSuspicious,
-    /// A click link of ours that verifies.
-    OwnLink,
-    /// It leads nowhere on the web.
-    NotWeb(LeaveReason),
-    /// A relative reference in a document without a base.
-    Relative,
-}
-
-impl KeepReason {
-    /// A stable word for logs and reports.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::DomainOff => "domain-off",
-            Self::BypassSender => "bypass-sender",
-            Self::BypassUrl => "bypass-url",
-            Self::NotSuspicious => "not-suspicious",
-            Self::OwnLink => "own-link",
-            Self::NotWeb(r) => r.as_str(),
-            Self::Relative => "relative",
-        }
-    }
-}
-
-/// Why a link is made unclickable.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum DisarmReason {
-    /// Its scheme is none that mail should open.
-    Scheme,
-    /// It cannot be read as a URL, though a lenient client might open it.
-    Invalid,
-}
-
-impl DisarmReason {
-    /// A stable word for logs and reports.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheme => "scheme",
-            Self::Invalid => "invalid-url",
-        }
-    }
 }
 
 /// A decision and what led to it.
@@ -260,7 +165,8 @@ pub struct Matched {
 }
 
 /// A list of rules.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum RuleList {
     /// `bypass_senders`
     BypassSenders,
@@ -268,20 +174,10 @@ pub enum RuleList {
     BypassUrls,
 }
 
-impl RuleList {
-    /// The key in the configuration file.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::BypassSenders => "bypass_senders",
-            Self::BypassUrls => "bypass_urls",
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::word::Word;
 
     const NOTHING: Circumstances<'static> = Circumstances {
         names: None,
@@ -326,7 +222,7 @@ mod tests {
             all.decide("a@b.example", &inside, &NOTHING),
             Decision::Keep(KeepReason::BypassUrl)
         );
-        assert_eq!(all.decide("", &outside, &NOTHING), Decision::Wrap);
+        assert_eq!(all.decide("", &outside, &NOTHING), Decision::Wrap(WrapReason::Policy));
     }
 
     #[test]
@@ -349,7 +245,10 @@ mod tests {
             p.decide("", &target("https://a.example/"), &NOTHING),
             Decision::Keep(KeepReason::NotSuspicious)
         );
-        assert_eq!(p.decide("", &target("https://192.0.2.1/"), &NOTHING), Decision::Wrap);
+        assert_eq!(
+            p.decide("", &target("https://192.0.2.1/"), &NOTHING),
+            Decision::Wrap(WrapReason::Policy)
+        );
     }
 
     #[test]
@@ -376,8 +275,8 @@ mod tests {
 
     #[test]
     fn words_of_the_configuration() {
-        for word in Rewrite::WORDS {
-            assert_eq!(word.parse::<Rewrite>().unwrap().as_str(), word);
+        for (rewrite, word) in Rewrite::VARIANTS.iter().zip(["off", "all", "suspicious"]) {
+            assert_eq!((word.parse(), rewrite.as_str()), (Ok(*rewrite), word));
         }
         assert!("All".parse::<Rewrite>().is_err());
     }

@@ -91,7 +91,8 @@ pub enum Resolved {
 }
 
 /// Why a link stays as it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum LeaveReason {
     /// `mailto:`
     Mailto,
@@ -109,23 +110,6 @@ pub enum LeaveReason {
     Empty,
     /// A place in the same document, without a base.
     Fragment,
-}
-
-impl LeaveReason {
-    /// A stable word for logs and reports.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Mailto => "mailto",
-            Self::Tel => "tel",
-            Self::Sms => "sms",
-            Self::Cid => "cid",
-            Self::Mid => "mid",
-            Self::AboutBlank => "about-blank",
-            Self::Empty => "empty",
-            Self::Fragment => "fragment",
-        }
-    }
 }
 
 /// Says what `raw` means: an attribute value or text URL, character references already decoded.
@@ -313,6 +297,7 @@ fn behind_signs(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::word::Word;
 
     fn plain(raw: &str) -> String {
         show(resolve(raw, &Resolve::default()))

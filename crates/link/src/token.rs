@@ -366,7 +366,8 @@ pub(crate) fn extent(text: &str) -> Option<usize> {
 }
 
 /// Why a token did not open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OpenError {
     /// Not a token: wrong alphabet, cut short, or of an unknown version.
@@ -387,21 +388,6 @@ pub enum OpenError {
     /// The stored target is not the one the token refers to.
     #[error("the stored target is not the one that was sealed")]
     WrongReference,
-}
-
-impl OpenError {
-    /// A stable word for logs and reports.
-    #[must_use]
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Malformed => "malformed",
-            Self::UnknownKey(_) => "unknown-key",
-            Self::RetiredKey(_) => "retired-key",
-            Self::Forged => "forged",
-            Self::WrongHost => "wrong-host",
-            Self::WrongReference => "wrong-reference",
-        }
-    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::redirectors::{embedded, known_redirector};
 use crate::target::Target;
 use crate::token::Opened;
 use crate::verdict::{Evidence, Finding, Obstacle};
+use crate::word::Word;
 
 pub use vendors::Vendor;
 pub(crate) use vendors::{is_vendors_host, stands_anywhere};

@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 /// What one source says about one URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
@@ -56,7 +58,21 @@ pub struct Listing {
 }
 
 /// For what a list names a URL.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Category {
     /// It pretends to be someone else, to get at secrets.
     Phishing,
@@ -75,7 +91,8 @@ pub enum Category {
 }
 
 /// How much of a URL a list names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Scope {
     /// This very URL.
     Url,
@@ -88,7 +105,21 @@ pub enum Scope {
 }
 
 /// What a listing is worth.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Weight {
     /// A warning.
     Warn,
@@ -97,7 +128,8 @@ pub enum Weight {
 }
 
 /// Why a target could not be looked into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Obstacle {
     /// It asks for proof of a person.
     Captcha,
@@ -112,6 +144,7 @@ pub enum Obstacle {
     /// It goes on by a script whose outcome cannot be read from it.
     NeedsScript,
     /// It leads to an address that is not of the public network.
+    #[strum(serialize = "forbidden-address")]
     Forbidden,
     /// Its certificate does not hold.
     Certificate,
@@ -124,7 +157,8 @@ pub enum Obstacle {
 }
 
 /// Where a link turns up that does not belong there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Smuggled {
     /// A click link of ours leads to a click link of ours: it came in fresh mail from outside.
     OwnLinkInside,
@@ -143,7 +177,21 @@ pub enum Smuggled {
 }
 
 /// All in all.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Verdict {
     /// Every source was asked, and none says anything against it.
     Allow,
@@ -245,7 +293,10 @@ impl Default for ClickPolicy {
 }
 
 /// What happens with a target that nothing speaks against.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Flow {
     /// The reader is sent on at once.
     #[default]
@@ -255,7 +306,10 @@ pub enum Flow {
 }
 
 /// What happens with a target that is known to be harmful.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum OnThreat {
     /// It is not opened.
     #[default]
@@ -265,7 +319,10 @@ pub enum OnThreat {
 }
 
 /// What happens when nobody can say where a link leads or what is there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum OnUnknown {
     /// As if nothing spoke against it.
     Open,
@@ -279,7 +336,10 @@ pub enum OnUnknown {
 }
 
 /// What happens when a source could not be asked, or the check takes too long.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum OnFailure {
     /// As if nothing spoke against it.
     #[default]
@@ -291,7 +351,22 @@ pub enum OnFailure {
 }
 
 /// How far a check may go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    PartialOrd,
+    Ord,
+    Default,
+    EnumString,
+    IntoStaticStr,
+    VariantArray,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Contact {
     /// The target is never asked.
     #[default]
@@ -377,49 +452,10 @@ impl ClickPolicy {
     }
 }
 
-macro_rules! words {
-    ($($what:ty { $($variant:ident = $word:literal),+ $(,)? })+) => {$(
-        impl $what {
-            /// A stable word for the configuration, rows, logs and metrics.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-
-            /// All of them with their words.
-            pub const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
-        }
-    )+};
-}
-
-words! {
-    Verdict { Allow = "allow", Unchecked = "unchecked", Unknown = "unknown", Warn = "warn", Block = "block" }
-    Category {
-        Phishing = "phishing", Malware = "malware", Botnet = "botnet", Abuse = "abuse", NewDomain = "new-domain",
-        Revoked = "revoked", Unspecified = "unspecified",
-    }
-    Scope { Url = "url", Path = "path", Host = "host", Domain = "domain" }
-    Weight { Warn = "warn", Block = "block" }
-    Obstacle {
-        Captcha = "captcha", Login = "login", Encrypted = "encrypted", TooManyHops = "too-many-hops", Loop = "loop",
-        NeedsScript = "needs-script", Forbidden = "forbidden-address", Certificate = "certificate",
-        NoAnswer = "no-answer", TooLarge = "too-large", Busy = "busy",
-    }
-    Smuggled {
-        OwnLinkInside = "own-link-inside", ManyNetworks = "many-networks", LongAfter = "long-after",
-        OtherRecipient = "other-recipient", ForeignWrapper = "foreign-wrapper", SeveralWrappers = "several-wrappers",
-        WrapperOfSomeoneElse = "wrapper-of-someone-else",
-    }
-    Flow { Redirect = "redirect", Confirm = "confirm" }
-    OnThreat { Block = "block", Warn = "warn" }
-    OnUnknown { Open = "open", Confirm = "confirm", Warn = "warn", Block = "block" }
-    OnFailure { Open = "open", Warn = "warn", Closed = "closed" }
-    Contact { Lists = "lists", Shorteners = "shorteners", Full = "full" }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::word::Word;
 
     fn evidence(about: &str, finding: Finding) -> Evidence {
         Evidence {
@@ -500,10 +536,10 @@ mod tests {
 
     #[test]
     fn words_are_said_once() {
-        let words: Vec<&str> = Verdict::WORDS.iter().map(|(w, _)| *w).collect();
+        let words: Vec<&str> = Verdict::VARIANTS.iter().copied().map(Verdict::as_str).collect();
         assert_eq!(words, ["allow", "unchecked", "unknown", "warn", "block"]);
-        for (word, verdict) in Verdict::WORDS {
-            assert_eq!(verdict.as_str(), *word);
+        for verdict in Verdict::VARIANTS {
+            assert_eq!(verdict.as_str().parse(), Ok(*verdict));
         }
     }
 }

@@ -1,30 +1,43 @@
-//! Message and click events at rest.
+//! Message and click events at rest, in one SQLite file in WAL mode with full sync.
 //!
-//! [`Store`] writes: a thread of its own takes rows from a bounded queue and commits them in groups, so that a row can be
-//! durable before its [`Receipt`] resolves and still cost a fraction of a disk sync. [`Reader`] asks: it needs no thread,
-//! may be opened beside a running server, and never holds a read transaction for longer than a page of rows.
+//! | module | holds |
+//! | --- | --- |
+//! | `store` | [`Store`]: the handle that takes rows |
+//! | `writer` | the thread that commits rows in groups, so that a row can be durable before its receipt resolves and still cost a fraction of a disk sync |
+//! | `writer_state` | what that thread shares with the handles: [`Counts`], [`Health`], [`Notice`] |
+//! | `receipt` | [`Receipt`]: resolves once a row is on disk |
+//! | `reader` | [`Reader`]: queries beside a running server; never a read transaction longer than a page of rows |
+//! | `revocation_watch` | [`RevocationWatch`]: changes of the revocations, whichever process makes them |
+//! | `rows` | the rows by what they are: fields, columns, and the SQL that reads and writes them |
+//! | `columns` | the table that names each column once, and the forms of values |
+//! | `words` | words read back |
+//! | `schema` | what the file must be, and the migrations |
+//! | `error` | [`StoreError`] |
 //!
-//! The store is one SQLite file in WAL mode with full sync. All times are integer microseconds since 1970 in UTC.
-//! Nothing here logs: what goes wrong comes back as an error or is told to the callback of [`Store::open_watched`].
+//! All times are integer microseconds since 1970 in UTC. Nothing here logs: what goes wrong comes back as an error, or goes to
+//! the callback of [`Store::open_watched`].
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
-mod alert;
-mod checked;
+mod columns;
 mod error;
 mod reader;
 mod receipt;
-mod revoked;
+mod revocation_watch;
 mod rows;
 mod schema;
 mod store;
+mod words;
 mod writer;
+mod writer_state;
 
-pub use alert::{AlertKind, AlertRow, RevocationRow, RevokedScope};
-pub use checked::{Facts, Label, LabelRow, Reason};
 pub use error::StoreError;
-pub use reader::{AlertQuery, ClickQuery, Clicks, Opening, Reader, Through, Totals};
+pub use reader::{AlertQuery, ClickQuery, Clicks, Reader};
 pub use receipt::Receipt;
-pub use revoked::RevocationWatch;
-pub use rows::{ClickRow, EventId, LinkRow, MessageRow, Method, Outcome, ReferenceRow, UnknownWord};
-pub use store::{Counts, Health, Store};
-pub use writer::Notice;
+pub use revocation_watch::RevocationWatch;
+pub use rows::{
+    AlertKind, AlertRow, ClickRow, EventId, Facts, Label, LabelRow, LetThrough, LinkOpening, LinkRow, MessageRow,
+    Method, Outcome, Reason, ReferenceRow, RevocationRow, RevokedScope,
+};
+pub use store::Store;
+pub use words::UnknownWord;
+pub use writer_state::{Counts, Health, Notice};

@@ -1,14 +1,16 @@
-//! A promise that something is on disk, kept across threads without an async runtime.
+//! Receipts: a promise between threads that rows are on disk, without an async runtime.
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Condvar, Mutex};
+
 use crate::StoreError;
 
-/// Resolves once the row it was given for is on disk, or will not be for now.
+/// A receipt for rows: it resolves once they are on disk, or with the reason why they are not.
 ///
 /// Await it, or block on [`wait`](Self::wait). Dropping it takes nothing back: the row is stored all the same.
 #[derive(Debug)]
@@ -21,12 +23,12 @@ pub(crate) struct Promise(Option<Arc<Slot>>);
 
 #[derive(Debug)]
 struct Slot {
-    state: Mutex<State>,
+    progress: Mutex<Progress>,
     ready: Condvar,
 }
 
 #[derive(Debug)]
-enum State {
+enum Progress {
     Waiting(Option<Waker>),
     Done(Result<(), StoreError>),
 }
@@ -37,11 +39,11 @@ impl Receipt {
     /// # Errors
     /// The row is not on disk: see [`StoreError`] for what becomes of it.
     pub fn wait(self) -> Result<(), StoreError> {
-        let mut state = self.0.lock();
+        let mut progress = self.0.progress.lock();
         loop {
-            match &*state {
-                State::Done(result) => return result.clone(),
-                State::Waiting(_) => state = self.0.ready.wait(state).unwrap_or_else(PoisonError::into_inner),
+            match &*progress {
+                Progress::Done(result) => return result.clone(),
+                Progress::Waiting(_) => self.0.ready.wait(&mut progress),
             }
         }
     }
@@ -50,25 +52,21 @@ impl Receipt {
     #[must_use]
     pub fn wait_for(&self, limit: Duration) -> Option<Result<(), StoreError>> {
         let end = Instant::now() + limit;
-        let mut state = self.0.lock();
+        let mut progress = self.0.progress.lock();
         loop {
-            if let State::Done(result) = &*state {
+            if let Progress::Done(result) = &*progress {
                 return Some(result.clone());
             }
-            let left = end.checked_duration_since(Instant::now())?;
-            state = self
-                .0
-                .ready
-                .wait_timeout(state, left)
-                .unwrap_or_else(PoisonError::into_inner)
-                .0;
+            if self.0.ready.wait_until(&mut progress, end).timed_out() && matches!(&*progress, Progress::Waiting(_)) {
+                return None;
+            }
         }
     }
 
     /// A receipt that has resolved already.
     pub(crate) fn resolved(result: Result<(), StoreError>) -> Self {
         Self(Arc::new(Slot {
-            state: Mutex::new(State::Done(result)),
+            progress: Mutex::new(Progress::Done(result)),
             ready: Condvar::new(),
         }))
     }
@@ -78,9 +76,9 @@ impl Future for Receipt {
     type Output = Result<(), StoreError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match &mut *self.0.lock() {
-            State::Done(result) => Poll::Ready(result.clone()),
-            State::Waiting(waker) => {
+        match &mut *self.0.progress.lock() {
+            Progress::Done(result) => Poll::Ready(result.clone()),
+            Progress::Waiting(waker) => {
                 match waker {
                     Some(waker) => waker.clone_from(cx.waker()),
                     None => *waker = Some(cx.waker().clone()),
@@ -95,7 +93,7 @@ impl Promise {
     /// Both ends of a new promise.
     pub(crate) fn pair() -> (Self, Receipt) {
         let slot = Arc::new(Slot {
-            state: Mutex::new(State::Waiting(None)),
+            progress: Mutex::new(Progress::Waiting(None)),
             ready: Condvar::new(),
         });
         (Self(Some(Arc::clone(&slot))), Receipt(slot))
@@ -103,14 +101,14 @@ impl Promise {
 
     /// Resolves the receipt.
     pub(crate) fn resolve(mut self, result: Result<(), StoreError>) {
-        self.settle(result);
+        self.resolve_once(result);
     }
 
-    fn settle(&mut self, result: Result<(), StoreError>) {
+    fn resolve_once(&mut self, result: Result<(), StoreError>) {
         let Some(slot) = self.0.take() else { return };
-        let before = std::mem::replace(&mut *slot.lock(), State::Done(result));
+        let before = std::mem::replace(&mut *slot.progress.lock(), Progress::Done(result));
         slot.ready.notify_all();
-        if let State::Waiting(Some(waker)) = before {
+        if let Progress::Waiting(Some(waker)) = before {
             waker.wake();
         }
     }
@@ -118,13 +116,7 @@ impl Promise {
 
 impl Drop for Promise {
     fn drop(&mut self) {
-        self.settle(Err(StoreError::Closed));
-    }
-}
-
-impl Slot {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.resolve_once(Err(StoreError::Closed));
     }
 }
 
@@ -143,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn wakes_whoever_polled_last() {
+    fn the_last_task_that_polled_is_woken() {
         let (promise, mut receipt) = Promise::pair();
         let (first, second) = (Arc::new(Count::default()), Arc::new(Count::default()));
         for count in [&first, &second] {

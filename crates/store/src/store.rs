@@ -1,18 +1,16 @@
-//! The writing handle.
+//! The handle that takes rows.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::alert::{AlertRow, RevocationRow, RevokedScope};
-use crate::checked::LabelRow;
 use crate::reader::{ClickQuery, Clicks, Reader};
 use crate::receipt::{Promise, Receipt};
-use crate::rows::{ClickRow, MessageRow, ReferenceRow};
-use crate::writer::{BUSY_TIMEOUT, Item, Notice, Rows, Watch, Writer};
+use crate::rows::{AlertRow, ClickRow, LabelRow, MessageRow, ReferenceRow, RevocationRow, RevokedScope};
+use crate::writer::{BUSY_TIMEOUT, Item, Rows, Writer};
+use crate::writer_state::{Counts, Health, Notice, OnNotice, WriterState};
 use crate::{StoreError, schema};
 
 /// Items that may wait for the writer; one more is refused.
@@ -28,51 +26,7 @@ struct Inner {
     queue: Option<SyncSender<Item>>,
     thread: Option<JoinHandle<()>>,
     reader: Reader,
-    shared: Arc<Shared>,
-}
-
-/// What the writer tells its handles.
-#[derive(Default)]
-pub(crate) struct Shared {
-    pub(crate) clicks: AtomicU64,
-    pub(crate) messages: AtomicU64,
-    pub(crate) references: AtomicU64,
-    pub(crate) commits: AtomicU64,
-    pub(crate) failures: AtomicU64,
-    pub(crate) lost: AtomicU64,
-    pub(crate) waiting: AtomicU64,
-    pub(crate) failing: Mutex<Option<Arc<str>>>,
-    pub(crate) watch: Option<Watch>,
-}
-
-/// What the writer has done since the store was opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Clicks committed.
-    pub clicks: u64,
-    /// Messages committed.
-    pub messages: u64,
-    /// References committed.
-    pub references: u64,
-    /// Commits that went well.
-    pub commits: u64,
-    /// Commits that failed.
-    pub failures: u64,
-    /// Messages that will not be stored: no room was left to keep them while the disk failed.
-    pub lost: u64,
-    /// Rows held in memory because the last commit failed.
-    pub waiting: u64,
-}
-
-/// Whether the store takes rows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// It does.
-    Writing,
-    /// The last commit failed for this reason; it is tried again.
-    Failing(Arc<str>),
-    /// Its thread has ended; nothing is stored any more.
-    Dead,
+    state: Arc<WriterState>,
 }
 
 impl Store {
@@ -84,13 +38,13 @@ impl Store {
         Self::start(path, None, BUSY_TIMEOUT)
     }
 
-    /// As [`open`](Self::open), and tells `watch` what goes wrong later. It is called on the writer's thread or on that of
-    /// whoever hands in a row, and must not block.
+    /// As [`open`](Self::open), and calls `on_notice` when something goes wrong later. It is called on the writer's thread
+    /// or on that of a caller who hands in a row, and must not block.
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_watched(path: &Path, watch: impl Fn(&Notice) + Send + Sync + 'static) -> Result<Self, StoreError> {
-        Self::start(path, Some(Box::new(watch)), BUSY_TIMEOUT)
+    pub fn open_watched(path: &Path, on_notice: impl Fn(&Notice) + Send + Sync + 'static) -> Result<Self, StoreError> {
+        Self::start(path, Some(Box::new(on_notice)), BUSY_TIMEOUT)
     }
 
     /// As [`open`](Self::open), for a command beside a server that may be writing all the time: waits ten seconds for its turn.
@@ -101,15 +55,12 @@ impl Store {
         Self::start(path, None, Duration::from_secs(10))
     }
 
-    fn start(path: &Path, watch: Option<Watch>, patience: Duration) -> Result<Self, StoreError> {
+    fn start(path: &Path, on_notice: Option<OnNotice>, patience: Duration) -> Result<Self, StoreError> {
         let conn = schema::open_writing(path)?;
         let reader = Reader::open(path)?;
-        let shared = Arc::new(Shared {
-            watch,
-            ..Shared::default()
-        });
+        let state = Arc::new(WriterState::new(on_notice));
         let (queue, items) = mpsc::sync_channel(QUEUE);
-        let writer = Writer::new(conn, path.to_owned(), Arc::clone(&shared), patience);
+        let writer = Writer::new(conn, path.to_owned(), Arc::clone(&state), patience);
         let thread = thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || writer.run(&items))
@@ -121,7 +72,7 @@ impl Store {
             queue: Some(queue),
             thread: Some(thread),
             reader,
-            shared,
+            state,
         })))
     }
 
@@ -133,7 +84,7 @@ impl Store {
         self.send(Rows::Click(row.into()))
     }
 
-    /// Stores a message some time soon. Never blocks; what cannot be kept is counted and told to the watch.
+    /// Stores a message some time soon. Never blocks; what cannot be kept is counted, and notice given.
     pub fn record_message(&self, row: MessageRow) {
         let item = Item {
             rows: Rows::Message(Box::new(row)),
@@ -153,7 +104,7 @@ impl Store {
             error,
         ) = why
         {
-            self.0.shared.lose(row.mail_id, error);
+            self.0.state.count_lost(row.mail_id, error);
         }
     }
 
@@ -161,7 +112,7 @@ impl Store {
     /// cannot be kept is noted when the domain turns up again.
     pub fn note_domains(&self, names: Vec<String>, at_us: i64) {
         if let (false, Some(queue)) = (names.is_empty(), &self.0.queue) {
-            let rows = Rows::Seen(names, at_us);
+            let rows = Rows::NewDomains(names, at_us);
             let _ = queue.try_send(Item { rows, promise: None });
         }
     }
@@ -219,20 +170,10 @@ impl Store {
         self.0.reader.clicks(query)
     }
 
-    /// What the writer has done so far.
+    /// Counts of what the writer has done so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let shared = &self.0.shared;
-        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        Counts {
-            clicks: load(&shared.clicks),
-            messages: load(&shared.messages),
-            references: load(&shared.references),
-            commits: load(&shared.commits),
-            failures: load(&shared.failures),
-            lost: load(&shared.lost),
-            waiting: load(&shared.waiting),
-        }
+        self.0.state.counts()
     }
 
     /// Whether the store takes rows.
@@ -241,10 +182,7 @@ impl Store {
         if self.0.thread.as_ref().is_none_or(JoinHandle::is_finished) {
             return Health::Dead;
         }
-        let failing = self.0.shared.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        failing
-            .as_ref()
-            .map_or(Health::Writing, |why| Health::Failing(Arc::clone(why)))
+        self.0.state.health()
     }
 
     fn send(&self, rows: Rows) -> Receipt {
@@ -258,26 +196,6 @@ impl Store {
             Some(Err(TrySendError::Full(_))) => Receipt::resolved(Err(StoreError::Full)),
             Some(Err(TrySendError::Disconnected(_))) | None => Receipt::resolved(Err(StoreError::Closed)),
         }
-    }
-}
-
-impl Shared {
-    /// Counts a message that will not be stored, and tells of it.
-    pub(crate) fn lose(&self, mail_id: String, error: StoreError) {
-        self.lost.fetch_add(1, Ordering::Relaxed);
-        self.tell(&Notice::MessageLost { mail_id, error });
-    }
-
-    pub(crate) fn tell(&self, notice: &Notice) {
-        if let Some(watch) = &self.watch {
-            watch(notice);
-        }
-    }
-}
-
-impl std::fmt::Debug for Shared {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,8 @@
 use memchr::memchr2;
 
 /// What becomes of a CR or LF that stands alone in message data.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum BareLineEnds {
     /// The message is to be refused once its true end is reached; its content is no longer handed out.
     #[default]

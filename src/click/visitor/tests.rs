@@ -1,3 +1,4 @@
+use link::Word;
 use store::EventId;
 
 use super::*;

@@ -71,7 +71,8 @@ impl ListenerTls {
 }
 
 /// The dialect of a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Protocol {
     /// RFC 5321.
     Smtp,
@@ -82,7 +83,8 @@ pub enum Protocol {
 }
 
 /// Which way mail flows through a listener.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Direction {
     /// Links are wrapped.
     Inbound,
@@ -100,7 +102,8 @@ pub struct NextHops {
 }
 
 /// Which of several next hops is asked first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum NextHopOrder {
     /// The first that works, in file order.
     #[default]
@@ -183,7 +186,8 @@ impl fmt::Display for NextHop {
 }
 
 /// What becomes of a message when linkgate itself fails.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum OnError {
     /// 451: the client tries again.
     #[default]

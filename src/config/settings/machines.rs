@@ -16,7 +16,10 @@ pub struct Machines {
 }
 
 /// Who gets the neutral page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Default, strum::EnumString, strum::IntoStaticStr, strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum NeutralPage {
     /// Machines for certain: those that say so, or of which the operator says so.
     #[default]

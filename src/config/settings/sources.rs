@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -41,7 +42,20 @@ impl Default for Checks {
 }
 
 /// `use`: what linkgate is used for, which decides whose terms are met.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Default,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    strum::VariantNames,
+)]
+#[strum(serialize_all = "kebab-case")]
 pub enum Usage {
     /// The administrator has not said.
     #[default]
@@ -52,19 +66,6 @@ pub enum Usage {
     NonCommercial,
     /// For a business, or sold.
     Commercial,
-}
-
-impl Usage {
-    /// The word of the configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Unstated => "unstated",
-            Self::Private => "private",
-            Self::NonCommercial => "non-commercial",
-            Self::Commercial => "commercial",
-        }
-    }
 }
 
 /// `[[source]]`: one list, or one service that is asked.
@@ -170,11 +171,14 @@ impl Origin {
 }
 
 /// `type`: what a source is and how it is asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
 pub enum SourceKind {
     /// A list that is fetched or read, and looked up in memory.
+    #[strum(transparent)]
     List(ListKind),
     /// A list that is asked by DNS.
+    #[strum(transparent)]
     Dns(DnsKind),
     /// Google Safe Browsing, version 5.
     SafeBrowsing,
@@ -183,7 +187,8 @@ pub enum SourceKind {
 }
 
 /// The format of a list.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum ListKind {
     /// A hosts file.
     Hosts,
@@ -212,7 +217,8 @@ pub enum ListKind {
 }
 
 /// A list that is asked by DNS.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::EnumString, strum::IntoStaticStr, strum::VariantArray)]
+#[strum(serialize_all = "kebab-case")]
 pub enum DnsKind {
     /// Spamhaus DBL.
     SpamhausDbl,
@@ -223,6 +229,7 @@ pub enum DnsKind {
     /// URIBL multi.
     Uribl,
     /// Any other: an answer is a listing.
+    #[strum(serialize = "dns")]
     Generic,
 }
 
@@ -236,38 +243,6 @@ pub enum Terms {
 }
 
 impl SourceKind {
-    /// The words of the configuration.
-    pub const WORDS: &'static [(&'static str, Self)] = &[
-        ("hosts", Self::List(ListKind::Hosts)),
-        ("domains", Self::List(ListKind::Domains)),
-        ("urls", Self::List(ListKind::Urls)),
-        ("csv", Self::List(ListKind::Csv)),
-        ("urlhaus-csv", Self::List(ListKind::UrlhausCsv)),
-        ("urlhaus-json", Self::List(ListKind::UrlhausJson)),
-        ("openphish", Self::List(ListKind::Openphish)),
-        ("adblock", Self::List(ListKind::Adblock)),
-        ("regex", Self::List(ListKind::Regex)),
-        ("misp", Self::List(ListKind::Misp)),
-        ("rpz", Self::List(ListKind::Rpz)),
-        ("dnset", Self::List(ListKind::Dnset)),
-        ("spamhaus-dbl", Self::Dns(DnsKind::SpamhausDbl)),
-        ("spamhaus-zrd", Self::Dns(DnsKind::SpamhausZrd)),
-        ("surbl", Self::Dns(DnsKind::Surbl)),
-        ("uribl", Self::Dns(DnsKind::Uribl)),
-        ("dns", Self::Dns(DnsKind::Generic)),
-        ("safe-browsing", Self::SafeBrowsing),
-        ("web-risk", Self::WebRisk),
-    ];
-
-    /// The word of the configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::WORDS
-            .iter()
-            .find(|(_, kind)| *kind == self)
-            .map_or("", |(word, _)| word)
-    }
-
     /// What its free use is tied to.
     #[must_use]
     pub fn terms(self) -> Terms {
@@ -277,6 +252,18 @@ impl SourceKind {
             | Self::SafeBrowsing => Terms::NonCommercial,
             // Web Risk is billed, and for everyone who pays.
             Self::List(_) | Self::Dns(DnsKind::Generic) | Self::WebRisk => Terms::None,
+        }
+    }
+}
+
+impl FromStr for SourceKind {
+    type Err = strum::ParseError;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "safe-browsing" => Ok(Self::SafeBrowsing),
+            "web-risk" => Ok(Self::WebRisk),
+            _ => word.parse().map(Self::List).or_else(|_| word.parse().map(Self::Dns)),
         }
     }
 }

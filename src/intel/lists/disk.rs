@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use link::Word;
 use serde::{Deserialize, Serialize};
 use tempfile::NamedTempFile;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use link::{
     AtDelivery, Circumstances, ClickBase, Decision, DisarmReason, Glance, KeepReason, KeyRing, LayerKind, LeaveReason,
     MessageClaims, Opened, Opener, Policy, Provenance, Resolve, Resolved, Rewrite, Sealer, SenderFacts, Sign, Smuggled,
-    Target, Unwrapped, registrable_domain, resolve, signs_of_smuggling, unwrap, wrap_link,
+    Target, Unwrapped, WrapReason, registrable_domain, resolve, signs_of_smuggling, unwrap, wrap_link,
 };
 use message::{Judge, Ruling, Seal, Site, Source, Use};
 use store::ReferenceRow;
@@ -49,9 +49,6 @@ pub(super) struct Verdicts<'a> {
     now_s: i64,
 }
 
-/// Why a link that was known to be bad was wrapped.
-const BLOCKED: &str = "blocked";
-
 /// A wrapped link. Newsletters write the same one twice in a row: around a picture and its caption, for Outlook and for
 /// everyone else. The second time it need not be read, decided on and sealed again.
 struct Last {
@@ -61,7 +58,7 @@ struct Last {
     url: String,
     target: Target,
     click_url: String,
-    reason: &'static str,
+    decision: Decision,
     suspicion: Suspicion,
 }
 
@@ -75,27 +72,18 @@ impl Last {
     }
 }
 
-/// What was decided, before anything is sealed.
-enum Verdict {
-    Keep(&'static str),
-    /// Too dull to be reported: it leads to a place within the message, or nowhere.
-    Ignore,
-    Wrap(Target),
-    Disarm(&'static str),
-}
-
-/// A verdict with what led to it.
+/// A decision, before anything is sealed, with what led to it.
 struct Judged {
-    verdict: Verdict,
-    /// The target, unless it is in the verdict.
+    /// `None` for what is not reported: it leads to a place within the message, or nowhere.
+    decision: Option<Decision>,
     target: Option<Target>,
     suspicion: Suspicion,
 }
 
-impl From<Verdict> for Judged {
-    fn from(verdict: Verdict) -> Self {
+impl From<Option<Decision>> for Judged {
+    fn from(decision: Option<Decision>) -> Self {
         Self {
-            verdict,
+            decision,
             target: None,
             suspicion: Suspicion::default(),
         }
@@ -192,30 +180,30 @@ impl<'a> Verdicts<'a> {
             site.usage,
             Use::HtmlText | Use::PlainText | Use::QuotedValue | Use::Folded { .. }
         );
-        let verdict = match self.resolve(site) {
+        let decision = match self.resolve(site) {
             Resolved::Web(target) => return self.web(site, target, whole),
-            Resolved::Leave(LeaveReason::Empty | LeaveReason::Fragment) => Verdict::Ignore,
-            Resolved::Leave(reason) => Verdict::Keep(reason.as_str()),
-            Resolved::Relative if site.usage == Use::Ping => Verdict::Disarm("ping"),
-            Resolved::Relative => Verdict::Keep(KeepReason::Relative.as_str()),
+            Resolved::Leave(LeaveReason::Empty | LeaveReason::Fragment) => return None.into(),
+            Resolved::Leave(reason) => Decision::Keep(KeepReason::NotWeb(reason)),
+            Resolved::Relative if site.usage == Use::Ping => Decision::Disarm(DisarmReason::Ping),
+            Resolved::Relative => Decision::Keep(KeepReason::Relative),
             // Text stays as it is: nothing here can keep a program from making something of it.
-            Resolved::Inert(_) if in_text => Verdict::Keep(DisarmReason::Invalid.as_str()),
-            Resolved::Inert(scheme) if scheme == "invalid" => Verdict::Disarm(DisarmReason::Invalid.as_str()),
-            Resolved::Inert(_) => Verdict::Disarm(DisarmReason::Scheme.as_str()),
+            Resolved::Inert(_) if in_text => Decision::Keep(KeepReason::InvalidUrl),
+            Resolved::Inert(scheme) if scheme == "invalid" => Decision::Disarm(DisarmReason::InvalidUrl),
+            Resolved::Inert(_) => Decision::Disarm(DisarmReason::Scheme),
         };
-        verdict.into()
+        Some(decision).into()
     }
 
     fn web(&mut self, site: &Site<'_>, target: Target, whole: bool) -> Judged {
         let own = self.own(site.url.trim(), &target);
         if own.as_ref().is_some_and(|opened| self.belongs(opened)) {
-            return Verdict::Keep(KeepReason::OwnLink.as_str()).into();
+            return Some(Decision::Keep(KeepReason::OwnLink)).into();
         }
         let policy = self.policy;
         let mut weighed = None;
         let decision = if own.is_some() && !self.sender_bypassed {
             // Not even a rule for our own click host lets it pass.
-            Decision::Wrap
+            Decision::Wrap(WrapReason::OwnLinkSmuggled)
         } else {
             policy.decide_known(self.sender_bypassed, &target, || {
                 let suspicion = weighed.insert(self.weigh(site, &target, whole));
@@ -227,7 +215,7 @@ impl<'a> Verdicts<'a> {
             })
         };
         let mut suspicion = match decision {
-            Decision::Wrap | Decision::Keep(KeepReason::NotSuspicious) => {
+            Decision::Wrap(_) | Decision::Keep(KeepReason::NotSuspicious) => {
                 weighed.unwrap_or_else(|| self.weigh(site, &target, whole))
             }
             _ => Suspicion::default(),
@@ -236,23 +224,20 @@ impl<'a> Verdicts<'a> {
             suspicion.misplaced.insert(0, OWN_LINK_SMUGGLED);
         }
         suspicion.grade(&policy.delivery);
-        let verdict = match (decision, site.usage) {
-            (Decision::Keep(reason), _) => Verdict::Keep(reason.as_str()),
-            (Decision::Disarm(reason), _) => Verdict::Disarm(reason.as_str()),
+        let decision = match (decision, site.usage) {
             // These do not wait for a click, or carry more than one: no click page can stand in for them.
-            (Decision::Wrap, Use::Submit) => Verdict::Disarm("form"),
-            (Decision::Wrap, Use::Load) => Verdict::Disarm("frame"),
-            (Decision::Wrap, Use::Ping) => Verdict::Disarm("ping"),
-            (Decision::Wrap, _) => {
-                return Judged {
-                    verdict: Verdict::Wrap(target),
-                    target: None,
-                    suspicion,
-                };
+            (Decision::Wrap(_), Use::Submit) => Decision::Disarm(DisarmReason::Form),
+            (Decision::Wrap(_), Use::Load) => Decision::Disarm(DisarmReason::Frame),
+            (Decision::Wrap(_), Use::Ping) => Decision::Disarm(DisarmReason::Ping),
+            (Decision::Wrap(_), _)
+                if policy.delivery.at_delivery == AtDelivery::BlockLink && suspicion.grade == Grade::Bad =>
+            {
+                Decision::Wrap(WrapReason::Blocked)
             }
+            (decision, _) => decision,
         };
         Judged {
-            verdict,
+            decision: Some(decision),
             target: Some(target),
             suspicion,
         }
@@ -406,20 +391,12 @@ impl<'a> Verdicts<'a> {
         resolve(&site.url, &how)
     }
 
-    fn report(
-        &mut self,
-        site: &Site<'_>,
-        url: &str,
-        decision: &'static str,
-        reason: &'static str,
-        suspicion: Suspicion,
-    ) {
+    fn report(&mut self, site: &Site<'_>, url: &str, decision: Decision, suspicion: Suspicion) {
         let delivery = &self.policy.delivery;
         self.conclusion.take(url, &suspicion, delivery.at_delivery);
         self.links.push(LinkReport {
             url: url.to_owned(),
             decision,
-            reason,
             // Nearly all of them are this one.
             place: match &*site.place {
                 "a[href]" => Cow::Borrowed("a[href]"),
@@ -460,82 +437,53 @@ fn query_encoding<F: Fn(&str) -> Cow<'_, [u8]>>(f: F) -> F {
 
 impl Judge for Verdicts<'_> {
     fn rule(&mut self, site: &Site<'_>) -> Ruling {
-        let left = site
-            .left
-            .or(self.sender_bypassed.then_some(KeepReason::BypassSender.as_str()));
+        let left = site.left.map(KeepReason::Structure);
+        let left = left.or(self.sender_bypassed.then_some(KeepReason::BypassSender));
         if left.is_none()
             && let Some(last) = self.last.take_if(|l| l.is(site))
         {
-            self.report(
-                site,
-                last.target.as_str(),
-                "wrapped",
-                last.reason,
-                last.suspicion.clone(),
-            );
+            self.report(site, last.target.as_str(), last.decision, last.suspicion.clone());
             let with = last.click_url.clone();
             self.last = Some(last);
             return Ruling::Replace(with);
         }
         let Judged {
-            verdict,
+            decision,
             target,
             suspicion,
         } = self.verdict(site, true);
-        match verdict {
-            Verdict::Ignore => Ruling::Keep,
-            Verdict::Keep(reason) => {
-                let url = target.as_ref().map_or(&*site.url, Target::as_str);
-                self.report(site, url, "kept", left.unwrap_or(reason), suspicion);
-                Ruling::Keep
-            }
-            Verdict::Wrap(target) => {
-                if let Some(reason) = left {
-                    self.report(site, target.as_str(), "kept", reason, suspicion);
-                    return Ruling::Keep;
-                }
-                let delivery = &self.policy.delivery;
-                let blocked = delivery.at_delivery == AtDelivery::BlockLink && suspicion.grade == Grade::Bad;
-                let reason = match suspicion.misplaced.first() {
-                    _ if blocked => BLOCKED,
-                    Some(word) if *word == OWN_LINK_SMUGGLED => OWN_LINK_SMUGGLED,
-                    _ => "policy",
-                };
-                let click_url = self.wrap(site, &target, blocked);
-                // The text of the next one may say something else.
-                if !site.has_legacy_query() && !self.wants_signs() {
-                    self.last = Some(Last {
-                        usage: site.usage,
-                        base: site.base.map(str::to_owned),
-                        written: site.written.to_vec(),
-                        url: site.url.clone().into_owned(),
-                        target: target.clone(),
-                        click_url: click_url.clone(),
-                        reason,
-                        suspicion: suspicion.clone(),
-                    });
-                }
-                self.report(site, target.as_str(), "wrapped", reason, suspicion);
-                Ruling::Replace(click_url)
-            }
-            Verdict::Disarm(reason) => {
-                let url = target.as_ref().map_or(&*site.url, Target::as_str);
-                match left {
-                    Some(left) => {
-                        self.report(site, url, "kept", left, suspicion);
-                        Ruling::Keep
-                    }
-                    None => {
-                        self.report(site, url, "disarmed", reason, suspicion);
-                        Ruling::Disarm
-                    }
-                }
-            }
+        let Some(decision) = decision else {
+            return Ruling::Keep;
+        };
+        let decision = left.map_or(decision, Decision::Keep);
+        let Some((Decision::Wrap(reason), target)) = target.as_ref().map(|target| (decision, target)) else {
+            let url = target.as_ref().map_or(&*site.url, Target::as_str);
+            self.report(site, url, decision, suspicion);
+            return match decision {
+                Decision::Disarm(_) => Ruling::Disarm,
+                _ => Ruling::Keep,
+            };
+        };
+        let click_url = self.wrap(site, target, reason == WrapReason::Blocked);
+        // The text of the next one may say something else.
+        if !site.has_legacy_query() && !self.wants_signs() {
+            self.last = Some(Last {
+                usage: site.usage,
+                base: site.base.map(str::to_owned),
+                written: site.written.to_vec(),
+                url: site.url.clone().into_owned(),
+                target: target.clone(),
+                click_url: click_url.clone(),
+                decision,
+                suspicion: suspicion.clone(),
+            });
         }
+        self.report(site, target.as_str(), decision, suspicion);
+        Ruling::Replace(click_url)
     }
 
     fn is_safe(&mut self, site: &Site<'_>) -> bool {
-        matches!(self.verdict(site, false).verdict, Verdict::Keep(_) | Verdict::Ignore) || self.sender_bypassed
+        matches!(self.verdict(site, false).decision, None | Some(Decision::Keep(_))) || self.sender_bypassed
     }
 
     fn seal_mark(&self, kept: &[u8]) -> Seal {

@@ -1,6 +1,6 @@
 //! What speaks against a link when mail comes in, and what that means for the message.
 
-use link::{AtDelivery, Delivery, Evidence, Finding, Sign, Smuggled, Weight};
+use link::{AtDelivery, Delivery, Evidence, Finding, Sign, Smuggled, Weight, Word};
 
 /// What speaks against a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::time::Instant;
 
+use link::{Decision, LinkDecision};
 use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
 use wire::{Answer, DataEnd, Printable};
@@ -115,9 +116,9 @@ impl Transaction {
         let mut kept = BTreeMap::<&str, u32>::new();
         for link in &report.links {
             match link.decision {
-                "wrapped" => wrapped += 1,
-                "disarmed" => disarmed += 1,
-                _ => *kept.entry(link.reason).or_default() += 1,
+                Decision::Wrap(_) => wrapped += 1,
+                Decision::Disarm(_) => disarmed += 1,
+                Decision::Keep(_) => *kept.entry(link.decision.reason()).or_default() += 1,
             }
         }
         let mut kept_by_reason = String::new();
@@ -220,11 +221,11 @@ impl Transaction {
                 .report
                 .links
                 .iter()
-                .filter(|link| link.decision == decision)
+                .filter(|link| link.decision.kind() == decision)
                 .count();
             u32::try_from(n).unwrap_or(u32::MAX)
         };
-        let (links_wrapped, links_kept) = (count("wrapped"), count("kept"));
+        let (links_wrapped, links_kept) = (count(LinkDecision::Wrap), count(LinkDecision::Keep));
         context.recorder.message(MessageRow {
             mail_id: self.envelope.id.clone(),
             message_id: story.report.message_id,
@@ -242,8 +243,8 @@ impl Transaction {
                 .into_iter()
                 .map(|link| LinkRow {
                     url: link.url,
-                    decision: link.decision.to_owned(),
-                    reason: link.reason.to_owned(),
+                    decision: link.decision.kind(),
+                    reason: link.decision.reason().to_owned(),
                 })
                 .collect(),
         });

@@ -1,5 +1,7 @@
 //! What a domain wants done about suspicious links when mail comes in.
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use crate::score::Names;
 
 /// What is done about suspicious links when mail comes in.
@@ -27,7 +29,8 @@ impl Default for Delivery {
 }
 
 /// What becomes of a link that is known to be bad when mail comes in, and of its message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames)]
+#[strum(serialize_all = "kebab-case")]
 pub enum AtDelivery {
     /// It is wrapped like any other.
     #[default]
@@ -38,14 +41,4 @@ pub enum AtDelivery {
     BlockLink,
     /// The message is refused.
     Refuse,
-}
-
-impl AtDelivery {
-    /// The words of the configuration file.
-    pub const WORDS: &'static [(&'static str, Self)] = &[
-        ("wrap", Self::Wrap),
-        ("tag", Self::Tag),
-        ("block-link", Self::BlockLink),
-        ("refuse", Self::Refuse),
-    ];
 }

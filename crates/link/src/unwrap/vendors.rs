@@ -5,6 +5,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
+use strum::{EnumMessage, EnumString, IntoStaticStr, VariantArray};
 use url::{Host, Position, Url};
 
 use super::{Opaque, Wrapper, proofpoint};
@@ -14,86 +15,89 @@ use crate::redirectors::{Words, is_host, last_labels};
 use crate::target::Target;
 use crate::token;
 
-macro_rules! vendors {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $word:literal $name:literal,)+) => {
-        /// Who wraps links.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        #[non_exhaustive]
-        pub enum Vendor { $($(#[doc = $doc])+ $variant),+ }
-
-        impl Vendor {
-            /// All of them with their words.
-            pub const WORDS: &'static [(&'static str, Self)] = &[$(($word, Self::$variant)),+];
-
-            /// A stable word for the configuration, rows and reports.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $word),+ }
-            }
-
-            /// What readers know it as.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self { $(Self::$variant => $name),+ }
-            }
-        }
-    };
-}
-
-vendors! {
+/// A service that wraps the links of mail.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, EnumMessage, EnumString, IntoStaticStr, VariantArray,
+)]
+#[strum(serialize_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Vendor {
     /// Microsoft Defender Safe Links.
-    Microsoft = "microsoft" "Microsoft Safe Links",
+    #[strum(message = "Microsoft Safe Links")]
+    Microsoft,
     /// Proofpoint URL Defense, versions 1 to 3.
-    Proofpoint = "proofpoint" "Proofpoint URL Defense",
+    #[strum(message = "Proofpoint URL Defense")]
+    Proofpoint,
     /// Mimecast; opaque, but for the host.
-    Mimecast = "mimecast" "Mimecast",
+    #[strum(message = "Mimecast")]
+    Mimecast,
     /// Barracuda Link Protection.
-    Barracuda = "barracuda" "Barracuda Link Protection",
+    #[strum(message = "Barracuda Link Protection")]
+    Barracuda,
     /// Cisco Secure Email.
-    Cisco = "cisco" "Cisco Secure Email",
+    #[strum(message = "Cisco Secure Email")]
+    Cisco,
     /// Sophos Central.
-    Sophos = "sophos" "Sophos Email",
+    #[strum(message = "Sophos Email")]
+    Sophos,
     /// FortiMail; on its users' hosts.
-    Fortinet = "fortinet" "FortiMail",
+    #[strum(message = "FortiMail")]
+    Fortinet,
     /// Hornetsecurity.
-    Hornetsecurity = "hornetsecurity" "Hornetsecurity",
+    #[strum(message = "Hornetsecurity")]
+    Hornetsecurity,
     /// Libraesva URLSand.
-    Libraesva = "libraesva" "Libraesva",
+    #[strum(message = "Libraesva")]
+    Libraesva,
     /// LinkScan; opaque.
-    LinkScan = "linkscan" "LinkScan",
+    #[strum(serialize = "linkscan", message = "LinkScan")]
+    LinkScan,
     /// Darktrace; opaque.
-    Darktrace = "darktrace" "Darktrace",
+    #[strum(message = "Darktrace")]
+    Darktrace,
     /// Intermedia LinkSafe; opaque.
-    Intermedia = "intermedia" "Intermedia LinkSafe",
+    #[strum(message = "Intermedia LinkSafe")]
+    Intermedia,
     /// Check Point Harmony Email, formerly Avanan.
-    CheckPoint = "check-point" "Check Point",
+    #[strum(message = "Check Point")]
+    CheckPoint,
     /// Trend Micro.
-    TrendMicro = "trend-micro" "Trend Micro",
+    #[strum(message = "Trend Micro")]
+    TrendMicro,
     /// Trellix, formerly FireEye.
-    Trellix = "trellix" "Trellix",
+    #[strum(message = "Trellix")]
+    Trellix,
     /// Symantec Click-time Protection.
-    Symantec = "symantec" "Symantec",
+    #[strum(message = "Symantec")]
+    Symantec,
     /// Trustwave MailMarshal.
-    Trustwave = "trustwave" "Trustwave",
+    #[strum(message = "Trustwave")]
+    Trustwave,
     /// Vade Secure.
-    Vade = "vade" "Vade",
+    #[strum(message = "Vade")]
+    Vade,
     /// TitanHQ Link Lock.
-    TitanHq = "titanhq" "TitanHQ Link Lock",
+    #[strum(serialize = "titanhq", message = "TitanHQ Link Lock")]
+    TitanHq,
     /// AppRiver, EdgePilot.
-    AppRiver = "appriver" "AppRiver EdgePilot",
+    #[strum(serialize = "appriver", message = "AppRiver EdgePilot")]
+    AppRiver,
     /// Hermes Link Guard; on its users' hosts, partly opaque.
-    Hermes = "hermes" "Hermes Link Guard",
+    #[strum(message = "Hermes Link Guard")]
+    Hermes,
     /// Another installation of ours, or a click link of ours whose key is gone; opaque.
-    Linkgate = "linkgate" "linkgate",
+    #[strum(message = "linkgate")]
+    Linkgate,
     /// Postal, which counts clicks and protects nobody; on its users' hosts, opaque.
-    Postal = "postal" "Postal",
+    #[strum(message = "Postal")]
+    Postal,
 }
 
 impl Vendor {
-    /// The vendor that a word stands for.
+    /// The product's name, as readers know it.
     #[must_use]
-    pub fn from_word(word: &str) -> Option<Self> {
-        Self::WORDS.iter().find(|(w, _)| *w == word).map(|(_, v)| *v)
+    pub fn name(self) -> &'static str {
+        self.get_message().unwrap_or_default()
     }
 
     /// Whether it wraps links of received mail, for protection. Others count the clicks on mail they send.
@@ -568,15 +572,17 @@ fn agrees(shown: &str, host: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::word::Word;
 
     #[test]
     fn words_are_found_again() {
-        for (word, vendor) in Vendor::WORDS {
-            assert_eq!(Vendor::from_word(word), Some(*vendor));
-            assert_eq!(vendor.as_str(), *word);
+        for vendor in Vendor::VARIANTS {
+            let word = vendor.as_str();
+            assert_eq!(word.parse(), Ok(*vendor));
+            assert!(!vendor.name().is_empty(), "{word}");
             assert!(word.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'), "{word}");
         }
-        assert_eq!(Vendor::from_word("Microsoft"), None);
+        assert!("Microsoft".parse::<Vendor>().is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::path::Path;
 
 use data_encoding::{BASE64, HEXLOWER};
-use link::{KeyRing, MessageClaims, Sealed, Target};
+use link::{KeyRing, MessageClaims, Sealed, Target, Word};
 use serde_json::Value;
 
 fn text<'a>(v: &'a Value, key: &str) -> &'a str {

@@ -1,20 +1,20 @@
-//! Following what the operator revokes, beside whoever writes it.
+//! A watch for changes of the revocations, whichever process writes them.
 
 use std::path::{Path, PathBuf};
 
 use rusqlite::Connection;
 
-use crate::alert::RevocationRow;
-use crate::reader::word;
+use crate::rows::{RevocationRow, revocation};
 use crate::{StoreError, schema};
 
-/// Sees changes of what is revoked, made by this process or another. Asking costs next to nothing when nothing was written.
+/// A watch for changes of the revocations, made by this process or another. It costs next to nothing while nothing is
+/// written.
 #[derive(Debug)]
 pub struct RevocationWatch {
     path: PathBuf,
-    /// `None` after a failure: opened again at the next look.
+    /// `None` after a failure: opened again at the next read.
     conn: Option<Connection>,
-    /// `data_version` of the connection at the last look: changes with every commit of others.
+    /// `data_version` of the connection at the last read: changes with every commit of others.
     data_version: Option<i64>,
     generation: Option<u64>,
 }
@@ -29,12 +29,12 @@ impl RevocationWatch {
         })
     }
 
-    /// All that is revoked, when that has changed since the last look, or at the first one; with the number of the change.
+    /// All revocations, when they have changed since the last call, or at the first one; with the number of the change.
     /// Blocks for a disk read at most.
     ///
     /// # Errors
-    /// The file cannot be read. The next look tries again, and misses nothing.
-    pub fn look(&mut self) -> Result<Option<(u64, Vec<RevocationRow>)>, StoreError> {
+    /// The file cannot be read. The next call tries again, and misses nothing.
+    pub fn changes(&mut self) -> Result<Option<(u64, Vec<RevocationRow>)>, StoreError> {
         let conn = match self.conn.take() {
             Some(conn) => conn,
             None => {
@@ -43,12 +43,14 @@ impl RevocationWatch {
                 schema::open_reading(&self.path)?
             }
         };
-        let found = self.ask(&conn).map_err(|e| StoreError::reading(&self.path, &e))?;
+        let found = self
+            .read_changes(&conn)
+            .map_err(|e| StoreError::reading(&self.path, &e))?;
         self.conn = Some(conn);
         Ok(found)
     }
 
-    fn ask(&mut self, conn: &Connection) -> rusqlite::Result<Option<(u64, Vec<RevocationRow>)>> {
+    fn read_changes(&mut self, conn: &Connection) -> rusqlite::Result<Option<(u64, Vec<RevocationRow>)>> {
         let version: i64 = conn.pragma_query_value(None, "data_version", |r| r.get(0))?;
         if self.data_version == Some(version) {
             return Ok(None);
@@ -61,25 +63,11 @@ impl RevocationWatch {
         let generation = generation.cast_unsigned();
         let rows = match self.generation == Some(generation) {
             true => None,
-            false => Some(all(&tx)?),
+            false => Some(revocation::all(&tx)?),
         };
         tx.commit()?;
         self.data_version = Some(version);
         self.generation = Some(generation);
         Ok(rows.map(|rows| (generation, rows)))
     }
-}
-
-/// All that is revoked.
-pub(crate) fn all(conn: &Connection) -> rusqlite::Result<Vec<RevocationRow>> {
-    conn.prepare_cached("SELECT scope, name, note, made_at FROM revocation ORDER BY scope, name")?
-        .query_map([], |r| {
-            Ok(RevocationRow {
-                scope: word(r, 0, str::parse)?,
-                name: r.get(1)?,
-                note: r.get(2)?,
-                made_at_us: r.get(3)?,
-            })
-        })?
-        .collect()
 }
