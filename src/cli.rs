@@ -4,8 +4,8 @@ pub mod alerts;
 mod check;
 pub mod clicks;
 mod demo;
+mod error;
 mod explain;
-mod failure;
 pub mod files;
 pub mod keys;
 mod output;
@@ -26,8 +26,8 @@ use strum::VariantNames;
 
 use self::alerts::AlertsError;
 use self::clicks::{ClicksArgs, ClicksError, ClicksFormat, SinceError};
+use self::error::CommandError;
 use self::explain::Explaining;
-use self::failure::Failure;
 use self::files::Plan;
 use self::revoke::{RevokeArgs, RevokeFailure};
 use self::rewrite::Rewriting;
@@ -223,8 +223,8 @@ struct FileArgs {
 }
 
 impl FileArgs {
-    fn plan(&self) -> Result<Plan, Failure> {
-        Plan::new(self.files.clone(), self.out_dir.clone()).map_err(Failure::Usage)
+    fn plan(&self) -> Result<Plan, CommandError> {
+        Plan::new(self.files.clone(), self.out_dir.clone()).map_err(CommandError::Usage)
     }
 }
 
@@ -380,7 +380,7 @@ pub fn run() -> ExitCode {
     }
 }
 
-fn command(cli: &Cli) -> Result<(), Failure> {
+fn command(cli: &Cli) -> Result<(), CommandError> {
     let mut out = BufWriter::new(io::stdout().lock());
     let done = match &cli.command {
         Command::Serve => Ok(server::run(&cli.config)?),
@@ -411,11 +411,11 @@ fn command(cli: &Cli) -> Result<(), Failure> {
         Command::Keys { command } => keys_command(cli, command, &mut out),
     };
     // What was found before a failure is a result too.
-    let flushed = out.flush().map_err(Failure::from);
+    let flushed = out.flush().map_err(CommandError::from);
     done.and(flushed)
 }
 
-fn rewrite_command(cli: &Cli, args: &RewriteArgs, out: &mut impl Write) -> Result<(), Failure> {
+fn rewrite_command(cli: &Cli, args: &RewriteArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let asked = Rewriting {
         sender: args.from.clone(),
         recipients: args.to.clone(),
@@ -426,7 +426,7 @@ fn rewrite_command(cli: &Cli, args: &RewriteArgs, out: &mut impl Write) -> Resul
     rewrite::run_rewrite(&settings, &asked, out)
 }
 
-fn reveal_command(cli: &Cli, args: &RevealArgs, out: &mut impl Write) -> Result<(), Failure> {
+fn reveal_command(cli: &Cli, args: &RevealArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let settings = Settings::load_with(&cli.config, Absent::Refuse)?;
     let mut given = args.urls.iter().cloned().map(Ok);
     let mut read;
@@ -437,10 +437,10 @@ fn reveal_command(cli: &Cli, args: &RevealArgs, out: &mut impl Write) -> Result<
         &mut given
     };
     let failed = reveal::run(&settings, urls, args.json, out, &mut io::stderr())?;
-    if failed > 0 { Err(Failure::Told) } else { Ok(()) }
+    if failed > 0 { Err(CommandError::Told) } else { Ok(()) }
 }
 
-fn clicks_command(cli: &Cli, args: &ClicksCommand, out: &mut impl Write) -> Result<(), Failure> {
+fn clicks_command(cli: &Cli, args: &ClicksCommand, out: &mut impl Write) -> Result<(), CommandError> {
     let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
     if let Some(ClicksWork::Relabel { since }) = &args.command {
         let store = writable(&settings)?;
@@ -463,8 +463,8 @@ fn clicks_command(cli: &Cli, args: &ClicksCommand, out: &mut impl Write) -> Resu
         _ => ClicksFormat::Table,
     };
     clicks::run(&store, &ClicksArgs { query, format }, out, &mut io::stderr()).map_err(|e| match e {
-        ClicksError::Write(e) => Failure::from(e),
-        ClicksError::Store(e) => Failure::Failed(e.into()),
+        ClicksError::Write(e) => CommandError::from(e),
+        ClicksError::Store(e) => CommandError::Failed(e.into()),
     })
 }
 
@@ -478,7 +478,7 @@ fn writable(settings: &Settings) -> anyhow::Result<Store> {
     Store::open_beside(&settings.store).context(NO_STORE)
 }
 
-fn revoke_command(cli: &Cli, args: &RevokeCommand, out: &mut impl Write) -> Result<(), Failure> {
+fn revoke_command(cli: &Cli, args: &RevokeCommand, out: &mut impl Write) -> Result<(), CommandError> {
     let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
     let asked = match &args.what {
         Some(what) if args.undo => RevokeArgs::Undo(what.clone()),
@@ -487,13 +487,13 @@ fn revoke_command(cli: &Cli, args: &RevokeCommand, out: &mut impl Write) -> Resu
     };
     let store = writable(&settings)?;
     revoke::run(&store, &asked, now_us(), out).map_err(|e| match e {
-        RevokeFailure::Refused(e) => Failure::Usage(e.to_string()),
-        RevokeFailure::Write(e) => Failure::from(e),
-        other => Failure::Failed(other.into()),
+        RevokeFailure::Refused(e) => CommandError::Usage(e.to_string()),
+        RevokeFailure::Write(e) => CommandError::from(e),
+        other => CommandError::Failed(other.into()),
     })
 }
 
-fn alerts_command(cli: &Cli, since: Option<i64>, json: bool, out: &mut impl Write) -> Result<(), Failure> {
+fn alerts_command(cli: &Cli, since: Option<i64>, json: bool, out: &mut impl Write) -> Result<(), CommandError> {
     let settings = Settings::load_with(&cli.config, Absent::Pretend)?;
     let store = Reader::open(&settings.store).context(NO_STORE)?;
     let query = AlertQuery {
@@ -501,8 +501,8 @@ fn alerts_command(cli: &Cli, since: Option<i64>, json: bool, out: &mut impl Writ
         ..AlertQuery::default()
     };
     alerts::run(&store, &query, json, out).map_err(|e| match e {
-        AlertsError::Write(e) => Failure::from(e),
-        AlertsError::Store(e) => Failure::Failed(e.into()),
+        AlertsError::Write(e) => CommandError::from(e),
+        AlertsError::Store(e) => CommandError::Failed(e.into()),
     })
 }
 
@@ -511,7 +511,7 @@ fn ascii_name(name: &str) -> String {
     ascii_domain(name).unwrap_or_else(|| name.to_owned())
 }
 
-fn keys_command(cli: &Cli, command: &KeysCommand, out: &mut impl Write) -> Result<(), Failure> {
+fn keys_command(cli: &Cli, command: &KeysCommand, out: &mut impl Write) -> Result<(), CommandError> {
     match command {
         KeysCommand::List { json } => {
             let settings = Settings::load_with(&cli.config, Absent::Refuse)?;
@@ -536,20 +536,20 @@ fn keys_command(cli: &Cli, command: &KeysCommand, out: &mut impl Write) -> Resul
 }
 
 /// Tells standard error about a failure and gives its exit code.
-fn code(done: Result<(), Failure>) -> ExitCode {
+fn code(done: Result<(), CommandError>) -> ExitCode {
     let code = match done {
         Ok(()) => 0,
-        Err(Failure::Told) => FAILED,
-        Err(Failure::Failed(e)) if is_broken_pipe(&e) => 0,
-        Err(Failure::Failed(e)) => {
+        Err(CommandError::Told) => FAILED,
+        Err(CommandError::Failed(e)) if is_broken_pipe(&e) => 0,
+        Err(CommandError::Failed(e)) => {
             eprintln_quietly(&format!("linkgate: {e:#}"));
             FAILED
         }
-        Err(Failure::Usage(why)) => {
+        Err(CommandError::Usage(why)) => {
             eprintln_quietly(&format!("linkgate: {why}\nTry --help."));
             USAGE
         }
-        Err(Failure::Config(faults)) => {
+        Err(CommandError::Config(faults)) => {
             for fault in faults {
                 eprintln_quietly(&fault.to_string());
             }

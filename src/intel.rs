@@ -15,24 +15,25 @@ pub mod sources;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ::lists::{HashKey, Protected};
 use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use link::{Evidence, Target};
+use parking_lot::RwLock;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
-use self::remote::{Asker, Remote};
+use self::remote::{Remote, SourceClient};
 use crate::config::{Origin, Settings, Source, SourceKind};
-use crate::intel::lists::disk::Keep;
+use crate::intel::lists::disk::CopyStore;
 use crate::intel::lists::fetch::Fetcher;
-pub(crate) use crate::intel::lists::offline::{Said, ask as ask_offline};
+pub(crate) use crate::intel::lists::offline::{OfflineAnswer, ask as ask_offline};
 use crate::intel::lists::refresh::List;
 use crate::intel::lists::tables::Tables;
 use crate::intel::remote::dns::DnsList;
@@ -135,13 +136,13 @@ impl Intel {
     }
 
     fn remotes(&self) -> Arc<[Arc<Remote>]> {
-        Arc::clone(&self.remotes.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.remotes.read())
     }
 }
 
 /// What all sources share; when it changes, all of them begin anew.
 #[derive(Debug, Clone, PartialEq)]
-struct Base {
+struct SourceSetup {
     dns_servers: Vec<SocketAddr>,
     contact: String,
     lists_dir: PathBuf,
@@ -155,7 +156,7 @@ struct Upkeep {
     metrics: Arc<Metrics>,
     /// Where questions run.
     questions: Handle,
-    base: Option<Base>,
+    base: Option<SourceSetup>,
     /// Lists to be started.
     pending: Vec<List>,
     /// Lists that are followed, by name.
@@ -186,7 +187,7 @@ impl Upkeep {
 
     /// Takes up settings: what is new is started or waits to be, what is no more ends, what is the same goes on.
     fn take_up(&mut self, settings: &Settings) {
-        let base = base_of(settings);
+        let base = setup_of(settings);
         let anew = self.base.as_ref() != Some(&base);
         let names: Vec<&str> = settings.checks.sources.iter().map(|s| &*s.name).collect();
         self.metrics.set_sources(&names);
@@ -194,7 +195,7 @@ impl Upkeep {
         let mut lists: Vec<(Arc<Source>, Arc<SourceCounts>)> = Vec::new();
         let mut remotes: Vec<Arc<Remote>> = Vec::new();
         let mut off = HashSet::new();
-        let before = Arc::clone(&self.remotes.read().unwrap_or_else(PoisonError::into_inner));
+        let before = Arc::clone(&self.remotes.read());
         // Built when first needed.
         let (mut for_lists, mut for_services, mut for_feeds) = (None, None, None);
         for source in &settings.checks.sources {
@@ -214,8 +215,8 @@ impl Upkeep {
             }
             let same = before.iter().find(|r| !anew && r.source == *source);
             remotes.push(same.cloned().unwrap_or_else(|| {
-                let asker = asker(source, &base, &mut for_lists, &mut for_services);
-                Remote::new(Arc::clone(source), asker, counts, self.questions.clone())
+                let client = source_client(source, &base, &mut for_lists, &mut for_services);
+                Remote::new(Arc::clone(source), client, counts, self.questions.clone())
             }));
         }
         self.running.retain(|_, (source, task)| {
@@ -235,12 +236,12 @@ impl Upkeep {
         if anew && of_lists + asked > 0 {
             info!(target: "linkgate::lists", lists = of_lists, asked, "sources");
         }
-        *self.remotes.write().unwrap_or_else(PoisonError::into_inner) = remotes.into();
+        *self.remotes.write() = remotes.into();
         self.base = Some(base);
     }
 }
 
-fn base_of(settings: &Settings) -> Base {
+fn setup_of(settings: &Settings) -> SourceSetup {
     let checks = &settings.checks;
     let mut protected = Protected::default();
     for name in &checks.protected {
@@ -253,7 +254,7 @@ fn base_of(settings: &Settings) -> Base {
     if let Ok(public) = Target::parse(settings.click.base.as_str()) {
         protected.add_host(public.host());
     }
-    Base {
+    SourceSetup {
         dns_servers: checks.dns_servers.clone(),
         contact: checks.list_contact.clone(),
         lists_dir: checks.lists_dir.clone(),
@@ -263,11 +264,16 @@ fn base_of(settings: &Settings) -> Base {
 
 type Resolver = Result<Arc<TokioResolver>, String>;
 
-fn asker(source: &Arc<Source>, base: &Base, lists: &mut Option<Resolver>, feeds: &mut Option<Resolver>) -> Asker {
+fn source_client(
+    source: &Arc<Source>,
+    base: &SourceSetup,
+    lists: &mut Option<Resolver>,
+    feeds: &mut Option<Resolver>,
+) -> SourceClient {
     match source.kind {
         SourceKind::Dns(kind) => {
             let resolver = lists.get_or_insert_with(|| remote::dns::resolver(&base.dns_servers, false));
-            Asker::Dns(DnsList::new(source, kind, resolver))
+            SourceClient::Dns(DnsList::new(source, kind, resolver))
         }
         _ => {
             let resolver = feeds.get_or_insert_with(|| remote::dns::resolver(&base.dns_servers, true));
@@ -275,7 +281,7 @@ fn asker(source: &Arc<Source>, base: &Base, lists: &mut Option<Resolver>, feeds:
                 .as_ref()
                 .map_err(Clone::clone)
                 .and_then(|resolver| Browsing::new(source, resolver, &base.contact));
-            browsing.map_or_else(Asker::Unable, Asker::Browsing)
+            browsing.map_or_else(SourceClient::Unable, SourceClient::Browsing)
         }
     }
 }
@@ -284,7 +290,7 @@ fn asker(source: &Arc<Source>, base: &Base, lists: &mut Option<Resolver>, feeds:
 fn list(
     source: Arc<Source>,
     counts: Arc<SourceCounts>,
-    base: &Base,
+    base: &SourceSetup,
     tables: &Arc<Tables>,
     resolver: &mut Option<Resolver>,
 ) -> Option<List> {
@@ -302,7 +308,7 @@ fn list(
         kind,
         counts,
         tables: Arc::clone(tables),
-        keep: Keep::new(&base.lists_dir),
+        keep: CopyStore::new(&base.lists_dir),
         protected: Arc::clone(&base.protected),
         fetcher,
     })

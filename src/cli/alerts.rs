@@ -37,7 +37,7 @@ pub fn run(store: &Reader, query: &AlertQuery, json: bool, out: &mut impl Write)
     for alert in &alerts {
         line.clear();
         match json {
-            true => json_line(&Fields::of(alert), &mut line)?,
+            true => json_line(&AlertRecord::of(alert), &mut line)?,
             false => table_line(alert, &mut line),
         }
         out.write_all(line.as_bytes())?;
@@ -65,7 +65,7 @@ fn table_line(alert: &AlertRow, line: &mut String) {
 
 /// An alert under the names it has outside. Names and order are stable.
 #[derive(Serialize)]
-struct Fields<'a> {
+struct AlertRecord<'a> {
     time: String,
     kind: &'a str,
     url: &'a str,
@@ -79,7 +79,7 @@ struct Fields<'a> {
     event_ids: Vec<String>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> AlertRecord<'a> {
     fn of(alert: &'a AlertRow) -> Self {
         Self {
             time: time(alert.at_us, 6),

@@ -64,7 +64,7 @@ pub fn run(store: &Reader, args: &ClicksArgs, out: &mut impl Write, notes: &mut 
             "{:<20}  {:<28}  {:<14}  {:<9}  {:<15}  URL",
             "TIME (UTC)", "USER", "OPENED BY", "VERDICT", "OUTCOME"
         )?,
-        ClicksFormat::Csv => write!(out, "{}\r\n", Fields::NAMES.join(","))?,
+        ClicksFormat::Csv => write!(out, "{}\r\n", ClickRecord::NAMES.join(","))?,
         ClicksFormat::Json => {}
     }
     let mut line = String::new();
@@ -75,8 +75,8 @@ pub fn run(store: &Reader, args: &ClicksArgs, out: &mut impl Write, notes: &mut 
         line.clear();
         match args.format {
             ClicksFormat::Table => table_line(&click, &mut line),
-            ClicksFormat::Csv => csv_line(&Fields::of(&click), &mut line),
-            ClicksFormat::Json => json_line(&Fields::of(&click), &mut line)?,
+            ClicksFormat::Csv => csv_line(&ClickRecord::of(&click), &mut line),
+            ClicksFormat::Json => json_line(&ClickRecord::of(&click), &mut line)?,
         }
         out.write_all(line.as_bytes())?;
     }
@@ -116,7 +116,7 @@ pub fn parse_since(text: &str, now: Timestamp) -> Result<i64, SinceError> {
 
 /// A click under the names it has outside. Names and order are stable.
 #[derive(Serialize)]
-struct Fields<'a> {
+struct ClickRecord<'a> {
     time: String,
     user: Option<&'a str>,
     url: &'a str,
@@ -139,7 +139,7 @@ struct Fields<'a> {
     facts: &'a Facts,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> ClickRecord<'a> {
     const NAMES: [&'static str; 20] = [
         "time",
         "user",
@@ -240,7 +240,7 @@ fn table_line(click: &ClickRow, line: &mut String) {
 }
 
 /// RFC 4180, section 2; each cell that is not plain in quotes.
-fn csv_line(fields: &Fields<'_>, line: &mut String) {
+fn csv_line(fields: &ClickRecord<'_>, line: &mut String) {
     for (i, value) in fields.values().into_iter().enumerate() {
         if i > 0 {
             line.push(',');
@@ -300,7 +300,7 @@ mod tests {
     #[test]
     fn csv_is_quoted_and_holds_no_formula_and_no_control() {
         let mut line = String::new();
-        csv_line(&Fields::of(&click()), &mut line);
+        csv_line(&ClickRecord::of(&click()), &mut line);
         assert_eq!(
             line,
             "2026-11-21T19:13:11.500001Z,anna@example.com,\"https://shop.example/a?b=\"\"c\"\",d\",m1,\
@@ -314,7 +314,7 @@ mod tests {
     #[test]
     fn json_has_stable_keys_and_means_what_was_recorded() {
         let mut line = String::new();
-        json_line(&Fields::of(&click()), &mut line).unwrap();
+        json_line(&ClickRecord::of(&click()), &mut line).unwrap();
         assert!(!line.trim_end().chars().any(crate::cli::output::steers), "{line}");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["user_agent"], "Agent \u{9b}31m \u{202e}");
@@ -323,12 +323,12 @@ mod tests {
         assert_eq!(value["facts"]["fetch_mode"], "navigate");
         assert_eq!(value["time"], "2026-11-21T19:13:11.500001Z");
         let mut last = 0;
-        for name in Fields::NAMES {
+        for name in ClickRecord::NAMES {
             let at = line.find(&format!("\"{name}\":")).unwrap();
             assert!(at >= last, "{name} out of order");
             last = at;
         }
-        assert_eq!(value.as_object().unwrap().len(), Fields::NAMES.len());
+        assert_eq!(value.as_object().unwrap().len(), ClickRecord::NAMES.len());
     }
 
     #[test]

@@ -4,9 +4,9 @@ use std::io::Write;
 
 use link::{Circumstances, Decision, Opener, Policy, Resolve, Resolved, Target, Weight, Word, resolve, unwrap};
 
-use super::failure::Failure;
+use super::error::CommandError;
 use crate::config::Settings;
-use crate::intel::{Said, ask_offline};
+use crate::intel::{OfflineAnswer, ask_offline};
 
 /// What `linkgate explain` is asked for.
 #[derive(Debug)]
@@ -19,13 +19,16 @@ pub(crate) struct Explaining {
 
 /// Says what would become of a link in a mail from this sender to this recipient, and what lists say that need
 /// no server.
-pub(crate) fn run(settings: &Settings, asked: &Explaining, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn run(settings: &Settings, asked: &Explaining, out: &mut impl Write) -> Result<(), CommandError> {
     let how = Resolve {
         bare_hosts: true,
         ..Resolve::default()
     };
     let Resolved::Web(target) = resolve(&asked.url, &how) else {
-        return Err(Failure::Usage(format!("{:?} is no http, https or ftp URL", asked.url)));
+        return Err(CommandError::Usage(format!(
+            "{:?} is no http, https or ftp URL",
+            asked.url
+        )));
     };
     writeln!(out, "url       {target}", target = target.as_str())?;
     match settings.domains.policy(&asked.recipient) {
@@ -45,8 +48,8 @@ fn lists(settings: &Settings, target: &Target, out: &mut impl Write) -> std::io:
     let inside = unwrap(target, &|url| opener.recognise(url));
     for (name, said) in ask_offline(settings, &inside.to_check()) {
         match said {
-            Said::Listings(listings) if listings.is_empty() => writeln!(out, "list      {name}: not listed")?,
-            Said::Listings(listings) => {
+            OfflineAnswer::Listings(listings) if listings.is_empty() => writeln!(out, "list      {name}: not listed")?,
+            OfflineAnswer::Listings(listings) => {
                 for listing in listings {
                     let worth = match listing.weight {
                         Weight::Warn => "a warning",
@@ -59,9 +62,9 @@ fn lists(settings: &Settings, target: &Target, out: &mut impl Write) -> std::io:
                     )?;
                 }
             }
-            Said::Unreadable(why) => writeln!(out, "list      {name}: cannot be read: {why}")?,
-            Said::Off(why) => writeln!(out, "list      {name}: off: {why}")?,
-            Said::NotAsked => writeln!(
+            OfflineAnswer::Unreadable(why) => writeln!(out, "list      {name}: cannot be read: {why}")?,
+            OfflineAnswer::Off(why) => writeln!(out, "list      {name}: off: {why}")?,
+            OfflineAnswer::NotAsked => writeln!(
                 out,
                 "list      {name}: not asked; POST /api/v1/check of a running server does"
             )?,
@@ -190,6 +193,42 @@ mod tests {
             assert!(listed.contains(line), "{line}\n{listed}");
         }
         assert!(said("https://good.example/").contains("list      own: not listed\n"));
+    }
+
+    #[test]
+    fn a_revocation_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let config = include_str!("../../fixtures/config/good/least.toml").to_owned();
+        let mut settings = Settings::from_toml(&config, Path::new("x"), Absent::Pretend).unwrap();
+        settings.store.clone_from(&path);
+        let store = store::Store::open(&path).unwrap();
+        let mut out = Vec::new();
+        let revocation = store::RevocationRow {
+            scope: store::RevokedScope::Host,
+            name: "www.evil.example".into(),
+            note: String::new(),
+            made_at_us: 0,
+        };
+        store.revoke(revocation).wait().unwrap();
+        for url in [
+            "https://good.example/",
+            "https://www.google.com/url?q=https%3A%2F%2Fwww.evil.example%2Fx",
+        ] {
+            let asked = Explaining {
+                sender: "a@b.test".into(),
+                recipient: "me@some.test".into(),
+                url: url.into(),
+                text: None,
+            };
+            run(&settings, &asked, &mut out).unwrap();
+        }
+        let said = String::from_utf8(out).unwrap();
+        assert_eq!(said.matches("list      revoked: ").count(), 1, "{said}");
+        assert!(
+            said.contains("list      revoked: listed as revoked, a block\n"),
+            "{said}"
+        );
     }
 
     #[test]

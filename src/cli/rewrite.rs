@@ -3,14 +3,14 @@
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::path::PathBuf;
-use std::sync::Mutex;
 
 use link::{Policy, Word};
 use message::Source;
+use parking_lot::Mutex;
 use serde::Serialize;
 use store::{Reader, ReferenceRow, Store};
 
-use super::failure::Failure;
+use super::error::CommandError;
 use crate::cli::files::{Filtered, Plan, Tally};
 use crate::clock::now_s;
 use crate::config::Settings;
@@ -29,9 +29,9 @@ pub(crate) struct Rewriting {
 }
 
 /// Rewrites messages as the server would for this sender and these recipients.
-pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl Write) -> Result<(), CommandError> {
     let recipients: Vec<_> = asked.recipients.iter().map(|a| bare(a).to_owned()).collect();
-    one_policy(settings, &recipients).map_err(Failure::Usage)?;
+    one_policy(settings, &recipients).map_err(CommandError::Usage)?;
     if recipients.is_empty() {
         let _ = writeln!(
             io::stderr(),
@@ -67,7 +67,7 @@ pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl
 }
 
 /// Puts the originals back into messages or text.
-pub(crate) fn run_restore(settings: &Settings, plan: &Plan, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn run_restore(settings: &Settings, plan: &Plan, out: &mut impl Write) -> Result<(), CommandError> {
     // Only long targets need the store, so a message without them is restored without one.
     let reader = Reader::open(&settings.store);
     let no_store = reader.as_ref().err().map(ToString::to_string);
@@ -95,10 +95,10 @@ pub(crate) fn run_restore(settings: &Settings, plan: &Plan, out: &mut impl Write
 
 /// A file that failed is a failure. A message that is refused is a result, unless nothing else came out: whoever pipes
 /// our output on must not take an empty one for a message.
-fn verdict(tally: &Tally) -> Result<(), Failure> {
+fn verdict(tally: &Tally) -> Result<(), CommandError> {
     let nothing = tally.written == 0 && tally.kept_back > 0;
     if tally.failed > 0 || nothing {
-        Err(Failure::Told)
+        Err(CommandError::Told)
     } else {
         Ok(())
     }
@@ -208,7 +208,7 @@ impl<'a> References<'a> {
             return Ok(());
         }
         let store = {
-            let mut slot = self.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut slot = self.store.lock();
             match &*slot {
                 Some(store) => store.clone(),
                 None => slot

@@ -23,7 +23,7 @@ use crate::mail::rewrite::{Action, Job, Outcome};
 use crate::mail::spool::Spool;
 use crate::mail::trace::{self, Way};
 pub(in crate::mail) use crate::mail::transaction::outcome::{Origin, Story};
-use crate::metrics::{Held, MessageResult};
+use crate::metrics::{GaugeGuard, MessageResult};
 
 /// Up to this size, in octets, a message is rewritten where it is: moving it to another thread would cost more.
 const INLINE: u64 = 16 << 10;
@@ -50,7 +50,7 @@ pub(crate) struct Transaction {
     fault: Option<Failure>,
     started: Instant,
     /// The mark that it is open.
-    pub(crate) open: Option<Held>,
+    pub(crate) open: Option<GaugeGuard>,
 }
 
 /// What does not change after MAIL.
@@ -125,7 +125,7 @@ impl Transaction {
     }
 
     /// Keeps the mark that it is open for as long as it is.
-    pub(crate) fn counted(mut self, open: Held) -> Self {
+    pub(crate) fn counted(mut self, open: GaugeGuard) -> Self {
         self.open = Some(open);
         self
     }

@@ -95,16 +95,16 @@ impl Default for ListenerCounts {
 
 /// Something that is counted for as long as this lives.
 #[derive(Debug)]
-pub struct Held(Gauge);
+pub struct GaugeGuard(Gauge);
 
-impl Held {
+impl GaugeGuard {
     fn new(gauge: &Gauge) -> Self {
         gauge.inc();
         Self(gauge.clone())
     }
 }
 
-impl Drop for Held {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }
@@ -113,21 +113,21 @@ impl Drop for Held {
 impl ListenerCounts {
     /// A connection was accepted; its session is open for as long as the result lives.
     #[must_use]
-    pub fn session(&self) -> Held {
+    pub fn session(&self) -> GaugeGuard {
         self.accepted.inc();
-        Held::new(&self.connections)
+        GaugeGuard::new(&self.connections)
     }
 
     /// A transaction is open for as long as the result lives.
     #[must_use]
-    pub fn transaction(&self) -> Held {
-        Held::new(&self.transactions)
+    pub fn transaction(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.transactions)
     }
 
     /// Links of a message are looked for as long as the result lives.
     #[must_use]
-    pub fn rewrite(&self) -> Held {
-        Held::new(&self.shared.rewrites)
+    pub fn rewrite(&self) -> GaugeGuard {
+        GaugeGuard::new(&self.shared.rewrites)
     }
 
     /// Whether connections are accepted.

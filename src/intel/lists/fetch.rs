@@ -81,7 +81,7 @@ impl Fetcher {
     pub(crate) fn new(source: Arc<Source>, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Self, String> {
         Ok(Self {
             client: client(&source, resolver, contact)?,
-            guarded: client_by(&source, contact, Names::public(resolver))?,
+            guarded: client_by(&source, contact, FeedResolver::public(resolver))?,
             source,
         })
     }
@@ -200,10 +200,10 @@ fn is_private(url: &Url) -> bool {
 
 /// A client for a source whose `from` is a URL.
 pub(crate) fn client(source: &Source, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Client, String> {
-    client_by(source, contact, Names::all(resolver))
+    client_by(source, contact, FeedResolver::all(resolver))
 }
 
-fn client_by(source: &Source, contact: &str, names: Names) -> Result<Client, String> {
+fn client_by(source: &Source, contact: &str, names: FeedResolver) -> Result<Client, String> {
     let mut agent = format!("linkgate/{}", env!("CARGO_PKG_VERSION"));
     if !contact.is_empty() {
         agent = format!("{agent} ({contact})");
@@ -334,15 +334,15 @@ fn encoded(key: &str) -> String {
         .collect()
 }
 
-/// Names of feed hosts, through our own resolver: that of the C library would hold a thread for as long as it hangs.
+/// FeedResolver of feed hosts, through our own resolver: that of the C library would hold a thread for as long as it hangs.
 #[derive(Debug)]
-struct Names {
+struct FeedResolver {
     resolver: Arc<TokioResolver>,
     /// Whether other addresses than those of the public network are left out.
     public: bool,
 }
 
-impl Names {
+impl FeedResolver {
     fn all(resolver: &Arc<TokioResolver>) -> Self {
         let resolver = Arc::clone(resolver);
         Self {
@@ -357,7 +357,7 @@ impl Names {
     }
 }
 
-impl reqwest::dns::Resolve for Names {
+impl reqwest::dns::Resolve for FeedResolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let (resolver, public) = (Arc::clone(&self.resolver), self.public);
         Box::pin(async move {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
 use crate::config::{ListKind, Origin, Source, SourceKind};
-use crate::intel::lists::disk::Keep;
+use crate::intel::lists::disk::CopyStore;
 use crate::intel::lists::fetch::{FetchError, Fetched, Fetcher, Validators};
 use crate::intel::lists::misp;
 use crate::intel::lists::reading::read;
@@ -35,7 +35,7 @@ pub(crate) struct List {
     pub(crate) kind: ListKind,
     pub(crate) counts: Arc<SourceCounts>,
     pub(crate) tables: Arc<Tables>,
-    pub(crate) keep: Keep,
+    pub(crate) keep: CopyStore,
     pub(crate) protected: Arc<Protected>,
     /// For a source with a URL.
     pub(crate) fetcher: Option<Result<Fetcher, String>>,

@@ -15,7 +15,7 @@ use lists::{Canonical, DnsAnswer};
 use quick_cache::sync::Cache;
 
 use crate::config::{DnsKind, Origin, Source};
-use crate::intel::remote::Failed;
+use crate::intel::remote::SourceFailure;
 
 /// For one packet there and back; then once more.
 const TIMEOUT: Duration = Duration::from_millis(1_000);
@@ -35,11 +35,11 @@ pub(crate) struct DnsList {
     /// With the key, as are the names that are asked for: none of them may get into the log.
     zone: String,
     resolver: Result<Arc<TokioResolver>, String>,
-    remembered: Cache<Arc<str>, Known>,
+    remembered: Cache<Arc<str>, RememberedListings>,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct RememberedListings {
     listings: Vec<Listing>,
     until: Instant,
 }
@@ -77,9 +77,9 @@ impl DnsList {
         (now < known.until).then_some(known.listings)
     }
 
-    pub(crate) async fn ask(&self, name: &Arc<str>) -> Result<Vec<Listing>, Failed> {
-        let resolver = self.resolver.as_ref().map_err(|why| Failed::new(why.clone()))?;
-        let asked = Name::from_ascii(name).map_err(|_| Failed::new("the name cannot be asked for"))?;
+    pub(crate) async fn ask(&self, name: &Arc<str>) -> Result<Vec<Listing>, SourceFailure> {
+        let resolver = self.resolver.as_ref().map_err(|why| SourceFailure::new(why.clone()))?;
+        let asked = Name::from_ascii(name).map_err(|_| SourceFailure::new("the name cannot be asked for"))?;
         let answer = tokio::time::timeout(WHOLE, resolver.lookup(asked, RecordType::A))
             .await
             .unwrap_or(Err(NetError::Timeout));
@@ -98,16 +98,16 @@ impl DnsList {
                 match self.list.read(&addresses) {
                     DnsAnswer::Listed(codes) => (codes.into_iter().map(|code| code.listing).collect(), until),
                     DnsAnswer::NotListed => (Vec::new(), until.min(now + MOST_TTL_NOT_LISTED)),
-                    DnsAnswer::Error(why) => return Err(Failed::new(why)),
+                    DnsAnswer::Error(why) => return Err(SourceFailure::new(why)),
                 }
             }
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
                 let ttl = Duration::from_secs(u64::from(none.negative_ttl.unwrap_or(0)));
                 (Vec::new(), now + ttl.clamp(LEAST_TTL, MOST_TTL_NOT_LISTED))
             }
-            Err(e) => return Err(Failed::new(told(&e))),
+            Err(e) => return Err(SourceFailure::new(told(&e))),
         };
-        let known = Known {
+        let known = RememberedListings {
             listings: listings.clone(),
             until,
         };

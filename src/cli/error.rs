@@ -7,7 +7,7 @@ use crate::server;
 
 /// Why a command ends without success.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum CommandError {
     /// The command line cannot be meant.
     Usage(String),
     /// Faults of the configuration.
@@ -18,29 +18,29 @@ pub(super) enum Failure {
     Told,
 }
 
-impl From<Vec<ConfigError>> for Failure {
+impl From<Vec<ConfigError>> for CommandError {
     fn from(faults: Vec<ConfigError>) -> Self {
         Self::Config(faults)
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for CommandError {
     fn from(e: anyhow::Error) -> Self {
         Self::Failed(e)
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for CommandError {
     fn from(e: io::Error) -> Self {
         Self::Failed(e.into())
     }
 }
 
-impl From<server::Failure> for Failure {
-    fn from(failure: server::Failure) -> Self {
+impl From<server::ServeError> for CommandError {
+    fn from(failure: server::ServeError) -> Self {
         match failure {
-            server::Failure::Config(faults) => Self::Config(faults),
-            server::Failure::Failed(e) => Self::Failed(e),
+            server::ServeError::Config(faults) => Self::Config(faults),
+            server::ServeError::Failed(e) => Self::Failed(e),
         }
     }
 }
