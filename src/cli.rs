@@ -53,8 +53,8 @@ Results go to standard output, everything else to standard error.";
 /// Makes every link in inbound mail safe to click.
 ///
 /// linkgate stands between two mail servers. It replaces each link of a message by a sealed link to a host of
-/// your own, and hands the message on. When a reader clicks, it records the click and sends the browser to the
-/// original address.
+/// your own, and hands the message on. When a reader clicks, it checks the target at that moment, redirects, warns
+/// or blocks as the reader's domain wants it, and records the click.
 ///
 /// Try `linkgate demo` first: it needs no configuration.
 #[derive(Debug, Parser)]
@@ -164,7 +164,7 @@ enum Command {
     /// Show what the operator was told
     ///
     /// Oldest first: targets that were listed after people had opened them, links that turned up where they do not belong,
-    /// and what was revoked.
+    /// reviews that readers asked for, and what was revoked.
     #[command(after_help = "Example:\n  linkgate alerts --since 7d")]
     Alerts {
         /// Alerts since a time (2026-11-20, 2026-11-20T08:30:00+01:00) or for a span (90m, 2h, 7d)

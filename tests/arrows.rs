@@ -1,5 +1,7 @@
-//! The arrows between the rooms, read from `cargo metadata`: `message`, `link` and `wire` know nobody, `store` and `lists`
-//! may use `link`, and only the root knows all. The pure rooms pull in no runtime, socket or database, even at second hand, and
+//! The arrows between the crates and between the folders of `src/`, both as data.
+//!
+//! Those between crates are read from `cargo metadata`: `wire` and `suffix` know nobody, `message` and `link` may use
+//! `suffix`, `lists` may use both of `link` and `suffix`, `store` may use `link`, and only the root knows all. The pure rooms pull in no runtime, socket or database, even at second hand, and
 //! name no file, socket or clock in their sources.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,13 +11,20 @@ use std::process::Command;
 use serde_json::Value;
 
 /// Rooms without IO and without a clock.
-const PURE: [&str; 4] = ["linkgate-message", "linkgate-link", "linkgate-lists", "linkgate-wire"];
+const PURE: [&str; 5] = [
+    "linkgate-message",
+    "linkgate-link",
+    "linkgate-lists",
+    "linkgate-wire",
+    "linkgate-suffix",
+];
 
 /// Which rooms a room may use.
-const ARROWS: [(&str, &[&str]); 6] = [
-    ("linkgate-message", &[]),
-    ("linkgate-link", &[]),
-    ("linkgate-lists", &["linkgate-link"]),
+const ARROWS: [(&str, &[&str]); 7] = [
+    ("linkgate-message", &["linkgate-suffix"]),
+    ("linkgate-link", &["linkgate-suffix"]),
+    ("linkgate-lists", &["linkgate-link", "linkgate-suffix"]),
+    ("linkgate-suffix", &[]),
     ("linkgate-wire", &[]),
     ("linkgate-store", &["linkgate-link"]),
     (
@@ -28,6 +37,40 @@ const ARROWS: [(&str, &[&str]); 6] = [
             "linkgate-store",
         ],
     ),
+];
+
+/// Which rooms of `src/` a room may use: a file with its folder is a room. `mail` and `click` never know each other.
+const SRC_ARROWS: [(&str, &[&str]); 16] = [
+    ("main", &["cli"]),
+    (
+        "cli",
+        &["server", "mail", "click", "intel", "log", "config", "net", "clock"],
+    ),
+    (
+        "server",
+        &[
+            "admin", "mail", "click", "intel", "http", "metrics", "log", "config", "ledger", "net", "clock",
+        ],
+    ),
+    ("admin", &["click", "mail", "http", "metrics", "config", "ledger"]),
+    (
+        "mail",
+        &["intel", "metrics", "log", "config", "ledger", "net", "failure", "clock"],
+    ),
+    (
+        "click",
+        &["intel", "http", "metrics", "log", "pages", "config", "ledger", "clock"],
+    ),
+    ("intel", &["metrics", "log", "config", "net", "clock"]),
+    ("http", &["metrics", "log"]),
+    ("metrics", &["log", "failure", "clock"]),
+    ("log", &["config"]),
+    ("config", &["pages", "net", "clock"]),
+    ("pages", &[]),
+    ("ledger", &["clock"]),
+    ("failure", &[]),
+    ("net", &[]),
+    ("clock", &[]),
 ];
 
 /// Crates that touch the world: none of them may stand behind a pure room.
@@ -123,8 +166,7 @@ fn pure_rooms_name_no_file_socket_or_clock() {
         for file in rust_files(&house.rooms[room].folder.join("src")) {
             let text = std::fs::read_to_string(&file).expect("source file is readable");
             // Tests at the end of a file may read fixtures.
-            let product = text.split("#[cfg(test)]").next().unwrap_or_default();
-            for (number, line) in product.lines().enumerate() {
+            for (number, line) in product(&text).lines().enumerate() {
                 seen += 1;
                 let code = line.split("//").next().unwrap_or_default();
                 if let Some(name) = WORLDLY_STD.iter().find(|name| code.contains(**name)) {
@@ -179,6 +221,147 @@ fn the_licence_texts_lie_beside_the_manifest() {
     }
 }
 
+#[test]
+fn every_room_of_src_has_its_arrows_written_here() {
+    let written: BTreeSet<String> = SRC_ARROWS.iter().map(|(room, _)| (*room).to_owned()).collect();
+    let found: BTreeSet<String> = product_sources().into_iter().map(|(room, ..)| room).collect();
+    assert_eq!(
+        found, written,
+        "a room of src/ came or went: say in SRC_ARROWS whom it may use"
+    );
+}
+
+#[test]
+fn rooms_of_src_use_only_the_rooms_they_may() {
+    let wrong: Vec<String> = product_sources()
+        .into_iter()
+        .flat_map(|(room, path, text)| {
+            let forbidden = forbidden_uses(&room, &text).into_iter();
+            forbidden.map(move |other| format!("{}: {room} uses {other}", path.display()))
+        })
+        .collect();
+    assert!(wrong.is_empty(), "not among the arrows: {wrong:#?}");
+}
+
+#[test]
+fn no_room_of_src_leads_back_to_itself() {
+    for (start, _) in SRC_ARROWS {
+        let (mut seen, mut open) = (BTreeSet::new(), vec![start]);
+        while let Some(room) = open.pop() {
+            for next in allowed_in_src(room) {
+                assert_ne!(*next, start, "{start} is used by a room that it uses");
+                if seen.insert(*next) {
+                    open.push(next);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_use_planted_in_each_forbidden_direction_is_found() {
+    for (room, _) in SRC_ARROWS {
+        for (other, _) in SRC_ARROWS {
+            let planted = [
+                format!("use crate::{other}::Thing;\n"),
+                format!("use crate::{other};\n"),
+                format!("use crate::{{clock::now_us, {other}::{{Thing, Other}}}};\n"),
+                format!("fn f() {{ let x = crate::{other}::thing(); }}\n"),
+                format!("pub use crate::{{\n    {other} as another,\n}};\n"),
+            ];
+            let is_allowed = room == other || allowed_in_src(room).contains(&other);
+            for text in planted {
+                let found = forbidden_uses(room, &text).contains(other);
+                assert_eq!(found, !is_allowed, "{room}: {text}");
+            }
+        }
+    }
+    let harmless = "pub(in crate::mail) fn f() {} // crate::click\n//! crate::click\n";
+    assert!(forbidden_uses("intel", harmless).is_empty());
+}
+
+fn allowed_in_src(room: &str) -> &'static [&'static str] {
+    let of_room = SRC_ARROWS.iter().find(|(name, _)| *name == room);
+    of_room.map_or(&[], |(_, allowed)| allowed)
+}
+
+/// Rooms that the source of a room names and may not use.
+fn forbidden_uses(room: &str, source: &str) -> BTreeSet<String> {
+    let code: String = source
+        .lines()
+        .map(|line| line.split("//").next().unwrap_or_default().to_owned() + "\n")
+        .collect();
+    let mut used = BTreeSet::new();
+    for root in ["crate::", "linkgate::"] {
+        for (at, _) in code.match_indices(root) {
+            let (before, rest) = (&code[..at], &code[at + root.len()..]);
+            let is_part = before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            // The targets of log lines are no paths.
+            if is_part || before.ends_with("pub(in ") || before.ends_with('"') {
+                continue;
+            }
+            match rest.strip_prefix('{') {
+                Some(group) => used.extend(first_names(group)),
+                None => used.extend(name_at(rest)),
+            }
+        }
+    }
+    let known = |name: &String| SRC_ARROWS.iter().any(|(room, _)| room == name);
+    let allowed = |name: &String| name == room || allowed_in_src(room).contains(&name.as_str());
+    used.into_iter().filter(|name| known(name) && !allowed(name)).collect()
+}
+
+fn name_at(text: &str) -> Option<String> {
+    let end = text
+        .find(|c: char| !(c.is_alphanumeric() || c == '_'))
+        .unwrap_or(text.len());
+    (end > 0).then(|| text[..end].to_owned())
+}
+
+/// The first name of each path in a group, up to the bracket that closes it.
+fn first_names(group: &str) -> Vec<String> {
+    let (mut depth, mut names, mut expected) = (0, Vec::new(), true);
+    for (at, c) in group.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => break,
+            '}' => depth -= 1,
+            ',' if depth == 0 => expected = true,
+            c if c.is_whitespace() => {}
+            _ if expected => {
+                names.extend(name_at(&group[at..]));
+                expected = false;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+/// Room, path and text of the sources of the root package, without the tests at their end.
+fn product_sources() -> Vec<(String, PathBuf, String)> {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    for path in rust_files(&src) {
+        let below = path.strip_prefix(&src).expect("a file below src");
+        let first = below.iter().next().expect("a name").to_string_lossy();
+        let room = first.trim_end_matches(".rs").to_owned();
+        let text = std::fs::read_to_string(&path).expect("source file is readable");
+        let product = product(&text).to_owned();
+        if room != "lib" {
+            sources.push((room, path, product));
+        }
+    }
+    assert!(!sources.is_empty());
+    sources
+}
+
+/// A source without the tests at its end.
+fn product(source: &str) -> &str {
+    let end = source.find("#[cfg(test)]\nmod tests {");
+    &source[..end.unwrap_or(source.len())]
+}
+
 /// The workspace as cargo sees it.
 struct House {
     root: PathBuf,
@@ -203,6 +386,8 @@ impl House {
         let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let output = Command::new(cargo)
             .args(["metadata", "--format-version", "1", "--offline", "--locked"])
+            // Crates of other platforms are nowhere on a machine that has only built this.
+            .args(["--filter-platform", &host()])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .output()
             .expect("cargo runs");
@@ -264,6 +449,15 @@ impl House {
         }
         seen.into_iter().map(|id| self.graph[id].0.as_str()).collect()
     }
+}
+
+/// The platform of the compiler: `x86_64-unknown-linux-gnu`, say.
+fn host() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let output = Command::new(rustc).arg("-vV").output().expect("rustc runs");
+    let version = String::from_utf8_lossy(&output.stdout);
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    host.expect("rustc -vV names its host").to_owned()
 }
 
 fn items(value: &Value) -> impl Iterator<Item = &Value> {

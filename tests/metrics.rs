@@ -131,3 +131,37 @@ fn one_name_has_one_set_of_counters() {
         assert!(page.lines().any(|l| l == line), "{line} is not in {page}");
     }
 }
+
+/// Values that are words of the configuration, or are listed on a page of their own.
+const OPEN_LABELS: [&str; 7] = ["le", "listener", "next_hop", "quirk", "source", "status", "version"];
+
+#[test]
+fn every_value_of_a_label_is_documented() {
+    let (exposed, _) = exposed();
+    let page = include_str!("../docs/metrics.md");
+    let (mut seen, mut lacking) = (0, Vec::new());
+    for line in exposed.lines().filter(|line| !line.starts_with('#')) {
+        let Some((name, rest)) = line.split_once('{') else {
+            continue;
+        };
+        let row = |name: &str| page.lines().find(|row| row.starts_with(&format!("| `{name}` |")));
+        let base = name.strip_suffix("_bucket").unwrap_or(name);
+        let Some(row) = row(base).or_else(|| row(base.trim_end_matches("_count").trim_end_matches("_sum"))) else {
+            panic!("docs/metrics.md lacks {name}");
+        };
+        // Said of values that are another's, such as phases in which a next hop has no part.
+        let is_whole = !row.contains("the other values stay 0");
+        for pair in rest.rsplit_once('}').unwrap().0.split("\",") {
+            let (label, value) = pair.split_once("=\"").unwrap();
+            if is_whole && !OPEN_LABELS.contains(&label) {
+                seen += 1;
+                let value = value.trim_end_matches('"');
+                if !row.contains(&format!("`{value}`")) {
+                    lacking.push(format!("{name}: {label} {value}"));
+                }
+            }
+        }
+    }
+    assert!(lacking.is_empty(), "docs/metrics.md lacks {lacking:#?}");
+    assert!(seen > 50, "{seen}");
+}

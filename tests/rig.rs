@@ -490,6 +490,13 @@ impl Rewriter for Obedient {
             "refuse" => outcome.action = Action::Refuse("told to".into()),
             "fail" => return Err(Failure::ours(Phase::Rewrite, io::Error::other("told to"))),
             "panic" => panic!("told to"),
+            "wrong-offset" => {
+                let change = Change {
+                    at: spool.len() + 9..spool.len() + 9,
+                    with: b"told to".to_vec(),
+                };
+                let _ = Patch::new(vec![change]).unwrap().apply(&bytes);
+            }
             "reference" => {
                 outcome.patch = insert("X-Long: 1\r\n".into());
                 outcome.references.push(ReferenceRow {

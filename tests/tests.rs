@@ -7,6 +7,7 @@ mod config;
 mod contact;
 mod delivery;
 mod dialogs;
+mod docs;
 mod faults;
 mod flow;
 mod hops;

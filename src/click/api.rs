@@ -94,7 +94,7 @@ impl ClickPages {
         let checked = self.checker.check(&link).await;
         let checked = checked.unwrap_or_else(|| Checked::failed(&target));
         self.counts.api.inc(checked.verdict);
-        let (answer, may_continue) = match rules.policy.answer(checked.verdict) {
+        let (answer, may_continue) = match rules.policy.answer(checked.verdict, &checked.evidence) {
             Answer::Go => ("go", true),
             Answer::Confirm => ("confirm", true),
             Answer::Warning { may_continue } => ("warning", may_continue),

@@ -114,7 +114,7 @@ impl<'a> Visit<'a> {
         let Some(checked) = self.check(&layers).await else {
             return self.checking(&layers).await;
         };
-        let answer = self.decide(checked.verdict, pressed.as_ref());
+        let answer = self.decide(&checked, pressed.as_ref());
         self.add_check(&checked);
         self.row.outcome = match (answer, &pressed) {
             (Answer::Go, None) => Outcome::Redirected,
@@ -187,11 +187,11 @@ impl<'a> Visit<'a> {
         self.pages.checker.check(&link).await
     }
 
-    fn decide(&self, verdict: Verdict, pressed: Option<&Page>) -> Answer {
+    fn decide(&self, checked: &Checked, pressed: Option<&Page>) -> Answer {
         let policy = &self.rules.policy;
         let answer = match pressed {
-            Some(page) => policy.answer_to_button(verdict, page.verdict),
-            None => policy.answer(verdict),
+            Some(page) => policy.answer_to_button(checked.verdict, &checked.evidence, page.verdict),
+            None => policy.answer(checked.verdict, &checked.evidence),
         };
         // A form that does not count gets its page anew, and no redirect: browsers would follow it with the form's rules.
         match answer {
@@ -202,7 +202,7 @@ impl<'a> Visit<'a> {
 
     /// The outcome of a button that leads on: that of a warning, or another.
     fn button_outcome(&self, verdict: Verdict, seen: Verdict) -> Outcome {
-        let calm = |v| matches!(self.rules.policy.answer(v), Answer::Go | Answer::Confirm);
+        let calm = |v| matches!(self.rules.policy.answer(v, &[]), Answer::Go | Answer::Confirm);
         if calm(verdict) && calm(seen) {
             Outcome::Continued
         } else {

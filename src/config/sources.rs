@@ -18,8 +18,17 @@ use crate::config::keyfile::{HOW_TO_CLOSE, TOO_OPEN};
 use crate::config::{Checks, DnsKind, ListKind, Origin, Secret, Source, SourceKind, Usage, ascii_domain};
 use crate::net::tls::Trust;
 
-/// Names that evidence of other kinds has.
-const RESERVED: &[&str] = &["score", "contact", "wrapper", "link"];
+/// Sources of evidence that are no list. They stand in docs/api.md.
+const RESERVED: &[&str] = &[
+    "bypass_urls",
+    "check",
+    "contact",
+    "delivery",
+    "link",
+    "revoked",
+    "score",
+    "wrapper",
+];
 const MAX_NAME: usize = 64;
 /// More than this is no key.
 const MAX_KEY_OCTETS: u64 = 4096;

@@ -5,15 +5,14 @@
 
 mod mail;
 mod pairs;
+mod setup;
 
 use std::hint::black_box;
-use std::path::Path;
 use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use link::{MessageClaims, Opener, Sealed, Target};
 use linkgate::config::Settings;
-use linkgate::config::keyfile::Absent;
 use linkgate::intel::sources::NoSources;
 use linkgate::mail::rewrite::{Job, Outcome, judge, rewrite};
 use linkgate::mail::spool::Spool;
@@ -61,7 +60,7 @@ impl Bench {
     fn new() -> Self {
         let spool_dir = tempfile::tempdir().expect("a temporary folder");
         Self {
-            settings: settings(spool_dir.path()),
+            settings: setup::settings(spool_dir.path()),
             recipients: vec!["reader@example.com".into()],
             newsletter: mail::newsletter(),
             html: mail::newsletter_html(),
@@ -179,35 +178,6 @@ impl Bench {
         assert_eq!(spooled, self.planned_copy(&self.attachment).len() as u64);
         assert!(spooled > self.spooled(&self.attachment, false));
     }
-}
-
-/// Settings of a domain that is switched on, with rules to be looked through for every link.
-fn settings(dir: &Path) -> Settings {
-    let toml = format!(
-        r#"
-[click]
-public_url = "https://click.example.com"
-listen = "127.0.0.1:8080"
-[admin]
-listen = "127.0.0.1:8081"
-[store]
-url = "sqlite:{dir}/linkgate.db"
-[keys]
-file = "{dir}/keys.toml"
-[[listener]]
-protocol = "smtp"
-listen = "127.0.0.1:10025"
-next_hop = "smtp://127.0.0.1:10026"
-direction = "inbound"
-[domain."example.com"]
-rewrite = "all"
-bypass_senders = ["@partner.example", "*.trusted.example", "news@shop.example"]
-bypass_urls = ["intranet.example.com", "*.example.com", 're:^https://(www\.)?bank\.example/']
-"#,
-        dir = dir.display()
-    );
-    Settings::from_toml(&toml, Path::new("bench.toml"), Absent::Make)
-        .unwrap_or_else(|faults| panic!("{:?}", faults.iter().map(ToString::to_string).collect::<Vec<_>>()))
 }
 
 fn stages(c: &mut Criterion, bench: &Bench) {

@@ -3,8 +3,9 @@
 use url::Url;
 
 use crate::keyring::KeyRing;
+use crate::keyring::OpenError;
 use crate::target::Target;
-use crate::token::{self, OpenError, Opened, Sealed, Sealer};
+use crate::token::{self, Opened, Sealed, Sealer};
 
 /// How click links look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]

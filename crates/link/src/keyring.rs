@@ -10,8 +10,6 @@ use ring::{aead, hkdf, hmac};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::token::OpenError;
-
 /// Names a key: four hexadecimal digits, derived from its secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub(crate) [u8; 2]);
@@ -32,6 +30,31 @@ impl std::str::FromStr for KeyId {
             .map_err(|_| RetireError::NotAnId)?;
         octets.try_into().map(Self).map_err(|_| RetireError::NotAnId)
     }
+}
+
+/// Why a token did not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[strum(serialize_all = "kebab-case")]
+#[non_exhaustive]
+pub enum OpenError {
+    /// Not a token: wrong alphabet, cut short, or of an unknown version.
+    #[error("not a token, or cut short")]
+    Malformed,
+    /// The key ring has no such key.
+    #[error("sealed with a key that is not in the key ring: {0}")]
+    UnknownKey(KeyId),
+    /// The key has been retired.
+    #[error("sealed with a retired key: {0}")]
+    RetiredKey(KeyId),
+    /// The seal is broken: forged or damaged.
+    #[error("the seal is broken")]
+    Forged,
+    /// The host in the link is not the host of the sealed target.
+    #[error("the host in the link is not that of the target")]
+    WrongHost,
+    /// The stored target is not the one the token refers to.
+    #[error("the stored target is not the one that was sealed")]
+    WrongReference,
 }
 
 /// What a key is for.

@@ -19,12 +19,12 @@ mod decision;
 mod escapes;
 mod glance;
 mod keyring;
-mod mark;
 mod one_time;
-mod page;
 mod policy;
 mod redirectors;
+mod rule_error;
 mod score;
+mod seal;
 mod smuggling;
 mod target;
 mod token;
@@ -36,19 +36,18 @@ pub use claims::MessageClaims;
 pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
 pub use decision::{Decision, DisarmReason, KeepReason, LinkDecision, WrapReason};
 pub use glance::Glance;
-pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, RetireError};
-pub use mark::MARK_SEAL;
+pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, OpenError, RetireError};
 pub use one_time::{OneTime, looks_one_time};
-pub use page::{Page, PageError, PageUse};
 pub use policy::{
-    AtDelivery, Delivery, Explanation, Matched, Policy, Rewrite, RuleError, RuleList, SenderRules, UrlRules,
-    same_policy,
+    AtDelivery, Delivery, Explanation, Matched, Policy, Rewrite, RuleList, SenderRules, UrlRules, same_policy,
 };
 pub use redirectors::{Redirected, embedded, is_shortener, known_redirector};
+pub use rule_error::RuleError;
 pub use score::{Circumstances, NameTable, Names, SIGNS, SenderFacts, Sign, points, registrable_domain, signs};
+pub use seal::{MARK_SEAL, Page, PageError, PageUse};
 pub use smuggling::{Provenance, signs_of_smuggling};
 pub use target::{LeaveReason, QueryEncoding, Resolve, Resolved, Target, TargetError, resolve};
-pub use token::{OpenError, Opened, Sealed, Sealer};
+pub use token::{Opened, Sealed, Sealer};
 pub use unwrap::{Layer, LayerKind, MAX_LAYERS, Opaque, OpenOwn, Unfinished, Unwrapped, Vendor, Wrapper, unwrap};
 pub use verdict::{
     Answer, Category, ClickPolicy, Contact, Evidence, Finding, Flow, Listing, Obstacle, OnFailure, OnThreat, OnUnknown,

@@ -43,7 +43,7 @@ impl OneTime {
 pub fn looks_one_time(target: &Target, link_text: Option<&str>) -> Option<OneTime> {
     let url = target.url();
     let front = match url.host() {
-        Some(Host::Domain(name)) => psl::domain_str(name).and_then(|domain| name.strip_suffix(domain)),
+        Some(Host::Domain(name)) => suffix::domain_str(name).and_then(|domain| name.strip_suffix(domain)),
         _ => None,
     };
     let query = || pairs(url.query().unwrap_or_default()).filter(|(name, _)| !counts_only(name));

@@ -4,7 +4,7 @@ mod delivery;
 mod rules;
 
 pub use delivery::{AtDelivery, Delivery};
-pub use rules::{RuleError, SenderRules, UrlRules};
+pub use rules::{SenderRules, UrlRules};
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 

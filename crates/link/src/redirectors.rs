@@ -300,8 +300,8 @@ pub(crate) fn is_host(host: &str, name: &str) -> bool {
     if let Some(label) = name.strip_suffix(".*") {
         // Not under a suffix that lets strangers have names: `google.github.io`.
         return host.contains(label)
-            && psl::domain(host.as_bytes()).is_some_and(|domain| {
-                domain.suffix().typ() == Some(psl::Type::Icann)
+            && suffix::domain(host.as_bytes()).is_some_and(|domain| {
+                domain.suffix().typ() == Some(suffix::Type::Icann)
                     && domain.as_bytes().split(|b| *b == b'.').next() == Some(label.as_bytes())
             });
     }

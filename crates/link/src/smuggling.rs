@@ -83,7 +83,7 @@ fn domain_of(address: &str) -> Option<String> {
 
 /// Whether two domains belong to the same registrable one.
 fn related(a: &str, b: &str) -> bool {
-    a == b || matches!((psl::domain_str(a), psl::domain_str(b)), (Some(a), Some(b)) if a == b)
+    a == b || matches!((suffix::domain_str(a), suffix::domain_str(b)), (Some(a), Some(b)) if a == b)
 }
 
 #[cfg(test)]

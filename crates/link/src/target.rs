@@ -200,7 +200,7 @@ impl Resolve<'_> {
             Host::Domain(name) => {
                 let name = name.trim_end_matches('.');
                 let www = name.strip_prefix("www.").is_some_and(|rest| rest.contains('.'));
-                www || psl::domain(name.as_bytes()).is_some_and(|d| d.suffix().is_known())
+                www || suffix::domain(name.as_bytes()).is_some_and(|d| d.suffix().is_known())
             }
             // `3221226219` is an address to the URL parser, and hardly a host to anyone else.
             Host::Ipv4(_) => authority.split('.').count() >= 4,

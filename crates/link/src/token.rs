@@ -27,7 +27,7 @@ use ring::aead::{Aad, Nonce};
 use ring::hmac;
 
 use crate::claims::{self, Claims, Link, MessageClaims};
-use crate::keyring::{Key, KeyId, KeyRing};
+use crate::keyring::{Key, KeyId, KeyRing, OpenError};
 use crate::target::Target;
 
 const VERSION: u8 = 1;
@@ -363,31 +363,6 @@ pub(crate) fn extent(text: &str) -> Option<usize> {
         .iter()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
         .then_some(chars)
-}
-
-/// Why a token did not open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
-#[strum(serialize_all = "kebab-case")]
-#[non_exhaustive]
-pub enum OpenError {
-    /// Not a token: wrong alphabet, cut short, or of an unknown version.
-    #[error("not a token, or cut short")]
-    Malformed,
-    /// The key ring has no such key.
-    #[error("sealed with a key that is not in the key ring: {0}")]
-    UnknownKey(KeyId),
-    /// The key has been retired.
-    #[error("sealed with a retired key: {0}")]
-    RetiredKey(KeyId),
-    /// The seal is broken: forged or damaged.
-    #[error("the seal is broken")]
-    Forged,
-    /// The host in the link is not the host of the sealed target.
-    #[error("the host in the link is not that of the target")]
-    WrongHost,
-    /// The stored target is not the one the token refers to.
-    #[error("the stored target is not the one that was sealed")]
-    WrongReference,
 }
 
 #[cfg(test)]

@@ -388,7 +388,7 @@ impl Work<'_> {
 fn same_site(a: &Target, b: &Target) -> bool {
     a.host() == b.host()
         || matches!(
-            (psl::domain_str(a.host()), psl::domain_str(b.host())),
+            (suffix::domain_str(a.host()), suffix::domain_str(b.host())),
             (Some(a), Some(b)) if a == b
         ) && a.host().bytes().any(|b| b.is_ascii_alphabetic())
 }

@@ -238,6 +238,11 @@ pub fn score(evidence: &[Evidence]) -> u32 {
 }
 
 impl Finding {
+    /// Whether it says that the operator revoked the URL.
+    fn is_revocation(&self) -> bool {
+        matches!(self, Self::Listed(listing) if listing.category == Category::Revoked)
+    }
+
     /// What it would come to alone; signs come to nothing alone.
     fn verdict(&self) -> Verdict {
         match self {
@@ -404,9 +409,12 @@ pub enum Answer {
 }
 
 impl ClickPolicy {
-    /// What a reader gets who opens a link.
+    /// What a reader gets who opens a link. What the operator revoked is blocked, whatever `on_threat` says.
     #[must_use]
-    pub fn answer(&self, verdict: Verdict) -> Answer {
+    pub fn answer(&self, verdict: Verdict, evidence: &[Evidence]) -> Answer {
+        if evidence.iter().any(|e| e.finding.is_revocation()) {
+            return Answer::Blocked;
+        }
         let clean = match self.flow {
             Flow::Redirect => Answer::Go,
             Flow::Confirm => Answer::Confirm,
@@ -436,8 +444,8 @@ impl ClickPolicy {
     /// What a reader gets who pressed the button of a page that was shown for `seen`. The target was checked again: when
     /// things look worse by now, the reader sees that first.
     #[must_use]
-    pub fn answer_to_button(&self, verdict: Verdict, seen: Verdict) -> Answer {
-        let now = self.answer(verdict);
+    pub fn answer_to_button(&self, verdict: Verdict, evidence: &[Evidence], seen: Verdict) -> Answer {
+        let now = self.answer(verdict, evidence);
         match now {
             Answer::Go | Answer::Confirm => Answer::Go,
             Answer::Warning { may_continue: true }
@@ -512,25 +520,58 @@ mod tests {
     #[test]
     fn a_button_opens_only_what_its_page_warned_of() {
         let policy = ClickPolicy::default();
-        assert_eq!(policy.answer_to_button(Verdict::Allow, Verdict::Allow), Answer::Go);
-        assert_eq!(policy.answer_to_button(Verdict::Warn, Verdict::Warn), Answer::Go);
+        assert_eq!(policy.answer_to_button(Verdict::Allow, &[], Verdict::Allow), Answer::Go);
+        assert_eq!(policy.answer_to_button(Verdict::Warn, &[], Verdict::Warn), Answer::Go);
         // The confirmation page knew nothing of it.
         let warning = Answer::Warning { may_continue: true };
-        assert_eq!(policy.answer_to_button(Verdict::Warn, Verdict::Allow), warning);
-        assert_eq!(policy.answer_to_button(Verdict::Block, Verdict::Block), Answer::Blocked);
+        assert_eq!(policy.answer_to_button(Verdict::Warn, &[], Verdict::Allow), warning);
+        assert_eq!(
+            policy.answer_to_button(Verdict::Block, &[], Verdict::Block),
+            Answer::Blocked
+        );
         let lenient = ClickPolicy {
             on_threat: OnThreat::Warn,
             ..policy
         };
-        assert_eq!(lenient.answer_to_button(Verdict::Block, Verdict::Warn), warning);
-        assert_eq!(lenient.answer_to_button(Verdict::Block, Verdict::Block), Answer::Go);
+        assert_eq!(lenient.answer_to_button(Verdict::Block, &[], Verdict::Warn), warning);
+        assert_eq!(
+            lenient.answer_to_button(Verdict::Block, &[], Verdict::Block),
+            Answer::Go
+        );
         let strict = ClickPolicy {
             click_through: false,
             ..lenient
         };
         assert_eq!(
-            strict.answer_to_button(Verdict::Block, Verdict::Block),
+            strict.answer_to_button(Verdict::Block, &[], Verdict::Block),
             Answer::Warning { may_continue: false }
+        );
+    }
+
+    #[test]
+    fn a_revoked_link_is_blocked_whatever_on_threat_says() {
+        let revoked = Listing {
+            category: Category::Revoked,
+            scope: Scope::Url,
+            weight: Weight::Block,
+        };
+        let revoked = [evidence("https://a.example/", Finding::Listed(revoked))];
+        let listed = [evidence("https://a.example/", listed(Weight::Block))];
+        let policy = ClickPolicy {
+            on_threat: OnThreat::Warn,
+            ..ClickPolicy::default()
+        };
+        let warning = Answer::Warning { may_continue: true };
+        assert_eq!(policy.answer(Verdict::Block, &listed), warning);
+        assert_eq!(policy.answer(Verdict::Block, &revoked), Answer::Blocked);
+        // Nor does the button of a warning that was shown before lead on.
+        assert_eq!(
+            policy.answer_to_button(Verdict::Block, &listed, Verdict::Block),
+            Answer::Go
+        );
+        assert_eq!(
+            policy.answer_to_button(Verdict::Block, &revoked, Verdict::Block),
+            Answer::Blocked
         );
     }
 

@@ -185,7 +185,7 @@ pub fn registrable(name: &str) -> Option<&str> {
     if ipv4(name.as_bytes()).is_some() || name.starts_with('[') {
         return None;
     }
-    let domain = psl::domain(name.as_bytes())?;
+    let domain = suffix::domain(name.as_bytes())?;
     std::str::from_utf8(domain.as_bytes()).ok()
 }
 

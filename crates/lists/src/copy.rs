@@ -7,9 +7,9 @@ use regex::RegexSet;
 
 use crate::canonical::suffixes;
 use crate::entry::{Entry, Extent, Role, host_expression};
-use crate::format::Report;
+use crate::hash_key::HashKey;
 use crate::hosts::Counts;
-use crate::table::HashKey;
+use crate::report::Report;
 
 /// All that one source lists, ready for [`crate::ListTable::build`]: 16 octets for each entry.
 #[derive(Debug, Clone)]
@@ -181,9 +181,6 @@ pub fn accept(was: Option<usize>, copy: &ListCopy) -> Result<(), Refused> {
         _ => Ok(()),
     }
 }
-
-/// No expression has this hash.
-pub(crate) const EMPTY: u64 = 0;
 
 /// An entry as it is kept.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]

@@ -147,7 +147,7 @@ pub(crate) fn host_expression(text: &str, extent: Extent) -> Result<Cow<'_, str>
     };
     if extent.names_hosts() && registrable(&host).is_none() {
         // A word that is no suffix is none of a list's mistakes, but a sign that this is no list.
-        let known = psl::suffix(host.as_bytes()).is_some_and(|s| s.is_known());
+        let known = suffix::suffix(host.as_bytes()).is_some_and(|s| s.is_known());
         return Err(if known { Unfit::PublicSuffix } else { Unfit::Invalid });
     }
     Ok(host)

@@ -13,7 +13,8 @@ use regex::{RegexBuilder, RegexSetBuilder};
 
 use crate::copy::{ListCopy, Meta, Packed, Protected};
 use crate::entry::{Entry, Extent, Role, Unfit, host_expression, tree_expression, url_expression};
-use crate::table::HashKey;
+use crate::hash_key::HashKey;
+use crate::report::{Fault, Report};
 
 pub use json::{MispEvent, misp_manifest};
 
@@ -82,36 +83,6 @@ impl Format {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|f| f.as_str() == name)
     }
-}
-
-/// What was read of a list, and what could not be.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
-    /// Lines or records that are neither blank nor comments.
-    pub lines: u64,
-    /// Those that cannot be read.
-    pub bad: u64,
-    /// The first few of these.
-    pub faults: Vec<Fault>,
-    /// Those that are sound, but name nothing that can be looked up here.
-    pub skipped: u64,
-    /// Names that no list may name, for they are platforms.
-    pub refused: u64,
-    /// The first few of these.
-    pub refusals: Vec<Fault>,
-    /// Why the document as a whole cannot be what it should: it ends too early, it is not JSON.
-    pub broken: Option<String>,
-}
-
-/// A line or record that is at fault.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fault {
-    /// The line or record, counted from 1 in its document.
-    pub line: u64,
-    /// How it begins. Text of strangers.
-    pub text: String,
-    /// What is wrong.
-    pub why: Cow<'static, str>,
 }
 
 /// Reads a list, piece by piece.

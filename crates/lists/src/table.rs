@@ -2,36 +2,12 @@
 
 use link::{Listing, Scope, Weight};
 use regex::RegexSet;
-use siphasher::sip::SipHasher13;
 
 use crate::canonical::{Canonical, suffixes};
-use crate::copy::{EMPTY, ListCopy, Meta, Packed, low};
+use crate::copy::{ListCopy, Meta, Packed, low};
 use crate::entry::{Extent, MAX_DEPTH, Role};
+use crate::hash_key::{EMPTY, HashKey};
 use crate::hosts::{Counts, Hosts, Kind};
-
-/// The key of the hashes that expressions are kept as: whoever does not know it cannot make URLs that collide. Copies and
-/// tables that work together have the same; it is drawn at random when the program starts.
-#[derive(Clone, Copy)]
-pub struct HashKey(SipHasher13);
-
-impl HashKey {
-    /// Takes a key.
-    #[must_use]
-    pub fn new(key: [u8; 16]) -> Self {
-        Self(SipHasher13::new_with_key(&key))
-    }
-
-    /// SipHash-1-3, but never [`EMPTY`].
-    pub(crate) fn hash(&self, expression: &str) -> u64 {
-        self.0.hash(expression.as_bytes()).max(EMPTY + 1)
-    }
-}
-
-impl std::fmt::Debug for HashKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("HashKey")
-    }
-}
 
 /// What several sources list, to be looked up by URL. It does not change; a new one takes its place.
 ///

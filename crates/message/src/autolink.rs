@@ -1,37 +1,38 @@
 //! URLs in running text, as mail programs turn them into links.
 //!
-//! Gmail, Outlook, Apple Mail, Thunderbird and Android disagree on what is a link and where it ends. What is found here is
-//! what any of them links; an end is put where most of them put it.
+//! Gmail, Outlook, Apple Mail, Thunderbird and Android disagree on what is a link and where it ends. Every URL that any
+//! of them links is found here; it ends where most of them end it.
 
 mod end;
 mod host;
 
 use std::ops::Range;
 
+use crate::slice::Slice;
 use end::{end_of_url, foreign_word, joined_in_brackets, spaced_in_brackets};
 use host::{is_host_char, is_ipv4, known_suffix, leading_word, plain_name, trailing_word};
 
 /// A URL in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Found {
+pub(crate) struct TextUrl {
     /// Where it stands.
     pub(crate) at: Range<usize>,
     /// The URL, with the scheme that a program would add and without line breaks in it.
     pub(crate) url: String,
-    /// Why it stays, if it does: `no-host` where it names none, so that no program links it (`https://`, as prose has it).
+    /// Why it stays, if it does: `no-host` where it names none, so that no program links it (`https://` in prose).
     pub(crate) left: Option<&'static str>,
 }
 
 /// What counts as a URL.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Options {
+pub(crate) struct UrlForms {
     /// Domain names without a scheme or `www.`: `portal.example.com/login`.
     pub(crate) bare_domains: bool,
     /// Names that begin with `www.` or `ftp.`.
     pub(crate) named_hosts: bool,
 }
 
-impl Options {
+impl UrlForms {
     /// All that any program links.
     pub(crate) const ALL: Self = Self {
         bare_domains: true,
@@ -46,37 +47,37 @@ impl Options {
 }
 
 /// All URLs of a text, in order and apart.
-pub(crate) fn find(text: &str, options: Options) -> Vec<Found> {
+pub(crate) fn find(text: &str, forms: UrlForms) -> Vec<TextUrl> {
     let bytes = text.as_bytes();
-    let mut out: Vec<Found> = Vec::new();
+    let mut out: Vec<TextUrl> = Vec::new();
     let mut from = 0;
-    while let Some(n) = memchr::memchr2(b':', b'.', bytes.get(from..).unwrap_or_default()) {
+    while let Some(n) = memchr::memchr2(b':', b'.', bytes.slice(from..)) {
         let at = from + n;
         let floor = out.last().map_or(0, |f| f.at.end);
         let hit = if bytes.get(at) == Some(&b':') {
             scheme_url(text, at, floor)
         } else {
-            Hit::from(named_host(text, at, floor, options))
+            Attempt::from(named_host(text, at, floor, forms))
         };
         match hit {
-            Hit::Link(found) => {
+            Attempt::Link(found) => {
                 from = found.at.end.max(at + 1);
                 out.push(found);
             }
-            Hit::Skip(to) => from = to.max(at + 1),
+            Attempt::Skip(to) => from = to.max(at + 1),
         }
     }
     out
 }
 
-/// Whether a text may hold a URL at all; cheap, and never wrong when it says no.
+/// Whether a text may hold a URL at all; cheap, and `false` is certain.
 pub(crate) fn may_hold_url(text: &[u8]) -> bool {
     let mut from = 0;
-    while let Some(n) = memchr::memchr2(b':', b'.', text.get(from..).unwrap_or_default()) {
+    while let Some(n) = memchr::memchr2(b':', b'.', text.slice(from..)) {
         let at = from + n;
         let next = text.get(at + 1).copied().unwrap_or(b' ');
         if text.get(at) == Some(&b':') {
-            if next == b'/' || ends_scheme(text.get(..at).unwrap_or_default()) && text.len() > at + 1 {
+            if next == b'/' || ends_scheme(text.slice(..at)) && text.len() > at + 1 {
                 return true;
             }
         } else if (next.is_ascii_alphanumeric() || matches!(next, b'-' | b'_') || next >= 0x80)
@@ -107,13 +108,13 @@ fn ends_scheme(text: &[u8]) -> bool {
     }
 }
 
-enum Hit {
-    Link(Found),
+enum Attempt {
+    Link(TextUrl),
     Skip(usize),
 }
 
-impl From<Result<Found, usize>> for Hit {
-    fn from(r: Result<Found, usize>) -> Self {
+impl From<Result<TextUrl, usize>> for Attempt {
+    fn from(r: Result<TextUrl, usize>) -> Self {
         match r {
             Ok(f) => Self::Link(f),
             Err(to) => Self::Skip(to),
@@ -123,28 +124,27 @@ impl From<Result<Found, usize>> for Hit {
 
 /// A URL whose scheme ends in the colon at `colon`. Browsers and Thunderbird need no slashes behind it, and take
 /// backslashes for slashes (WHATWG URL 4.4).
-fn scheme_url(text: &str, colon: usize, floor: usize) -> Hit {
+fn scheme_url(text: &str, colon: usize, floor: usize) -> Attempt {
     plain_scheme_url(text, colon, floor).unwrap_or_else(|to| match spaced_in_brackets(text, colon, floor) {
-        Some((start, end, url)) => Hit::Link(Found {
+        Some((start, end, url)) => Attempt::Link(TextUrl {
             at: start..end,
             url,
             left: None,
         }),
-        None => Hit::Skip(to),
+        None => Attempt::Skip(to),
     })
 }
 
 /// The same, without blanks in it. `Err` says where to go on.
-fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize> {
+fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Attempt, usize> {
     let bytes = text.as_bytes();
     let slashes = bytes
-        .get(colon + 1..)
-        .unwrap_or_default()
+        .slice(colon + 1..)
         .iter()
         .take_while(|b| matches!(b, b'/' | b'\\'))
         .count();
     let body = colon + 1 + slashes;
-    let before = bytes.get(floor..colon).unwrap_or_default();
+    let before = bytes.slice(floor..colon);
     let Some(scheme) = ["https", "http", "ftp"].into_iter().find(|s| {
         before
             .len()
@@ -156,27 +156,26 @@ fn plain_scheme_url(text: &str, colon: usize, floor: usize) -> Result<Hit, usize
     };
     let start = colon - scheme.len();
     let end = end_of_url(text, start, body);
-    let host = text.get(body..end).unwrap_or_default();
+    let host = text.slice(body..end);
     let host = host.split(['/', '\\', '?', '#']).next().unwrap_or_default();
     let names_host = host.contains(|c: char| c.is_alphanumeric() || c == '[');
-    let usual = text.get(colon..body) == Some("://");
+    let usual = text.slice(colon..body) == "://";
     if !names_host || !usual && !is_host_of_short_form(host, slashes) {
-        // What is written like a URL is named, so that the report says it was seen.
-        let next = text.get(body..).and_then(|t| t.chars().next());
+        // What is written like a URL is named, so that it appears in the report.
+        let next = text.slice(body..).chars().next();
         return match next.filter(|c| usual && !c.is_whitespace() && !matches!(c, '<' | '>' | '"')) {
             Some(c) => {
                 let at = start..end.max(body + c.len_utf8());
-                let url = text.get(at.clone()).unwrap_or_default().to_owned();
+                let url = text.slice(at.clone()).to_owned();
                 let left = Some("no-host");
-                Ok(Hit::Link(Found { at, url, left }))
+                Ok(Attempt::Link(TextUrl { at, url, left }))
             }
             None => Err(body),
         };
     }
     let end = foreign_word(text, body, end).unwrap_or(end);
-    let (end, url) = joined_in_brackets(text, start, end)
-        .unwrap_or_else(|| (end, text.get(start..end).unwrap_or_default().to_owned()));
-    Ok(Hit::Link(Found {
+    let (end, url) = joined_in_brackets(text, start, end).unwrap_or_else(|| (end, text.slice(start..end).to_owned()));
+    Ok(Attempt::Link(TextUrl {
         at: start..end,
         url,
         left: None,
@@ -188,67 +187,27 @@ fn is_host_of_short_form(host: &str, slashes: usize) -> bool {
     host.starts_with(|c: char| c.is_alphanumeric() || c == '[') && (slashes > 0 || host.contains('.'))
 }
 
-/// A host name without a scheme, one of whose dots is at `dot`. `Err` says where to go on.
-fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<Found, usize> {
-    let after_dot = text.get(dot + 1..).unwrap_or_default();
-    if !after_dot.chars().next().is_some_and(is_host_char) {
-        return Err(dot + 1);
-    }
-    let before = text.get(floor..dot).unwrap_or_default();
-    let start = before
-        .char_indices()
-        .rev()
-        .take_while(|(_, c)| is_host_char(*c))
-        .last()
-        .map_or(dot, |(i, _)| floor + i);
-    // A name does not begin with a hyphen.
-    let lead = text.get(start..dot).unwrap_or_default();
-    let lead = lead.trim_start_matches(['-', '_']);
-    let lead = lead.get(leading_word(lead)..).unwrap_or(lead);
-    let start = dot - lead.len();
-    let host_end = dot
-        + 1
-        + after_dot
-            .char_indices()
-            .find(|(_, c)| !is_host_char(*c) && *c != '.')
-            .map_or(after_dot.len(), |(i, _)| i);
-    let run_end = host_end;
-    let host = text
-        .get(start..host_end)
-        .unwrap_or_default()
-        .trim_end_matches(['.', '-']);
-    let host = trailing_word(host).and_then(|n| host.get(..n)).unwrap_or(host);
-    let host_end = start + host.len();
-    if start == dot
-        || host
-            .split('.')
-            .any(|l| l.is_empty() || l.starts_with('-') || l.ends_with('-'))
-    {
-        // Behind the name there is nothing but dots and hyphens.
-        return Err(run_end);
-    }
-    let rest = text.get(host_end..).unwrap_or_default();
-    let www = options.named_hosts && host.get(..4).is_some_and(|h| h.eq_ignore_ascii_case("www."));
+/// Finds the URL of a host name without a scheme, one of whose dots is at `dot`. `Err` says where to go on.
+fn named_host(text: &str, dot: usize, floor: usize, forms: UrlForms) -> Result<TextUrl, usize> {
+    let Range { start, end: host_end } = host_around(text, dot, floor)?;
+    let host = text.slice(start..host_end);
+    let rest = text.slice(host_end..);
+    let www = forms.named_hosts && host.get(..4).is_some_and(|h| h.eq_ignore_ascii_case("www."));
+    let url = |scheme: &str, end: usize| TextUrl {
+        at: start..end,
+        url: format!("{scheme}{}", text.slice(start..end)),
+        left: None,
+    };
     if rest.starts_with('@') {
-        let domain_end = rest
-            .char_indices()
-            .skip(1)
-            .find(|(_, c)| !is_host_char(*c) && *c != '.')
-            .map_or(rest.len(), |(i, _)| i);
-        let behind = rest.get(domain_end..).unwrap_or_default();
+        let domain_end = end_of_labels(rest, 1);
         // The local part of a mail address: go past its domain. With a path behind, it is a user name to programs that
         // link whatever begins with `www.`.
-        if !www || !behind.starts_with(['/', '?', '#']) {
+        if !www || !rest.slice(domain_end..).starts_with(['/', '?', '#']) {
             return Err(host_end + domain_end);
         }
-        let end = end_of_url(text, start, host_end).max(host_end);
-        return Ok(Found {
-            at: start..end,
-            url: format!("http://{}", text.get(start..end).unwrap_or_default()),
-            left: None,
-        });
+        return Ok(url("http://", end_of_url(text, start, host_end).max(host_end)));
     }
-    let before = text.get(..start).unwrap_or_default();
+    let before = text.slice(..start);
     let previous = before.chars().next_back();
     let within = match previous {
         Some('@' | '#' | '.') => true,
@@ -257,50 +216,80 @@ fn named_host(text: &str, dot: usize, floor: usize, options: Options) -> Result<
         Some('/' | '\\' | '%' | '&' | '+' | '~' | '$') => !www,
         _ => false,
     };
-    if within {
+    if within || !forms.named_hosts {
         return Err(host_end);
     }
-    let lower = host.to_lowercase();
-    let labels = lower.split('.').count();
-    let port = rest
-        .strip_prefix(':')
-        .map_or(0, |p| p.bytes().take_while(u8::is_ascii_digit).count());
-    let behind = if port > 0 {
-        rest.get(port + 1..).unwrap_or_default()
-    } else {
-        rest
-    };
-    let path = behind.starts_with(['/', '?', '#']);
-    let first = lower.split('.').next().unwrap_or_default();
-    let scheme = if !options.named_hosts {
-        return Err(host_end);
-    } else if first == "www" && (labels > 2 || path) {
-        "http://"
-    } else if first == "ftp" && labels > 2 && known_suffix(&lower) {
-        "ftp://"
-    } else if options.bare_domains
-        && (is_ipv4(&lower) && is_page(behind)
-            || known_suffix(&lower)
-                && !matches!(previous, Some('=' | '-' | '_' | '*' | '>' | ':') if !path && port == 0)
-                && (path && behind.len() > 1 && !behind.starts_with(['?', '#'])
-                    || port > 0
-                    || plain_name(&lower, rest)))
-    {
-        "http://"
-    } else {
-        return Err(host_end);
-    };
-    let end = if path || port > 0 {
-        end_of_url(text, start, host_end)
+    let scheme = scheme_of(host, previous, rest, forms).ok_or(host_end)?;
+    let (port, behind) = port_of(rest);
+    let end = if port || behind.starts_with(['/', '?', '#']) {
+        end_of_url(text, start, host_end).max(host_end)
     } else {
         host_end
     };
-    let end = end.max(host_end);
-    Ok(Found {
-        at: start..end,
-        url: format!("{scheme}{}", text.get(start..end).unwrap_or_default()),
-        left: None,
-    })
+    Ok(url(scheme, end))
+}
+
+/// Where the host name stands that the dot at `dot` is part of. `Err` says where to go on when there is none.
+fn host_around(text: &str, dot: usize, floor: usize) -> Result<Range<usize>, usize> {
+    let after_dot = text.slice(dot + 1..);
+    if !after_dot.chars().next().is_some_and(is_host_char) {
+        return Err(dot + 1);
+    }
+    let before = text.slice(floor..dot).char_indices().rev();
+    let start = before
+        .take_while(|(_, c)| is_host_char(*c))
+        .last()
+        .map_or(dot, |(i, _)| floor + i);
+    // A name does not begin with a hyphen.
+    let lead = text.slice(start..dot).trim_start_matches(['-', '_']);
+    let lead = lead.slice(leading_word(lead)..);
+    let start = dot - lead.len();
+    let run_end = dot + 1 + end_of_labels(after_dot, 0);
+    let host = text.slice(start..run_end).trim_end_matches(['.', '-']);
+    let host = trailing_word(host).map_or(host, |n| host.slice(..n));
+    let is_label = |l: &str| !l.is_empty() && !l.starts_with('-') && !l.ends_with('-');
+    if start == dot || !host.split('.').all(is_label) {
+        // Behind the name there is nothing but dots and hyphens.
+        return Err(run_end);
+    }
+    Ok(start..start + host.len())
+}
+
+/// Where labels and dots end, the first `skip` characters aside.
+fn end_of_labels(text: &str, skip: usize) -> usize {
+    let mut behind = text.char_indices().skip(skip);
+    behind
+        .find(|(_, c)| !is_host_char(*c) && *c != '.')
+        .map_or(text.len(), |(i, _)| i)
+}
+
+/// Whether a port follows a host name, and what stands behind it.
+fn port_of(rest: &str) -> (bool, &str) {
+    let digits = |p: &str| p.bytes().take_while(u8::is_ascii_digit).count();
+    match rest.strip_prefix(':').map_or(0, digits) {
+        0 => (false, rest),
+        n => (true, rest.slice(n + 1..)),
+    }
+}
+
+/// The scheme that programs add to a host name; `None` where they make no link of it.
+fn scheme_of(host: &str, previous: Option<char>, rest: &str, forms: UrlForms) -> Option<&'static str> {
+    let lower = host.to_lowercase();
+    let labels = lower.split('.').count();
+    let (port, behind) = port_of(rest);
+    let path = behind.starts_with(['/', '?', '#']);
+    let first = lower.split('.').next().unwrap_or_default();
+    if first == "www" && (labels > 2 || path) {
+        return Some("http://");
+    }
+    if first == "ftp" && labels > 2 && known_suffix(&lower) {
+        return Some("ftp://");
+    }
+    let bare = is_ipv4(&lower) && is_page(behind)
+        || known_suffix(&lower)
+            && !matches!(previous, Some('=' | '-' | '_' | '*' | '>' | ':') if !path && !port)
+            && (path && behind.len() > 1 && !behind.starts_with(['?', '#']) || port || plain_name(&lower, rest));
+    (forms.bare_domains && bare).then_some("http://")
 }
 
 /// Whether what follows an address is the path of a page, not the length of a network prefix (`192.0.2.0/24`).
@@ -316,7 +305,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn urls(text: &str) -> Vec<String> {
-        find(text, Options::ALL).into_iter().map(|f| f.url).collect()
+        find(text, UrlForms::ALL).into_iter().map(|f| f.url).collect()
     }
 
     #[test]
@@ -430,7 +419,7 @@ mod tests {
     #[test]
     fn a_scheme_in_prose_is_reported_and_left() {
         for text in ["https://...", "(https://)", "ftp://,", "http://.", "https://-/x"] {
-            let found = find(text, Options::ALL);
+            let found = find(text, UrlForms::ALL);
             assert!(
                 matches!(found.as_slice(), [f] if f.left == Some("no-host")),
                 "{text}: {found:?}"
@@ -443,7 +432,7 @@ mod tests {
         fn nothing_is_found_where_nothing_may_be(
             text in "[a-c:/.w@ \u{e9}\n<>-]{0,40}|([<\"]?(h ?t ?t ?p ?s?|ftp) ?:[/\\\\ ]{0,3}[a.\u{3002} >\"]{0,9}){1,3}",
         ) {
-            let found = find(&text, Options::ALL);
+            let found = find(&text, UrlForms::ALL);
             prop_assert!(found.is_empty() || may_hold_url(text.as_bytes()), "{:?}", found);
             for w in found.windows(2) {
                 prop_assert!(w[0].at.end <= w[1].at.start);

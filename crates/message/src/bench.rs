@@ -1,11 +1,12 @@
-//! The stages of a plan one at a time, for benches; no part of what this crate offers.
+//! The stages of a plan one at a time, for benches. Not part of the interface.
 
 use crate::autolink;
-use crate::html::facts::Facts;
-use crate::html::{self, Outcome, Work, sites};
+use crate::edit::TextEdit;
+use crate::html::parsed::Parsed;
+use crate::html::{self, TextOutcome, TextWork, sites};
 use crate::quirk::Quirks;
 use crate::site::Judge;
-use crate::transfer::{Coding, Decoded, TextEdit, decode, encode_edits};
+use crate::transfer::{Coding, Decoded, decode, encode_edits};
 
 /// A body and what it decodes to.
 #[derive(Debug)]
@@ -51,28 +52,28 @@ impl Edits {
 /// Everything that leads somewhere in the tags of an HTML text, and its running text; counts both.
 #[must_use]
 pub fn find_html(text: &[u8]) -> Option<(usize, usize)> {
-    let facts = Facts::of(text);
-    let context = facts.context()?;
-    let scan = sites::scan(&facts, &context.inert);
+    let parsed = Parsed::of(text);
+    let context = parsed.context()?;
+    let scan = sites::scan(&parsed, &context.inert);
     Some((scan.actions.len(), context.runs.len()))
 }
 
 /// How many URLs there are in a plain text.
 #[must_use]
 pub fn find_text(text: &str) -> usize {
-    autolink::find(text, autolink::Options::ALL).len()
+    autolink::find(text, autolink::UrlForms::ALL).len()
 }
 
 /// Makes the links of an HTML text in UTF-8 safe, and proves the result when `proved`. `None` when the text is to be
 /// written anew.
 #[must_use]
 pub fn rewrite_html(text: &[u8], judge: &mut dyn Judge, proved: bool) -> Option<Edits> {
-    let work = Work {
+    let work = TextWork {
         part: "2",
         encoding: encoding_rs::UTF_8,
         queries: encoding_rs::UTF_8,
         base: None,
-        links: autolink::Options::ALL,
+        links: autolink::UrlForms::ALL,
         left: None,
         mapped: None,
     };
@@ -80,7 +81,7 @@ pub fn rewrite_html(text: &[u8], judge: &mut dyn Judge, proved: bool) -> Option<
         return html::unproved(text, &work, judge).map(Edits);
     }
     match html::rewrite(text, &work, judge, &mut Quirks::default()) {
-        Outcome::Edits(edits) => Some(Edits(edits)),
-        Outcome::Anew(_) => None,
+        TextOutcome::Edits(edits) => Some(Edits(edits)),
+        TextOutcome::Anew(_) => None,
     }
 }

@@ -12,10 +12,11 @@ mod meta;
 use encoding_rs::{Encoding, ISO_2022_JP, UTF_8, WINDOWS_1252};
 
 use crate::quirk::{Quirk, Quirks};
+use crate::slice::Slice;
 use agree::links_of;
-pub(crate) use agree::{Lead, Leads};
+pub(crate) use agree::{FindTargets, TextTarget};
 use decode::utf32;
-use label::{Label, by_escapes, by_nuls, is_foreign, is_plain_jp, showing};
+use label::{CharsetLabel, by_escapes, by_nuls, is_foreign, is_plain_jp, link_signs};
 pub(crate) use meta::without_labels;
 
 /// How a text is to be read.
@@ -39,18 +40,24 @@ pub(crate) enum Charset {
 }
 
 /// Chooses the encoding of a text from the values of its charset parameters, in order.
-pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, leads: Leads<'_>, quirks: &mut Quirks) -> Charset {
+pub(crate) fn read(
+    bytes: &[u8],
+    labels: &[&str],
+    html: bool,
+    targets: FindTargets<'_>,
+    quirks: &mut Quirks,
+) -> Charset {
     if let Some(text) = by_mark(bytes) {
         return text;
     }
-    let known = known(bytes, labels, html, quirks);
-    if known.contains(&Label::Ebcdic) && std::str::from_utf8(bytes).is_err() {
+    let known = believed_labels(bytes, labels, html, quirks);
+    if known.contains(&CharsetLabel::Ebcdic) && std::str::from_utf8(bytes).is_err() {
         return Charset::Unseen;
     }
     let plain = known
         .iter()
         .find_map(|l| match l {
-            Label::Known(e) if e.is_ascii_compatible() => Some(*e),
+            CharsetLabel::Known(e) if e.is_ascii_compatible() => Some(*e),
             _ => None,
         })
         // What a browser does not know is no label to it, and not every program looks for a meta element.
@@ -58,14 +65,14 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, leads: Leads<'_>, 
             (known.is_empty() || labels.is_empty() || labels.iter().any(|l| is_foreign(l))).then(|| unlabelled(bytes))
         });
     let as_bytes = Charset::Bytes {
-        encoding: plain.unwrap_or_else(|| match known.iter().any(|l| matches!(l, Label::Known(_))) {
+        encoding: plain.unwrap_or_else(|| match known.iter().any(|l| matches!(l, CharsetLabel::Known(_))) {
             // A label such as ISO-2022-JP on a text without a single escape: plain ASCII.
             true => UTF_8,
             false => unlabelled(bytes),
         }),
         queries: known.first().map_or(UTF_8, |l| l.for_queries()),
     };
-    let mut hiding: Vec<(Label, String)> = known
+    let mut hiding: Vec<(CharsetLabel, String)> = known
         .iter()
         .copied()
         .filter(|l| l.hides_markup())
@@ -74,24 +81,24 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, leads: Leads<'_>, 
         .filter_map(|l| Some((l, l.transcode(bytes)?)))
         .collect();
     hiding.dedup_by(|a, b| a.1 == b.1);
-    // Nearly all mail: only where there is another reading are the links of both worth looking for.
+    // Nearly all mail ends here: links are compared only where there is another reading.
     if hiding.is_empty() {
         return as_bytes;
     }
-    let in_place = |l: Label| match l {
-        Label::Known(e) if e == ISO_2022_JP => bytes.is_ascii() && is_plain_jp(bytes),
+    let in_place = |l: CharsetLabel| match l {
+        CharsetLabel::Known(e) if e == ISO_2022_JP => bytes.is_ascii() && is_plain_jp(bytes),
         _ => plain.is_some(),
     };
     let several = plain.is_some() || hiding.len() > 1;
     if several || hiding.iter().any(|(l, _)| in_place(*l)) {
-        let plainly = leads(bytes, plain.unwrap_or(UTF_8));
-        let same = |l: Label, text: &str| {
-            let decoded = leads(text.as_bytes(), UTF_8);
+        let plainly = targets(bytes, plain.unwrap_or(UTF_8));
+        let same = |l: CharsetLabel, text: &str| {
+            let decoded = targets(text.as_bytes(), UTF_8);
             let (Some(plainly), Some(decoded)) = (&plainly, decoded) else {
                 return false;
             };
             match l {
-                Label::Known(e) if e == ISO_2022_JP => agree::japanese(bytes, plainly, text, &decoded),
+                CharsetLabel::Known(e) if e == ISO_2022_JP => agree::japanese(bytes, plainly, text, &decoded),
                 _ => plainly.is_empty() && decoded.is_empty(),
             }
         };
@@ -100,24 +107,24 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, leads: Leads<'_>, 
     if hiding.is_empty() {
         return as_bytes;
     }
-    // What contradicts itself gets one reading, the one that shows the most.
+    // A text that contradicts itself gets one reading, the one that shows the most links.
     let mut readings = hiding;
     if let Some(e) = plain {
         let text = e.decode_without_bom_handling(bytes).0.into_owned();
         let last = readings.len();
-        let at = if known.first() == Some(&Label::Known(e)) {
+        let at = if known.first() == Some(&CharsetLabel::Known(e)) {
             last
         } else {
             0
         };
-        readings.insert(at, (Label::Known(e), text));
+        readings.insert(at, (CharsetLabel::Known(e), text));
     }
     let best = match readings.len() {
         1 => readings.pop(),
         _ => readings.into_iter().max_by_key(|(_, text)| {
             // A text that hides its markup still shows URLs, as text.
-            let found = leads(text.as_bytes(), UTF_8).map_or((usize::MAX, 0), |l| (links_of(&l), l.len()));
-            (found, showing(text))
+            let found = targets(text.as_bytes(), UTF_8).map_or((usize::MAX, 0), |l| (links_of(&l), l.len()));
+            (found, link_signs(text))
         }),
     };
     let Some((label, text)) = best else { return as_bytes };
@@ -131,19 +138,19 @@ pub(crate) fn read(bytes: &[u8], labels: &[&str], html: bool, leads: Leads<'_>, 
 }
 
 /// The encodings that a text is labelled with, in the order in which programs believe them.
-fn known(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirks) -> Vec<Label> {
-    let mut known: Vec<Label> = Vec::new();
+fn believed_labels(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirks) -> Vec<CharsetLabel> {
+    let mut known: Vec<CharsetLabel> = Vec::new();
     for l in labels {
-        match Label::named(l) {
+        match CharsetLabel::named(l) {
             Some(l) if !known.contains(&l) => known.push(l),
             Some(_) => {}
             None => quirks.insert(Quirk::UnknownCharset),
         }
     }
     let own = if html { meta::labels(bytes) } else { Vec::new() };
-    for l in own.iter().filter_map(|l| Label::named(l)) {
+    for l in own.iter().filter_map(|l| CharsetLabel::named(l)) {
         // What could be read as ASCII is not in UTF-16.
-        let l = if l.is_wide() { Label::Known(UTF_8) } else { l };
+        let l = if l.is_wide() { CharsetLabel::Known(UTF_8) } else { l };
         if known.is_empty() || l.hides_markup() && !known.contains(&l) {
             known.push(l);
         }
@@ -152,9 +159,9 @@ fn known(bytes: &[u8], labels: &[&str], html: bool, quirks: &mut Quirks) -> Vec<
     known
 }
 
-/// The encoding that a text, read as `encoding`, is known to be in. `None` when nothing says so: plain ASCII without a label.
-/// A label that a text of plain ASCII does not bear out holds for what is put into it.
-pub(crate) fn told(
+/// The encoding that a text, read as `encoding`, is known to be in. `None` when nothing says so: plain ASCII without a
+/// label. The label of a plain ASCII text holds for what is put into it.
+pub(crate) fn labelled_encoding(
     bytes: &[u8],
     labels: &[&str],
     html: bool,
@@ -163,9 +170,9 @@ pub(crate) fn told(
     if !bytes.is_ascii() {
         return Some(encoding);
     }
-    let known = known(bytes, labels, html, &mut Quirks::default());
+    let known = believed_labels(bytes, labels, html, &mut Quirks::default());
     let hiding = known.iter().find(|l| l.hides_markup()).map(|l| match l {
-        Label::Known(e) => *e,
+        CharsetLabel::Known(e) => *e,
         _ => ISO_2022_JP,
     });
     hiding.or((!known.is_empty()).then_some(encoding))
@@ -187,10 +194,10 @@ fn by_mark(bytes: &[u8]) -> Option<Charset> {
         several: false,
     };
     if bytes.starts_with(&[0xff, 0xfe, 0, 0]) {
-        return Some(transcoded(utf32(bytes.get(4..)?, false)));
+        return Some(transcoded(utf32(bytes.slice(4..), false)));
     }
     if bytes.starts_with(&[0, 0, 0xfe, 0xff]) {
-        return Some(transcoded(utf32(bytes.get(4..)?, true)));
+        return Some(transcoded(utf32(bytes.slice(4..), true)));
     }
     let (encoding, len) = Encoding::for_bom(bytes)?;
     if encoding == UTF_8 {
@@ -199,7 +206,7 @@ fn by_mark(bytes: &[u8]) -> Option<Charset> {
             queries: UTF_8,
         });
     }
-    let text = encoding.decode_without_bom_handling(bytes.get(len..)?).0.into_owned();
+    let text = encoding.decode_without_bom_handling(bytes.slice(len..)).0.into_owned();
     Some(transcoded(text))
 }
 
@@ -208,9 +215,9 @@ mod tests {
     use super::*;
 
     /// Every scheme with what follows it is a link.
-    fn links(text: &[u8], encoding: &'static Encoding) -> Option<Vec<Lead>> {
+    fn links(text: &[u8], encoding: &'static Encoding) -> Option<Vec<TextTarget>> {
         let text = encoding.decode_without_bom_handling(text).0;
-        let found = text.match_indices("http").map(|(at, _)| Lead {
+        let found = text.match_indices("http").map(|(at, _)| TextTarget {
             usage: None,
             at: Some(at..at),
             what: text[at..]

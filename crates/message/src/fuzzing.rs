@@ -1,15 +1,16 @@
-//! Doors to the rooms behind [`plan`](crate::plan), for fuzzers and for tests that check this crate with eyes of their own.
+//! Single stages behind [`plan`](crate::plan), for fuzzers and for tests with checks of their own.
 //!
-//! Not part of the interface: nothing here is promised to stay.
+//! Not part of the interface; it may change at any time.
 
 use std::ops::Range;
 
-use crate::html::{self, Outcome, Work};
+use crate::edit::{self, TextEdit};
+use crate::html::{self, TextOutcome, TextWork};
 use crate::quirk::Quirks;
-use crate::restore::{self, Originals};
-use crate::site::Judge;
+use crate::restore;
+use crate::site::{Judge, Originals};
 use crate::text::{self, Lines};
-use crate::transfer::{self, Coding, TextEdit};
+use crate::transfer::{self, Coding};
 use crate::{autolink, html::tag};
 
 /// What became of a text.
@@ -34,12 +35,12 @@ pub enum Layout {
     Folded,
 }
 
-const WORK: Work<'static> = Work {
+const WORK: TextWork<'static> = TextWork {
     part: "1",
     encoding: encoding_rs::UTF_8,
     queries: encoding_rs::UTF_8,
     base: None,
-    links: autolink::Options::ALL,
+    links: autolink::UrlForms::ALL,
     left: None,
     mapped: None,
 };
@@ -48,8 +49,8 @@ const WORK: Work<'static> = Work {
 pub fn html(text: &[u8], judge: &mut dyn Judge) -> Rewritten {
     let mut quirks = Quirks::default();
     let (bytes, anew) = match html::rewrite(text, &WORK, judge, &mut quirks) {
-        Outcome::Edits(edits) => (transfer::apply(text, &edits), false),
-        Outcome::Anew(bytes) => (bytes, true),
+        TextOutcome::Edits(edits) => (edit::apply(text, &edits), false),
+        TextOutcome::Anew(bytes) => (bytes, true),
     };
     Rewritten { bytes, anew, quirks }
 }
@@ -69,7 +70,7 @@ pub fn text(text: &[u8], layout: Layout, both: bool, judge: &mut dyn Judge) -> R
     };
     let edits = text::rewrite(text, lines, both, &WORK, judge, &mut quirks);
     Rewritten {
-        bytes: transfer::apply(text, &edits),
+        bytes: edit::apply(text, &edits),
         anew: false,
         quirks,
     }
@@ -77,22 +78,22 @@ pub fn text(text: &[u8], layout: Layout, both: bool, judge: &mut dyn Judge) -> R
 
 /// Brings back what stood in a text.
 pub fn restored(text: &[u8], html: bool, originals: &mut dyn Originals) -> Vec<u8> {
-    let layout = restore::Layout {
+    let layout = restore::TextKind {
         html,
         lines: Lines::Plain,
         encoding: Some(encoding_rs::UTF_8),
     };
-    transfer::apply(text, &restore::restore(text, layout, originals))
+    edit::apply(text, &restore::restore(text, layout, originals))
 }
 
 /// The URLs of a running text: where they stand, and what they mean.
 #[must_use]
 pub fn urls(text: &str, bare_domains: bool) -> Vec<(Range<usize>, String)> {
-    let options = autolink::Options {
+    let forms = autolink::UrlForms {
         bare_domains,
-        ..autolink::Options::ALL
+        ..autolink::UrlForms::ALL
     };
-    let found = autolink::find(text, options);
+    let found = autolink::find(text, forms);
     found.into_iter().map(|f| (f.at, f.url)).collect()
 }
 
@@ -102,7 +103,7 @@ pub fn may_hold_url(text: &[u8]) -> bool {
     autolink::may_hold_url(text)
 }
 
-/// Where tags begin and end, in every reading; `None` when they overlap beyond measure.
+/// Where tags begin and end, in every reading; `None` when they overlap too often.
 #[must_use]
 pub fn tags(text: &[u8]) -> Option<Vec<Range<usize>>> {
     let mut out = Vec::new();
@@ -141,5 +142,5 @@ pub fn edit(coding: Coding, raw: &[u8], edits: &[(Range<usize>, Vec<u8>)]) -> Op
         }
     }
     let changes = transfer::encode_edits(coding, raw, &decoded, &sound)?;
-    Some((transfer::apply(raw, &changes), transfer::apply(&decoded.bytes, &sound)))
+    Some((edit::apply(raw, &changes), edit::apply(&decoded.bytes, &sound)))
 }

@@ -1,14 +1,14 @@
 //! Header fields as mail programs read them: raw fields by offset, and lenient readings of the MIME ones.
 //!
-//! Nothing is decoded that need not be. Where a field can be read in more than one way, every way is given, so that the
-//! caller can make each of them safe.
+//! Nothing is decoded needlessly. Of a field with several readings all are given, so that each can be made safe.
 
+use crate::slice::Slice;
 use std::borrow::Cow;
 use std::ops::Range;
 
 /// One header field (RFC 5322 2.2), by offsets into its header block.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Field {
+pub(crate) struct HeaderField {
     /// The name, without the blanks that may precede the colon.
     pub(crate) name: Range<usize>,
     /// What follows the colon, folding included, without the final line end.
@@ -19,37 +19,37 @@ pub(crate) struct Field {
 
 /// A header block cut into fields.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Fields {
-    pub(crate) list: Vec<Field>,
-    /// A line that is no field and continues none, or a first line that begins with a blank: parsers part ways there.
+pub(crate) struct HeaderFields {
+    pub(crate) list: Vec<HeaderField>,
+    /// A line that is no field and continues none, or a first line that begins with a blank: parsers differ there.
     pub(crate) stray_line: bool,
     /// A blank before a colon, a NUL or a bare CR: some parsers do not see the field.
     pub(crate) odd_field: bool,
     /// Content-Type and Content-Transfer-Encoding fields that only some programs see: within a line that continues
     /// another field, or behind a bare CR.
-    pub(crate) hidden: Vec<Hidden>,
+    pub(crate) hidden: Vec<HiddenField>,
 }
 
 /// A field that stands within another one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Hidden {
+pub(crate) struct HiddenField {
     /// Its name in lower case.
     pub(crate) name: &'static str,
     /// What follows its colon.
     pub(crate) value: Range<usize>,
 }
 
-impl Fields {
+impl HeaderFields {
     /// Cuts `block`, which ends before the blank line, into fields.
     pub(crate) fn parse(block: &[u8]) -> Self {
         let mut out = Self::default();
         let mut at = 0;
         while at < block.len() {
-            let end = memchr::memchr(b'\n', block.get(at..).unwrap_or_default()).map_or(block.len(), |n| at + n + 1);
-            let line = block.get(at..end).unwrap_or_default();
+            let end = memchr::memchr(b'\n', block.slice(at..)).map_or(block.len(), |n| at + n + 1);
+            let line = block.slice(at..end);
             let text = trim_line_end(line);
             if matches!(line.first(), Some(b' ' | b'\t')) {
-                out.peek(at, text);
+                out.note_hidden(at, text);
                 match out.list.last_mut() {
                     Some(f) if f.whole.end == at => {
                         f.whole.end = end;
@@ -58,13 +58,13 @@ impl Fields {
                     _ => out.stray_line = true,
                 }
             } else if let Some(colon) = memchr::memchr(b':', text)
-                && let name = text.get(..colon).unwrap_or_default()
+                && let name = text.slice(..colon)
                 && let kept = name.trim_ascii_end()
                 && !kept.is_empty()
                 && kept.iter().all(|b| *b > 32 && *b != 127 || *b == 0)
             {
                 out.odd_field |= kept.len() != name.len() || kept.contains(&0);
-                out.list.push(Field {
+                out.list.push(HeaderField {
                     name: at..at + kept.len(),
                     value: at + colon + 1..at + text.len(),
                     whole: at..end,
@@ -75,9 +75,9 @@ impl Fields {
             if text.contains(&b'\r') {
                 out.odd_field = true;
                 for cr in memchr::memchr_iter(b'\r', text) {
-                    let piece = text.get(cr + 1..).unwrap_or_default();
+                    let piece = text.slice(cr + 1..);
                     let len = memchr::memchr(b'\r', piece).unwrap_or(piece.len());
-                    out.peek(at + cr + 1, piece.get(..len).unwrap_or_default());
+                    out.note_hidden(at + cr + 1, piece.slice(..len));
                 }
             }
             out.odd_field |= text.contains(&0);
@@ -86,11 +86,11 @@ impl Fields {
         out
     }
 
-    /// Notes the field that a piece of a line would be, were it a line of its own. A DKIM signature lists such names too
-    /// (RFC 6376 3.5): only one with a value that means something counts.
-    fn peek(&mut self, at: usize, piece: &[u8]) {
+    /// Notes the field that a piece of a line would be as a line of its own. A DKIM signature lists such names too (RFC
+    /// 6376 3.5): only one with a value that means something counts.
+    fn note_hidden(&mut self, at: usize, piece: &[u8]) {
         let blanks = piece.iter().take_while(|b| b.is_ascii_whitespace()).count();
-        let field = piece.get(blanks..).unwrap_or_default();
+        let field = piece.slice(blanks..);
         for name in ["content-type", "content-transfer-encoding"] {
             if field.get(name.len()) != Some(&b':')
                 || !field
@@ -99,10 +99,10 @@ impl Fields {
             {
                 continue;
             }
-            let value = field.get(name.len() + 1..).unwrap_or_default();
-            if name != "content-type" || Typed::parse(value).is_sound() {
+            let value = field.slice(name.len() + 1..);
+            if name != "content-type" || TypedField::parse(value).is_sound() {
                 let start = at + blanks + name.len() + 1;
-                self.hidden.push(Hidden {
+                self.hidden.push(HiddenField {
                     name,
                     value: start..at + piece.len(),
                 });
@@ -111,9 +111,9 @@ impl Fields {
     }
 
     /// All fields of that name, in order; NULs within the name are looked over, as lenient parsers do.
-    pub(crate) fn named<'a>(&'a self, block: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a Field> + 'a {
+    pub(crate) fn named<'a>(&'a self, block: &'a [u8], name: &'a str) -> impl Iterator<Item = &'a HeaderField> + 'a {
         self.list.iter().filter(move |f| {
-            let raw = block.get(f.name.clone()).unwrap_or_default();
+            let raw = block.slice(f.name.clone());
             raw.eq_ignore_ascii_case(name.as_bytes())
                 || raw.contains(&0)
                     && raw
@@ -133,7 +133,7 @@ pub(crate) fn trim_line_end(line: &[u8]) -> &[u8] {
 
 /// A reading of a Content-Type or Content-Disposition field (RFC 2045 5.1, RFC 2183, RFC 2231).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Typed {
+pub(crate) struct TypedField {
     /// Media type or disposition, lower case, comments and blanks removed: `text/html`.
     pub(crate) value: String,
     /// Parameters in order, names in lower case, values unquoted.
@@ -152,7 +152,7 @@ pub(crate) struct Param {
     pub(crate) value: String,
 }
 
-impl Typed {
+impl TypedField {
     /// Reads a field's value leniently: comments anywhere, open quotes, missing semicolons, stray junk.
     pub(crate) fn parse(raw: &[u8]) -> Self {
         let mut malformed = false;
@@ -195,22 +195,19 @@ impl Typed {
             .iter()
             .take_while(|b| b.is_ascii_whitespace() || **b == b';')
             .count();
-        *rest = rest.get(skip..).unwrap_or_default();
+        *rest = rest.slice(skip..);
         let len = rest.iter().take_while(|b| !b"=;".contains(b)).count();
-        let name: String = lossy(rest.get(..len).unwrap_or_default())
-            .trim()
-            .to_ascii_lowercase()
-            .replace('\0', "");
-        *rest = rest.get(len..).unwrap_or_default();
+        let name: String = lossy(rest.slice(..len)).trim().to_ascii_lowercase().replace('\0', "");
+        *rest = rest.slice(len..);
         if rest.first() != Some(&b'=') {
             self.malformed |= !name.is_empty();
             return;
         }
-        *rest = rest.get(1..).unwrap_or_default();
+        *rest = rest.slice(1..);
         let skip = rest.iter().take_while(|b| b.is_ascii_whitespace()).count();
-        *rest = rest.get(skip..).unwrap_or_default();
+        *rest = rest.slice(skip..);
         let value = if rest.first() == Some(&b'"') {
-            *rest = rest.get(1..).unwrap_or_default();
+            *rest = rest.slice(1..);
             let mut out = Vec::new();
             let mut bytes = rest.iter().enumerate();
             let mut used = None;
@@ -226,9 +223,9 @@ impl Typed {
                 }
             }
             match used {
-                Some(n) => *rest = rest.get(n..).unwrap_or_default(),
+                Some(n) => *rest = rest.slice(n..),
                 None => {
-                    // An open quote: clients end the value at the semicolon or take the lot; the first word is what counts.
+                    // An open quote: clients end the value at the semicolon or take all of it; the first word counts.
                     self.malformed = true;
                     *rest = &[];
                     if let Some(i) = out.iter().position(|b| *b == b';') {
@@ -242,8 +239,8 @@ impl Typed {
                 .iter()
                 .take_while(|b| **b != b';' && !b.is_ascii_whitespace())
                 .count();
-            let v = lossy(rest.get(..len).unwrap_or_default()).into_owned();
-            *rest = rest.get(len..).unwrap_or_default();
+            let v = lossy(rest.slice(..len)).into_owned();
+            *rest = rest.slice(len..);
             v
         };
         self.params.push(Param {
@@ -312,7 +309,7 @@ impl Typed {
     }
 }
 
-/// More spellings of a boundary than that are not looked for.
+/// Most spellings of a boundary that are looked for.
 const MAX_SPELLINGS: usize = 100;
 
 /// The ways in which the octets of a boundary parameter are read by programs that parse it by hand: backslashes and
@@ -330,18 +327,13 @@ pub(crate) fn boundary_spellings(raw: &[u8]) -> Vec<Vec<u8>> {
         if begins.is_some_and(|b| !b.is_ascii_whitespace() && *b != b';') {
             continue;
         }
-        let Some(value) = line
-            .get(at + 8..)
-            .unwrap_or_default()
-            .trim_ascii_start()
-            .strip_prefix(b"=")
-        else {
+        let Some(value) = line.slice(at + 8..).trim_ascii_start().strip_prefix(b"=") else {
             continue;
         };
         let value = value.trim_ascii_start();
         let up_to = |text: &'_ [u8], stop: &dyn Fn(u8) -> bool| -> Vec<u8> {
             let len = text.iter().position(|b| stop(*b)).unwrap_or(text.len());
-            text.get(..len).unwrap_or_default().trim_ascii().to_vec()
+            text.slice(..len).trim_ascii().to_vec()
         };
         let mut found = Vec::new();
         if let Some(quoted) = value.strip_prefix(b"\"") {
@@ -351,7 +343,7 @@ pub(crate) fn boundary_spellings(raw: &[u8]) -> Vec<Vec<u8>> {
                 escaped = *b == b'\\' && !escaped;
                 ends
             });
-            let inner = quoted.get(..end.unwrap_or(quoted.len())).unwrap_or_default();
+            let inner = quoted.slice(..end.unwrap_or(quoted.len()));
             found.push(inner.trim_ascii_end().to_vec());
         } else {
             let whole = up_to(value, &|b| b == b';');
@@ -383,7 +375,7 @@ pub(crate) fn boundary_spellings(raw: &[u8]) -> Vec<Vec<u8>> {
 /// Decodes RFC 2047 encoded words where a client might do so in a parameter; `None` when there is none.
 pub(crate) fn encoded_words(text: &str) -> Option<String> {
     let start = text.find("=?")?;
-    let (charset_on, after) = text.get(start + 2..)?.split_once('?')?;
+    let (charset_on, after) = text.slice(start + 2..).split_once('?')?;
     let _ = charset_on;
     let (coding, after) = after.split_once('?')?;
     let (word, tail) = after.split_once("?=")?;
@@ -394,7 +386,7 @@ pub(crate) fn encoded_words(text: &str) -> Option<String> {
             .ok()?,
         _ => return None,
     };
-    Some(format!("{}{}{}", text.get(..start)?, lossy(&decoded), tail))
+    Some(format!("{}{}{}", text.slice(..start), lossy(&decoded), tail))
 }
 
 fn strip_charset(value: &str, index: u32) -> &str {
@@ -421,7 +413,7 @@ fn percent_like(bytes: &[u8], mark: u8) -> Vec<u8> {
         match hex {
             Some(v) if *b == mark => {
                 out.push(v);
-                rest = tail.get(2..).unwrap_or_default();
+                rest = tail.slice(2..);
             }
             _ => {
                 out.push(*b);
@@ -477,8 +469,8 @@ fn take_until<'a>(rest: &mut &'a [u8], stop: &[u8]) -> &'a [u8] {
         match b {
             b'"' => quoted = !quoted,
             b if !quoted && stop.contains(b) => {
-                let head = rest.get(..i).unwrap_or_default();
-                *rest = rest.get(i + 1..).unwrap_or_default();
+                let head = rest.slice(..i);
+                *rest = rest.slice(i + 1..);
                 return head;
             }
             _ => {}
@@ -487,8 +479,8 @@ fn take_until<'a>(rest: &mut &'a [u8], stop: &[u8]) -> &'a [u8] {
     if quoted {
         // No closing quote: the stop byte counts after all.
         let n = rest.iter().position(|b| stop.contains(b)).unwrap_or(rest.len());
-        let head = rest.get(..n).unwrap_or_default();
-        *rest = rest.get(n + 1..).unwrap_or_default();
+        let head = rest.slice(..n);
+        *rest = rest.slice(rest.len().min(n + 1)..);
         return head;
     }
     std::mem::take(rest)
@@ -499,7 +491,7 @@ mod tests {
     use super::*;
 
     fn values(block: &[u8], name: &str) -> Vec<String> {
-        let f = Fields::parse(block);
+        let f = HeaderFields::parse(block);
         f.named(block, name)
             .map(|f| String::from_utf8_lossy(&block[f.value.clone()]).into_owned())
             .collect()
@@ -514,10 +506,10 @@ mod tests {
 
     #[test]
     fn stray_lines_and_odd_names_are_marked() {
-        let f = Fields::parse(b"A: 1\r\nno colon here\r\nB : 2\r\n");
+        let f = HeaderFields::parse(b"A: 1\r\nno colon here\r\nB : 2\r\n");
         assert!(f.stray_line && f.odd_field);
         assert_eq!(f.list.len(), 2);
-        assert!(Fields::parse(b" starts with blank\r\nA: 1\r\n").stray_line);
+        assert!(HeaderFields::parse(b" starts with blank\r\nA: 1\r\n").stray_line);
     }
 
     #[test]
@@ -536,7 +528,7 @@ mod tests {
             (" =?utf-8?B?dGV4dC9odG1s?=", "text/html", None),
             ("", "", None),
         ] {
-            let t = Typed::parse(raw.as_bytes());
+            let t = TypedField::parse(raw.as_bytes());
             assert_eq!((t.value.as_str(), t.first("charset")), (value, charset), "{raw}");
         }
     }
@@ -555,7 +547,11 @@ mod tests {
             ),
             ("Content-Type: text/html;\r\n charset=x\r\n", &[]),
         ] {
-            let names: Vec<_> = Fields::parse(block.as_bytes()).hidden.iter().map(|h| h.name).collect();
+            let names: Vec<_> = HeaderFields::parse(block.as_bytes())
+                .hidden
+                .iter()
+                .map(|h| h.name)
+                .collect();
             assert_eq!(names, hidden, "{block}");
         }
     }
@@ -582,9 +578,9 @@ mod tests {
 
     #[test]
     fn continuations_are_joined() {
-        let t = Typed::parse(b" multipart/mixed;\r\n boundary*0=\"ab\";\r\n boundary*1=\"cd\"");
+        let t = TypedField::parse(b" multipart/mixed;\r\n boundary*0=\"ab\";\r\n boundary*1=\"cd\"");
         assert_eq!(t.first("boundary"), Some("abcd"));
-        let t = Typed::parse(b" text/plain; name*=utf-8''a%20b.htm");
+        let t = TypedField::parse(b" text/plain; name*=utf-8''a%20b.htm");
         assert_eq!(t.first("name"), Some("a b.htm"));
     }
 

@@ -1,16 +1,18 @@
 //! Links in HTML: found in every reading, replaced in the bytes as they stand, and the result proved.
 
+pub(crate) mod action;
+mod attributes;
 pub(crate) mod context;
-pub(crate) mod facts;
 mod json;
 mod line;
+pub(crate) mod link_text;
 pub(crate) mod mark;
-pub(crate) mod plain;
+pub(crate) mod parsed;
+pub(crate) mod quick;
 pub(crate) mod reference;
-mod running;
-pub(crate) mod shown;
 pub(crate) mod sites;
 pub(crate) mod tag;
+mod text_links;
 pub(crate) mod tree;
 mod word_field;
 
@@ -21,20 +23,22 @@ use std::rc::Rc;
 use encoding_rs::Encoding;
 
 use crate::autolink;
+use crate::edit::{self, TextEdit, apply};
 use crate::mapped::Mapped;
 use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
-use crate::transfer::{TextEdit, apply};
-use context::Context;
-use facts::Facts;
+use crate::slice::Slice;
+use action::SiteAction;
+use context::MarkupContext;
+use link_text::LinkText;
 use mark::Mark;
-use running::links_more;
-use shown::Shown;
-use sites::{Action, Scan};
+use parsed::Parsed;
+use sites::Scan;
+use text_links::links_more;
 
-/// How a text of HTML is worked on.
+/// How a text is worked on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Work<'a> {
+pub(crate) struct TextWork<'a> {
     /// Number of the part, for reports.
     pub(crate) part: &'a str,
     pub(crate) encoding: &'static Encoding,
@@ -42,14 +46,14 @@ pub(crate) struct Work<'a> {
     pub(crate) queries: &'static Encoding,
     /// A base that a header field gives.
     pub(crate) base: Option<&'a str>,
-    pub(crate) links: autolink::Options,
+    pub(crate) links: autolink::UrlForms,
     /// Why the part stays as it is, if it does.
     pub(crate) left: Option<&'static str>,
     /// What leads from the text to the bytes as they stand, where it is not the same.
     pub(crate) mapped: Option<(&'a Mapped, &'a [u8])>,
 }
 
-impl Work<'_> {
+impl TextWork<'_> {
     /// Where a stretch of the text stands in the bytes as they are.
     fn raw(&self, at: Range<usize>) -> Option<Range<usize>> {
         let Some((mapped, _)) = self.mapped else {
@@ -60,12 +64,12 @@ impl Work<'_> {
     }
 }
 
-/// What becomes of a text.
+/// The outcome of a text.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// These edits, perhaps none.
+pub(crate) enum TextOutcome {
+    /// Edits, perhaps none.
     Edits(Vec<TextEdit>),
-    /// The whole text anew.
+    /// The whole text, written anew.
     Anew(Vec<u8>),
 }
 
@@ -73,17 +77,19 @@ pub(crate) enum Outcome {
 pub(crate) const CUT: &[u8] = b"<!--linkgate-cut:";
 
 /// Makes every link of an HTML text safe.
-pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirks: &mut Quirks) -> Outcome {
+pub(crate) fn rewrite(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge, quirks: &mut Quirks) -> TextOutcome {
     if memchr::memchr(0, text).is_some() {
-        // Browsers make something else of a NUL than programs that drop it: drop it for all of them.
+        // Browsers replace a NUL, other programs drop it: it is dropped for all of them.
         let clean: Vec<u8> = text.iter().copied().filter(|b| *b != 0).collect();
         return match rewrite(&clean, work, judge, quirks) {
-            Outcome::Edits(edits) if edits.is_empty() && !nul_in_markup(text) && !autolink::may_hold_url(&clean) => {
-                Outcome::Edits(edits)
+            TextOutcome::Edits(edits)
+                if edits.is_empty() && !nul_in_markup(text) && !autolink::may_hold_url(&clean) =>
+            {
+                TextOutcome::Edits(edits)
             }
-            Outcome::Edits(edits) => {
+            TextOutcome::Edits(edits) => {
                 quirks.insert(Quirk::Nul);
-                Outcome::Anew(apply(&clean, &edits))
+                TextOutcome::Anew(apply(&clean, &edits))
             }
             anew => {
                 quirks.insert(Quirk::Nul);
@@ -91,118 +97,120 @@ pub(crate) fn rewrite(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge, quirk
             }
         };
     }
-    let facts = Facts::of(text);
-    quirks.insert_if(Quirk::AmbiguousMarkup, facts.context().is_none());
-    let mut pass = Pass::new(&facts, work, judge);
-    if let Some(context) = facts.context()
-        && let Some((edits, scan)) = pass.edits(Reading::Sure(context))
+    let parsed = Parsed::of(text);
+    quirks.insert_if(Quirk::AmbiguousMarkup, parsed.context().is_none());
+    let mut pass = Pass::new(&parsed, work, judge);
+    if let Some(context) = parsed.context()
+        && let Some((edits, scan)) = pass.edits(ContextReading::Sure(context))
     {
         quirks.insert_if(Quirk::CutOffMarkup, context.dangling.is_some());
         quirks.insert_if(Quirk::AmbiguousMarkup, pass.in_text);
         let idle = edits.is_empty() && !scan.deferred;
         if idle && !scan.contested {
-            return Outcome::Edits(edits);
+            return TextOutcome::Edits(edits);
         }
         let out = apply(text, &edits);
-        if idle || pass.holds(&out) {
-            // Where parsers may disagree, there may be text that this one saw none of.
+        if idle || pass.is_proved(&out) {
+            // Where parsers may disagree, there may be running text that this parser did not see.
             let other = scan.contested.then(|| pass.with_text_links(&out)).flatten();
-            return Outcome::Edits(other.filter(|o| links_more(&edits, o)).unwrap_or(edits));
+            return TextOutcome::Edits(other.filter(|o| links_more(&edits, o)).unwrap_or(edits));
         }
     }
     // Either parsers disagree about this text, or tags overlap: now every reading counts, visible or not.
     quirks.insert(Quirk::AmbiguousMarkup);
     if !pass.flooded
-        && let Some((edits, _)) = pass.edits(Reading::Every)
+        && let Some((edits, _)) = pass.edits(ContextReading::Every)
     {
         let out = apply(text, &edits);
         let holds = pass.sweeps_clean(&out);
         let linked = if holds { pass.with_text_links(&out) } else { None };
         if holds && !pass.flooded {
-            return Outcome::Edits(linked.unwrap_or(edits));
+            return TextOutcome::Edits(linked.unwrap_or(edits));
         }
         if !pass.flooded
             && let Some(rebuilt) = tree::rebuild(&out, work.encoding, &mut pass)
             && pass.sweeps_clean(&rebuilt)
         {
             quirks.insert(Quirk::MarkupRebuilt);
-            return Outcome::Anew(rebuilt);
+            return TextOutcome::Anew(rebuilt);
         }
     }
     quirks.insert(Quirk::MarkupFlattened);
-    Outcome::Anew(flatten(text))
+    TextOutcome::Anew(flatten(text))
 }
 
-/// Asks about every site of a text that stays as it is, for the report. Returns what would change; `None` when its tags
-/// overlap beyond measure.
-pub(crate) fn report(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let facts = Facts::of(text);
-    let mut pass = Pass::new(&facts, work, judge);
-    pass.edits(facts.context().map_or(Reading::Every, Reading::Sure))
+/// Puts every site of a text that stays as it is before the judge, for the report. Returns what would change; `None`
+/// when its tags overlap too often.
+pub(crate) fn report(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
+    let parsed = Parsed::of(text);
+    let mut pass = Pass::new(&parsed, work, judge);
+    pass.edits(parsed.context().map_or(ContextReading::Every, ContextReading::Sure))
         .map(|(edits, _)| edits)
 }
 
-/// The edits of a text without a proof, for [`crate::bench`]: what a proof costs is measured beside this.
-pub(crate) fn unproved(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let facts = Facts::of(text);
-    let context = facts.context()?;
-    Pass::new(&facts, work, judge)
-        .edits(Reading::Sure(context))
+/// The edits of a text without a proof, for [`crate::bench`], which measures what the proof costs.
+#[cfg(feature = "internals")]
+pub(crate) fn unproved(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
+    let parsed = Parsed::of(text);
+    let context = parsed.context()?;
+    Pass::new(&parsed, work, judge)
+        .edits(ContextReading::Sure(context))
         .map(|(edits, _)| edits)
 }
 
-/// Edits that make the tags of a text safe which is no HTML to most programs, but may be to some.
-pub(crate) fn tags_only(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
-    let facts = Facts::of(text);
-    let mut pass = Pass::new(&facts, work, judge);
-    pass.edits(Reading::Every).map(|(edits, _)| edits)
+/// Makes the tags safe of a text that is HTML to few programs or none.
+pub(crate) fn tags_only(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> Option<Vec<TextEdit>> {
+    let parsed = Parsed::of(text);
+    let mut pass = Pass::new(&parsed, work, judge);
+    pass.edits(ContextReading::Every).map(|(edits, _)| edits)
 }
 
-/// Whether no tag in any reading of a text leads to a place that is not safe.
-pub(crate) fn sweeps_clean(text: &[u8], work: &Work<'_>, judge: &mut dyn Judge) -> bool {
-    Pass::new(&Facts::of(text), work, judge).sweeps_clean(text)
+/// Whether every tag, in every reading of a text, is safe.
+#[cfg(feature = "internals")]
+pub(crate) fn sweeps_clean(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Judge) -> bool {
+    Pass::new(&Parsed::of(text), work, judge).sweeps_clean(text)
 }
 
-/// What is known of the context in which the tags of a text stand.
+/// How the context of tags is known.
 #[derive(Clone, Copy)]
-enum Reading<'c> {
+enum ContextReading<'c> {
     /// All parsers agree on it.
-    Sure(&'c Context),
+    Sure(&'c MarkupContext),
     /// It may be so: tags count wherever they stand, and links for URLs in the text are put in where it says so.
-    Guess(&'c Context),
-    /// Nothing: tags count wherever they stand.
+    Guess(&'c MarkupContext),
+    /// Not known: tags count wherever they stand.
     Every,
 }
 
-/// A ruling that is kept and handed out without being copied.
+/// A ruling that is stored, cheap to clone.
 #[derive(Clone)]
-enum Decided {
+enum KnownRuling {
     Keep,
     Replace(Rc<str>),
     Disarm,
 }
 
-/// One text, and what was decided about its sites.
+/// One text and the rulings about its sites.
 struct Pass<'t, 'j> {
     text: &'t [u8],
-    facts: &'t Facts<'t>,
-    work: &'t Work<'t>,
+    parsed: &'t Parsed<'t>,
+    work: &'t TextWork<'t>,
     judge: &'j mut dyn Judge,
     /// The links put in so far.
     issued: Issued,
-    /// Decisions by place and use, so that a second pass over the same text asks nobody twice.
-    rulings: BTreeMap<(usize, usize, u8), Decided>,
+    /// Rulings by place and use, so that a second pass over the same text does not call the judge again.
+    rulings: BTreeMap<(usize, usize, u8), KnownRuling>,
     /// Something that leads somewhere in one reading is text on screen in another.
     in_text: bool,
-    /// There are more URLs in running text than anybody reads.
+    /// There are more URLs in running text than the limit ([`action::most`]).
     flooded: bool,
 }
 
 impl<'t, 'j> Pass<'t, 'j> {
-    fn new(facts: &'t Facts<'t>, work: &'t Work<'t>, judge: &'j mut dyn Judge) -> Self {
+    fn new(parsed: &'t Parsed<'t>, work: &'t TextWork<'t>, judge: &'j mut dyn Judge) -> Self {
         Self {
-            text: facts.text(),
-            facts,
+            text: parsed.text(),
+            parsed,
             work,
             judge,
             issued: Issued::default(),
@@ -212,27 +220,28 @@ impl<'t, 'j> Pass<'t, 'j> {
         }
     }
 
-    /// The edits for a text that parsers read differently, with links for URLs in what one of them takes for running
-    /// text. `None` unless a browser then still sees the text that it sees of `out`, the result without those links.
+    /// Makes the edits for a text that parsers read differently, with links for URLs in what one of them takes for
+    /// running text. `None` unless a browser then still shows the same text as for `out`, the result without those
+    /// links.
     fn with_text_links(&mut self, out: &[u8]) -> Option<Vec<TextEdit>> {
         if !autolink::may_hold_url(out) {
             return None;
         }
-        let (edits, _) = self.edits(Reading::Guess(self.facts.guess()?))?;
+        let (edits, _) = self.edits(ContextReading::Guess(self.parsed.guess()?))?;
         let linked = apply(self.text, &edits);
         (linked.len() > out.len() && self.sweeps_clean(&linked) && tree::words(&linked)? == tree::words(out)?)
             .then_some(edits)
     }
 
-    /// The edits that make every site safe; tags in raw text that is text to every browser are left where that is sure.
-    /// `None` when edits would overlap.
-    fn edits(&mut self, reading: Reading<'_>) -> Option<(Vec<TextEdit>, Scan)> {
+    /// Makes the edits that make every site safe; tags in what is certainly raw text are left. `None` when edits would
+    /// overlap.
+    fn edits(&mut self, reading: ContextReading<'_>) -> Option<(Vec<TextEdit>, Scan)> {
         let (text, work) = (self.text, self.work);
         let inert = match reading {
-            Reading::Sure(context) => context.inert.as_slice(),
-            Reading::Guess(_) | Reading::Every => &[],
+            ContextReading::Sure(context) => context.inert.as_slice(),
+            ContextReading::Guess(_) | ContextReading::Every => &[],
         };
-        let scan = sites::scan(self.facts, inert);
+        let scan = sites::scan(self.parsed, inert);
         if scan.tangled {
             return None;
         }
@@ -246,7 +255,7 @@ impl<'t, 'j> Pass<'t, 'j> {
         let mut dead: HashMap<usize, bool> = HashMap::new();
         for action in &scan.actions {
             match action {
-                Action::Ask {
+                SiteAction::Judge {
                     usage,
                     tag,
                     name,
@@ -255,51 +264,52 @@ impl<'t, 'j> Pass<'t, 'j> {
                 } => {
                     let place = sites::place(text, tag, name);
                     let url = sites::value(text, value, *usage, work.encoding);
-                    // What runs out of its comment is judged as it stands, but only the part within gives way.
+                    // A value that runs past the end of its comment is judged whole, but only the part within is
+                    // replaced.
                     let (value, whole) = (&scan.clipped(value), scan.clipped(whole));
                     let mut site = self.site(*usage, place, value.clone(), url, base);
                     if *usage == Use::Link {
-                        let text = text.get(tag.start.saturating_sub(1)..).unwrap_or_default();
+                        let text = text.slice(tag.start.saturating_sub(1)..);
                         let encoding = work.encoding;
-                        site.shown = Some(Shown { text, encoding });
+                        site.link_text = Some(LinkText { text, encoding });
                     }
                     let ruling = self.rule(value, *usage, &site);
                     if *usage == Use::Link {
-                        let gone = matches!(ruling, Decided::Disarm);
+                        let gone = matches!(ruling, KnownRuling::Disarm);
                         dead.entry(tag.start.saturating_sub(1))
                             .and_modify(|d| *d &= gone)
                             .or_insert(gone);
                     }
                     match ruling {
-                        Decided::Keep => {}
-                        Decided::Replace(with) => edits.push(TextEdit {
+                        KnownRuling::Keep => {}
+                        KnownRuling::Replace(with) => edits.push(TextEdit {
                             at: value.clone(),
                             with: with.as_bytes().to_vec(),
                         }),
-                        Decided::Disarm if name.is_empty() => edits.push(TextEdit {
+                        KnownRuling::Disarm if name.is_empty() => edits.push(TextEdit {
                             at: value.clone(),
                             with: Vec::new(),
                         }),
-                        Decided::Disarm => edits.push(self.off(&whole)),
+                        KnownRuling::Disarm => edits.push(self.disable(&whole)),
                     }
                 }
-                Action::Off { whole } => edits.push(self.off(&scan.clipped(whole))),
+                SiteAction::Disable { whole } => edits.push(self.disable(&scan.clipped(whole))),
             }
         }
         if !self.text_edits(reading, &dead, base, &mut edits) {
             return None;
         }
-        if let Reading::Sure(context) = reading {
+        if let ContextReading::Sure(context) = reading {
             self.in_text |= context.holds_text(&scan.actions, text.len());
             if let Some(from) = context.dangling {
                 edits.retain(|e| e.at.start < from || e.at.is_empty() && e.at.start == from);
                 edits.push(TextEdit {
                     at: from..text.len(),
-                    with: self.cut(text.get(from..).unwrap_or_default()),
+                    with: self.cut_comment(text.slice(from..)),
                 });
             }
         }
-        settle(edits).map(|e| (e, scan))
+        edit::sorted(edits).map(|e| (e, scan))
     }
 
     fn site<'s>(
@@ -314,51 +324,50 @@ impl<'t, 'j> Pass<'t, 'j> {
         Self: 's,
     {
         // Lifetimes of text and work outlive this borrow; the judge is not part of a site.
-        let (text, work): (&[u8], &Work<'_>) = (self.text, self.work);
+        let (text, work): (&[u8], &TextWork<'_>) = (self.text, self.work);
         let bytes = work.mapped.map_or(text, |(_, raw)| raw);
         let at = work.raw(at);
         Site {
             usage,
             place,
             part: work.part,
-            written: at.clone().and_then(|at| bytes.get(at)).unwrap_or_default(),
+            written: at.clone().map(|at| bytes.slice(at)).unwrap_or_default(),
             at,
             url,
             base,
             left: work.left,
             encoding: work.queries,
-            shown: None,
+            link_text: None,
         }
     }
 
-    fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> Decided {
+    fn rule(&mut self, at: &Range<usize>, usage: Use, site: &Site<'_>) -> KnownRuling {
         let key = (at.start, at.end, usage.form());
-        // Sites come in order the first time: then there is nothing to look up.
+        // Sites come in order the first time, when no ruling is stored yet.
         let later = self.rulings.last_key_value().is_none_or(|(last, _)| *last < key);
         if !later && let Some(r) = self.rulings.get(&key) {
             return r.clone();
         }
         let decided = match self.judge.rule(site) {
-            Ruling::Keep => Decided::Keep,
-            Ruling::Disarm => Decided::Disarm,
+            Ruling::Keep => KnownRuling::Keep,
+            Ruling::Disarm => KnownRuling::Disarm,
             Ruling::Replace(with) => {
                 let with: Rc<str> = with.into();
                 self.issued.insert(&with);
-                Decided::Replace(with)
+                KnownRuling::Replace(with)
             }
         };
         self.rulings.insert(key, decided.clone());
         decided
     }
 
-    /// Whether nobody can get from `out` to a place that is not safe: no reading of any tag shows one, or at least no
-    /// browser sees one.
-    fn holds(&mut self, out: &[u8]) -> bool {
+    /// Whether `out` leads nowhere unsafe: in no reading of any tag, or at least in no browser.
+    fn is_proved(&mut self, out: &[u8]) -> bool {
         self.sweeps_clean(out) || tree::every_tag(out, |tag| self.tag_is_safe(tag))
     }
 
     fn sweeps_clean(&mut self, out: &[u8]) -> bool {
-        let scan = sites::scan(&Facts::of(out), &[]);
+        let scan = sites::scan(&Parsed::of(out), &[]);
         !scan.tangled && self.scan_is_safe(out, &scan)
     }
 
@@ -370,8 +379,8 @@ impl<'t, 'j> Pass<'t, 'j> {
             .map(|r| sites::attribute(out, &r, work.encoding).into_owned());
         let base = base.as_deref().or(work.base);
         scan.actions.iter().all(|action| match action {
-            Action::Off { .. } => false,
-            Action::Ask {
+            SiteAction::Disable { .. } => false,
+            SiteAction::Judge {
                 usage,
                 tag,
                 name,
@@ -379,7 +388,7 @@ impl<'t, 'j> Pass<'t, 'j> {
                 ..
             } => {
                 let at = scan.clipped(value);
-                let written = out.get(at.clone()).unwrap_or_default();
+                let written = out.slice(at.clone());
                 if self.issued.contains(written) {
                     return true;
                 }
@@ -393,58 +402,65 @@ impl<'t, 'j> Pass<'t, 'j> {
                     base,
                     left: work.left,
                     encoding: work.queries,
-                    shown: None,
+                    link_text: None,
                 };
                 self.judge.is_safe(&site)
             }
         })
     }
 
-    /// Takes an attribute out: another one stands there, which keeps it, encoded and without effect.
-    fn off(&self, whole: &Range<usize>) -> TextEdit {
-        let written = self.text.get(whole.clone()).unwrap_or_default();
-        let kept = self.keep(Mark::Off, written);
+    /// Replaces an attribute by one that keeps it, encoded and without effect.
+    fn disable(&self, whole: &Range<usize>) -> TextEdit {
+        let written = self.text.slice(whole.clone());
+        let kept = self.write_mark(Mark::Off, written);
         let quote = written
             .last()
             .filter(|b| matches!(b, b'"' | b'\''))
             .map_or("", |b| if *b == b'"' { "\"" } else { "'" });
-        let with = [tag::OFF, b"=", quote.as_bytes(), kept.as_bytes(), quote.as_bytes()].concat();
+        let with = [
+            tag::OFF.as_bytes(),
+            b"=",
+            quote.as_bytes(),
+            kept.as_bytes(),
+            quote.as_bytes(),
+        ]
+        .concat();
         TextEdit {
             at: whole.clone(),
             with,
         }
     }
 
-    /// A comment that keeps, without effect, the rest of a tag that was cut off.
-    fn cut(&self, rest: &[u8]) -> Vec<u8> {
-        [CUT, self.keep(Mark::Cut, rest).as_bytes(), b"-->"].concat()
+    /// Writes the comment that keeps, without effect, the rest of a tag that was cut off.
+    fn cut_comment(&self, rest: &[u8]) -> Vec<u8> {
+        [CUT, self.write_mark(Mark::Cut, rest).as_bytes(), b"-->"].concat()
     }
 
-    fn keep(&self, mark: Mark, octets: &[u8]) -> String {
-        mark.keep(octets, self.work.encoding, |covered| self.judge.seal_mark(covered))
+    fn write_mark(&self, mark: Mark, octets: &[u8]) -> String {
+        mark.write(octets, self.work.encoding, |covered| self.judge.seal_mark(covered))
     }
 
     /// Whether a start tag, written out plainly, leads nowhere unsafe.
     fn tag_is_safe(&mut self, tag: &[u8]) -> bool {
-        let scan = sites::scan(&Facts::of(tag), &[]);
+        let scan = sites::scan(&Parsed::of(tag), &[]);
         self.scan_is_safe(tag, &scan)
     }
 }
 
-impl tree::Warden for Pass<'_, '_> {
+impl tree::TagJudge for Pass<'_, '_> {
     fn is_safe(&mut self, tag: &[u8]) -> bool {
         self.tag_is_safe(tag)
     }
 
     fn keep(&self, attribute: &str) -> String {
-        Mark::Off.keep(attribute.as_bytes(), encoding_rs::UTF_8, |covered| {
+        Mark::Off.write(attribute.as_bytes(), encoding_rs::UTF_8, |covered| {
             self.judge.seal_mark(covered)
         })
     }
 }
 
-/// Links that were put in. Each ends in its seal, so a few last octets tell nearly all of them apart: those are hashed,
-/// not the hundreds before them.
+/// Links that were put in. Each ends in its seal, so the last octets differ in nearly all of them: only those are
+/// hashed.
 #[derive(Default)]
 struct Issued(HashMap<u128, Rc<str>>, Vec<Rc<str>>);
 
@@ -467,31 +483,13 @@ impl Issued {
     }
 }
 
-/// Sorts edits; what lies within a larger one goes. `None` when two cross.
-pub(crate) fn settle(mut edits: Vec<TextEdit>) -> Option<Vec<TextEdit>> {
-    // What is put in where a larger edit begins stands before it, not within it.
-    edits.sort_by(|a, b| (a.at.start, !a.at.is_empty(), b.at.end).cmp(&(b.at.start, !b.at.is_empty(), a.at.end)));
-    let mut out: Vec<TextEdit> = Vec::with_capacity(edits.len());
-    for e in edits {
-        match out.last() {
-            Some(l) if e.at == l.at && e.with == l.with && !e.at.is_empty() => {}
-            Some(l) if e.at.start < l.at.end && e.at.end <= l.at.end => {}
-            Some(l) if e.at.start < l.at.end => return None,
-            _ => out.push(e),
-        }
-    }
-    Some(out)
-}
-
 fn nul_in_markup(text: &[u8]) -> bool {
     let mut found = false;
-    tag::sweep(text, |t| {
-        found |= text.get(t.start..t.end).unwrap_or_default().contains(&0)
-    });
+    tag::sweep(text, |t| found |= text.slice(t.start..t.end).contains(&0));
     found
 }
 
-/// Markup as text: every tag is shown, none is one.
+/// Turns markup into plain text: every tag is shown as text.
 fn flatten(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 4 + 16);
     out.extend_from_slice(b"<pre>");

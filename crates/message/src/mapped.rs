@@ -1,14 +1,15 @@
-//! Decoded text that remembers where each character stood.
+//! Decoded text with the raw offset of each character.
 
 use std::ops::Range;
 
 use encoding_rs::Encoding;
 
-use crate::html::reference::reference;
+use crate::html::reference::{MAX_REFERENCE, reference};
+use crate::slice::{Slice, ascii_head, head};
 
 /// A stretch of decoded text and the raw bytes behind it.
 #[derive(Debug, Clone, Copy)]
-struct Seg {
+struct MappedStretch {
     text: u32,
     raw: u32,
     raw_len: u32,
@@ -16,11 +17,11 @@ struct Seg {
     unit: bool,
 }
 
-/// Text put together from raw stretches, with the way back.
+/// Text decoded from raw stretches, with their offsets.
 #[derive(Debug, Default)]
 pub(crate) struct Mapped {
     pub(crate) text: String,
-    segs: Vec<Seg>,
+    segs: Vec<MappedStretch>,
 }
 
 impl Mapped {
@@ -28,16 +29,16 @@ impl Mapped {
     pub(crate) fn push(&mut self, raw: &[u8], range: Range<usize>, encoding: &'static Encoding) {
         let mut at = range.start;
         while at < range.end {
-            let rest = raw.get(at..range.end).unwrap_or_default();
-            let ascii = Encoding::ascii_valid_up_to(rest);
-            if ascii > 0 {
-                self.plain(rest.get(..ascii).unwrap_or_default(), at);
-                at += ascii;
+            let rest = raw.slice(at..range.end);
+            let ascii = ascii_head(rest);
+            if !ascii.is_empty() {
+                self.plain_utf8(ascii, at);
+                at += ascii.len();
                 continue;
             }
             // No encoding that is ASCII-compatible uses octets below 0x30 as trail bytes: one of them ends the stretch.
             let high = rest.iter().position(|b| *b < 0x30).unwrap_or(rest.len());
-            self.high(rest.get(..high).unwrap_or_default(), at, encoding);
+            self.high(rest.slice(..high), at, encoding);
             at += high;
         }
     }
@@ -46,17 +47,15 @@ impl Mapped {
     pub(crate) fn push_html(&mut self, raw: &[u8], range: Range<usize>, encoding: &'static Encoding) {
         let mut at = range.start;
         while at < range.end {
-            let rest = raw.get(at..range.end).unwrap_or_default();
+            let rest = raw.slice(at..range.end);
             let amp = memchr::memchr(b'&', rest).unwrap_or(rest.len());
             self.push(raw, at..at + amp, encoding);
             at += amp;
-            let rest = raw.get(at..range.end).unwrap_or_default();
+            let rest = raw.slice(at..range.end);
             if rest.is_empty() {
                 break;
             }
-            let ascii = Encoding::ascii_valid_up_to(rest.get(..rest.len().min(40)).unwrap_or_default());
-            let head = std::str::from_utf8(rest.get(..ascii).unwrap_or_default()).unwrap_or_default();
-            match reference(head, false) {
+            match reference(ascii_head(head(rest, MAX_REFERENCE)), false) {
                 Some((used, a, b)) => {
                     self.unit(at, used);
                     self.text.push(a);
@@ -64,22 +63,22 @@ impl Mapped {
                     at += used;
                 }
                 None => {
-                    self.plain(b"&", at);
+                    self.plain_utf8("&", at);
                     at += 1;
                 }
             }
         }
     }
 
-    /// Appends what escapes of quoted-printable (`=C3=A9`) stand for, `raw[range]` being nothing else.
+    /// Appends the characters of quoted-printable escapes (`=C3=A9`); `raw[range]` holds nothing else.
     pub(crate) fn push_escapes(&mut self, raw: &[u8], range: Range<usize>, encoding: &'static Encoding) {
-        let written = raw.get(range.clone()).unwrap_or_default();
+        let written = raw.slice(range.clone());
         let bytes: Vec<u8> = written
             .chunks(3)
             .filter_map(|e| u8::from_str_radix(std::str::from_utf8(e.get(1..)?).ok()?, 16).ok())
             .collect();
         if encoding != encoding_rs::UTF_8 && !bytes.is_ascii() {
-            // Not to be told apart: all of it stands for all of it.
+            // The characters cannot be assigned: the whole text stands for all of the octets.
             self.unit(range.start, written.len());
             self.text.push_str(&encoding.decode_without_bom_handling(&bytes).0);
             return;
@@ -99,12 +98,8 @@ impl Mapped {
         }
     }
 
-    fn plain(&mut self, ascii: &[u8], raw: usize) {
-        self.plain_utf8(std::str::from_utf8(ascii).unwrap_or_default(), raw);
-    }
-
     fn unit(&mut self, raw: usize, raw_len: usize) {
-        self.segs.push(Seg {
+        self.segs.push(MappedStretch {
             text: self.text.len() as u32,
             raw: raw as u32,
             raw_len: raw_len as u32,
@@ -142,7 +137,7 @@ impl Mapped {
                 }
             }
             None => {
-                // Not to be told apart: all of it stands for all of it.
+                // The characters cannot be assigned: the whole text stands for all of the octets.
                 self.unit(at, bytes.len());
                 self.text.push_str(&text);
             }
@@ -156,7 +151,7 @@ impl Mapped {
         let text = self.text.len() as u32;
         match self.segs.last_mut() {
             Some(s) if !s.unit && s.raw + s.raw_len == raw as u32 => s.raw_len += valid.len() as u32,
-            _ => self.segs.push(Seg {
+            _ => self.segs.push(MappedStretch {
                 text,
                 raw: raw as u32,
                 raw_len: valid.len() as u32,
@@ -173,7 +168,7 @@ impl Mapped {
             .segs
             .partition_point(|s| s.text as usize <= span.start)
             .saturating_sub(1);
-        for s in self.segs.get(from..).unwrap_or_default() {
+        for s in self.segs.slice(from..) {
             let start = s.text as usize;
             if start >= span.end {
                 break;
@@ -197,7 +192,7 @@ impl Mapped {
     }
 }
 
-/// How many octets a character takes in an encoding; `None` when it has no place there.
+/// How many octets a character takes in an encoding; `None` when the encoding lacks it.
 fn encoded_len(c: char, encoding: &'static Encoding) -> Option<usize> {
     let mut buf = [0; 4];
     let (bytes, _, unmappable) = encoding.encode(c.encode_utf8(&mut buf));

@@ -1,4 +1,4 @@
-//! The encoding in which octets were written that come back into a text, which may be in another by then.
+//! The encoding of octets that are kept, for putting them back into a text that may be in another encoding.
 
 use std::borrow::Cow;
 
@@ -7,7 +7,7 @@ use encoding_rs::{
     WINDOWS_1251, WINDOWS_1252, WINDOWS_1253, WINDOWS_1254, WINDOWS_1256,
 };
 
-/// Encodings by the number that stands for each in tokens and marks, for good.
+/// Encodings by the number that stands for each in tokens and marks, permanently.
 const NUMBERED: [&Encoding; 15] = [
     UTF_8,
     WINDOWS_1252,
@@ -26,7 +26,7 @@ const NUMBERED: [&Encoding; 15] = [
     EUC_KR,
 ];
 
-/// Any other encoding: the octets come back only to a text that is in an unnumbered one as well.
+/// Any other encoding: the octets are put back only into a text in an unnumbered one.
 const OTHER: u8 = 15;
 
 /// The number of the encoding that octets are in; plain ASCII counts as UTF-8.
@@ -35,7 +35,7 @@ pub(crate) fn number(octets: &[u8], encoding: &'static Encoding) -> u8 {
 }
 
 fn number_of(encoding: &'static Encoding) -> u8 {
-    // One holds the other.
+    // GB18030 contains GBK.
     let encoding = if encoding == GBK { GB18030 } else { encoding };
     (0..OTHER)
         .zip(NUMBERED)
@@ -43,14 +43,13 @@ fn number_of(encoding: &'static Encoding) -> u8 {
         .map_or(OTHER, |(n, _)| n)
 }
 
-/// Whether octets in the encoding of that number can stand in a text as they are. `to`: the text's encoding, unless
-/// nothing tells it.
+/// Whether octets in the encoding of that number can stand in a text as they are. `to`: the text's encoding, if known.
 pub(crate) fn is_same(octets: &[u8], number: u8, to: Option<&'static Encoding>) -> bool {
     octets.is_ascii() || to.is_none_or(|to| number_of(to) == number)
 }
 
-/// Octets in the encoding of that number, written in the encoding of the text that they come back to. `None` when they mean
-/// nothing, or have no place there.
+/// Octets in the encoding of that number, written in the encoding of the text that they are put back into. `None` when
+/// they cannot be decoded, or that encoding lacks them.
 pub(crate) fn fit<'o>(octets: &'o [u8], number: u8, to: Option<&'static Encoding>) -> Option<Cow<'o, [u8]>> {
     if is_same(octets, number, to) {
         return Some(Cow::Borrowed(octets));

@@ -1,5 +1,6 @@
 //! A patch: what changes between the bytes that came and the bytes that go on.
 
+use crate::slice::Slice;
 use std::ops::Range;
 
 /// One replacement: the bytes of `at` in the message as it came give way to `with`.
@@ -57,6 +58,12 @@ impl Patch {
         &self.changes
     }
 
+    /// The changes that begin at an offset or behind it.
+    pub(crate) fn behind(mut self, at: u64) -> Self {
+        self.changes.retain(|c| c.at.start >= at);
+        self
+    }
+
     /// Length in octets of the patched message, given that of the original.
     #[must_use]
     pub fn patched_len(&self, original: u64) -> u64 {
@@ -90,9 +97,7 @@ impl Patch {
         let mut out = Vec::with_capacity(self.patched_len(original.len() as u64) as usize);
         for s in self.segments(original.len() as u64) {
             match s {
-                Segment::Source(r) => {
-                    out.extend_from_slice(original.get(r.start as usize..r.end as usize).unwrap_or_default())
-                }
+                Segment::Source(r) => out.extend_from_slice(original.slice(r.start as usize..r.end as usize)),
                 Segment::New(b) => out.extend_from_slice(b),
             }
         }

@@ -1,13 +1,14 @@
-//! The whole of a message: from its bytes to the patch that makes its links safe.
+//! A whole message: from its bytes to the patch that makes its links safe.
 
 mod class;
 mod container;
+mod encode;
 mod frozen;
 mod hidden;
-mod leads;
 mod leaf;
-mod put;
+mod nested;
 mod relabel;
+mod targets;
 
 use std::borrow::Cow;
 use std::io;
@@ -16,22 +17,21 @@ use std::ops::Range;
 use leaf::Task;
 
 use crate::autolink;
-use crate::patch::{Change, Overlap, Patch};
+use crate::patch::{Overlap, Patch};
 use crate::quirk::{Quirk, Quirks};
-use crate::restore::Originals;
-use crate::scan::{Kind, Part, PartMap, Scanner};
-use crate::site::{Judge, Ruling, Seal, Site};
+use crate::scan::{PartKind, PartMap, Scanner};
+use crate::site::{Judge, Originals, Ruling, Seal, Site};
+use crate::slice::Slice;
 use crate::source::Source;
-use crate::transfer::{Coding, decode};
 
 /// How messages are worked on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Whether domain names without a scheme or `www.` are taken for links in text.
     pub bare_domains: bool,
-    /// What becomes of a message that can be read in several ways.
+    /// What is done with a message that can be read in several ways.
     pub ambiguous: Ambiguous,
-    /// What becomes of AMP parts.
+    /// What is done with AMP parts.
     pub amp: Amp,
     /// Which files that hold HTML or SVG are worked on.
     pub markup_files: MarkupFiles,
@@ -48,8 +48,8 @@ impl Default for Options {
     }
 }
 
-/// What becomes of AMP parts (text/x-amp-html). Programs show them only under an intact DKIM signature, which does not
-/// survive a rewritten link; then they show the HTML part beside.
+/// What is done with AMP parts (text/x-amp-html). Programs show them only under an intact DKIM signature, which does
+/// not survive a rewritten link; then they show the HTML part beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Amp {
     /// Their links are made safe like those of HTML.
@@ -71,7 +71,7 @@ pub enum MarkupFiles {
     Named,
 }
 
-/// What becomes of a message that can be read in several ways.
+/// What is done with a message that can be read in several ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ambiguous {
     /// Every reading is made safe, and one is left.
@@ -98,6 +98,14 @@ pub struct Planned {
     pub message_id: Option<String>,
 }
 
+impl Planned {
+    /// Takes over what was doubtful in a message within.
+    fn merge(&mut self, inner: &Self) {
+        self.refused = self.refused.or(inner.refused);
+        self.quirks.merge(inner.quirks);
+    }
+}
+
 /// Why a plan could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
@@ -110,9 +118,6 @@ pub enum PlanError {
 const BLOCK: u64 = 256 << 10;
 /// Messages within encoded messages are looked into so many times.
 const MAX_NESTED: usize = 4;
-
-/// Lines that look like boundaries nobody named: so many different ones are told apart.
-const MAX_SNIFFED: usize = 16;
 
 /// Structures that mail programs read differently.
 const AMBIGUOUS: &[Quirk] = &[
@@ -136,14 +141,14 @@ const AMBIGUOUS: &[Quirk] = &[
 /// Structures that cannot be made safe.
 const LOST: &[Quirk] = &[Quirk::TooDeep, Quirk::TooManyParts, Quirk::HeaderTooLarge];
 
-/// Makes the plan for a message. Whatever leads somewhere is put before `judge`.
+/// Makes the plan for a message. Every place that leads somewhere is put before `judge`.
 ///
 /// # Errors
 /// When the message cannot be read.
 pub fn plan(source: &dyn Source, options: &Options, judge: &mut dyn Judge) -> Result<Planned, PlanError> {
-    if let Some(shown) = OldMac::over(source)? {
+    if let Some(shown) = BareCrLines::over(source)? {
         // Such a message cannot travel (RFC 5321 2.3.8): it is only reported on, and left as it is.
-        let mut left = LeftAlone(judge);
+        let mut left = KeepAll(judge);
         let planned = plan_nested(&shown, options, Task::Rewrite(&mut left), "", 0)?;
         let mut quirks = planned.quirks;
         quirks.insert(Quirk::MixedLineEnds);
@@ -163,7 +168,7 @@ pub fn plan(source: &dyn Source, options: &Options, judge: &mut dyn Judge) -> Re
 pub fn plan_restore(source: &dyn Source, originals: &mut dyn Originals) -> Result<Planned, PlanError> {
     let options = Options {
         ambiguous: Ambiguous::Pass,
-        // Whatever was worked on then.
+        // Every file that may have been worked on then.
         markup_files: MarkupFiles::Named,
         ..Options::default()
     };
@@ -171,9 +176,9 @@ pub fn plan_restore(source: &dyn Source, originals: &mut dyn Originals) -> Resul
 }
 
 /// Puts every site before the judge as one that stays.
-struct LeftAlone<'a>(&'a mut dyn Judge);
+struct KeepAll<'a>(&'a mut dyn Judge);
 
-impl Judge for LeftAlone<'_> {
+impl Judge for KeepAll<'_> {
     fn rule(&mut self, site: &Site<'_>) -> Ruling {
         let url = Cow::Borrowed(&*site.url);
         self.0.rule(&Site {
@@ -195,9 +200,9 @@ impl Judge for LeftAlone<'_> {
 }
 
 /// A message whose lines end in CR alone, shown with LF in their place: some programs read it so, and offsets stay.
-struct OldMac<'a>(&'a dyn Source);
+struct BareCrLines<'a>(&'a dyn Source);
 
-impl<'a> OldMac<'a> {
+impl<'a> BareCrLines<'a> {
     /// Some when the start of the message has a CR and not a single LF.
     fn over(source: &'a dyn Source) -> io::Result<Option<Self>> {
         let head = source.read(0..source.len().min(4096))?;
@@ -206,7 +211,7 @@ impl<'a> OldMac<'a> {
     }
 }
 
-impl Source for OldMac<'_> {
+impl Source for BareCrLines<'_> {
     fn len(&self) -> u64 {
         self.0.len()
     }
@@ -235,6 +240,8 @@ pub fn scan_source(source: &dyn Source) -> io::Result<PartMap> {
     Ok(scanner.finish())
 }
 
+/// Makes the plan for a message, or for one within another: `prefix` is the number of the part that holds it, `depth` how
+/// many messages stand around it.
 fn plan_nested(
     source: &dyn Source,
     options: &Options,
@@ -263,9 +270,9 @@ fn plan_nested(
         source,
         map: &map,
         task,
-        links: autolink::Options {
+        links: autolink::UrlForms {
             bare_domains: options.bare_domains,
-            ..autolink::Options::ALL
+            ..autolink::UrlForms::ALL
         },
         options,
         sound: !ambiguous,
@@ -278,7 +285,7 @@ fn plan_nested(
             .then_some(Quirk::TangledBoundaries),
         lost: None,
     };
-    for (index, part) in map.parts.iter().enumerate() {
+    for (index, (part, frozen)) in map.parts.iter().zip(frozen).enumerate() {
         let number = || {
             let own = map.number(index);
             match (prefix, own.as_str()) {
@@ -290,66 +297,31 @@ fn plan_nested(
         if part.quirks.contains(Quirk::StrayHeaderLine) {
             work.stray_lines(part, &number);
         }
-        let left = frozen.get(index).copied().unwrap_or(false).then_some("signed");
-        if part.kind == Kind::Leaf && part.quirks.contains(Quirk::NoParts) && left.is_none() {
-            match parts_within(part, source)? {
-                Some(within) if depth < MAX_NESTED => {
-                    let inner = plan_nested(
-                        &within.message.as_slice(),
-                        options,
-                        work.task.again(),
-                        &number(),
-                        depth + 1,
-                    )?;
-                    out.refused = out.refused.or(inner.refused);
-                    out.quirks.merge(inner.quirks);
-                    out.parts += inner.parts.saturating_sub(1);
-                    if !inner.patch.is_empty() {
-                        work.changes
-                            .push(within.patched(part, &inner.patch.apply(&within.message)));
-                        work.one_boundary(part, &within.boundary, within.coding);
-                        continue;
-                    }
-                }
-                Some(_) => out.refused = Some(Quirk::TooDeep),
-                None => {}
-            }
+        let left = frozen.then_some("signed");
+        let is_free = part.kind == PartKind::Leaf && left.is_none();
+        if is_free && part.quirks.contains(Quirk::NoParts) && work.sniffed_parts(part, &number, depth, &mut out)? {
+            continue;
         }
-        if part.kind == Kind::Leaf && leaf::is_coded_message(part) && left.is_none() {
+        if is_free && leaf::is_coded_message(part) {
             if depth >= MAX_NESTED {
                 out.refused = Some(Quirk::TooDeep);
                 return Ok(out);
             }
-            let Some((coding, bytes)) = leaf::coded_message(part, source)? else {
-                continue;
-            };
-            let inner = plan_nested(&bytes.as_slice(), options, work.task.again(), &number(), depth + 1)?;
-            out.refused = out.refused.or(inner.refused);
-            out.quirks.merge(inner.quirks);
-            out.parts += inner.parts;
-            if !inner.patch.is_empty() {
-                let raw = source.read(part.body.clone())?;
-                let with = put::encode_whole(coding, &inner.patch.apply(&bytes), &raw);
-                work.changes.push(Change {
-                    at: part.body.clone(),
-                    with,
-                });
-                work.one_coding(part, coding);
-            }
-        } else if part.kind == Kind::Leaf {
+            work.coded_message(part, &number(), depth, &mut out)?;
+        } else if part.kind == PartKind::Leaf {
             work.leaf(index, &number, left)?;
         } else {
             work.container(index, &number)?;
         }
     }
     for index in 0..map.parts.len() {
-        work.one_container(index);
+        work.state_container(index);
     }
     out.quirks.merge(work.quirks);
     let (unseen, lost) = (work.unseen, work.lost);
     match Patch::new(work.changes) {
         Ok(patch) => out.patch = patch,
-        // Two readings of a header want the same bytes: there is no telling what would be left.
+        // Two readings of a header change the same bytes: the result is undefined.
         Err(Overlap { .. }) => out.refused = Some(Quirk::OddHeaderField),
     }
     out.refused = out.refused.or(lost);
@@ -359,60 +331,11 @@ fn plan_nested(
     Ok(out)
 }
 
-/// What a multipart holds whose boundary never comes, where lines stand in it that look like another one.
-struct Within {
-    /// It all, under a header that names that boundary.
-    message: Vec<u8>,
-    /// The length of that header.
-    header: usize,
-    boundary: Vec<u8>,
-    coding: Coding,
-}
-
-fn parts_within(part: &Part, source: &dyn Source) -> io::Result<Option<Within>> {
-    if part.body.end - part.body.start > leaf::MAX_TEXT {
-        return Ok(None);
-    }
-    let raw = source.read(part.body.clone())?;
-    for coding in class::readings(part, &raw) {
-        let decoded = decode(coding, &raw);
-        let boundaries = hidden::boundaries(&decoded.bytes, MAX_SNIFFED);
-        let Some(boundary) = boundaries.first().map(|b| b.to_vec()) else {
-            continue;
-        };
-        // Which of them a program takes is its own affair.
-        let mut quoted = b"Content-Type: multipart/mixed".to_vec();
-        for b in &boundaries {
-            quoted.extend([&b"; boundary=\""[..], b, b"\""].concat());
-        }
-        quoted.extend(b"\r\n\r\n");
-        let header = quoted.len();
-        return Ok(Some(Within {
-            message: [quoted.as_slice(), &decoded.bytes].concat(),
-            header,
-            boundary,
-            coding,
-        }));
-    }
-    Ok(None)
-}
-
-impl Within {
-    /// The body of the part, as it is when `message` was made safe.
-    fn patched(&self, part: &Part, message: &[u8]) -> Change {
-        let bytes = message.get(self.header..).unwrap_or_default();
-        Change {
-            at: part.body.clone(),
-            with: put::encode_whole(self.coding, bytes, bytes),
-        }
-    }
-}
-
 fn message_id(map: &PartMap) -> Option<String> {
     let block = &map.parts.first()?.block;
-    let fields = crate::header::Fields::parse(block);
+    let fields = crate::header::HeaderFields::parse(block);
     let field = fields.named(block, "message-id").next()?;
-    let raw = block.get(field.value.clone())?;
+    let raw = block.slice(field.value.clone());
     let text = crate::header::lossy(raw.trim_ascii()).into_owned();
     let inner = text.trim_start_matches('<').trim_end_matches('>');
     Some(inner.chars().filter(|c| !c.is_control()).take(998).collect())
@@ -460,6 +383,48 @@ mod tests {
         let part = |t: &&str| format!("--b\r\nContent-Type: text/{t}\r\n\r\n<p>{t}\r\n");
         let parts: String = parts.iter().map(part).collect();
         format!("MIME-Version: 1.0\r\nContent-Type: multipart/alternative; boundary=b\r\n\r\n{parts}--b--\r\n")
+    }
+
+    /// Takes every text for a link of ours that is longer than the text.
+    struct TooLong;
+
+    impl Originals for TooLong {
+        fn find(&self, text: &[u8]) -> Option<usize> {
+            (!text.is_empty()).then_some(0)
+        }
+
+        fn open(&mut self, text: &str) -> Option<crate::Original> {
+            Some(crate::Original {
+                len: text.len() + 1,
+                form: 0,
+                target: "https://a.example/".into(),
+                written: None,
+            })
+        }
+
+        fn knows_mark(&self, _: &[u8], _: &Seal) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "out of range for slice of length")]
+    fn a_wrong_offset_ends_the_work_on_the_message() {
+        let mail = b"Subject: x\r\n\r\nsee https://a.example/";
+        let _ = plan_restore(&mail.as_slice(), &mut TooLong);
+    }
+
+    #[test]
+    fn a_message_below_a_boundary_that_never_comes_keeps_its_first_part_whole() {
+        let inner = "--in\r\nContent-Type: text/html\r\n\r\n<a href=https://a.example/>x</a>\r\n--in--\r\n";
+        let mail = format!(
+            "MIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=gone\r\n\r\n--out\r\nContent-Type: \
+             multipart/alternative; boundary=in\r\n\r\n{inner}\r\n--out--\r\n"
+        );
+        let out = rewritten(&mail, Options::default());
+        let body = out.split_once("\r\n\r\n").unwrap().1;
+        let wanted = mail.split_once("\r\n\r\n").unwrap().1;
+        assert_eq!(body, wanted.replace("https://a.example/", "L"));
     }
 
     #[test]

@@ -49,7 +49,7 @@ quirks! {
     NoParts = "no-parts",
     /// A multipart that is not closed.
     UnclosedMultipart = "unclosed-multipart",
-    /// Boundary lines that some programs see and others do not, so that nobody can tell what belongs to which part.
+    /// Boundary lines that some programs see and others do not, so that it is uncertain what belongs to which part.
     TangledBoundaries = "tangled-boundaries",
     /// Parts after the closing boundary.
     PartsAfterEnd = "parts-after-end",
@@ -61,13 +61,13 @@ quirks! {
     HeaderTooLarge = "header-too-large",
     /// A text part larger than is looked into.
     TextTooLarge = "text-too-large",
-    /// More links in a text than anybody would list; nobody follows them one by one.
+    /// More links in a text than are looked at.
     TooManyLinks = "too-many-links",
     /// Base64 or quoted-printable that decoders disagree about.
     DoubtfulEncoding = "doubtful-encoding",
     /// More than one charset may be meant.
     SeveralCharsets = "several-charsets",
-    /// A charset that nobody knows.
+    /// A charset that is not known here.
     UnknownCharset = "unknown-charset",
     /// A charset that had to be transcoded to UTF-8.
     Transcoded = "transcoded",
@@ -101,7 +101,7 @@ quirks! {
     MarkupRebuilt = "markup-rebuilt",
     /// Markup that was turned into plain text, because no reading of it could be trusted.
     MarkupFlattened = "markup-flattened",
-    /// Tags in a text that overlap beyond measure.
+    /// Tags in a text that overlap too often.
     TangledMarkup = "tangled-markup",
     /// A tag or attribute that is cut off at the end of a part.
     CutOffMarkup = "cut-off-markup",

@@ -1,6 +1,6 @@
-//! The way back: our links found in the texts of a message, and what stood there before.
+//! Restoring: click links found in the texts of a message, and the originals put back.
 //!
-//! It works on what was rewritten here and on what became of it since: replies that quote it, re-wrapped and re-encoded.
+//! It works on messages that were rewritten here and on replies that quote them, re-wrapped and re-encoded.
 
 mod broken;
 
@@ -8,56 +8,32 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
-use crate::html::facts::Facts;
+use crate::edit::{self, TextEdit};
 use crate::html::mark::Mark;
-use crate::html::{CUT, context, settle, tag};
+use crate::html::parsed::Parsed;
+use crate::html::{CUT, tag};
 use crate::origin;
-use crate::site::{Seal, Use};
+use crate::site::{Original, Originals, Use};
+use crate::slice::{Slice, ascii_head, head};
 use crate::text::{Lines, view};
-use crate::transfer::TextEdit;
-
-/// What stood where a link of ours stands now.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Original {
-    /// Length in octets of our link, whatever follows it.
-    pub len: usize,
-    /// What it stood in, as [`Site::form`](crate::Site::form) says.
-    pub form: u8,
-    /// The target.
-    pub target: String,
-    /// The bytes that stood there, when they were others.
-    pub written: Option<Vec<u8>>,
-}
-
-/// Whoever knows our links and our marks.
-pub trait Originals {
-    /// Where in a text something stands that may be a link of ours; cheap.
-    fn find(&self, text: &[u8]) -> Option<usize>;
-
-    /// Opens the link that `text` begins with.
-    fn open(&mut self, text: &str) -> Option<Original>;
-
-    /// Whether a seal was made by [`Judge::seal_mark`](crate::Judge::seal_mark) for what a mark keeps.
-    fn knows_mark(&self, kept: &[u8], seal: &Seal) -> bool;
-}
 
 /// What is known of a text that is restored.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Layout {
+pub(crate) struct TextKind {
     pub(crate) html: bool,
     pub(crate) lines: Lines,
-    /// Its encoding; `None` when nothing tells it.
+    /// Its encoding; `None` when it is unknown.
     pub(crate) encoding: Option<&'static Encoding>,
 }
 
 /// Longest text that is looked into for a link, in octets.
 const MAX_LINK: usize = 1400;
 
-/// Edits that bring back what stood in a text.
-pub(crate) fn restore(text: &[u8], layout: Layout, originals: &mut dyn Originals) -> Vec<TextEdit> {
+/// Makes the edits that put the originals back into a text.
+pub(crate) fn restore(text: &[u8], kind: TextKind, originals: &mut dyn Originals) -> Vec<TextEdit> {
     let mut links = Vec::new();
     let mut from = 0;
-    while let Some(n) = originals.find(text.get(from..).unwrap_or_default()) {
+    while let Some(n) = originals.find(text.slice(from..)) {
         let at = from + n;
         match open(text, at, originals) {
             Some(original) => {
@@ -67,44 +43,42 @@ pub(crate) fn restore(text: &[u8], layout: Layout, originals: &mut dyn Originals
             None => from = at + 1,
         }
     }
-    broken::find(text, layout.html, originals, &mut links);
-    let mut place = Place {
+    broken::find(text, kind.html, originals, &mut links);
+    let mut surroundings = Surroundings {
         text,
-        layout,
+        kind,
         shown_raw: None,
         quoted: None,
     };
     let mut edits = Vec::with_capacity(links.len());
     for (at, original) in links {
-        place.put_back(at, &original, &mut edits);
+        surroundings.put_back(at, &original, &mut edits);
     }
-    arm(text, layout.encoding, originals, &mut edits);
-    settle(edits).unwrap_or_default()
+    restore_marks(text, kind.encoding, originals, &mut edits);
+    edit::sorted(edits).unwrap_or_default()
 }
 
 /// Opens the link at `at`, as it stands.
 fn open(text: &[u8], at: usize, originals: &mut dyn Originals) -> Option<Original> {
-    let rest = text.get(at..text.len().min(at + MAX_LINK))?;
-    let n = Encoding::ascii_valid_up_to(rest);
-    originals.open(std::str::from_utf8(rest.get(..n)?).ok()?)
+    originals.open(ascii_head(head(text.slice(at..), MAX_LINK)))
 }
 
-/// The text around our links.
-struct Place<'t> {
+/// The text around the click links.
+struct Surroundings<'t> {
     text: &'t [u8],
-    layout: Layout,
+    kind: TextKind,
     /// Where markup shows text as it stands, without character references; read when it is first asked for.
     shown_raw: Option<Vec<Range<usize>>>,
     /// Where a card or calendar has values in quoted-printable; looked for when it is first asked for.
     quoted: Option<Vec<Range<usize>>>,
 }
 
-impl Place<'_> {
+impl Surroundings<'_> {
     fn put_back(&mut self, at: Range<usize>, original: &Original, edits: &mut Vec<TextEdit>) {
         let usage = original.form & 15;
-        if self.layout.html && usage == Use::HtmlText.form() {
+        if self.kind.html && usage == Use::HtmlText.form() {
             // The text of the link is what stood there: the link around it goes.
-            if let Some((open, close)) = around(self.text, &at) {
+            if let Some((open, close)) = link_around(self.text, &at) {
                 edits.extend([open, close].map(|at| TextEdit { at, with: Vec::new() }));
                 return;
             }
@@ -119,16 +93,16 @@ impl Place<'_> {
     /// A link in a calendar or contact card, with the folds around it that are ours.
     fn with_folds(&self, at: Range<usize>, usage: u8) -> Range<usize> {
         let mut out = at.clone();
-        if !matches!(usage, 9..=11) || self.layout.lines != Lines::Folded {
+        if !matches!(usage, 9..=11) || self.kind.lines != Lines::Folded {
             return out;
         }
-        let head = self.text.get(..at.start).unwrap_or_default();
+        let head = self.text.slice(..at.start);
         if usage & 1 == 1
             && let Some(h) = head.strip_suffix(b"\r\n ").or(head.strip_suffix(b"\n "))
         {
             out.start = h.len();
         }
-        let tail = self.text.get(at.end..).unwrap_or_default();
+        let tail = self.text.slice(at.end..);
         if usage & 2 == 2
             && let Some(t) = tail.strip_prefix(b"\r\n ").or(tail.strip_prefix(b"\n "))
         {
@@ -139,7 +113,7 @@ impl Place<'_> {
 
     /// The target, as it is written where the link stands.
     fn target(&mut self, at: &Range<usize>, original: &Original) -> Vec<u8> {
-        if !self.layout.html || self.is_shown_raw(at) {
+        if !self.kind.html || self.is_shown_raw(at) {
             return original.target.clone().into_bytes();
         }
         escape(original.target.as_bytes())
@@ -152,9 +126,9 @@ impl Place<'_> {
         match original.form & 15 {
             // These hold markup's own references, and a query in its own encoding.
             0 | 5..=7 => {
-                let sound = origin::is_same(written, charset, self.layout.encoding)
+                let sound = origin::is_same(written, charset, self.kind.encoding)
                     && self.is_sound_value(at, written)
-                    && (self.layout.html || self.breaks_fit(at, written));
+                    && (self.kind.html || self.breaks_fit(at, written));
                 sound.then(|| written.to_vec())
             }
             // A field code and a string of JSON, which has escapes of its own, go on as long as they say.
@@ -165,18 +139,18 @@ impl Place<'_> {
             }
             13 => self.is_in_quoted_value(at).then(|| written.to_vec()),
             form @ (2 | 8..=11) => {
-                if !query_fits(written, charset, self.layout.encoding) {
+                if !query_fits(written, charset, self.kind.encoding) {
                     return None;
                 }
-                let octets = origin::fit(written, charset, self.layout.encoding)?;
-                if !self.layout.html {
-                    let unfolded = form == 2 || self.layout.lines == Lines::Folded || !octets.contains(&b'\\');
+                let octets = origin::fit(written, charset, self.kind.encoding)?;
+                if !self.kind.html {
+                    let unfolded = form == 2 || self.kind.lines == Lines::Folded || !octets.contains(&b'\\');
                     return (unfolded && self.breaks_fit(at, written)).then(|| octets.into_owned());
                 }
                 if self.is_shown_raw(at) {
                     return Some(octets.into_owned());
                 }
-                // In a value it would have to be a URL to everybody, and a line break would be a blank.
+                // In an attribute it would have to be a URL to every program, and a line break would be a blank.
                 let plain = attribute(self.text, at).is_none()
                     && !has_break(&octets)
                     && (form == 2 || !octets.contains(&b'\\'));
@@ -188,17 +162,17 @@ impl Place<'_> {
 
     /// Whether what was written is no markup, and in the encoding of the text.
     fn is_plain(&self, written: &[u8], charset: u8) -> bool {
-        let markup = self.layout.html && written.iter().any(|b| matches!(b, b'<' | b'>'));
-        !markup && origin::is_same(written, charset, self.layout.encoding)
+        let markup = self.kind.html && written.iter().any(|b| matches!(b, b'<' | b'>'));
+        !markup && origin::is_same(written, charset, self.kind.encoding)
     }
 
     /// Whether the value of an attribute stays one where the link stands now. Programs that quote a message write its quotation
     /// marks as they like: what was harmless between single ones may end the attribute between double ones.
     fn is_sound_value(&self, at: &Range<usize>, written: &[u8]) -> bool {
         let Some((_, quote)) = attribute(self.text, at) else {
-            return self.layout.html && !written.iter().any(|b| matches!(b, b'<' | b'>'));
+            return self.kind.html && !written.iter().any(|b| matches!(b, b'<' | b'>'));
         };
-        let before = self.text.get(..at.start).unwrap_or_default().trim_ascii_end().last();
+        let before = self.text.slice(..at.start).trim_ascii_end().last();
         let around = [quote, before.copied()];
         let ends = |b: &u8| matches!(b, b'"' | b'\'') && around.contains(&Some(*b));
         let bare = quote.is_none() && !matches!(before, Some(b'"' | b'\''));
@@ -210,37 +184,33 @@ impl Place<'_> {
     /// Whether line breaks in what was written are none to a reader here. In a quoted line what follows a break would lose
     /// its quote mark, and a blank before it goes only where the text is flowed.
     fn breaks_fit(&self, at: &Range<usize>, written: &[u8]) -> bool {
-        let before = self.text.get(..at.start).unwrap_or_default();
-        // Between brackets blanks are none of the URL (RFC 3986 appendix C).
+        let before = self.text.slice(..at.start);
+        // Between brackets blanks are not part of the URL (RFC 3986 appendix C).
         let around = (before.last(), self.text.get(at.end));
         let enclosed = matches!(around, (Some(b'<'), Some(b'>')) | (Some(b'"'), Some(b'"')));
         let Some(n) = memchr::memchr(b'\n', written) else {
             return enclosed || !written.contains(&b'\r');
         };
-        if self.layout.lines == Lines::Folded {
+        if self.kind.lines == Lines::Folded {
             return matches!(written.get(n + 1), Some(b' ' | b'\t'));
         }
-        let line = memchr::memrchr(b'\n', before).map_or(before, |n| before.get(n + 1..).unwrap_or_default());
-        if self.layout.lines == Lines::Flowed {
+        let line = memchr::memrchr(b'\n', before).map_or(before, |n| before.slice(n + 1..));
+        if self.kind.lines == Lines::Flowed {
             // Every line of it has to be of the same reply.
             let (depth, _) = view::quote_prefix(line);
-            return memchr::memchr_iter(b'\n', written)
-                .all(|n| view::quote_prefix(written.get(n + 1..).unwrap_or_default()).0 == depth);
+            return memchr::memchr_iter(b'\n', written).all(|n| view::quote_prefix(written.slice(n + 1..)).0 == depth);
         }
         if matches!(line.trim_ascii_start().first(), Some(b'>' | b'|')) {
             return false;
         }
-        let first = written.get(..n).unwrap_or_default();
+        let first = written.slice(..n);
         let first = first.strip_suffix(b"\r").unwrap_or(first);
         enclosed || !first.ends_with(b" ")
     }
 
     /// Whether a word stands not far before the link; a quotation mark has to stand right before it.
     fn follows(&self, at: &Range<usize>, word: &[u8]) -> bool {
-        let before = self
-            .text
-            .get(at.start.saturating_sub(FIELD)..at.start)
-            .unwrap_or_default();
+        let before = self.text.slice(at.start.saturating_sub(FIELD)..at.start);
         if word == b"\"" {
             return before.ends_with(word);
         }
@@ -249,24 +219,24 @@ impl Place<'_> {
 
     fn is_in_quoted_value(&mut self, at: &Range<usize>) -> bool {
         let text = self.text;
-        self.layout.lines == Lines::Folded
-            && context::meets(self.quoted.get_or_insert_with(|| view::quoted_values(text)), at)
+        self.kind.lines == Lines::Folded
+            && edit::meets(self.quoted.get_or_insert_with(|| view::quoted_values(text)), at)
     }
 
     fn is_shown_raw(&mut self, at: &Range<usize>) -> bool {
-        if !self.layout.html {
+        if !self.kind.html {
             return false;
         }
         let text = self.text;
         let raw = self.shown_raw.get_or_insert_with(|| {
-            let mut raw = Facts::of(text)
+            let mut raw = Parsed::of(text)
                 .context()
                 .map(|c| c.shown_raw.clone())
                 .unwrap_or_default();
             raw.sort_by_key(|r| r.start);
             raw
         });
-        context::meets(raw, at)
+        edit::meets(raw, at)
     }
 }
 
@@ -276,7 +246,7 @@ fn has_break(octets: &[u8]) -> bool {
 
 /// Whether a query means the same in the encoding of the text: programs write it in that of the document.
 fn query_fits(written: &[u8], charset: u8, to: Option<&'static Encoding>) -> bool {
-    let query = memchr::memchr(b'?', written).and_then(|n| written.get(n..));
+    let query = memchr::memchr(b'?', written).map(|n| written.slice(n..));
     query.is_none_or(|q| origin::is_same(q, charset, to))
 }
 
@@ -299,12 +269,12 @@ fn escape(octets: &[u8]) -> Vec<u8> {
 /// Octets of a field code, with the markup in it, before its target.
 const FIELD: usize = 512;
 
-/// So many places where a tag may begin are looked at before a link.
+/// Places where a tag may begin that are looked at before a link.
 const TAGS_BEFORE: usize = 8;
 
 /// The tag in an attribute of which a link stands, and the quotation mark around its value.
 fn attribute(text: &[u8], at: &Range<usize>) -> Option<(tag::Tag, Option<u8>)> {
-    let before = text.get(..at.start)?;
+    let before = text.slice(..at.start);
     let mut tag = tag::Tag::default();
     let holds = |v: &Range<usize>| v.start <= at.start && at.end <= v.end;
     let begins = |n: &usize| before.get(n + 1).is_some_and(u8::is_ascii_alphabetic);
@@ -319,7 +289,7 @@ fn attribute(text: &[u8], at: &Range<usize>) -> Option<(tag::Tag, Option<u8>)> {
             return Some((tag, quote));
         }
         // A tag that ends before the link ends those around it as well, but for one in whose value it stands.
-        if tag.end <= at.start && memchr::memchr2(b'"', b'\'', before.get(start..)?).is_none() {
+        if tag.end <= at.start && memchr::memchr2(b'"', b'\'', before.slice(start..)).is_none() {
             return None;
         }
     }
@@ -327,34 +297,34 @@ fn attribute(text: &[u8], at: &Range<usize>) -> Option<(tag::Tag, Option<u8>)> {
 }
 
 /// The start tag whose href a link is, and the end tag behind it.
-fn around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
+fn link_around(text: &[u8], at: &Range<usize>) -> Option<(Range<usize>, Range<usize>)> {
     let (tag, _) = attribute(text, at)?;
     if !tag.name(text).eq_ignore_ascii_case(b"a") || tag.cut_off {
         return None;
     }
     let mut from = tag.end;
     loop {
-        let close = from + memchr::memmem::find(text.get(from..)?, b"</")?;
-        let name = text.get(close + 2..)?;
+        let close = from + memchr::memmem::find(text.slice(from..), b"</")?;
+        let name = text.slice(close + 2..);
         if name.first().is_some_and(|b| b.eq_ignore_ascii_case(&b'a'))
             && !name.get(1).is_some_and(u8::is_ascii_alphanumeric)
         {
-            let end = close + memchr::memchr(b'>', text.get(close..)?)? + 1;
+            let end = close + memchr::memchr(b'>', text.slice(close..))? + 1;
             return Some((tag.start..tag.end, close..end));
         }
         from = close + 2;
     }
 }
 
-/// Gives attributes their effect again, and brings back the end of a tag that was cut off.
-fn arm(text: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals, edits: &mut Vec<TextEdit>) {
-    let kept = |mark: Mark, a: &tag::Attr| mark.kept(text.get(a.value.clone()?)?, to, originals);
+/// Restores attributes that were taken out, and the end of a tag that was cut off.
+fn restore_marks(text: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals, edits: &mut Vec<TextEdit>) {
+    let kept = |mark: Mark, a: &tag::Attr| mark.read(text.slice(a.value.clone()?), to, originals);
     if memchr::memmem::find(text, b"data-linkgate-").is_some() {
         tag::sweep(text, |t| {
             let mut before: Option<&tag::Attr> = None;
             for a in &t.attrs {
-                let name = text.get(a.name.clone()).unwrap_or_default();
-                if name == tag::OFF
+                let name = text.slice(a.name.clone());
+                if name == tag::OFF.as_bytes()
                     && let Some(with) = kept(Mark::Off, a)
                 {
                     edits.push(TextEdit { at: a.whole(), with });
@@ -370,11 +340,11 @@ fn arm(text: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals, ed
             }
         });
     }
-    // A tag that was cut off swallows whatever has come to stand behind it since.
+    // A tag that was cut off reaches to the end of the text as it is now.
     let end = text.trim_ascii_end();
     if let Some(at) = memchr::memmem::rfind(end, CUT)
-        && let Some(held) = end.get(at + CUT.len()..).and_then(|r| r.strip_suffix(b"-->"))
-        && let Some(with) = Mark::Cut.kept(held, to, originals)
+        && let Some(held) = end.slice(at + CUT.len()..).strip_suffix(b"-->")
+        && let Some(with) = Mark::Cut.read(held, to, originals)
     {
         edits.push(TextEdit {
             at: at..end.len(),

@@ -7,13 +7,14 @@ mod boundary;
 mod fields;
 mod map;
 
-use boundary::{Frame, Hit};
+use boundary::{BoundaryLine, Frame};
 pub(crate) use fields::is_message;
 use fields::{boundaries, read_fields};
-pub use map::{Kind, Part, PartMap};
+pub use map::{Part, PartKind, PartMap};
 
-use crate::header::{Fields, Typed, trim_line_end};
+use crate::header::{HeaderFields, TypedField, trim_line_end};
 use crate::quirk::{Quirk, Quirks};
+use crate::slice::{Slice, head};
 use crate::transfer::Coding;
 
 /// Deepest nesting of parts that is looked into.
@@ -35,8 +36,8 @@ const MAX_LOOK_AHEAD: usize = 1024;
 pub struct Scanner {
     map: PartMap,
     frames: Vec<Frame>,
-    state: State,
-    /// Bytes that cannot be judged before more of them come.
+    state: ScanState,
+    /// Bytes that can be read only with those that follow.
     pending: Vec<u8>,
     /// Offset of the first byte that is not yet consumed.
     at: u64,
@@ -48,7 +49,7 @@ pub struct Scanner {
 }
 
 #[derive(Debug)]
-enum State {
+enum ScanState {
     /// Collecting the header block of the newest part.
     Header(Vec<u8>),
     Body,
@@ -56,7 +57,7 @@ enum State {
     Lost,
 }
 
-impl Default for State {
+impl Default for ScanState {
     fn default() -> Self {
         Self::Header(Vec::new())
     }
@@ -86,7 +87,7 @@ impl Scanner {
     pub fn feed(&mut self, chunk: &[u8]) {
         if self.pending.is_empty() {
             let used = self.consume(chunk, false);
-            self.pending.extend_from_slice(chunk.get(used..).unwrap_or_default());
+            self.pending.extend_from_slice(chunk.slice(used..));
         } else {
             let mut buf = std::mem::take(&mut self.pending);
             buf.extend_from_slice(chunk);
@@ -96,13 +97,13 @@ impl Scanner {
         }
     }
 
-    /// The message has ended.
+    /// Ends the message and returns its part map.
     #[must_use]
     pub fn finish(mut self) -> PartMap {
         let rest = std::mem::take(&mut self.pending);
         self.consume(&rest, true);
         let end = self.at;
-        if let State::Header(block) = std::mem::replace(&mut self.state, State::Body) {
+        if let ScanState::Header(block) = std::mem::replace(&mut self.state, ScanState::Body) {
             self.header_done(block, end);
         }
         self.close_above(0, end);
@@ -110,19 +111,20 @@ impl Scanner {
         self.map
     }
 
-    /// Consumes what can be judged; returns how much that is.
+    /// Consumes the bytes that can be read without those that follow; returns how many.
     fn consume(&mut self, buf: &[u8], last: bool) -> usize {
         let mut i = 0;
-        while let Some(rest) = buf.get(i..).filter(|r| !r.is_empty()) {
+        while i < buf.len() {
+            let rest = buf.slice(i..);
             let used = match &self.state {
-                State::Lost => rest.len(),
-                State::Header(_) => self.header_line(rest, last),
-                State::Body => self.body(rest, last),
+                ScanState::Lost => rest.len(),
+                ScanState::Header(_) => self.header_line(rest, last),
+                ScanState::Body => self.body(rest, last),
             };
             if used == 0 {
                 break;
             }
-            match rest.get(..used).unwrap_or_default() {
+            match rest.slice(..used) {
                 [.., a, b] => self.last = [*a, *b],
                 [b] => self.last = [self.last[1], *b],
                 [] => {}
@@ -144,7 +146,7 @@ impl Scanner {
             }
             return 0;
         };
-        let line = rest.get(..len).unwrap_or_default();
+        let line = rest.slice(..len);
         let text = trim_line_end(line);
         if text.is_empty() {
             match self.opens_late(rest, len, last) {
@@ -162,7 +164,7 @@ impl Scanner {
         }
         self.line_start = true;
         if text.is_empty() {
-            if let State::Header(block) = std::mem::replace(&mut self.state, State::Body) {
+            if let ScanState::Header(block) = std::mem::replace(&mut self.state, ScanState::Body) {
                 let bare = |l: &[u8]| l.ends_with(b"\n") && !l.ends_with(b"\r\n");
                 let mixed = (bare(line) || bare(&block)) && memchr::memmem::find(&block, b"\r\n").is_some();
                 let index = self.map.parts.len().saturating_sub(1);
@@ -173,15 +175,15 @@ impl Scanner {
             }
             return len;
         }
-        if text.starts_with(b"--") && !matches!(self.boundary(text), Hit::No) {
+        if text.starts_with(b"--") && !matches!(self.boundary(text), BoundaryLine::None) {
             // The part ends within its own header.
-            if let State::Header(block) = std::mem::replace(&mut self.state, State::Body) {
+            if let ScanState::Header(block) = std::mem::replace(&mut self.state, ScanState::Body) {
                 self.map.quirks.insert(Quirk::UnendedHeader);
                 self.header_done(block, self.at);
             }
             return self.body(rest, last);
         }
-        if let State::Header(block) = &mut self.state {
+        if let ScanState::Header(block) = &mut self.state {
             if block.len() + len > MAX_HEADER {
                 self.lose(Quirk::HeaderTooLarge);
             } else {
@@ -196,19 +198,19 @@ impl Scanner {
     fn opens_late(&self, rest: &[u8], len: usize, last: bool) -> Option<bool> {
         let within = || {
             let parent = self.map.parts.last().and_then(|p| self.map.parts.get(p.parent?));
-            parent.is_some_and(|p| p.kind == Kind::Message)
+            parent.is_some_and(|p| p.kind == PartKind::Message)
         };
-        if !matches!(&self.state, State::Header(block) if block.is_empty()) || !within() {
+        if !matches!(&self.state, ScanState::Header(block) if block.is_empty()) || !within() {
             return Some(false);
         }
-        let behind = rest.get(len..).unwrap_or_default();
-        let behind = behind.get(..MAX_LOOK_AHEAD.min(behind.len())).unwrap_or_default();
+        let behind = rest.slice(len..);
+        let behind = head(behind, MAX_LOOK_AHEAD);
         // Of several blank lines the last one decides, and it is known when a line with something in it is there.
         let blanks = behind.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-        let next = behind.get(blanks..).unwrap_or_default();
+        let next = behind.slice(blanks..);
         match memchr::memchr(b'\n', next) {
             Some(n) => {
-                let fields = Fields::parse(next.get(..n).unwrap_or_default());
+                let fields = HeaderFields::parse(next.slice(..n));
                 Some(!fields.stray_line && !fields.list.is_empty())
             }
             None if last || behind.len() >= MAX_LOOK_AHEAD => Some(false),
@@ -223,7 +225,7 @@ impl Scanner {
         let max_line = MAX_BOUNDARY_LINE.max(self.longest + 64);
         if std::mem::take(&mut self.line_start) {
             if rest.starts_with(b"--") {
-                let end = memchr::memchr(b'\n', rest.get(..max_line.min(rest.len())).unwrap_or_default());
+                let end = memchr::memchr(b'\n', head(rest, max_line));
                 let len = match end {
                     Some(n) => n + 1,
                     None if rest.len() >= max_line => 2,
@@ -233,7 +235,7 @@ impl Scanner {
                         return 0;
                     }
                 };
-                let line = rest.get(..len).unwrap_or_default();
+                let line = rest.slice(..len);
                 self.line_start = line.ends_with(b"\n");
                 self.boundary_line(trim_line_end(line), len as u64);
                 return len;
@@ -244,19 +246,17 @@ impl Scanner {
             }
         }
         let mut from = 0;
-        while let Some(n) = memchr::memmem::find(rest.get(from..).unwrap_or_default(), b"--").map(|n| from + n) {
-            let before = n
-                .checked_sub(1)
-                .map_or(self.last[1], |n| rest.get(n).copied().unwrap_or(0));
-            let line = rest.get(n..).unwrap_or_default();
+        while let Some(n) = memchr::memmem::find(rest.slice(from..), b"--").map(|n| from + n) {
+            let before = n.checked_sub(1).map_or(self.last[1], |n| *rest.slice(n));
+            let line = rest.slice(n..);
             if before == b'\n' && n > 0 {
                 self.line_start = true;
                 return n;
             }
             if before == b'\r' {
                 // Some programs end lines at a bare CR.
-                match memchr::memchr2(b'\r', b'\n', line.get(..max_line.min(line.len())).unwrap_or_default()) {
-                    Some(len) => self.hidden_line(line.get(..len).unwrap_or_default()),
+                match memchr::memchr2(b'\r', b'\n', head(line, max_line)) {
+                    Some(len) => self.hidden_line(line.slice(..len)),
                     None if line.len() >= max_line => {}
                     None if last => self.hidden_line(line),
                     None => return n,
@@ -301,7 +301,7 @@ impl Scanner {
             parent,
             header: start..start,
             body: start..start,
-            kind: Kind::Leaf,
+            kind: PartKind::Leaf,
             block: Box::default(),
             types: Vec::new(),
             codings: Vec::new(),
@@ -310,7 +310,7 @@ impl Scanner {
             mixed: false,
             quirks: Quirks::default(),
         });
-        self.state = State::Header(Vec::new());
+        self.state = ScanState::Header(Vec::new());
     }
 
     /// The header of the newest part is complete; its body starts at `start`.
@@ -330,16 +330,16 @@ impl Scanner {
         part.block = block.into_boxed_slice();
         let spellings = read_fields(part);
         if part.types.is_empty() && in_digest {
-            part.types.push(Typed {
+            part.types.push(TypedField {
                 value: "message/rfc822".into(),
-                ..Typed::default()
+                ..TypedField::default()
             });
         }
         let multipart = part.types.iter().any(|t| t.top() == "multipart");
         let message =
             part.types.iter().any(|t| is_message(&t.value)) && part.codings.iter().all(|c| *c == Coding::Identity);
         if multipart {
-            part.kind = Kind::Multipart;
+            part.kind = PartKind::Multipart;
             let mut boundaries = boundaries(&part.types);
             let crowded = boundaries.len() + spellings.len() > MAX_BOUNDARIES;
             part.quirks.insert_if(Quirk::TangledBoundaries, crowded);
@@ -351,7 +351,7 @@ impl Scanner {
             part.quirks.insert_if(Quirk::SeveralBoundaries, boundaries.len() > 1);
             part.quirks.insert_if(Quirk::MissingBoundary, boundaries.is_empty());
             if boundaries.is_empty() && part.types.iter().any(|t| t.first("boundary") == Some("")) {
-                // Two dashes on a line of their own, then.
+                // The boundary line is then two dashes alone.
                 boundaries.push(Vec::new());
             }
             self.longest = boundaries
@@ -363,11 +363,11 @@ impl Scanner {
                 f.boundaries = boundaries;
             }
         } else if message {
-            part.kind = Kind::Message;
+            part.kind = PartKind::Message;
         }
         let (quirks, kind) = (part.quirks, part.kind);
         self.map.quirks.merge(quirks);
-        if kind == Kind::Message {
+        if kind == PartKind::Message {
             self.open_part(Some(index), start);
         }
     }
@@ -378,10 +378,10 @@ impl Scanner {
             let Some(f) = self.frames.pop() else { return };
             if let Some(p) = self.map.parts.get_mut(f.part) {
                 p.body.end = end.max(p.body.start);
-                if p.kind == Kind::Multipart {
+                if p.kind == PartKind::Multipart {
                     if !f.begun {
                         // Nothing between boundaries: programs show the body as it stands.
-                        p.kind = Kind::Leaf;
+                        p.kind = PartKind::Leaf;
                         p.quirks.insert(Quirk::NoParts);
                         self.map.quirks.insert(Quirk::NoParts);
                     } else if !f.closed {
@@ -395,7 +395,7 @@ impl Scanner {
 
     fn lose(&mut self, quirk: Quirk) {
         self.map.quirks.insert(quirk);
-        self.state = State::Lost;
+        self.state = ScanState::Lost;
     }
 }
 
@@ -416,7 +416,7 @@ mod tests {
                     "{}:{:?}:{}",
                     map.number(i),
                     p.kind,
-                    if p.kind == Kind::Leaf { body } else { "" }
+                    if p.kind == PartKind::Leaf { body } else { "" }
                 )
             })
             .collect()
@@ -494,7 +494,7 @@ mod tests {
     #[test]
     fn a_boundary_that_never_comes_leaves_a_leaf() {
         let map = scan(b"Content-Type: multipart/mixed; boundary=x\r\n\r\ntext\r\n");
-        assert_eq!(map.parts[0].kind, Kind::Leaf);
+        assert_eq!(map.parts[0].kind, PartKind::Leaf);
         assert!(map.quirks.contains(Quirk::NoParts));
     }
 
@@ -527,7 +527,7 @@ mod tests {
             .parts
             .iter()
             .zip(&theirs.parts)
-            .filter(|(a, _)| a.kind == Kind::Leaf)
+            .filter(|(a, _)| a.kind == PartKind::Leaf)
         {
             assert_eq!(a.body, b.offset_body as u64..b.offset_end as u64);
         }

@@ -1,14 +1,15 @@
-//! What the caller is asked about: places in a message that lead somewhere.
+//! Places in a message that lead somewhere, and what the caller is asked about them.
 
 use std::borrow::Cow;
 use std::ops::Range;
 
 use encoding_rs::{EncoderResult, Encoding};
 
-use crate::html::shown::Shown;
+use crate::html::link_text::LinkText;
 use crate::origin;
+use crate::slice::Slice;
 
-/// What following a site does.
+/// What happens when a site is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Use {
@@ -42,7 +43,7 @@ pub enum Use {
 }
 
 impl Use {
-    /// A small number, of four bits, that stands for it in a token for good.
+    /// A small number, of four bits, that stands for it in a token permanently.
     #[must_use]
     pub const fn form(self) -> u8 {
         match self {
@@ -64,7 +65,7 @@ impl Use {
 /// A place that leads somewhere.
 #[derive(Debug)]
 pub struct Site<'a> {
-    /// What following it does.
+    /// What happens when it is followed.
     pub usage: Use,
     /// Where it stands, in words: `a[href]`, `text`.
     pub place: Cow<'a, str>,
@@ -82,12 +83,12 @@ pub struct Site<'a> {
     pub left: Option<&'static str>,
     pub(crate) encoding: &'static Encoding,
     /// Where the text of a link in HTML is.
-    pub(crate) shown: Option<Shown<'a>>,
+    pub(crate) link_text: Option<LinkText<'a>>,
 }
 
 impl Site<'_> {
-    /// A number that says how the site is written, for its token: the use in the low four bits ([`Use::form`]), and in the
-    /// high four the encoding, where what is written is more than ASCII. It stands for that for good.
+    /// A number that says how the site is written, for its token: the use in the low four bits ([`Use::form`]), and in
+    /// the high four the encoding, where what is written is more than ASCII. It stands for that permanently.
     #[must_use]
     pub fn form(&self) -> u8 {
         self.usage.form() | origin::number(self.written, self.encoding) << 4
@@ -96,8 +97,8 @@ impl Site<'_> {
     /// What a reader sees in place of the URL: the text of a link in HTML, empty for a picture; `None` where the URL itself
     /// is seen. Reads it anew at each call.
     #[must_use]
-    pub fn shown_text(&self) -> Option<String> {
-        self.shown.map(|s| s.read())
+    pub fn link_text(&self) -> Option<String> {
+        self.link_text.map(|s| s.read())
     }
 
     /// Whether queries are to be encoded in something else than UTF-8 (WHATWG URL 4.4, encoding override).
@@ -117,12 +118,12 @@ impl Site<'_> {
     }
 }
 
-/// What becomes of a site.
+/// What is done with a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling {
     /// It stays as it is.
     Keep,
-    /// This stands there instead: letters, digits and `-._~:/?` only, so that it is safe in every context.
+    /// It is replaced by this: letters, digits and `-._~:/?` only, so that it is safe in every context.
     Replace(String),
     /// It is made to lead nowhere.
     Disarm,
@@ -131,10 +132,10 @@ pub enum Ruling {
 /// Octets of a seal.
 pub const MARK_SEAL: usize = 9;
 
-/// A seal: nobody else can make it for the octets that it was made for.
+/// A seal over some octets, which only the holder of the key can make.
 pub type Seal = [u8; MARK_SEAL];
 
-/// Whoever decides what becomes of the sites of a message.
+/// Decides what is done with the sites of a message.
 pub trait Judge {
     /// Decides about a site. Called once for each.
     fn rule(&mut self, site: &Site<'_>) -> Ruling;
@@ -145,6 +146,31 @@ pub trait Judge {
     /// A seal for what is taken out and kept in the text, by which [`Originals::knows_mark`](crate::Originals::knows_mark)
     /// tells it from what senders write. The same octets give the same seal.
     fn seal_mark(&self, kept: &[u8]) -> Seal;
+}
+
+/// The original of a click link.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Original {
+    /// Length in octets of our link, whatever follows it.
+    pub len: usize,
+    /// The form of its site, from [`Site::form`](crate::Site::form).
+    pub form: u8,
+    /// The target.
+    pub target: String,
+    /// The bytes that stood there, when they were others.
+    pub written: Option<Vec<u8>>,
+}
+
+/// Knows the click links and the marks of this installation.
+pub trait Originals {
+    /// Where in a text a click link may begin; cheap.
+    fn find(&self, text: &[u8]) -> Option<usize>;
+
+    /// Opens the link that `text` begins with.
+    fn open(&mut self, text: &str) -> Option<Original>;
+
+    /// Whether a seal was made by [`Judge::seal_mark`](crate::Judge::seal_mark) for what a mark keeps.
+    fn knows_mark(&self, kept: &[u8], seal: &Seal) -> bool;
 }
 
 fn encode_with_references(query: &str, encoding: &'static Encoding) -> Cow<'static, [u8]> {
@@ -160,7 +186,7 @@ fn encode_with_references(query: &str, encoding: &'static Encoding) -> Cow<'stat
         let to = out.get_mut(start..).unwrap_or_default();
         let (result, read, written) = encoder.encode_from_utf8_without_replacement(rest, to, true);
         out.truncate(start + written);
-        rest = rest.get(read..).unwrap_or_default();
+        rest = rest.slice(read..);
         match result {
             EncoderResult::Unmappable(c) => out.extend(format!("%26%23{}%3B", c as u32).bytes()),
             EncoderResult::InputEmpty | EncoderResult::OutputFull => return Cow::Owned(out),
@@ -197,7 +223,7 @@ mod tests {
                 base: None,
                 left: None,
                 encoding,
-                shown: None,
+                link_text: None,
             };
             assert_eq!(site.encode_query(query), want, "{query}");
         }

@@ -17,7 +17,7 @@ pub trait Source {
     /// The bytes of `range`, which lies within `0..len()`.
     ///
     /// # Errors
-    /// What the storage says; `UnexpectedEof` for a range beyond the end.
+    /// The error of the storage; `UnexpectedEof` for a range past the end.
     fn read(&self, range: Range<u64>) -> io::Result<Cow<'_, [u8]>>;
 }
 

@@ -8,10 +8,12 @@ use std::ops::Range;
 use encoding_rs::Encoding;
 
 use crate::autolink;
-use crate::html::{self, Work};
+use crate::edit::{self, TextEdit};
+use crate::html::{self, TextWork};
 use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, Ruling, Site, Use};
-use crate::transfer::{Coding, TextEdit, decode, has_uuencoded};
+use crate::slice::Slice;
+use crate::transfer::{Coding, decode, has_uuencoded};
 use view::View;
 
 /// The line structure of a text.
@@ -25,12 +27,12 @@ pub(crate) enum Lines {
     Folded,
 }
 
-/// So many links in one text are never too many; a larger text may hold one in every [`SPARSE`] octets.
+/// Links that any text may hold; a larger text may hold one in every [`SPARSE`] octets.
 const MANY_LINKS: usize = 20_000;
-/// Octets a link and what is around it take where people list links, at the least.
+/// Fewest octets that a link takes in a list of links, with what is around it.
 const SPARSE: usize = 24;
 
-/// So many block characters are no drawing but a QR code.
+/// Block characters from which on they are taken for a QR code.
 const QR_BLOCKS: usize = 60;
 
 /// Makes every URL of a text safe that a mail program would make a link of. `both`: programs may read it as HTML too.
@@ -38,7 +40,7 @@ pub(crate) fn rewrite(
     text: &[u8],
     lines: Lines,
     both: bool,
-    work: &Work<'_>,
+    work: &TextWork<'_>,
     judge: &mut dyn Judge,
     quirks: &mut Quirks,
 ) -> Vec<TextEdit> {
@@ -51,7 +53,7 @@ pub(crate) fn rewrite(
     let mut edits = Vec::new();
     if has_tags {
         let (raw, mapped) = view.work(text);
-        let work = Work {
+        let work = TextWork {
             mapped: mapped.map(|m| (m, text)),
             ..*work
         };
@@ -85,34 +87,34 @@ pub(crate) fn rewrite(
         };
         // Where a URL stands within what a tag makes of the text, the tag's edit covers it.
         let covered = |t: &TextEdit| whole.start < t.at.end && t.at.start < whole.end;
-        if edits.get(..tags).unwrap_or_default().iter().any(covered) {
+        if edits.slice(..tags).iter().any(covered) {
             continue;
         }
         let is_signed = signed.iter().any(|r| r.start <= whole.start && whole.end <= r.end);
         // A quoted-printable value has line breaks of its own, but needs none.
         let fold = match lines {
             Lines::Plain | Lines::Flowed => None,
-            Lines::Folded if html::context::meets(&quoted, &whole) => Some(Use::QuotedValue),
+            Lines::Folded if edit::meets(&quoted, &whole) => Some(Use::QuotedValue),
             Lines::Folded => Some(folds(text, &whole)),
         };
         let site = Site {
             usage: fold.unwrap_or(Use::PlainText),
             place: "text".into(),
             part: work.part,
-            written: text.get(whole.clone()).unwrap_or_default(),
+            written: text.slice(whole.clone()),
             at: Some(whole.clone()),
             url: Cow::Owned(found.url),
             base: None,
             left: is_signed.then_some("signed").or(found.left).or(work.left),
             encoding: work.encoding,
-            shown: None,
+            link_text: None,
         };
         if let Ruling::Replace(with) = judge.rule(&site) {
             let with = fold.map_or_else(|| with.clone().into_bytes(), |f| folded(newline, f, &with));
             edits.push(TextEdit { at: whole, with });
         }
     }
-    html::settle(edits).unwrap_or_else(|| {
+    edit::sorted(edits).unwrap_or_else(|| {
         quirks.insert(Quirk::TangledMarkup);
         Vec::new()
     })
@@ -126,11 +128,11 @@ fn whole(pieces: &[Range<usize>]) -> Option<Range<usize>> {
 /// Where the line of a link is to be folded. A link itself is never cut: programs that look for it in the folded text
 /// would lose it.
 fn folds(text: &[u8], at: &Range<usize>) -> Use {
-    // No more than the two octets before it tell whether it begins its line, but for a blank.
-    let before = text.get(..at.start).unwrap_or_default();
+    // The two octets before the link show whether it begins its line, a blank aside.
+    let before = text.slice(..at.start);
     let begins = |t: &[u8]| t.is_empty() || t.ends_with(b"\n");
     Use::Folded {
-        before: !begins(before) && !begins(before.get(..before.len() - 1).unwrap_or_default()),
+        before: !begins(before) && !begins(before.slice(..before.len() - 1)),
         after: !matches!(text.get(at.end), None | Some(b'\r' | b'\n')),
     }
 }
@@ -168,7 +170,7 @@ fn signed_blocks(text: &[u8]) -> Vec<Range<usize>> {
             break;
         };
         let armour = behind_headers(text, signature..end);
-        let sound = is_signature(text.get(armour.clone()).unwrap_or_default());
+        let sound = is_signature(text.slice(armour.clone()));
         if sound && find_line(text, BEGIN, begin + 1).is_none_or(|n| n > end) {
             out.push(behind_headers(text, begin..signature));
             out.push(armour);
@@ -181,11 +183,7 @@ fn signed_blocks(text: &[u8]) -> Vec<Range<usize>> {
 /// What follows the first blank line of a stretch; nothing when there is none.
 fn behind_headers(text: &[u8], range: Range<usize>) -> Range<usize> {
     let mut at = range.start;
-    for line in text
-        .get(range.clone())
-        .unwrap_or_default()
-        .split_inclusive(|b| *b == b'\n')
-    {
+    for line in text.slice(range.clone()).split_inclusive(|b| *b == b'\n') {
         at += line.len();
         if line.trim_ascii().is_empty() {
             return at..range.end;
@@ -196,10 +194,10 @@ fn behind_headers(text: &[u8], range: Range<usize>) -> Range<usize> {
 
 /// Where a line begins that reads so, from an offset on.
 fn find_line(text: &[u8], line: &[u8], from: usize) -> Option<usize> {
-    memchr::memmem::find_iter(text.get(from..)?, line)
+    memchr::memmem::find_iter(text.slice(from..), line)
         .map(|n| from + n)
         .find(|at| {
-            let rest = text.get(at + line.len()..).unwrap_or_default();
+            let rest = text.slice(at + line.len()..);
             let rest = rest.iter().find(|b| !matches!(b, b' ' | b'\t' | b'\r'));
             (*at == 0 || text.get(at - 1) == Some(&b'\n')) && matches!(rest, None | Some(b'\n'))
         })
@@ -220,15 +218,11 @@ fn is_signature(armour: &[u8]) -> bool {
 /// Whether what looks like a name stands in a line of uuencoded data: as long as its first character says, and without a
 /// single lower-case letter. A URL with its scheme counts wherever it stands.
 fn is_uuencoded(text: &str, at: &Range<usize>) -> bool {
-    if text.get(at.clone()).is_some_and(|t| t.contains("://")) {
+    if text.slice(at.clone()).contains("://") {
         return false;
     }
-    let start = text.get(..at.start).and_then(|t| t.rfind('\n')).map_or(0, |n| n + 1);
-    let line = text
-        .get(start..)
-        .and_then(|t| t.lines().next())
-        .unwrap_or_default()
-        .as_bytes();
+    let start = text.slice(..at.start).rfind('\n').map_or(0, |n| n + 1);
+    let line = text.slice(start..).lines().next().unwrap_or_default().as_bytes();
     let Some((first, data)) = line.split_first() else {
         return false;
     };
@@ -238,7 +232,7 @@ fn is_uuencoded(text: &str, at: &Range<usize>) -> bool {
         && line.iter().all(|b| (b' '..=b'`').contains(b))
 }
 
-/// Marks what cannot be made safe here, and is left.
+/// Notes content that is left because it cannot be made safe.
 fn flag(text: &[u8], encoding: &'static Encoding, quirks: &mut Quirks) {
     quirks.insert_if(Quirk::Uuencoded, has_uuencoded(text));
     if encoding == encoding_rs::UTF_8 && memchr::memmem::find(text, &[0xe2, 0x96]).is_some() {

@@ -7,13 +7,13 @@ mod foreign;
 
 use crate::header::encoded_words;
 pub(crate) use decode::{Decoded, decode, is_base64_text};
-pub(crate) use encode::{TextEdit, apply, encode_base64, encode_edits, encode_qp};
+pub(crate) use encode::{encode_base64, encode_edits, encode_qp, newline_of};
 pub(crate) use foreign::has_uuencoded;
 
 /// A content transfer encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Coding {
-    /// 7bit, 8bit, binary, or a name nobody knows: the octets are the text.
+    /// 7bit, 8bit, binary, or an unknown name: the octets are the text.
     Identity,
     /// RFC 2045 6.7.
     QuotedPrintable,
@@ -87,6 +87,7 @@ impl Coding {
 mod tests {
     use super::encode::{MAX_LINE, QP_LINE, escape_last_blank, lines_fit, write_qp};
     use super::*;
+    use crate::edit::{TextEdit, apply};
     use proptest::prelude::*;
 
     fn qp(raw: &str) -> String {

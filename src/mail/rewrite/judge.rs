@@ -270,7 +270,7 @@ impl<'a> Verdicts<'a> {
         let inside = (!self.glance.is_plain(target)).then(|| unwrap(target, &|url| self.opener.recognise(url)));
         let inside = inside.as_ref();
         if self.wants_signs() {
-            let text = site.shown_text();
+            let text = site.link_text();
             suspicion.signs = self.signs(target, text.as_deref());
             if let Some(inside) = inside.filter(|i| !i.layers.is_empty()) {
                 let inner = self.signs(&inside.target, text.as_deref());

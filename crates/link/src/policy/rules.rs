@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use regex::{Regex, RegexBuilder};
 use url::{Host, Url};
 
+use crate::rule_error::RuleError;
 use crate::target::Target;
 
 /// `bypass_senders`: rules for envelope senders.
@@ -237,20 +238,6 @@ fn has_encoded_slash(path: &str) -> bool {
             .get(..2)
             .is_some_and(|hex| hex.eq_ignore_ascii_case("2f") || hex.eq_ignore_ascii_case("5c"))
     })
-}
-
-/// A rule that cannot be used.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("rule {} ({rule:?}): {why}; allowed: {allowed}", index + 1)]
-pub struct RuleError {
-    /// Place in the list, from 0.
-    pub index: usize,
-    /// As written.
-    pub rule: String,
-    /// What is wrong with it.
-    pub why: String,
-    /// What could stand there.
-    pub allowed: &'static str,
 }
 
 fn each<S: AsRef<str>>(

@@ -3,18 +3,8 @@
 //! A small table of names that stay what they are; which of them a campaign imitates this month is for lists to say. The
 //! operator adds names with `protected_names`.
 
-use std::sync::LazyLock;
-
-use super::names::NameTable;
-
-/// The table, made at first use.
-pub(super) static BRANDS: LazyLock<NameTable> = LazyLock::new(|| NameTable::of_brands(DOMAINS.iter().copied()));
-
-/// Names that are ordinary words or very short, and more domains of the firms above: only what looks the same is a sign.
-pub(super) static WORDS: LazyLock<NameTable> = LazyLock::new(|| NameTable::of_own_domains(SHORT.iter().copied()));
-
 /// Domains that are really theirs. Endings of countries need not be listed: such firms hold their name there.
-const DOMAINS: &[&str] = &[
+pub(super) const DOMAINS: &[&str] = &[
     "adobe.com",
     "adobe.io",
     "adobe.net",
@@ -115,7 +105,7 @@ const DOMAINS: &[&str] = &[
     "youtube.com",
 ];
 
-const SHORT: &[&str] = &[
+pub(super) const SHORT: &[&str] = &[
     "amex.com",
     "apple.com",
     "apple.news",

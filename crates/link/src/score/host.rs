@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::LazyLock;
 
-use psl::Type;
+use suffix::Type;
 use unicode_security::mixed_script::MixedScript;
 use unicode_security::restriction_level::{RestrictionLevel, RestrictionLevelDetection};
 use unicode_security::skeleton;
@@ -39,13 +39,13 @@ impl<'t> Place<'t> {
     /// Takes apart a host name in lower case and A-labels.
     pub(super) fn of_name(name: &'t str) -> Self {
         let name = name.trim_end_matches('.');
-        let domain = psl::domain_str(name).unwrap_or_default();
+        let domain = suffix::domain_str(name).unwrap_or_default();
         let front = name.strip_suffix(domain).unwrap_or_default();
         let (label, ending) = domain.split_once('.').unwrap_or((domain, ""));
         let suffix = if domain.is_empty() {
             None
         } else {
-            psl::suffix(name.as_bytes())
+            suffix::suffix(name.as_bytes())
         };
         Self {
             name,

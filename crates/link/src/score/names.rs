@@ -3,13 +3,13 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
-use super::brands::{BRANDS, WORDS};
+use super::brands;
 use super::host::{Place, look, shown};
 use super::{Code, Found, text};
 use crate::escapes::clip;
-use crate::policy::RuleError;
+use crate::rule_error::RuleError;
 
 /// Names that a table protects: `protected_names`, the operator's own domains, or the most imitated ones.
 #[derive(Debug, Default)]
@@ -31,6 +31,12 @@ struct Name {
     /// A domain of that name is known; a bare name belongs to whoever has it.
     has_domain: bool,
 }
+
+/// The names that phishing imitates most; made at first use.
+static BRANDS: LazyLock<NameTable> = LazyLock::new(|| NameTable::of_brands(brands::DOMAINS.iter().copied()));
+
+/// Names that are ordinary words or very short, and more domains of those firms: only what looks the same is a sign.
+static SHORT_NAMES: LazyLock<NameTable> = LazyLock::new(|| NameTable::of_own_domains(brands::SHORT.iter().copied()));
 
 /// How far a table's protection goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -321,7 +327,7 @@ pub(super) fn signs(place: &Place<'_>, names: Option<&Names>, found: &mut Found)
     }
     let tables = || {
         let own = names.map(|n| n.0.as_slice()).unwrap_or_default();
-        own.iter().map(AsRef::as_ref).chain([&*BRANDS, &*WORDS])
+        own.iter().map(AsRef::as_ref).chain([&*BRANDS, &*SHORT_NAMES])
     };
     if tables().any(|t| t.domains.contains(place.domain)) {
         return;

@@ -59,7 +59,7 @@ pub(super) fn host_of(rest: &str) -> Option<String> {
     let Ok(Host::Domain(name)) = Host::parse(name) else {
         return None;
     };
-    let known = psl::domain(name.as_bytes()).is_some_and(|d| d.suffix().is_known());
+    let known = suffix::domain(name.as_bytes()).is_some_and(|d| d.suffix().is_known());
     known.then_some(name)
 }
 

@@ -1,5 +1,7 @@
 //! Host names in running text: their characters, their suffixes, and where they are glued to words.
 
+use crate::slice::Slice;
+
 /// Top-level domains under which a name alone, without path or port, is taken for a link. Many others are file
 /// extensions (`main.rs`), words (`it.is`) or members in program text (`dev.name`).
 const PLAIN_TLDS: &[&str] = &[
@@ -51,7 +53,7 @@ pub(super) fn leading_word(label: &str) -> usize {
 /// Where a host name ends that a word in a script without blanks follows: `www.example.com을`.
 pub(super) fn trailing_word(host: &str) -> Option<usize> {
     let at = host.find(is_unspaced)?;
-    let name = host.get(..at)?;
+    let name = host.slice(..at);
     let word = name.contains('.') && !name.ends_with(['.', '-']);
     (word && known_suffix(&name.to_ascii_lowercase())).then_some(at)
 }
@@ -62,7 +64,7 @@ pub(super) fn known_suffix(host: &str) -> bool {
     if last.len() < 2 || last.bytes().all(|b| b.is_ascii_digit()) {
         return false;
     }
-    psl::suffix(host.as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes().len() < host.len())
+    suffix::suffix(host.as_bytes()).is_some_and(|s| s.is_known() && s.as_bytes().len() < host.len())
 }
 
 /// Whether a name that stands alone is meant as a web address rather than a file, an abbreviation or program text.

@@ -1,54 +1,55 @@
-//! Whether those who know an encoding and those who do not get to the same places.
+//! Whether programs that know an encoding and programs that do not find the same targets at the same places.
 
 use std::ops::Range;
 
 use encoding_rs::Encoding;
 
 use crate::site::Use;
+use crate::slice::Slice;
 
 /// A place that a text leads to, to compare readings.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Lead {
-    /// What following it does; `None` for what is taken out in any case.
+pub(crate) struct TextTarget {
+    /// What happens when it is followed; `None` for what is taken out in any case.
     pub(crate) usage: Option<Use>,
-    /// Where it stands, if that can be told.
+    /// Where it stands, if that is known.
     pub(crate) at: Option<Range<usize>>,
-    /// The URL, or what else tells it from others.
+    /// The URL, or another text that identifies it.
     pub(crate) what: String,
 }
 
-/// Finds what a text leads to under an ASCII-compatible encoding; `None` when that is beyond telling.
-pub(crate) type Leads<'a> = &'a dyn Fn(&[u8], &'static Encoding) -> Option<Vec<Lead>>;
+/// Finds what a text leads to under an ASCII-compatible encoding; `None` when that cannot be found out.
+pub(crate) type FindTargets<'a> = &'a dyn Fn(&[u8], &'static Encoding) -> Option<Vec<TextTarget>>;
 
 /// Whether an ASCII reader of a text in ISO-2022-JP gets from the same places to the same targets as a reader of that
 /// encoding, without any escape in what stands there.
-pub(super) fn japanese(bytes: &[u8], plainly: &[Lead], text: &str, decoded: &[Lead]) -> bool {
+pub(super) fn japanese(bytes: &[u8], plainly: &[TextTarget], text: &str, decoded: &[TextTarget]) -> bool {
     if plainly.len() != decoded.len() {
         return false;
     }
-    // A place is told by the ASCII characters before it, of which both have the same.
-    let (ours, theirs) = (Places::of_japanese(bytes), Places::of_text(text));
+    // A place is identified by the number of ASCII characters before it, which is the same in both.
+    let (ours, theirs) = (AsciiStretches::of_japanese(bytes), AsciiStretches::of_text(text));
     plainly.iter().zip(decoded).all(|(a, b)| {
-        let same = a.usage == b.usage && (a.what == b.what || is_in_text(a) && goes_on(&a.what, &b.what));
+        let same = a.usage == b.usage && (a.what == b.what || is_in_text(a) && is_continued_by(&a.what, &b.what));
         let place = a.at.as_ref().and_then(|at| ours.inside(at));
         same && place.is_some() && place == b.at.as_ref().and_then(|at| theirs.place(at.start))
     })
 }
 
-/// How many of them are no URLs in running text.
-pub(super) fn links_of(leads: &[Lead]) -> usize {
-    leads.iter().filter(|l| !is_in_text(l)).count()
+/// The number of targets that are no URLs in running text.
+pub(super) fn links_of(targets: &[TextTarget]) -> usize {
+    targets.iter().filter(|l| !is_in_text(l)).count()
 }
 
-/// Whether it is a URL in running text, which programs end where they see fit.
-fn is_in_text(lead: &Lead) -> bool {
-    matches!(lead.usage, Some(Use::HtmlText | Use::PlainText | Use::Folded { .. }))
+/// Whether it is a URL in running text, whose end programs choose differently.
+fn is_in_text(target: &TextTarget) -> bool {
+    matches!(target.usage, Some(Use::HtmlText | Use::PlainText | Use::Folded { .. }))
 }
 
 /// Whether a URL in running text is another one with letters of another script behind it: text that follows without a
 /// blank, for which programs have rules of their own. Behind a host that cannot be more than a word, for no top-level domain
 /// is half in one script and half in another.
-fn goes_on(url: &str, longer: &str) -> bool {
+fn is_continued_by(url: &str, longer: &str) -> bool {
     let rest = longer.strip_prefix(url).unwrap_or_default();
     let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
     let behind = if after_scheme.contains('/') {
@@ -64,12 +65,12 @@ fn goes_on(url: &str, longer: &str) -> bool {
 
 /// The stretches of a text that are ASCII, each with the number of ASCII characters before it.
 #[derive(Debug, Default)]
-struct Places {
+struct AsciiStretches {
     stretches: Vec<(Range<usize>, usize)>,
     count: usize,
 }
 
-impl Places {
+impl AsciiStretches {
     fn of_text(text: &str) -> Self {
         let mut out = Self::default();
         let mut at = 0;
@@ -93,7 +94,7 @@ impl Places {
                 b"(J" => {
                     // Two places of the Roman set are no ASCII.
                     let mut from = start;
-                    let run = bytes.get(start..end).unwrap_or_default();
+                    let run = bytes.slice(start..end);
                     for odd in memchr::memchr2_iter(b'\\', b'~', run) {
                         out.push(from..start + odd);
                         from = start + odd + 1;
@@ -102,8 +103,11 @@ impl Places {
                 }
                 _ => {}
             }
-            start = (end + 3).min(bytes.len());
-            set = bytes.get(end + 1..start).unwrap_or_default();
+            // Behind the last stretch there is no escape.
+            let Some(escape) = bytes.get(end + 1..end + 3) else {
+                break;
+            };
+            (start, set) = (end + 3, escape);
         }
         out
     }
@@ -138,7 +142,7 @@ mod tests {
         let bytes = b"ab\x1b$B$\"\x1b(Bcd\x1b(Je~f\x1b(Bg";
         let text = encoding_rs::ISO_2022_JP.decode_without_bom_handling(bytes).0;
         assert_eq!(text, "ab\u{3042}cde\u{203e}fg");
-        let (ours, theirs) = (Places::of_japanese(bytes), Places::of_text(&text));
+        let (ours, theirs) = (AsciiStretches::of_japanese(bytes), AsciiStretches::of_text(&text));
         for c in b"abcdefg" {
             let a = bytes.iter().rposition(|b| b == c).unwrap();
             let b = text.bytes().position(|b| b == *c).unwrap();
@@ -150,12 +154,15 @@ mod tests {
 
     #[test]
     fn text_that_follows_a_path_is_no_part_of_it() {
-        assert!(goes_on("http://x.example/a", "http://x.example/a\u{3092}"));
-        assert!(goes_on("http://x.example/a", "http://x.example/a.\u{3092}"));
-        assert!(goes_on("http://x.example", "http://x.example\u{3092}"));
-        assert!(!goes_on("http://x.example", "http://x.example\u{3092}.example"));
-        assert!(!goes_on("http://x.co", "http://x.co\u{ff4d}"));
-        assert!(!goes_on("http://x", "http://x\u{3092}.example/"));
-        assert!(!goes_on("http://x.example/a", "http://x.example/a@\u{3092}.example/"));
+        assert!(is_continued_by("http://x.example/a", "http://x.example/a\u{3092}"));
+        assert!(is_continued_by("http://x.example/a", "http://x.example/a.\u{3092}"));
+        assert!(is_continued_by("http://x.example", "http://x.example\u{3092}"));
+        assert!(!is_continued_by("http://x.example", "http://x.example\u{3092}.example"));
+        assert!(!is_continued_by("http://x.co", "http://x.co\u{ff4d}"));
+        assert!(!is_continued_by("http://x", "http://x\u{3092}.example/"));
+        assert!(!is_continued_by(
+            "http://x.example/a",
+            "http://x.example/a@\u{3092}.example/"
+        ));
     }
 }

@@ -1,5 +1,6 @@
 //! Decoders for encodings that browsers do not know, and mail programs do.
 
+use crate::slice::Slice;
 use encoding_rs::{EUC_JP, EUC_KR, Encoding, GBK};
 
 /// UTF-7 (RFC 2152), leniently: broken sequences give what they can.
@@ -49,14 +50,14 @@ pub(super) fn hz(bytes: &[u8]) -> String {
     let mut rest = bytes;
     while let Some((b, tail)) = rest.split_first() {
         match (b, tail.first()) {
-            (b'~', Some(b'{')) => (chinese, rest) = (true, tail.get(1..).unwrap_or_default()),
-            (b'~', Some(b'}')) => (chinese, rest) = (false, tail.get(1..).unwrap_or_default()),
+            (b'~', Some(b'{')) => (chinese, rest) = (true, tail.slice(1..)),
+            (b'~', Some(b'}')) => (chinese, rest) = (false, tail.slice(1..)),
             (b'~', Some(b'~')) => {
                 gbk.push(b'~');
-                rest = tail.get(1..).unwrap_or_default();
+                rest = tail.slice(1..);
             }
-            (b'~', Some(b'\n')) => rest = tail.get(1..).unwrap_or_default(),
-            (b'~', Some(b'\r')) if tail.starts_with(b"\r\n") => rest = tail.get(2..).unwrap_or_default(),
+            (b'~', Some(b'\n')) => rest = tail.slice(1..),
+            (b'~', Some(b'\r')) if tail.starts_with(b"\r\n") => rest = tail.slice(2..),
             (b, _) => {
                 chinese &= *b != b'\n';
                 gbk.push(if chinese && *b > 0x20 { b | 0x80 } else { *b });
@@ -69,7 +70,7 @@ pub(super) fn hz(bytes: &[u8]) -> String {
 
 /// A set of characters that ISO 2022 puts into the seven-bit places.
 #[derive(Debug, Clone, Copy)]
-enum Set {
+enum CharacterSet {
     Ascii,
     /// JIS X 0201, its Latin half: a yen sign and an overline in two places.
     Roman,
@@ -81,11 +82,11 @@ enum Set {
     Strange,
 }
 
-/// The family of ISO-2022-JP (RFC 1468, 1554, 2237), -KR (RFC 1557) and -CN (RFC 1922), leniently: any of their sets under
-/// any of their names.
+/// Decodes the family of ISO-2022-JP (RFC 1468, 1554, 2237), -KR (RFC 1557) and -CN (RFC 1922), leniently: any of their
+/// sets under any of their names.
 pub(super) fn iso2022(bytes: &[u8]) -> String {
     let mut out = String::with_capacity(bytes.len());
-    let (mut first, mut second) = (Set::Ascii, Set::Ascii);
+    let (mut first, mut second) = (CharacterSet::Ascii, CharacterSet::Ascii);
     let mut shifted = false;
     let mut rest = bytes;
     while let Some((b, tail)) = rest.split_first() {
@@ -99,7 +100,7 @@ pub(super) fn iso2022(bytes: &[u8]) -> String {
                         (true, Some(set)) => second = set,
                         (_, None) => {}
                     }
-                    rest = tail.get(len..).unwrap_or_default();
+                    rest = tail.slice(len..);
                 }
                 None => {
                     out.push(char::REPLACEMENT_CHARACTER);
@@ -114,7 +115,7 @@ pub(super) fn iso2022(bytes: &[u8]) -> String {
             }
             _ => {
                 let end = rest.iter().position(|b| matches!(b, 0x0e | 0x0f | 0x1b | b'\n'));
-                let (run, behind) = rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or_default();
+                let (run, behind) = rest.split_at(end.unwrap_or(rest.len()));
                 characters(run, if shifted { second } else { first }, &mut out);
                 rest = behind;
             }
@@ -124,26 +125,26 @@ pub(super) fn iso2022(bytes: &[u8]) -> String {
 }
 
 /// What follows an escape: its length, whether it is about the shifted set, and the set, if it names one.
-fn designation(rest: &[u8]) -> Option<(usize, bool, Option<Set>)> {
-    const KNOWN: &[(&[u8], bool, Option<Set>)] = &[
-        (b"(B", false, Some(Set::Ascii)),
-        (b"(J", false, Some(Set::Roman)),
-        (b"(I", false, Some(Set::Kana)),
-        (b"$@", false, Some(Set::Double(EUC_JP, None))),
-        (b"$B", false, Some(Set::Double(EUC_JP, None))),
-        (b"$A", false, Some(Set::Double(GBK, None))),
-        (b"$(@", false, Some(Set::Double(EUC_JP, None))),
-        (b"$(A", false, Some(Set::Double(GBK, None))),
-        (b"$(B", false, Some(Set::Double(EUC_JP, None))),
-        (b"$(C", false, Some(Set::Double(EUC_KR, None))),
-        (b"$(D", false, Some(Set::Double(EUC_JP, Some(0x8f)))),
-        (b"$(O", false, Some(Set::Double(EUC_JP, None))),
-        (b"$(Q", false, Some(Set::Double(EUC_JP, None))),
-        (b"$(P", false, Some(Set::Strange)),
-        (b"$)A", true, Some(Set::Double(GBK, None))),
-        (b"$)C", true, Some(Set::Double(EUC_KR, None))),
-        (b"$)E", true, Some(Set::Strange)),
-        (b"$)G", true, Some(Set::Strange)),
+fn designation(rest: &[u8]) -> Option<(usize, bool, Option<CharacterSet>)> {
+    const KNOWN: &[(&[u8], bool, Option<CharacterSet>)] = &[
+        (b"(B", false, Some(CharacterSet::Ascii)),
+        (b"(J", false, Some(CharacterSet::Roman)),
+        (b"(I", false, Some(CharacterSet::Kana)),
+        (b"$@", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$B", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$A", false, Some(CharacterSet::Double(GBK, None))),
+        (b"$(@", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$(A", false, Some(CharacterSet::Double(GBK, None))),
+        (b"$(B", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$(C", false, Some(CharacterSet::Double(EUC_KR, None))),
+        (b"$(D", false, Some(CharacterSet::Double(EUC_JP, Some(0x8f)))),
+        (b"$(O", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$(Q", false, Some(CharacterSet::Double(EUC_JP, None))),
+        (b"$(P", false, Some(CharacterSet::Strange)),
+        (b"$)A", true, Some(CharacterSet::Double(GBK, None))),
+        (b"$)C", true, Some(CharacterSet::Double(EUC_KR, None))),
+        (b"$)E", true, Some(CharacterSet::Strange)),
+        (b"$)G", true, Some(CharacterSet::Strange)),
         // Sets for single characters, and the shift to one of them.
         (b"$*H", true, None),
         (b".A", true, None),
@@ -156,7 +157,7 @@ fn designation(rest: &[u8]) -> Option<(usize, bool, Option<Set>)> {
         .map(|(name, second, set)| (name.len(), *second, *set))
 }
 
-fn characters(run: &[u8], set: Set, out: &mut String) {
+fn characters(run: &[u8], set: CharacterSet, out: &mut String) {
     let single = |b: u8| {
         if b.is_ascii() {
             char::from(b)
@@ -165,28 +166,28 @@ fn characters(run: &[u8], set: Set, out: &mut String) {
         }
     };
     match set {
-        Set::Ascii => out.extend(run.iter().map(|b| single(*b))),
-        Set::Roman => out.extend(run.iter().map(|b| match b {
+        CharacterSet::Ascii => out.extend(run.iter().map(|b| single(*b))),
+        CharacterSet::Roman => out.extend(run.iter().map(|b| match b {
             b'\\' => '¥',
             b'~' => '‾',
             b => single(*b),
         })),
-        Set::Kana => out.extend(run.iter().map(|b| match b {
+        CharacterSet::Kana => out.extend(run.iter().map(|b| match b {
             0x21..=0x5f => char::from_u32(0xff61 - 0x21 + u32::from(*b)).unwrap_or(char::REPLACEMENT_CHARACTER),
             b => single(*b),
         })),
-        Set::Double(..) | Set::Strange => {
+        CharacterSet::Double(..) | CharacterSet::Strange => {
             let mut rest = run;
             while let Some((a, tail)) = rest.split_first() {
                 match (tail.first(), set) {
-                    (Some(b), Set::Double(encoding, before)) if *a > 0x20 && *b > 0x20 => {
+                    (Some(b), CharacterSet::Double(encoding, before)) if *a > 0x20 && *b > 0x20 => {
                         let pair: Vec<u8> = before.into_iter().chain([a | 0x80, b | 0x80]).collect();
                         out.push_str(&encoding.decode_without_bom_handling(&pair).0);
-                        rest = tail.get(1..).unwrap_or_default();
+                        rest = tail.slice(1..);
                     }
                     (Some(b), _) if *a > 0x20 && *b > 0x20 => {
                         out.push(char::REPLACEMENT_CHARACTER);
-                        rest = tail.get(1..).unwrap_or_default();
+                        rest = tail.slice(1..);
                     }
                     _ => {
                         out.push(single(*a));

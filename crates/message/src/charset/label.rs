@@ -9,15 +9,15 @@ use crate::transfer::{Coding, decode};
 
 /// An encoding by its label.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Label {
+pub(super) enum CharsetLabel {
     Known(&'static Encoding),
     Utf7,
     Hz,
     /// ISO-2022-KR, -CN and others of that family.
     Iso2022,
-    /// UTF-16 in an order that nothing tells.
+    /// UTF-16 in an unknown order of octets.
     Utf16,
-    /// UTF-32; `None`: in an order that nothing tells.
+    /// UTF-32; `None`: in an unknown order of octets.
     Utf32 {
         big: Option<bool>,
     },
@@ -25,7 +25,14 @@ pub(super) enum Label {
     Ebcdic,
 }
 
-impl Label {
+/// Code pages of EBCDIC, beside those that have numbers in a row.
+const EBCDIC: &[u32] = &[
+    37, 273, 277, 278, 280, 284, 285, 290, 297, 420, 423, 424, 500, 870, 871, 875, 880, 905, 918, 924, 930, 931, 933,
+    935, 937, 939, 1_025, 1_026, 1_047, 1_097, 1_112, 1_122, 1_123, 1_130, 1_132, 1_364, 1_388, 1_390, 1_399, 20_833,
+    20_838, 20_871, 20_880, 20_905, 20_924, 21_025,
+];
+
+impl CharsetLabel {
     /// The encoding of a label, letter case, quotes and blanks around it aside.
     pub(super) fn named(label: &str) -> Option<Self> {
         let label = label.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '\0'));
@@ -84,56 +91,8 @@ impl Label {
             n @ 28_591..=28_606 => named(format!("iso-8859-{}", n - 28_590)),
             20_866 => named("koi8-r".to_owned()),
             21_866 => named("koi8-u".to_owned()),
-            37
-            | 273
-            | 277
-            | 278
-            | 280
-            | 284
-            | 285
-            | 290
-            | 297
-            | 420
-            | 423
-            | 424
-            | 500
-            | 833..=838
-            | 870
-            | 871
-            | 875
-            | 880
-            | 905
-            | 918
-            | 924
-            | 930
-            | 931
-            | 933
-            | 935
-            | 937
-            | 939
-            | 1_025
-            | 1_026
-            | 1_047
-            | 1_097
-            | 1_112
-            | 1_122
-            | 1_123
-            | 1_130
-            | 1_132
-            | 1_140..=1_149
-            | 1_364
-            | 1_388
-            | 1_390
-            | 1_399
-            | 20_273..=20_297
-            | 20_420..=20_424
-            | 20_833
-            | 20_838
-            | 20_871
-            | 20_880
-            | 20_905
-            | 20_924
-            | 21_025 => Some(Self::Ebcdic),
+            833..=838 | 1_140..=1_149 | 20_273..=20_297 | 20_420..=20_424 => Some(Self::Ebcdic),
+            n if EBCDIC.contains(&n) => Some(Self::Ebcdic),
             _ => None,
         }
     }
@@ -176,13 +135,13 @@ impl Label {
             // What has no NUL has not a single ASCII character in UTF-16, no line end and no blank: where it is UTF-8, it
             // is mislabelled.
             Self::Known(e) => (!bytes.is_empty() && is_wide_text(bytes)).then(|| by(e)),
-            Self::Utf16 => (!bytes.is_empty() && is_wide_text(bytes)).then(|| shown(by(UTF_16LE), by(UTF_16BE))),
+            Self::Utf16 => (!bytes.is_empty() && is_wide_text(bytes)).then(|| more_telling(by(UTF_16LE), by(UTF_16BE))),
             Self::Utf7 => bytes.contains(&b'+').then(|| utf7(bytes)),
             Self::Hz => bytes.contains(&b'~').then(|| hz(bytes)),
             Self::Iso2022 => has(|b| matches!(b, 0x1b | 0x0e | 0x0f)).then(|| iso2022(bytes)),
             Self::Utf32 { big } => bytes.contains(&0).then(|| match big {
                 Some(big) => utf32(bytes, big),
-                None => shown(utf32(bytes, true), utf32(bytes, false)),
+                None => more_telling(utf32(bytes, true), utf32(bytes, false)),
             }),
             Self::Ebcdic => None,
         }
@@ -195,30 +154,31 @@ pub(super) fn is_foreign(label: &str) -> bool {
 }
 
 /// How much of a link a text shows; a rough measure to choose between readings.
-pub(super) fn showing(text: &str) -> usize {
+pub(super) fn link_signs(text: &str) -> usize {
     text.matches('<').count() + text.matches("://").count() + text.matches("href").count()
 }
 
 /// Whether a text uses none but the sets of ISO-2022-JP that browsers know.
 pub(super) fn is_plain_jp(bytes: &[u8]) -> bool {
     memchr::memchr2(0x0e, 0x0f, bytes).is_none()
-        && memchr::memchr_iter(0x1b, bytes).all(|at| {
-            let set = bytes.get(at + 1..at + 3).unwrap_or_default();
-            matches!(set, b"(B" | b"(J" | b"(I" | b"$@" | b"$B")
-        })
+        && memchr::memchr_iter(0x1b, bytes)
+            .all(|at| matches!(bytes.get(at + 1..at + 3), Some(b"(B" | b"(J" | b"(I" | b"$@" | b"$B")))
 }
 
-/// The encoding that escapes in an unlabelled text speak of. One back to ASCII alone says nothing: terminals know it.
-pub(super) fn by_escapes(bytes: &[u8]) -> Option<Label> {
+/// The encoding that escapes in an unlabelled text speak of. An escape back to ASCII alone does not count: terminals
+/// use it.
+pub(super) fn by_escapes(bytes: &[u8]) -> Option<CharsetLabel> {
     memchr::memchr_iter(0x1b, bytes).find_map(|at| match bytes.get(at + 1..at + 4)? {
-        [b'(', b'J' | b'I', _] | [b'$', b'@' | b'A' | b'B', _] | [b'$', b'(', _] => Some(Label::Known(ISO_2022_JP)),
-        [b'$', b')', b'A' | b'C' | b'E' | b'G'] => Some(Label::Iso2022),
+        [b'(', b'J' | b'I', _] | [b'$', b'@' | b'A' | b'B', _] | [b'$', b'(', _] => {
+            Some(CharsetLabel::Known(ISO_2022_JP))
+        }
+        [b'$', b')', b'A' | b'C' | b'E' | b'G'] => Some(CharsetLabel::Iso2022),
         _ => None,
     })
 }
 
 /// The encoding that NULs in every other octet, or in three of four, speak of.
-pub(super) fn by_nuls(bytes: &[u8]) -> Option<Label> {
+pub(super) fn by_nuls(bytes: &[u8]) -> Option<CharsetLabel> {
     memchr::memchr(0, bytes)?;
     let mut nuls = [0usize; 4];
     for four in bytes.chunks_exact(4) {
@@ -233,13 +193,13 @@ pub(super) fn by_nuls(bytes: &[u8]) -> Option<Label> {
     if all == 0 {
         None
     } else if few(a) && many(c) && many(d) {
-        Some(Label::Utf32 { big: Some(false) })
+        Some(CharsetLabel::Utf32 { big: Some(false) })
     } else if many(a) && many(b) && few(d) {
-        Some(Label::Utf32 { big: Some(true) })
+        Some(CharsetLabel::Utf32 { big: Some(true) })
     } else if few(a) && many(b) && few(c) && many(d) {
-        Some(Label::Known(UTF_16LE))
+        Some(CharsetLabel::Known(UTF_16LE))
     } else if many(a) && few(b) && many(c) && few(d) {
-        Some(Label::Known(UTF_16BE))
+        Some(CharsetLabel::Known(UTF_16BE))
     } else {
         None
     }
@@ -250,7 +210,7 @@ fn is_wide_text(bytes: &[u8]) -> bool {
 }
 
 /// The reading that shows more; the first where both show the same.
-fn shown(first: String, second: String) -> String {
+fn more_telling(first: String, second: String) -> String {
     let (a, b) = (measure(&first), measure(&second));
     if b > a { second } else { first }
 }
@@ -258,7 +218,7 @@ fn shown(first: String, second: String) -> String {
 /// How much of a text looks like one: links count most, then line ends and blanks.
 fn measure(text: &str) -> (usize, usize) {
     (
-        showing(text),
+        link_signs(text),
         text.bytes().filter(|b| matches!(b, b' ' | b'\n')).count(),
     )
 }
@@ -283,29 +243,29 @@ mod tests {
     #[test]
     fn names_of_all_kinds_are_known() {
         for (label, want) in [
-            ("\"UTF-8\"", Label::Known(UTF_8)),
-            ("iso_2022_jp", Label::Known(ISO_2022_JP)),
-            ("x-iso-2022-jp", Label::Known(ISO_2022_JP)),
-            ("ISO-2022-JP-MS", Label::Known(ISO_2022_JP)),
-            ("cp50222", Label::Known(ISO_2022_JP)),
-            ("=?us-ascii?q?iso-2022-jp?=", Label::Known(ISO_2022_JP)),
-            ("=?utf-8?B?dXRmLTc=?=", Label::Utf7),
-            ("unicode-2-0-utf-7", Label::Utf7),
-            ("cp65000", Label::Utf7),
-            ("iso-2022-cn-ext", Label::Iso2022),
-            ("UCS-2", Label::Utf16),
-            ("cp1201", Label::Known(UTF_16BE)),
-            ("cp12000", Label::Utf32 { big: None }),
-            ("IBM-037", Label::Ebcdic),
-            ("cp1047", Label::Ebcdic),
-            ("ebcdic-cp-us", Label::Ebcdic),
-            ("cp932", Label::Known(SHIFT_JIS)),
-            ("1251", Label::Known(encoding_rs::WINDOWS_1251)),
+            ("\"UTF-8\"", CharsetLabel::Known(UTF_8)),
+            ("iso_2022_jp", CharsetLabel::Known(ISO_2022_JP)),
+            ("x-iso-2022-jp", CharsetLabel::Known(ISO_2022_JP)),
+            ("ISO-2022-JP-MS", CharsetLabel::Known(ISO_2022_JP)),
+            ("cp50222", CharsetLabel::Known(ISO_2022_JP)),
+            ("=?us-ascii?q?iso-2022-jp?=", CharsetLabel::Known(ISO_2022_JP)),
+            ("=?utf-8?B?dXRmLTc=?=", CharsetLabel::Utf7),
+            ("unicode-2-0-utf-7", CharsetLabel::Utf7),
+            ("cp65000", CharsetLabel::Utf7),
+            ("iso-2022-cn-ext", CharsetLabel::Iso2022),
+            ("UCS-2", CharsetLabel::Utf16),
+            ("cp1201", CharsetLabel::Known(UTF_16BE)),
+            ("cp12000", CharsetLabel::Utf32 { big: None }),
+            ("IBM-037", CharsetLabel::Ebcdic),
+            ("cp1047", CharsetLabel::Ebcdic),
+            ("ebcdic-cp-us", CharsetLabel::Ebcdic),
+            ("cp932", CharsetLabel::Known(SHIFT_JIS)),
+            ("1251", CharsetLabel::Known(encoding_rs::WINDOWS_1251)),
         ] {
-            assert_eq!(Label::named(label), Some(want), "{label}");
+            assert_eq!(CharsetLabel::named(label), Some(want), "{label}");
         }
         for label in ["", "unknown-8bit", "cp", "x-", "=?x?=", "replacement"] {
-            assert_eq!(Label::named(label), None, "{label}");
+            assert_eq!(CharsetLabel::named(label), None, "{label}");
         }
     }
 
@@ -317,10 +277,10 @@ mod tests {
                 .collect()
         };
         let text = "<p>Grüße, 日本</p>\r\n";
-        assert_eq!(by_nuls(&wide(text, false)), Some(Label::Known(UTF_16LE)));
-        assert_eq!(by_nuls(&wide(text, true)), Some(Label::Known(UTF_16BE)));
+        assert_eq!(by_nuls(&wide(text, false)), Some(CharsetLabel::Known(UTF_16LE)));
+        assert_eq!(by_nuls(&wide(text, true)), Some(CharsetLabel::Known(UTF_16BE)));
         let four: Vec<u8> = text.chars().flat_map(|c| (c as u32).to_le_bytes()).collect();
-        assert_eq!(by_nuls(&four), Some(Label::Utf32 { big: Some(false) }));
+        assert_eq!(by_nuls(&four), Some(CharsetLabel::Utf32 { big: Some(false) }));
         assert_eq!(by_nuls(b"plain text with a \0 or \0 two in it"), None);
         assert_eq!(by_nuls(&[0; 64]), None);
     }
@@ -328,6 +288,6 @@ mod tests {
     #[test]
     fn terminal_output_is_no_japanese() {
         assert_eq!(by_escapes(b"\x1b[31mred\x1b(B\x1b[m"), None);
-        assert_eq!(by_escapes(b"\x1b$B$\"\x1b(B"), Some(Label::Known(ISO_2022_JP)));
+        assert_eq!(by_escapes(b"\x1b$B$\"\x1b(B"), Some(CharsetLabel::Known(ISO_2022_JP)));
     }
 }

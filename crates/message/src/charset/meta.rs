@@ -3,11 +3,11 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use crate::html;
+use crate::edit::{self, TextEdit, apply};
 use crate::html::context::comment_end;
 use crate::html::reference::decode_attribute;
 use crate::html::tag::{self, Tag};
-use crate::transfer::{TextEdit, apply};
+use crate::slice::{Slice, head};
 
 /// Octets in which every program looks for a meta element.
 const WINDOW: usize = 1024;
@@ -17,7 +17,7 @@ const MAX_META: usize = 1024;
 /// All labels that a document gives, those in comments last.
 pub(super) fn labels(bytes: &[u8]) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
-    if let Some(label) = declared(bytes).and_then(|r| bytes.get(r)) {
+    if let Some(label) = declared(bytes).map(|r| bytes.slice(r)) {
         out.push(String::from_utf8_lossy(label).into_owned());
     }
     // Some programs believe a meta element further down, where the head is long. It can only matter where the text has
@@ -26,20 +26,20 @@ pub(super) fn labels(bytes: &[u8]) -> Vec<String> {
         Some(_) => bytes.len(),
         None => bytes.len().min(WINDOW),
     };
-    let text = bytes.get(..len).unwrap_or_default();
+    let text = bytes.slice(..len);
     let mut in_comments = Vec::new();
     let mut comment = 0;
     let mut budget = text.len() * tag::OVERLAP + MAX_META;
     let mut tag = Tag::default();
     for at in memchr::memchr_iter(b'<', text) {
-        let rest = text.get(at + 1..).unwrap_or_default();
+        let rest = text.slice(at + 1..);
         if at >= comment && rest.starts_with(b"!--") {
             comment = at + 1 + comment_end(rest).unwrap_or(rest.len());
         }
         if !rest.get(..4).is_some_and(|n| n.eq_ignore_ascii_case(b"meta")) {
             continue;
         }
-        let piece = bytes.get(at..bytes.len().min(at + MAX_META)).unwrap_or_default();
+        let piece = bytes.slice(at..bytes.len().min(at + MAX_META));
         tag::read(piece, 0, &mut tag);
         let Some(left) = budget.checked_sub(tag.end) else { break };
         budget = left;
@@ -65,7 +65,7 @@ pub(crate) fn without_labels(text: &[u8], keep: impl Fn(&[u8]) -> Option<String>
         }
         for a in t.named(text, b"charset").chain(t.named(text, b"content")) {
             let Some(value) = a.value.clone() else { continue };
-            let written = text.get(value.clone()).unwrap_or_default();
+            let written = text.slice(value.clone());
             let is_charset = text
                 .get(a.name.clone())
                 .is_some_and(|n| n.eq_ignore_ascii_case(b"charset"));
@@ -80,18 +80,18 @@ pub(crate) fn without_labels(text: &[u8], keep: impl Fn(&[u8]) -> Option<String>
             };
             let whole = a.whole();
             let mut with = [
-                text.get(whole.start..value.start + label.start).unwrap_or_default(),
+                text.slice(whole.start..value.start + label.start),
                 with.as_bytes(),
-                text.get(value.start + label.end..whole.end).unwrap_or_default(),
+                text.slice(value.start + label.end..whole.end),
             ]
             .concat();
-            if let Some(kept) = keep(text.get(whole.clone()).unwrap_or_default()) {
+            if let Some(kept) = keep(text.slice(whole.clone())) {
                 with.extend([b" ", tag::WAS, b"=\"", kept.as_bytes(), b"\""].concat());
             }
             edits.push(TextEdit { at: whole, with });
         }
     });
-    match html::settle(edits) {
+    match edit::sorted(edits) {
         Some(e) if !e.is_empty() => Cow::Owned(apply(text, &e)),
         _ => Cow::Borrowed(text),
     }
@@ -100,11 +100,11 @@ pub(crate) fn without_labels(text: &[u8], keep: impl Fn(&[u8]) -> Option<String>
 /// Where an XML declaration names an encoding.
 fn declared(text: &[u8]) -> Option<Range<usize>> {
     let body = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
-    let head = body.get(..body.len().min(WINDOW))?;
+    let head = head(body, WINDOW);
     if !head.get(..5)?.eq_ignore_ascii_case(b"<?xml") {
         return None;
     }
-    let head = head.get(..memchr::memchr(b'>', head)?)?;
+    let head = head.slice(..memchr::memchr(b'>', head)?);
     let at = text.len() - body.len();
     let label = values(head, b"encoding").into_iter().next()?;
     Some(at + label.start..at + label.end)
@@ -119,19 +119,19 @@ fn in_meta(text: &[u8], tag: &Tag, out: &mut Vec<String>) {
         }
     };
     for a in &tag.attrs {
-        let name = text.get(a.name.clone()).unwrap_or_default();
-        let value = decoded(a.value.clone().and_then(|v| text.get(v)).unwrap_or_default());
+        let name = text.slice(a.name.clone());
+        let value = decoded(a.value.clone().map(|v| text.slice(v)).unwrap_or_default());
         if name.eq_ignore_ascii_case(b"charset") {
             push(value.trim().as_bytes());
         } else if name.eq_ignore_ascii_case(b"content") {
             for r in charsets(value.as_bytes()) {
-                push(value.as_bytes().get(r).unwrap_or_default());
+                push(value.as_bytes().slice(r));
             }
         }
     }
-    let whole = text.get(..tag.end).unwrap_or_default();
+    let whole = text.slice(..tag.end);
     for r in charsets(whole) {
-        push(whole.get(r).unwrap_or_default());
+        push(whole.slice(r));
     }
 }
 
@@ -148,7 +148,7 @@ fn charsets(text: &[u8]) -> Vec<Range<usize>> {
 fn values(text: &[u8], name: &[u8]) -> Vec<Range<usize>> {
     let lower = text.to_ascii_lowercase();
     let value = |at: usize| {
-        let rest = text.get(at + name.len()..)?.trim_ascii_start();
+        let rest = text.slice(at + name.len()..).trim_ascii_start();
         let rest = rest.strip_prefix(b"=")?.trim_ascii_start();
         let rest = rest.strip_prefix(b"\"").or(rest.strip_prefix(b"'")).unwrap_or(rest);
         let len = rest

@@ -1,6 +1,6 @@
-//! What markup is to a browser: lol_html's reading of it, by offsets.
+//! The context of markup as lol_html reads it, by offsets.
 //!
-//! lol_html tells text from markup and raw text from both. Its output is thrown away.
+//! lol_html distinguishes text, markup and raw text. Its output is discarded.
 
 use std::cell::RefCell;
 use std::ops::Range;
@@ -8,10 +8,12 @@ use std::ops::Range;
 use lol_html::html_content::TextType;
 use lol_html::{AsciiCompatibleEncoding, HtmlRewriter, MemorySettings, Settings, doc_text};
 
-use super::line::{Lines, Links, word};
-use super::sites::Action;
+use super::action::{SiteAction, is_contested};
+use super::line::{OpenBlocks, OpenLink, word};
 use super::tag::{self, Tag};
+use crate::edit::meets;
 use crate::site::Use;
+use crate::slice::Slice;
 
 /// How deep raw text within raw text is looked into.
 const MAX_RAW_DEPTH: usize = 4;
@@ -19,9 +21,9 @@ const MAX_RAW_DEPTH: usize = 4;
 const PARSER_MEMORY: usize = 8 << 20;
 const TEMPLATE: u64 = word(b"template");
 
-/// Stretches of a text by what they are.
+/// The stretches of a text by kind.
 #[derive(Debug, Default)]
-pub(crate) struct Context {
+pub(crate) struct MarkupContext {
     /// Runs of running text.
     pub(crate) runs: Vec<Run>,
     /// Text on screen in which no tag can stand (xmp, plaintext, CDATA sections): URLs in it are text.
@@ -42,7 +44,7 @@ pub(crate) struct Run {
     pub(crate) link: Option<usize>,
 }
 
-impl Context {
+impl MarkupContext {
     fn add(&mut self, run: Run) {
         if !run.pieces.is_empty() {
             self.runs.push(run);
@@ -51,13 +53,13 @@ impl Context {
 
     /// Whether an attribute that leads somewhere stands, in part, in what this reading takes for text, or runs on to the end
     /// of it, `len`.
-    pub(crate) fn holds_text(&self, actions: &[Action], len: usize) -> bool {
+    pub(crate) fn holds_text(&self, actions: &[SiteAction], len: usize) -> bool {
         let shown = sorted(self.runs.iter().flat_map(|r| &r.pieces).chain(&self.shown_raw));
         let inert = sorted(self.inert.iter());
         actions.iter().any(|a| match a {
-            Action::Ask { usage, whole, .. } if *usage == Use::Json => meets(&shown, whole),
-            Action::Ask { usage, .. } if *usage == Use::WordField => false,
-            Action::Ask { whole, .. } | Action::Off { whole } => {
+            SiteAction::Judge { usage, whole, .. } if *usage == Use::Json => meets(&shown, whole),
+            SiteAction::Judge { usage, .. } if *usage == Use::WordField => false,
+            SiteAction::Judge { whole, .. } | SiteAction::Disable { whole } => {
                 whole.end >= len || meets(&shown, whole) || meets(&inert, whole)
             }
         })
@@ -70,60 +72,53 @@ fn sorted<'a>(ranges: impl Iterator<Item = &'a Range<usize>>) -> Vec<Range<usize
     out
 }
 
-/// Whether a stretch meets one of those that are sorted and apart.
-pub(crate) fn meets(sorted: &[Range<usize>], at: &Range<usize>) -> bool {
-    let next = sorted.partition_point(|r| r.start < at.end);
-    sorted.get(next.wrapping_sub(1)).is_some_and(|r| at.start < r.end)
-}
-
-/// A text in which elements that bring rules of their own with them are taken for ones that mean nothing; `None` when
-/// there are none.
+/// Renames the elements about which parsers disagree to unknown ones; `None` when there are none.
 pub(super) fn plainer(text: &[u8]) -> Option<Vec<u8>> {
     let mut out: Option<Vec<u8>> = None;
     for at in memchr::memchr_iter(b'<', text) {
         let start = at + 1 + usize::from(text.get(at + 1) == Some(&b'/'));
-        let rest = text.get(start..).unwrap_or_default();
+        let rest = text.slice(start..);
         let len = rest.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
-        if super::sites::is_contested(rest.get(..len).unwrap_or_default()) {
+        if is_contested(rest.slice(..len)) {
             let out = out.get_or_insert_with(|| text.to_vec());
-            out.get_mut(start..start + len)?.fill(b'x');
+            out.iter_mut().skip(start).take(len).for_each(|b| *b = b'x');
         }
     }
     out
 }
 
-/// The context of a text; `None` when lol_html cannot tell (ambiguous markup, out of memory).
-pub(super) fn read_fully(text: &[u8]) -> Option<Context> {
+/// Reads the context of a text; `None` when lol_html cannot (ambiguous markup, out of memory).
+pub(super) fn read_fully(text: &[u8]) -> Option<MarkupContext> {
     read_as(text, text)
 }
 
-/// The context of a text that the parser sees as `shown`, of the same length.
-pub(super) fn read_as(text: &[u8], shown: &[u8]) -> Option<Context> {
-    let mut out = Context::default();
+/// Reads the context of a text that the parser is given as `shown`, of the same length.
+pub(super) fn read_as(text: &[u8], shown: &[u8]) -> Option<MarkupContext> {
+    let mut out = MarkupContext::default();
     read_into(text, shown, 0, 0, &mut out)?;
     Some(out)
 }
 
-/// Reads `text`, which the parser sees as `shown`, of the same length, and which begins at `offset`.
-fn read_into(text: &[u8], shown: &[u8], offset: usize, depth: usize, out: &mut Context) -> Option<()> {
+/// Reads `text`, which begins at `offset`; the parser is given `shown`, of the same length.
+fn read_into(text: &[u8], shown: &[u8], offset: usize, depth: usize, out: &mut MarkupContext) -> Option<()> {
     let chunks = chunks(shown)?;
-    let mut walk = Walk::default();
+    let mut walk = LineWalk::default();
     let mut at = 0;
     for (range, kind) in chunks {
         let gap = text.get(at..range.start)?;
-        let owner = walk.cross(gap, at + offset, out);
+        let owner = walk.add_markup(gap, at + offset, out);
         at = range.end;
         let there = range.start + offset..range.end + offset;
         match kind {
-            TextType::Data => walk.text(there),
-            TextType::CDataSection if walk.links.open.is_none() => out.shown_raw.push(there),
+            TextType::Data => walk.add_text(there),
+            TextType::CDataSection if walk.link.open.is_none() => out.shown_raw.push(there),
             TextType::CDataSection => {}
             TextType::RCData | TextType::ScriptData => out.inert.push(there),
             TextType::PlainText => {
                 out.inert.push(there.clone());
                 out.shown_raw.push(there);
             }
-            TextType::RawText => match owner.map(|o| gap.get(o).unwrap_or_default()) {
+            TextType::RawText => match owner.map(|o| gap.slice(o)) {
                 Some(o) if o.eq_ignore_ascii_case(b"style") => out.inert.push(there),
                 Some(o) if o.eq_ignore_ascii_case(b"xmp") => {
                     out.inert.push(there.clone());
@@ -133,7 +128,7 @@ fn read_into(text: &[u8], shown: &[u8], offset: usize, depth: usize, out: &mut C
                     let (text, shown) = (text.get(range.clone())?, shown.get(range)?);
                     read_into(text, shown, there.start, depth + 1, out)?;
                     if holds_link_or_table(text) {
-                        walk.links.lose();
+                        walk.link.forget();
                     }
                 }
                 _ => return None,
@@ -141,7 +136,7 @@ fn read_into(text: &[u8], shown: &[u8], offset: usize, depth: usize, out: &mut C
         }
     }
     let rest = text.get(at..)?;
-    walk.cross(rest, at + offset, out);
+    walk.add_markup(rest, at + offset, out);
     if depth == 0 {
         out.dangling = dangling(rest).map(|n| at + n);
     }
@@ -174,45 +169,45 @@ fn chunks(text: &[u8]) -> Option<Vec<(Range<usize>, TextType)>> {
     Some(found.into_inner())
 }
 
-/// Running text while it is put together.
+/// Assembles the lines of running text.
 #[derive(Default)]
-struct Walk {
+struct LineWalk {
     run: Run,
-    lines: Lines,
-    links: Links,
+    blocks: OpenBlocks,
+    link: OpenLink,
     tag: Tag,
     /// Lines that a template stands in: what is in it does not show there.
     aside: Vec<Run>,
 }
 
-impl Walk {
-    fn text(&mut self, at: Range<usize>) {
-        if !self.links.in_option() {
+impl LineWalk {
+    fn add_text(&mut self, at: Range<usize>) {
+        if !self.link.in_option() {
             self.run.pieces.push(at);
         }
     }
 
-    /// Goes over the markup between two stretches of text, which begins at `offset`: keeps track of links, tells where a
-    /// line of text ends. Returns where the name of the last start tag stands.
-    fn cross(&mut self, gap: &[u8], offset: usize, out: &mut Context) -> Option<Range<usize>> {
+    /// Reads the markup between two stretches of text, which begins at `offset`, for links and the ends of lines.
+    /// Returns where the name of the last start tag stands.
+    fn add_markup(&mut self, gap: &[u8], offset: usize, out: &mut MarkupContext) -> Option<Range<usize>> {
         let mut last = None;
         let mut at = 0;
-        while let Some(n) = memchr::memchr(b'<', gap.get(at..).unwrap_or_default()) {
+        while let Some(n) = memchr::memchr(b'<', gap.slice(at..)) {
             let start = at + n;
-            let rest = gap.get(start + 1..).unwrap_or_default();
+            let rest = gap.slice(start + 1..);
             match rest {
                 [b'/', c, ..] if c.is_ascii_alphabetic() => {
                     tag::read(gap, start + 1, &mut self.tag);
                     let name = self.tag.name(gap);
                     let word = word(name);
-                    let ends = self.lines.end_at(name, word, true);
-                    self.links.end(word);
+                    let ends = self.blocks.end_at(name, word, true);
+                    self.link.end(word);
                     self.break_line(ends, out);
                     if word == TEMPLATE
                         && let Some(outer) = self.aside.pop()
                     {
                         out.add(std::mem::replace(&mut self.run, outer));
-                        self.links.lose();
+                        self.link.forget();
                         self.break_line(false, out);
                     }
                     at = self.tag.end;
@@ -221,12 +216,12 @@ impl Walk {
                     tag::read(gap, start, &mut self.tag);
                     let name = self.tag.name(gap);
                     let word = word(name);
-                    let ends = self.lines.end_at(name, word, false);
-                    self.links.start(gap, &self.tag, word, start + offset);
+                    let ends = self.blocks.end_at(name, word, false);
+                    self.link.start(gap, &self.tag, word, start + offset);
                     self.break_line(ends, out);
                     if word == TEMPLATE {
                         self.aside.push(std::mem::take(&mut self.run));
-                        self.links.lose();
+                        self.link.forget();
                     }
                     last = Some(self.tag.name.clone());
                     at = self.tag.end;
@@ -242,14 +237,14 @@ impl Walk {
     }
 
     /// Ends the line, if it is to end, or if other text than before belongs to a link.
-    fn break_line(&mut self, ends: bool, out: &mut Context) {
-        if ends || self.run.link != self.links.open {
+    fn break_line(&mut self, ends: bool, out: &mut MarkupContext) {
+        if ends || self.run.link != self.link.open {
             out.add(std::mem::take(&mut self.run));
-            self.run.link = self.links.open;
+            self.run.link = self.link.open;
         }
     }
 
-    fn finish(self, out: &mut Context) {
+    fn finish(self, out: &mut MarkupContext) {
         out.add(self.run);
         self.aside.into_iter().for_each(|run| out.add(run));
         out.runs.sort_by_key(|r| r.pieces.first().map(|p| p.start));
@@ -259,7 +254,7 @@ impl Walk {
 /// Whether raw text has tags in it that end or begin a link for programs that take it for markup.
 fn holds_link_or_table(raw: &[u8]) -> bool {
     memchr::memchr_iter(b'<', raw).any(|at| {
-        let rest = raw.get(at + 1..).unwrap_or_default();
+        let rest = raw.slice(at + 1..);
         let name = rest.strip_prefix(b"/").unwrap_or(rest);
         matches!(name.first(), Some(b'a' | b'A' | b't' | b'T' | b'c' | b'C'))
     })
@@ -278,7 +273,7 @@ pub(crate) fn comment_end(rest: &[u8]) -> Option<usize> {
     }
     memchr::memchr_iter(b'>', body)
         .find(|n| {
-            let before = body.get(..*n).unwrap_or_default();
+            let before = body.slice(..*n);
             before.strip_suffix(b"!").unwrap_or(before).ends_with(b"--")
         })
         .map(|n| 3 + n + 1)
@@ -288,14 +283,14 @@ pub(crate) fn comment_end(rest: &[u8]) -> Option<usize> {
 fn dangling(gap: &[u8]) -> Option<usize> {
     let mut tag = Tag::default();
     let mut at = 0;
-    while let Some(n) = memchr::memchr(b'<', gap.get(at..)?) {
+    while let Some(n) = memchr::memchr(b'<', gap.slice(at..)) {
         let start = at + n;
-        match gap.get(start + 1..)? {
+        match gap.slice(start + 1..) {
             [b'/', c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start + 1, &mut tag);
                 at = tag.end;
             }
-            [b'/' | b'!' | b'?', ..] => at = start + 1 + comment_end(gap.get(start + 1..)?)?,
+            [b'/' | b'!' | b'?', ..] => at = start + 1 + comment_end(gap.slice(start + 1..))?,
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(gap, start, &mut tag);
                 if tag.cut_off {

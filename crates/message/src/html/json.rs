@@ -2,18 +2,19 @@
 
 use std::ops::Range;
 
-use super::sites::{Action, find_ignoring_case};
+use super::action::{SiteAction, find_ignoring_case};
 use crate::site::Use;
+use crate::slice::Slice;
 
-/// URLs in the strings of a JSON script, but for the names of vocabularies. `false` when scripts overlap beyond measure.
+/// URLs in the strings of a JSON script, but for the names of vocabularies. `false` when scripts overlap too often.
 pub(super) fn strings(
     text: &[u8],
     tag: &Range<usize>,
     from: usize,
     budget: &mut usize,
-    actions: &mut Vec<Action>,
+    actions: &mut Vec<SiteAction>,
 ) -> bool {
-    let rest = text.get(from..).unwrap_or_default();
+    let rest = text.slice(from..);
     let end = from + find_ignoring_case(rest, b"</script").unwrap_or(rest.len());
     let Some(left) = budget.checked_sub(end - from) else {
         return false;
@@ -21,7 +22,7 @@ pub(super) fn strings(
     *budget = left;
     let mut at = from;
     let mut key: Option<Range<usize>> = None;
-    while let Some(n) = text.get(at..end).and_then(|t| memchr::memchr(b'"', t)) {
+    while let Some(n) = memchr::memchr(b'"', text.slice(at..end)) {
         let start = at + n + 1;
         let mut close = start;
         while let Some(b) = text.get(close).filter(|_| close < end) {
@@ -32,17 +33,18 @@ pub(super) fn strings(
             }
         }
         let close = close.min(end);
-        let string = text.get(start..close).unwrap_or_default();
-        let after = text.get(close + 1..end).unwrap_or_default().trim_ascii_start();
+        let string = text.slice(start..close);
+        at = end.min(close + 1);
+        let after = text.slice(at..end).trim_ascii_start();
         if after.starts_with(b":") {
             key = Some(start..close);
         } else {
-            let named = key.clone().map(|k| text.get(k).unwrap_or_default());
+            let named = key.clone().map(|k| text.slice(k));
             let lower = unescape(&String::from_utf8_lossy(string)).to_ascii_lowercase();
             let lower = lower.trim_start();
             let url = ["http:", "https:", "ftp:"].iter().any(|s| lower.starts_with(s));
             if url && !matches!(named, Some(b"@context" | b"@type")) {
-                actions.push(Action::Ask {
+                actions.push(SiteAction::Judge {
                     usage: Use::Json,
                     tag: tag.clone(),
                     name: start..start,
@@ -51,7 +53,6 @@ pub(super) fn strings(
                 });
             }
         }
-        at = close + 1;
     }
     true
 }

@@ -55,16 +55,16 @@ words! {
     BR b"br" HR b"hr" IMG b"img" IMAGE b"image" INPUT b"input" KEYGEN b"keygen" ISINDEX b"isindex" EMBED b"embed" FRAME b"frame"
 }
 
-/// What may be open in a text as far as it breaks lines. An element of a name that this does not know breaks none: browsers
-/// show it in the line, whatever it is called.
+/// Counts the open elements that break lines. An element with an unknown name breaks none: browsers show it in the
+/// line.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(super) struct OpenBlocks {
     /// Start tags that were not ended, by a hash of their name. Names may share a count: then an end tag that means nothing
     /// is taken for one that ends a line.
     open: [u32; 32],
 }
 
-impl Lines {
+impl OpenBlocks {
     /// Whether a line ends at a tag of that name.
     pub(super) fn end_at(&mut self, name: &[u8], word: u64, end_tag: bool) -> bool {
         if is_void(word) {
@@ -94,9 +94,9 @@ fn is_long_block(name: &[u8]) -> bool {
         .any(|n| name.eq_ignore_ascii_case(n))
 }
 
-/// In which link text stands, while its markup goes by.
+/// Tracks which link the text stands in, tag by tag.
 #[derive(Debug, Default)]
-pub(super) struct Links {
+pub(super) struct OpenLink {
     /// Where the start tag of the link begins that text stands in.
     pub(super) open: Option<usize>,
     /// The tables around it.
@@ -111,7 +111,7 @@ pub(super) struct Links {
     choices: bool,
     /// The link around it.
     around_choices: Option<usize>,
-    /// The text of one of its entries.
+    /// An entry of that list is open.
     option: bool,
     /// A paragraph is open: nearly any element that follows ends it, and what was begun in it.
     paragraph: bool,
@@ -133,26 +133,26 @@ struct Table {
     torn: bool,
 }
 
-impl Links {
+impl OpenLink {
     /// Whether text here stands where no link can be.
     pub(super) fn in_option(&self) -> bool {
         self.option
     }
 
-    /// Goes over a start tag that begins at `at`.
+    /// Reads a start tag that begins at `at`.
     pub(super) fn start(&mut self, text: &[u8], tag: &Tag, word: u64, at: usize) {
-        self.choose(word, false);
+        self.track_choices(word, false);
         if self.foreign > 0 && !matches!(word, SVG | MATH) && leaves_foreign(tag.name(text), word) {
             self.leave_foreign();
         }
         if self.foreign == 0 || !is_self_closed(text, tag) {
-            self.nest(word, false);
+            self.track_nesting(word, false);
         }
         match word {
             LINK => {
                 let has_target = tag.named(text, b"href").any(|a| a.value.is_some())
                     || self.foreign > 0 && !self.left_foreign && tag.named(text, b"xlink:href").next().is_some();
-                // One within another ends that; an anchor that leads nowhere lends its text no protection.
+                // A link within another ends the outer one; the text of an anchor without a target is not protected.
                 self.end_link();
                 if has_target {
                     self.open = Some(at);
@@ -190,10 +190,10 @@ impl Links {
         }
     }
 
-    /// Goes over an end tag.
+    /// Reads an end tag.
     pub(super) fn end(&mut self, word: u64) {
-        self.choose(word, true);
-        self.nest(word, true);
+        self.track_choices(word, true);
+        self.track_nesting(word, true);
         // It may end something around SVG, and that with it.
         let ends_html = (is_block(word) || is_void(word)) && !matches!(word, SVG | MATH);
         if self.foreign > 0 && (ends_html || self.torn) {
@@ -210,13 +210,13 @@ impl Links {
         }
     }
 
-    /// Something went by of which browsers and others make different things: text is in no link for sure.
-    pub(super) fn lose(&mut self) {
+    /// Drops the open link: behind this markup programs differ, so no text is certainly in a link.
+    pub(super) fn forget(&mut self) {
         self.open = None;
         self.tables.clear();
     }
 
-    /// A link ends: a table cell keeps the link around its table, outside of cells that one ends too.
+    /// Ends the link: in a cell the link around its table goes on, outside of cells that one ends too.
     fn end_link(&mut self) {
         match self.tables.last() {
             Some(t) if t.in_cell => self.open = t.link,
@@ -229,7 +229,7 @@ impl Links {
         }
     }
 
-    /// A link that begins in SVG or MathML does not outlast it.
+    /// Ends SVG or MathML, and a link that began in it.
     fn end_foreign(&mut self) {
         if self.foreign > 0 {
             self.foreign -= 1;
@@ -239,7 +239,7 @@ impl Links {
         }
     }
 
-    /// HTML may go on, in which no link that began in SVG or MathML is open; or it may not.
+    /// Notes that HTML may go on, in which no link is open that began in SVG or MathML.
     fn leave_foreign(&mut self) {
         self.left_foreign = true;
         if self.open != self.around_foreign {
@@ -258,8 +258,8 @@ impl Links {
         self.torn = table.torn;
     }
 
-    /// Whether the link is still what browsers have open innermost, but for what was begun in it.
-    fn nest(&mut self, word: u64, end_tag: bool) {
+    /// Tracks whether the link is still the innermost open element, those within it aside.
+    fn track_nesting(&mut self, word: u64, end_tag: bool) {
         if word == P {
             self.paragraph = !end_tag;
         }
@@ -274,7 +274,7 @@ impl Links {
         }
     }
 
-    /// A link that a cell leaves open does not reach the next one.
+    /// Begins or ends a cell: a link does not reach from one cell into the next.
     fn cell(&mut self, inside: bool) {
         self.open = self.tables.last_mut().and_then(|t| {
             t.in_cell = inside;
@@ -286,7 +286,7 @@ impl Links {
         self.torn = false;
     }
 
-    fn choose(&mut self, word: u64, end_tag: bool) {
+    fn track_choices(&mut self, word: u64, end_tag: bool) {
         let before = self.choices;
         match word {
             SELECT | DATALIST => self.choices = !end_tag,
@@ -296,7 +296,7 @@ impl Links {
         if !before && self.choices {
             self.around_choices = self.open;
         } else if before && !self.choices && self.open != self.around_choices {
-            // Whether one in a list of choices is a link is a matter of the age of a browser: it does not outlast the list.
+            // Browsers differ on whether an anchor in a list of choices is a link: it ends with the list.
             self.open = None;
         }
         // Sound entries hold text only: what stands behind any other tag may be shown elsewhere.

@@ -1,13 +1,13 @@
-//! Marks: what stands in a text in the place of something that was taken out, and keeps it, encoded and without effect.
+//! Marks: they stand in the place of something that was taken out, and keep it, encoded and without effect.
 //!
-//! Anybody can write what looks like a mark, so each carries a seal: a mark without a genuine one is the sender's own text
-//! and stays what it is.
+//! A sender can write what looks like a mark, so each carries a seal: without a genuine one it is the sender's own text
+//! and stays.
 
 use encoding_rs::Encoding;
 
 use crate::origin;
-use crate::restore::Originals;
-use crate::site::{MARK_SEAL, Seal};
+use crate::site::{MARK_SEAL, Originals, Seal};
+use crate::slice::Slice;
 
 /// What a mark is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,16 +21,17 @@ pub(crate) enum Mark {
 }
 
 impl Mark {
-    /// What the mark holds: seal, encoding and octets in Base32. `seal` is given what it has to cover.
-    pub(crate) fn keep(self, octets: &[u8], encoding: &'static Encoding, seal: impl FnOnce(&[u8]) -> Seal) -> String {
+    /// Writes what the mark holds: seal, encoding and octets in Base32. `seal` makes the seal over the octets that it
+    /// is given.
+    pub(crate) fn write(self, octets: &[u8], encoding: &'static Encoding, seal: impl FnOnce(&[u8]) -> Seal) -> String {
         let covered = self.covered(origin::number(octets, encoding), octets);
-        let held = [&seal(&covered)[..], covered.get(1..).unwrap_or_default()].concat();
+        let held = [&seal(&covered)[..], covered.slice(1..)].concat();
         data_encoding::BASE32_NOPAD.encode(&held)
     }
 
-    /// The octets that a mark keeps, in the encoding of the text that they come back to. `None` when the mark is not ours,
-    /// or they have no place in that text.
-    pub(crate) fn kept(self, held: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals) -> Option<Vec<u8>> {
+    /// Reads the octets that a mark keeps, in the encoding of the text that they are put back into. `None` when the
+    /// mark is not ours, or they have no place in that text.
+    pub(crate) fn read(self, held: &[u8], to: Option<&'static Encoding>, originals: &dyn Originals) -> Option<Vec<u8>> {
         let held = data_encoding::BASE32_NOPAD.decode(held).ok()?;
         let (seal, rest) = held.split_first_chunk::<MARK_SEAL>()?;
         let (number, octets) = rest.split_first()?;
@@ -40,7 +41,7 @@ impl Mark {
         origin::fit(octets, *number, to).map(std::borrow::Cow::into_owned)
     }
 
-    /// A mark of one kind is none of another.
+    /// The octets that a seal covers; the kind of the mark is part of them.
     fn covered(self, number: u8, octets: &[u8]) -> Vec<u8> {
         let kind = match self {
             Self::Off => b'o',

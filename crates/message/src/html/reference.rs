@@ -2,10 +2,13 @@
 
 use std::borrow::Cow;
 
+use crate::slice::Slice;
 use html5ever::data::{C1_REPLACEMENTS, NAMED_ENTITIES};
 
 /// Longest name of a reference, with its semicolon.
 const MAX_NAME: usize = 33;
+/// Octets in which a whole reference stands, and the octet behind it.
+pub(crate) const MAX_REFERENCE: usize = 40;
 
 /// Decodes an attribute value.
 pub(crate) fn decode_attribute(value: &str) -> Cow<'_, str> {
@@ -15,8 +18,8 @@ pub(crate) fn decode_attribute(value: &str) -> Cow<'_, str> {
     let mut out = String::with_capacity(value.len());
     let mut rest = value;
     while let Some(at) = memchr::memchr(b'&', rest.as_bytes()) {
-        out.push_str(rest.get(..at).unwrap_or_default());
-        rest = rest.get(at..).unwrap_or_default();
+        out.push_str(rest.slice(..at));
+        rest = rest.slice(at..);
         let used = match reference(rest, true) {
             Some((used, a, b)) => {
                 out.push(a);
@@ -28,7 +31,7 @@ pub(crate) fn decode_attribute(value: &str) -> Cow<'_, str> {
                 1
             }
         };
-        rest = rest.get(used..).unwrap_or_default();
+        rest = rest.slice(used..);
     }
     out.push_str(rest);
     Cow::Owned(out)
@@ -53,14 +56,14 @@ pub(crate) fn reference(text: &str, in_attribute: bool) -> Option<(usize, char, 
     let with_semicolon = bytes.get(1 + name_len) == Some(&b';');
     let longest = name_len + usize::from(with_semicolon);
     for len in (2..=longest).rev() {
-        let name = text.get(1..1 + len)?;
+        let name = text.slice(1..1 + len);
         let Some((a, b)) = NAMED_ENTITIES.get(name).filter(|(a, _)| *a != 0) else {
             continue;
         };
         let next = bytes.get(1 + len);
         let bare = !name.ends_with(';');
         if bare && in_attribute && next.is_some_and(|n| *n == b'=' || n.is_ascii_alphanumeric()) {
-            // For old pages' sake: `?a=1&copy=2` is no sign.
+            // For compatibility with old pages `?a=1&copy=2` is no reference.
             return None;
         }
         return Some((1 + len, char::from_u32(*a)?, char::from_u32(*b).filter(|c| *c != '\0')));
@@ -74,14 +77,14 @@ fn numeric(bytes: &[u8]) -> Option<(usize, char)> {
         _ => (10, 2),
     };
     let digits = bytes
-        .get(from..)?
+        .slice(from..)
         .iter()
         .take_while(|b| (**b as char).is_digit(radix))
         .count();
     if digits == 0 {
         return None;
     }
-    let value = bytes.get(from..from + digits)?.iter().fold(0u32, |n, b| {
+    let value = bytes.slice(from..from + digits).iter().fold(0u32, |n, b| {
         n.saturating_mul(radix)
             .saturating_add((*b as char).to_digit(radix).unwrap_or(0))
             .min(0x11_0000)
@@ -99,6 +102,15 @@ fn numeric(bytes: &[u8]) -> Option<(usize, char)> {
         v => char::from_u32(v).unwrap_or('\u{fffd}'),
     };
     Some((used, c))
+}
+
+/// Whether a reference, without its `&`, is a common one that makes no part of a URL but its blanks and ampersands.
+pub(super) fn is_plain_reference(rest: &[u8]) -> bool {
+    const PLAIN: [&[u8]; 14] = [
+        b"nbsp;", b"amp;", b"lt;", b"gt;", b"quot;", b"copy;", b"reg;", b"middot;", b"bull;", b"mdash;", b"ndash;",
+        b"rsquo;", b"zwnj;", b"#8199;",
+    ];
+    PLAIN.iter().any(|n| rest.starts_with(n))
 }
 
 /// Escapes text for a double-quoted attribute value.

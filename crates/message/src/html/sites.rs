@@ -5,39 +5,24 @@ use std::ops::Range;
 
 use encoding_rs::Encoding;
 
-use super::facts::Facts;
+use super::action::{SiteAction, is_any, is_contested, most};
+use super::attributes::{AttributeUse, is_frame, is_href, is_resource, may_lead, use_of};
+use super::parsed::Parsed;
 use super::reference::decode_attribute;
 use super::tag::{self, Attr, OVERLAP, Tag};
 use super::{json, tree, word_field};
 use crate::site::Use;
+use crate::slice::Slice;
 
-/// Something to do about one place.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Action {
-    /// The judge decides.
-    Ask {
-        usage: Use,
-        /// Name of the element.
-        tag: Range<usize>,
-        /// Name of the attribute; empty where it is none.
-        name: Range<usize>,
-        value: Range<usize>,
-        /// The whole attribute.
-        whole: Range<usize>,
-    },
-    /// The attribute loses its effect, whatever it says.
-    Off { whole: Range<usize> },
-}
-
-/// All that leads somewhere.
+/// The places of a text that lead somewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Scan {
-    pub(crate) actions: Vec<Action>,
+    pub(crate) actions: Vec<SiteAction>,
     /// The href of the first base element.
     pub(crate) base: Option<Range<usize>>,
     /// Something was left out because it stands where tags are text.
     pub(crate) deferred: bool,
-    /// Tags overlap beyond measure; this is not all.
+    /// Tags overlap too often: the list is incomplete.
     pub(crate) tangled: bool,
     /// There is an element about whose rules parsers disagree.
     pub(crate) contested: bool,
@@ -47,8 +32,8 @@ pub(crate) struct Scan {
 
 /// What the tags of a text hold.
 #[derive(Debug, Default)]
-struct Seen {
-    actions: Vec<Action>,
+struct TagSites {
+    actions: Vec<SiteAction>,
     /// Attributes of base elements that give one.
     bases: Vec<Attr>,
     /// A link has no value.
@@ -57,27 +42,13 @@ struct Seen {
     scripts: Vec<(Range<usize>, usize)>,
 }
 
-/// So many places are never too many in a text; a larger one may have one in every [`SPARSE`] octets.
-const MANY_SITES: usize = 20_000;
-/// Octets that a link and what is around it take where people list links, at the least.
-const SPARSE: usize = 48;
-
-/// More places than this make a text of that many octets tangled: no mail has them, and each costs a link.
-pub(crate) const fn most(len: usize) -> usize {
-    if len / SPARSE > MANY_SITES {
-        len / SPARSE
-    } else {
-        MANY_SITES
-    }
-}
-
 /// Finds everything that leads somewhere. Tags within `inert` (sorted) are left out, unless an element stands before them
 /// around which parsers disagree about what is raw text.
-pub(crate) fn scan(facts: &Facts<'_>, inert: &[Range<usize>]) -> Scan {
-    let text = facts.text();
+pub(crate) fn scan(parsed: &Parsed<'_>, inert: &[Range<usize>]) -> Scan {
+    let text = parsed.text();
     let mut out = Scan::default();
-    let mut seen = Seen::default();
-    let mut held = Seen::default();
+    let mut seen = TagSites::default();
+    let mut held = TagSites::default();
     let mut inert_at = 0;
     let whole = tag::sweep(text, |t| {
         while inert.get(inert_at).is_some_and(|r| r.end <= t.start) {
@@ -85,9 +56,9 @@ pub(crate) fn scan(facts: &Facts<'_>, inert: &[Range<usize>]) -> Scan {
         }
         let in_raw = inert.get(inert_at).is_some_and(|r| r.start <= t.start);
         if in_raw && !out.contested {
-            look(text, t, &mut held);
+            collect(text, t, &mut held);
         } else {
-            look(text, t, &mut seen);
+            collect(text, t, &mut seen);
             out.contested |= is_contested(t.name(text));
         }
     });
@@ -103,21 +74,21 @@ pub(crate) fn scan(facts: &Facts<'_>, inert: &[Range<usize>]) -> Scan {
     }
     word_field::find(text, &mut out.actions);
     let bases = seen.bases;
-    // These are all that there are, whatever is inert.
-    out.base = facts.base(|text| base(text, &bases, &held.bases));
-    // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect.
-    // But a link without a value would lead to the base itself.
+    // All bases of the text, those in inert stretches included.
+    out.base = parsed.base(|text| base(text, &bases, &held.bases));
+    // One base that pictures need may stay: every link was resolved against it. Any other is taken out of effect. A
+    // link without a value would lead to the base itself.
     if bases.len() != 1 || seen.valueless || !has_relative_resource(text) {
         out.actions
-            .extend(bases.iter().map(|a| Action::Off { whole: a.whole() }));
+            .extend(bases.iter().map(|a| SiteAction::Disable { whole: a.whole() }));
     }
     out.tangled |= out.actions.len() > most(text.len());
-    out.clip(facts);
+    out.clip(parsed);
     out
 }
 
 impl Scan {
-    /// The end of a stretch that is to be replaced: before the end of the comment that it stands in.
+    /// Ends a stretch that is to be replaced before the end of the comment that it stands in.
     pub(crate) fn clipped(&self, at: &Range<usize>) -> Range<usize> {
         let comment = self.comments.partition_point(|c| c.start <= at.start).checked_sub(1);
         let end = comment
@@ -129,27 +100,27 @@ impl Scan {
 
     /// Finds the comments that something runs out of: where a quote is missing, a value goes on to the next one, and the
     /// comment would go on with it.
-    fn clip(&mut self, facts: &Facts<'_>) {
-        let text = facts.text();
+    fn clip(&mut self, parsed: &Parsed<'_>) {
+        let text = parsed.text();
         let mut bogus = None;
         let runs_on = self.actions.iter().any(|a| match a {
-            Action::Ask { name, .. } if name.is_empty() => false,
-            Action::Ask { whole, .. } | Action::Off { whole } => {
-                let written = text.get(whole.clone()).unwrap_or_default();
+            SiteAction::Judge { name, .. } if name.is_empty() => false,
+            SiteAction::Judge { whole, .. } | SiteAction::Disable { whole } => {
+                let written = text.slice(whole.clone());
                 memchr::memchr(b'>', written).is_some()
                     && (memchr::memmem::find(written, b"--").is_some()
                         || *bogus.get_or_insert_with(|| has_bogus_comment(text)))
             }
         });
         if runs_on {
-            self.comments = facts.comments().to_vec();
+            self.comments = parsed.comments().to_vec();
         }
     }
 }
 
 /// Whether a text has a comment that any `>` ends: a declaration, an instruction, or the end of a tag without a name.
 fn has_bogus_comment(text: &[u8]) -> bool {
-    memchr::memchr_iter(b'<', text).any(|at| match text.get(at + 1..).unwrap_or_default() {
+    memchr::memchr_iter(b'<', text).any(|at| match text.slice(at + 1..) {
         [b'!', b'-', b'-', ..] => false,
         [b'!' | b'?', ..] => true,
         [b'/', c, ..] => !c.is_ascii_alphabetic(),
@@ -167,7 +138,8 @@ fn base(text: &[u8], bases: &[Attr], held: &[Attr]) -> Option<Range<usize>> {
             return hrefs.get(n).cloned();
         }
     }
-    // No browser has one, or it cannot be told: the first one counts, unless it stands in a comment and another does not.
+    // No browser has one, or that cannot be found out: the first one counts, unless it stands in a comment and another
+    // does not.
     let shown = all.iter().find(|a| all.len() > 1 && !in_comment(text, a.name.start));
     shown.or(all.first()).and_then(|a| a.value.clone())
 }
@@ -178,7 +150,7 @@ pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> Cow
         return Cow::Borrowed("a[href]");
     }
     let word = |r: &Range<usize>| {
-        let raw = text.get(r.clone()).unwrap_or_default();
+        let raw = text.slice(r.clone());
         let shown = raw.iter().take(40).filter(|b| b.is_ascii_graphic());
         shown.map(|b| b.to_ascii_lowercase() as char)
     };
@@ -194,7 +166,7 @@ pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> Cow
 
 /// An attribute value, decoded as browsers decode it.
 pub(crate) fn attribute<'a>(text: &'a [u8], value: &Range<usize>, encoding: &'static Encoding) -> Cow<'a, str> {
-    let raw = text.get(value.clone()).unwrap_or_default();
+    let raw = text.slice(value.clone());
     match std::str::from_utf8(raw) {
         Ok(s) if raw.is_ascii() || encoding == encoding_rs::UTF_8 => decode_attribute(s),
         _ => match encoding.decode_without_bom_handling(raw).0 {
@@ -207,157 +179,88 @@ pub(crate) fn attribute<'a>(text: &'a [u8], value: &Range<usize>, encoding: &'st
 /// The URL that a site's bytes mean.
 pub(crate) fn value<'a>(text: &'a [u8], value: &Range<usize>, usage: Use, encoding: &'static Encoding) -> Cow<'a, str> {
     if usage == Use::Json {
-        let raw = text.get(value.clone()).unwrap_or_default();
+        let raw = text.slice(value.clone());
         return Cow::Owned(json::unescape(&encoding.decode_without_bom_handling(raw).0));
     }
     attribute(text, value, encoding)
 }
 
-/// What a tag holds that leads somewhere.
-fn look(text: &[u8], t: &Tag, seen: &mut Seen) {
-    let Seen {
-        actions,
-        bases,
-        valueless,
-        scripts,
-    } = seen;
+/// Collects the attributes of a tag that lead somewhere.
+fn collect(text: &[u8], t: &Tag, seen: &mut TagSites) {
     let tag = t.name(text);
     if tag.eq_ignore_ascii_case(b"script") && t.named(text, b"type").any(|a| contains(text, a, b"json")) {
-        scripts.push((t.name.clone(), t.end));
+        seen.scripts.push((t.name.clone(), t.end));
     }
     if tag.eq_ignore_ascii_case(b"base") {
         // Roundcube finds the base by a pattern, which matches within other attributes as well.
         let fakes = t.attrs.iter().filter(|a| {
-            let name = text.get(a.name.clone()).unwrap_or_default();
+            let name = text.slice(a.name.clone());
             !name.eq_ignore_ascii_case(b"href") && contains(text, a, b"href=") && contains(text, a, b":")
         });
-        actions.extend(fakes.map(|a| Action::Off { whole: a.whole() }));
+        seen.actions.extend(fakes.map(disabled));
     }
     let itemprop = is_any(tag, &[b"link", b"meta"]) && t.named(text, b"itemprop").next().is_some();
     for a in &t.attrs {
-        let raw = text.get(a.name.clone()).unwrap_or_default();
-        // Nearly all attributes lead nowhere: their first letter tells.
-        if !matches!(
-            raw.first().map(u8::to_ascii_lowercase),
-            Some(b'h' | b'x' | b'a' | b'f' | b's' | b'd' | b'p' | b'c')
-        ) && !raw.contains(&b':')
-        {
+        let name = text.slice(a.name.clone());
+        // Nearly all attributes lead nowhere.
+        if !may_lead(name) {
             continue;
         }
-        let is = |name: &[u8]| raw.eq_ignore_ascii_case(name);
         let Some(value) = a.value.clone() else {
-            *valueless |= is(b"href") || ends_with(raw, b":href");
+            seen.valueless |= is_href(name);
             continue;
         };
-        let ask = |usage| Action::Ask {
+        let usage = match use_of(name, tag) {
+            Some(AttributeUse::Href) if tag.eq_ignore_ascii_case(b"base") => {
+                seen.bases.push(a.clone());
+                continue;
+            }
+            Some(AttributeUse::Href) if !is_resource(tag) || itemprop => Use::Link,
+            Some(AttributeUse::Submit) => Use::Submit,
+            Some(AttributeUse::Load) => Use::Load,
+            Some(AttributeUse::Ping) => Use::Ping,
+            Some(AttributeUse::Microdata) if itemprop && is_url(text, &value) => Use::Link,
+            Some(AttributeUse::Document) => {
+                seen.actions.push(disabled(a));
+                continue;
+            }
+            Some(AttributeUse::Animated) if contains(text, a, b"href") => {
+                seen.actions.push(disabled(a));
+                continue;
+            }
+            Some(AttributeUse::Pragma) if is_refresh(text, a) => {
+                // Without its content a refresh goes nowhere.
+                seen.actions.extend(t.named(text, b"content").map(disabled));
+                continue;
+            }
+            _ => continue,
+        };
+        seen.actions.push(SiteAction::Judge {
             usage,
             tag: t.name.clone(),
             name: a.name.clone(),
-            value: value.clone(),
+            value,
             whole: a.whole(),
-        };
-        if is(b"href") || ends_with(raw, b":href") {
-            if is(b"o:href") && is_any(tag, &[b"v:imagedata", b"v:fill", b"v:stroke"]) {
-                // Where the picture came from.
-            } else if tag.eq_ignore_ascii_case(b"base") {
-                bases.push(a.clone());
-            } else if !is_resource(tag) || itemprop {
-                actions.push(ask(Use::Link));
-            }
-        } else if is(b"action") && (is_any(tag, &[b"form", b"isindex"])) || is(b"formaction") || is(b"action-xhr") {
-            actions.push(ask(Use::Submit));
-        } else if is(b"src") && is_frame(tag)
-            || is(b"data") && tag.eq_ignore_ascii_case(b"object")
-            || tag.eq_ignore_ascii_case(b"applet") && is_any(raw, &[b"archive", b"code", b"codebase"])
-        {
-            actions.push(ask(Use::Load));
-        } else if is(b"srcdoc") {
-            actions.push(Action::Off { whole: a.whole() });
-        } else if is(b"http-equiv") && is_refresh(text, a) {
-            // Without its content a refresh goes nowhere.
-            actions.extend(t.named(text, b"content").map(|c| Action::Off { whole: c.whole() }));
-        } else if is(b"ping") {
-            actions.push(ask(Use::Ping));
-        } else if is(b"content") && tag.eq_ignore_ascii_case(b"meta") && itemprop {
-            let url = attribute(text, &value, encoding_rs::UTF_8);
-            let url = url.trim_start().as_bytes();
-            if [&b"http:"[..], b"https:", b"ftp:"]
-                .iter()
-                .any(|s| url.get(..s.len()).is_some_and(|u| u.eq_ignore_ascii_case(s)))
-            {
-                actions.push(ask(Use::Link));
-            }
-        } else if is(b"attributename")
-            && (tag.eq_ignore_ascii_case(b"set") || tag.get(..7).is_some_and(|p| p.eq_ignore_ascii_case(b"animate")))
-            && contains(text, a, b"href")
-        {
-            actions.push(Action::Off { whole: a.whole() });
-        }
+        });
     }
 }
 
-fn is_any(tag: &[u8], names: &[&[u8]]) -> bool {
-    names.iter().any(|n| tag.eq_ignore_ascii_case(n))
+fn disabled(a: &Attr) -> SiteAction {
+    SiteAction::Disable { whole: a.whole() }
 }
 
-/// Elements whose src is a page of its own.
-fn is_frame(tag: &[u8]) -> bool {
-    is_any(
-        tag,
-        &[
-            b"iframe",
-            b"frame",
-            b"embed",
-            b"portal",
-            b"fencedframe",
-            b"layer",
-            b"ilayer",
-        ],
-    )
-}
-
-/// Elements whose href names a picture, a style sheet or another element, and is not followed by a click.
-fn is_resource(tag: &[u8]) -> bool {
-    is_any(
-        tag,
-        &[
-            b"link",
-            b"image",
-            b"use",
-            b"feimage",
-            b"pattern",
-            b"lineargradient",
-            b"radialgradient",
-            b"filter",
-            b"mpath",
-            b"textpath",
-            b"tref",
-            b"script",
-            b"cursor",
-            b"font-face-uri",
-            b"glyphref",
-            b"altglyph",
-            b"color-profile",
-            b"set",
-            b"animate",
-            b"animatemotion",
-            b"animatetransform",
-            b"animatecolor",
-            b"discard",
-            b"svg:image",
-            b"svg:use",
-        ],
-    )
-}
-
-/// Elements in or around which parsers disagree about raw text: foreign content, and old rules for select and frames.
-pub(super) fn is_contested(tag: &[u8]) -> bool {
-    is_any(tag, &[b"svg", b"math", b"select", b"frameset", b"template"])
+/// Whether a value begins with the scheme of the web, whatever follows.
+fn is_url(text: &[u8], value: &Range<usize>) -> bool {
+    let url = attribute(text, value, encoding_rs::UTF_8);
+    let url = url.trim_start().as_bytes();
+    [&b"http:"[..], b"https:", b"ftp:"]
+        .iter()
+        .any(|s| url.get(..s.len()).is_some_and(|u| u.eq_ignore_ascii_case(s)))
 }
 
 /// Whether a comment is open at an offset, as far as the comment marks before it tell.
 fn in_comment(text: &[u8], at: usize) -> bool {
-    let before = text.get(..at).unwrap_or_default();
+    let before = text.slice(..at);
     let open = memchr::memmem::rfind(before, b"<!--");
     let close = memchr::memmem::rfind(before, b"-->");
     open.is_some_and(|o| close.is_none_or(|c| c < o + 2))
@@ -378,14 +281,7 @@ fn contains(text: &[u8], a: &Attr, what: &[u8]) -> bool {
     })
 }
 
-fn ends_with(name: &[u8], tail: &[u8]) -> bool {
-    name.len() > tail.len()
-        && name
-            .get(name.len() - tail.len()..)
-            .is_some_and(|n| n.eq_ignore_ascii_case(tail))
-}
-
-/// Whether something is loaded from a place that only a base makes whole.
+/// Whether a resource has a relative address, which needs the base.
 fn has_relative_resource(text: &[u8]) -> bool {
     let mut found = false;
     tag::sweep(text, |t| {
@@ -394,7 +290,7 @@ fn has_relative_resource(text: &[u8]) -> bool {
         }
         for name in [&b"src"[..], b"background", b"srcset", b"poster"] {
             for a in t.named(text, name) {
-                let value = a.value.clone().map(|v| text.get(v).unwrap_or_default().trim_ascii());
+                let value = a.value.clone().map(|v| text.slice(v).trim_ascii());
                 found |= value
                     .is_some_and(|v| !v.is_empty() && !v.iter().take(12).any(|b| *b == b':') && !v.starts_with(b"//"));
             }
@@ -403,25 +299,17 @@ fn has_relative_resource(text: &[u8]) -> bool {
     found
 }
 
-pub(super) fn find_ignoring_case(text: &[u8], what: &[u8]) -> Option<usize> {
-    let first = *what.first()?;
-    memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text).find(|at| {
-        text.get(*at..at + what.len())
-            .is_some_and(|t| t.eq_ignore_ascii_case(what))
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn found(html: &str) -> Vec<String> {
         let text = html.as_bytes();
-        let s = scan(&Facts::of(text), &[]);
+        let s = scan(&Parsed::of(text), &[]);
         s.actions
             .iter()
             .map(|a| match a {
-                Action::Ask {
+                SiteAction::Judge {
                     usage,
                     tag,
                     name,
@@ -434,7 +322,7 @@ mod tests {
                         super::value(text, value, *usage, encoding_rs::UTF_8)
                     )
                 }
-                Action::Off { whole } => format!("Off {}", html[whole.clone()].split('=').next().unwrap()),
+                SiteAction::Disable { whole } => format!("Off {}", html[whole.clone()].split('=').next().unwrap()),
             })
             .collect()
     }
@@ -501,7 +389,7 @@ mod tests {
     #[test]
     fn a_base_in_a_comment_does_not_count_beside_another() {
         let html = "<!-- <base href=https://old.example/> --><base href=https://new.example/><a href=x>";
-        let base = scan(&Facts::of(html.as_bytes()), &[]).base.unwrap();
+        let base = scan(&Parsed::of(html.as_bytes()), &[]).base.unwrap();
         assert_eq!(&html[base], "https://new.example/");
     }
 
@@ -518,7 +406,7 @@ mod tests {
             "<style><!-- </style>".into(),
         ] {
             let html = format!("{before}<base href=https://real.example/><!-- {fake} --><a href=x>");
-            let base = scan(&Facts::of(html.as_bytes()), &[]).base.unwrap();
+            let base = scan(&Parsed::of(html.as_bytes()), &[]).base.unwrap();
             assert_eq!(&html[base], "https://real.example/", "{html}");
         }
     }
@@ -534,8 +422,8 @@ mod tests {
             ("<? <a href='//h.example ><p class='c'>", "//h.example "),
             ("<a href=\"//h.example/-->x\">", "//h.example/-->x"),
         ] {
-            let s = scan(&Facts::of(html.as_bytes()), &[]);
-            let Action::Ask { value, .. } = &s.actions[0] else {
+            let s = scan(&Parsed::of(html.as_bytes()), &[]);
+            let SiteAction::Judge { value, .. } = &s.actions[0] else {
                 panic!("{html}")
             };
             assert_eq!(&html[s.clipped(value)], inside, "{html}");
@@ -546,7 +434,7 @@ mod tests {
     fn text_fields_before_foreign_elements_stay_text() {
         let html = "<textarea><a href=x><base href=y></textarea><svg/><a href=z>";
         let field = 10..html.find("</t").unwrap();
-        let s = scan(&Facts::of(html.as_bytes()), std::slice::from_ref(&field));
+        let s = scan(&Parsed::of(html.as_bytes()), std::slice::from_ref(&field));
         assert_eq!(s.actions.len(), 1);
         assert!(s.deferred && s.contested);
     }

@@ -7,8 +7,11 @@
 
 use std::ops::Range;
 
+use super::attributes::matters;
+use crate::slice::Slice;
+
 /// The attribute that keeps, encoded and without effect, one that was taken out.
-pub(crate) const OFF: &[u8] = b"data-linkgate-off";
+pub(crate) const OFF: &str = "data-linkgate-off";
 
 /// The attribute that keeps, encoded, how the one before it was written.
 pub(crate) const WAS: &[u8] = b"data-linkgate-was";
@@ -58,18 +61,19 @@ impl Attr {
 
 impl Tag {
     pub(crate) fn name<'a>(&self, text: &'a [u8]) -> &'a [u8] {
-        text.get(self.name.clone()).unwrap_or_default()
+        text.slice(self.name.clone())
     }
 
     /// All attributes of that name, letter case aside.
     pub(crate) fn named<'a>(&'a self, text: &'a [u8], name: &'a [u8]) -> impl Iterator<Item = &'a Attr> + 'a {
         self.attrs
             .iter()
-            .filter(move |a| text.get(a.name.clone()).unwrap_or_default().eq_ignore_ascii_case(name))
+            .filter(move |a| text.slice(a.name.clone()).eq_ignore_ascii_case(name))
     }
 }
 
-/// The bytes of all overlapping tags together may be this many times the text; beyond, the markup counts as tangled.
+/// The bytes of all overlapping tags together may be this many times the text; above that, the markup counts as
+/// tangled.
 pub(crate) const OVERLAP: usize = 8;
 /// From this attribute on, only those are kept that lead somewhere or have a part in it: no mail has so many, and parsers
 /// that compare every attribute with every other would take minutes over them.
@@ -77,8 +81,7 @@ pub(super) const MANY_ATTRS: usize = 2_048;
 /// A tag that keeps more than this counts as tangled markup as well.
 const MAX_ATTRS: usize = 4_096;
 
-/// Reads a tag at every `<` that a letter follows. Returns `false` when tags overlap beyond all measure: what was seen
-/// then is not all there is.
+/// Reads a tag at every `<` that a letter follows. `false` when tags overlap too often: not all of them were seen then.
 pub(crate) fn sweep(text: &[u8], mut see: impl FnMut(&Tag)) -> bool {
     let mut budget = text.len() * OVERLAP + 65_536;
     let mut tag = Tag::default();
@@ -108,14 +111,14 @@ pub(crate) fn sweep(text: &[u8], mut see: impl FnMut(&Tag)) -> bool {
 fn shorten(text: &[u8], nested: bool, tag: &mut Tag) {
     for a in &mut tag.attrs {
         let Some(value) = &mut a.value else { continue };
-        let raw = text.get(value.clone()).unwrap_or_default();
+        let raw = text.slice(value.clone());
         if a.quote == Quote::None && text.get(value.end) == Some(&b'>') {
             let bare = raw.strip_suffix(b"!").filter(|r| r.ends_with(b"--")).unwrap_or(raw);
             if bare.ends_with(b"--") {
                 value.end = value.start + bare.len() - 2;
             }
         }
-        let raw = text.get(value.clone()).unwrap_or_default();
+        let raw = text.slice(value.clone());
         if nested && let Some(n) = memchr::memchr2(b'"', b'\'', raw).filter(|n| *n > 0) {
             value.end = value.start + n;
             a.quote = Quote::None;
@@ -129,12 +132,13 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
     tag.attrs.clear();
     tag.cut_off = false;
     tag.crowded = false;
-    let mut at = start + 1;
+    let from = text.len().min(start + 1);
+    let mut at = from;
     let byte = |at: usize| text.get(at).copied();
     while byte(at).is_some_and(|b| !is_space(b) && b != b'/' && b != b'>') {
         at += 1;
     }
-    tag.name = start + 1..at;
+    tag.name = from..at;
     // Some programs find the base by a pattern, which matches in any attribute.
     let is_base = tag.name(text).eq_ignore_ascii_case(b"base");
     loop {
@@ -162,7 +166,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
         while byte(after).is_some_and(is_space) {
             after += 1;
         }
-        let keep = tag.attrs.len() < MANY_ATTRS || matters(text.get(name.clone()).unwrap_or_default()) || is_base;
+        let keep = tag.attrs.len() < MANY_ATTRS || is_kept(text.slice(name.clone())) || is_base;
         tag.crowded |= !keep;
         if byte(after) != Some(b'=') {
             if !keep {
@@ -183,7 +187,7 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
             Some(q @ (b'"' | b'\'')) => {
                 let from = at + 1;
                 let quote = if q == b'"' { Quote::Double } else { Quote::Single };
-                match memchr::memchr(q, text.get(from..).unwrap_or_default()) {
+                match memchr::memchr(q, text.slice(from..)) {
                     Some(n) => {
                         at = from + n + 1;
                         (from..from + n, quote)
@@ -214,32 +218,12 @@ pub(crate) fn read(text: &[u8], start: usize, tag: &mut Tag) {
     tag.end = at.min(text.len());
 }
 
-/// Whether an attribute of that name may lead somewhere ([`super::sites::scan`] says which do), give another one its
-/// meaning, or keep one that was taken out.
-fn matters(name: &[u8]) -> bool {
-    const NAMES: [&[u8]; 17] = [
-        b"href",
-        b"src",
-        b"action",
-        b"formaction",
-        b"action-xhr",
-        b"data",
-        b"srcdoc",
-        b"http-equiv",
-        b"content",
-        b"charset",
-        b"ping",
-        b"itemprop",
-        b"type",
-        b"attributename",
-        b"archive",
-        b"code",
-        b"codebase",
-    ];
+/// Whether an attribute has a part in what its tag leads to, or keeps one that was taken out.
+fn is_kept(name: &[u8]) -> bool {
     let ours = name
-        .get(..14)
-        .is_some_and(|n| n.eq_ignore_ascii_case(b"data-linkgate-"));
-    ours || name.contains(&b':') || NAMES.iter().any(|n| name.eq_ignore_ascii_case(n))
+        .first_chunk()
+        .is_some_and(|n: &[u8; 14]| n.eq_ignore_ascii_case(b"data-linkgate-"));
+    ours || matters(name)
 }
 
 /// White space between attributes; a CR counts, though browsers have turned it into a LF by then.

@@ -1,4 +1,4 @@
-//! The second opinion: html5ever's tree of a text, scripting off.
+//! The tree that html5ever builds of a text, scripting off: a second parser beside lol_html.
 
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
@@ -12,6 +12,7 @@ use html5ever::{Attribute, ExpandedName, ParseOpts, QualName, local_name, ns, pa
 
 use super::reference::escape_attribute;
 use super::tag::OFF;
+use crate::slice::Slice;
 
 /// Deepest nesting that is written out again; deeper content is put beside.
 const MAX_TREE_DEPTH: usize = 2_000;
@@ -31,16 +32,16 @@ pub(crate) fn every_tag(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> boo
     let Some(nodes) = parse(text) else { return false };
     nodes.iter().all(|n| {
         let markup = match &n.data {
-            Data::Element { name, attrs } => {
+            NodeData::Element { name, attrs } => {
                 return safe(start_tag(name, attrs.borrow().iter(), &|_| None).as_bytes());
             }
-            Data::Comment(c) => Cow::Borrowed(c.as_str()),
-            Data::Text(t) if is_in_hidden_markup(n) => Cow::Owned(t.borrow().clone()),
-            Data::Document | Data::Text(_) => return true,
+            NodeData::Comment(c) => Cow::Borrowed(c.as_str()),
+            NodeData::Text(t) if is_in_hidden_markup(n) => Cow::Owned(t.borrow().clone()),
+            NodeData::Document | NodeData::Text(_) => return true,
         };
         let markup = markup.as_bytes();
         let mut ok = true;
-        let whole = super::tag::sweep(markup, |t| ok &= safe(markup.get(t.start..t.end).unwrap_or_default()));
+        let whole = super::tag::sweep(markup, |t| ok &= safe(markup.slice(t.start..t.end)));
         ok && whole
     })
 }
@@ -49,7 +50,9 @@ pub(crate) fn every_tag(text: &[u8], mut safe: impl FnMut(&[u8]) -> bool) -> boo
 fn is_in_hidden_markup(text: &Node) -> bool {
     let parent = text.parent.borrow().upgrade();
     parent.is_some_and(|p| match &p.data {
-        Data::Element { name, .. } => name.ns == ns!(html) && matches!(&*name.local, "iframe" | "noembed" | "noframes"),
+        NodeData::Element { name, .. } => {
+            name.ns == ns!(html) && matches!(&*name.local, "iframe" | "noembed" | "noframes")
+        }
         _ => false,
     })
 }
@@ -61,9 +64,9 @@ pub(crate) fn words(text: &[u8]) -> Option<String> {
 }
 
 /// Which of some attribute values, sorted, belongs to the base of the document: the first base element of it that has a
-/// href. `None` when that is none of them, or it would take too long.
+/// href. `None` when it is not among them, or parsing would take too long.
 pub(crate) fn base(text: &[u8], hrefs: &[Range<usize>]) -> Option<usize> {
-    // Each says in the tree which one it is; digits mean nothing in any state of a parser that a value may be read in.
+    // Each value is replaced by its number, which the tree then shows; digits are plain in any state of a parser.
     let mut numbered = Vec::with_capacity(text.len());
     let mut at = 0;
     for (n, href) in hrefs.iter().enumerate() {
@@ -74,10 +77,10 @@ pub(crate) fn base(text: &[u8], hrefs: &[Range<usize>]) -> Option<usize> {
         numbered.extend_from_slice(n.to_string().as_bytes());
         at = href.end;
     }
-    numbered.extend_from_slice(text.get(at..)?);
+    numbered.extend_from_slice(text.slice(at..));
     let nodes = parse(&numbered)?;
-    let href = |node: Handle| match &node.data {
-        Data::Element { name, attrs } if name.ns == ns!(html) && name.local == local_name!("base") => {
+    let href = |node: NodeRef| match &node.data {
+        NodeData::Element { name, attrs } if name.ns == ns!(html) && name.local == local_name!("base") => {
             let attrs = attrs.borrow();
             let href = attrs.iter().find(|a| a.name.local == local_name!("href"))?;
             Some(href.value.clone())
@@ -88,8 +91,8 @@ pub(crate) fn base(text: &[u8], hrefs: &[Range<usize>]) -> Option<usize> {
     in_order(nodes.first()?, false, |_| true).find_map(href)?.parse().ok()
 }
 
-/// Whoever says which tags may stay.
-pub(crate) trait Warden {
+/// Decides which tags may stay.
+pub(crate) trait TagJudge {
     /// Whether a start tag, written out plainly, leads nowhere unsafe.
     fn is_safe(&mut self, tag: &[u8]) -> bool;
 
@@ -102,21 +105,22 @@ pub(crate) trait Warden {
 pub(crate) fn rebuild(
     text: &[u8],
     encoding: &'static encoding_rs::Encoding,
-    warden: &mut dyn Warden,
+    warden: &mut dyn TagJudge,
 ) -> Option<Vec<u8>> {
     let text = encoding.decode_without_bom_handling(text).0;
     let nodes = parse(text.as_bytes())?;
     let root = nodes.first()?;
     let mut out = String::with_capacity(text.len() + text.len() / 8);
-    let mut stack: Vec<(Handle, usize)> = vec![(root.clone(), 0)];
+    let mut stack: Vec<(NodeRef, usize)> = vec![(root.clone(), 0)];
     while let Some((node, child)) = stack.pop() {
         if child == 0 {
             match &node.data {
-                Data::Document => {}
-                Data::Text(t) => {
+                NodeData::Document => {}
+                NodeData::Text(t) => {
                     let parent = node.parent.borrow().upgrade();
                     // Raw text comes out as text: nothing in it can be taken for markup then.
-                    let raw = parent.is_some_and(|p| matches!(&p.data, Data::Element { name, .. } if is_style(name)));
+                    let raw =
+                        parent.is_some_and(|p| matches!(&p.data, NodeData::Element { name, .. } if is_style(name)));
                     let t = t.borrow();
                     if raw {
                         out.push_str(&t.replace('<', "\\3c "))
@@ -124,13 +128,13 @@ pub(crate) fn rebuild(
                         out.push_str(&escape_attribute(&t))
                     }
                 }
-                Data::Comment(_) => {}
-                Data::Element { name, attrs } => {
+                NodeData::Comment(_) => {}
+                NodeData::Element { name, attrs } => {
                     let attrs = attrs.borrow();
                     let mut off = Vec::new();
                     if !warden.is_safe(start_tag(name, attrs.iter(), &|_| None).as_bytes()) {
                         for (i, a) in attrs.iter().enumerate() {
-                            // Alone with what gives it meaning, is it this one?
+                            // Unsafe alone, with the attributes that give it meaning: it is this one.
                             let meaning = attrs
                                 .iter()
                                 .enumerate()
@@ -156,7 +160,7 @@ pub(crate) fn rebuild(
                 stack.push((c, 0));
             }
             None => {
-                if let Data::Element { name, .. } = &node.data
+                if let NodeData::Element { name, .. } = &node.data
                     && !is_void(name)
                 {
                     out.push_str("</");
@@ -185,11 +189,11 @@ fn is_trigger(a: &Attribute) -> bool {
     matches!(&*a.name.local, "http-equiv" | "attributename" | "attributeName")
 }
 
-/// A start tag; the attributes for whose numbers there is somebody to keep them stand there encoded, without effect.
+/// Writes a start tag; the attributes for which `keeper` gives a judge are kept encoded, without effect.
 fn start_tag<'a, 'w>(
     name: &QualName,
     attrs: impl Iterator<Item = &'a Attribute>,
-    keeper: &dyn Fn(usize) -> Option<&'w dyn Warden>,
+    keeper: &dyn Fn(usize) -> Option<&'w dyn TagJudge>,
 ) -> String {
     let mut out = format!("<{}", name.local);
     for (i, a) in attrs.enumerate() {
@@ -198,7 +202,7 @@ fn start_tag<'a, 'w>(
         out.push(' ');
         if let Some(warden) = keeper(i) {
             let kept = warden.keep(&attr);
-            out.push_str(&format!("{}=\"{kept}\"", std::str::from_utf8(OFF).unwrap_or_default()));
+            out.push_str(&format!("{}=\"{kept}\"", OFF));
         } else {
             out.push_str(&attr);
         }
@@ -218,34 +222,19 @@ fn is_style(name: &QualName) -> bool {
     name.local == local_name!("style") && name.ns == ns!(html)
 }
 
+/// Elements without content and end tag (WHATWG HTML 13.1.2), and old ones that parsers treat so.
+const VOID: &[&str] = &[
+    "area", "base", "basefont", "bgsound", "br", "col", "embed", "frame", "hr", "img", "input", "keygen", "link",
+    "meta", "param", "source", "track", "wbr",
+];
+
 fn is_void(name: &QualName) -> bool {
-    name.ns == ns!(html)
-        && matches!(
-            &*name.local,
-            "area"
-                | "base"
-                | "basefont"
-                | "bgsound"
-                | "br"
-                | "col"
-                | "embed"
-                | "frame"
-                | "hr"
-                | "img"
-                | "input"
-                | "keygen"
-                | "link"
-                | "meta"
-                | "param"
-                | "source"
-                | "track"
-                | "wbr"
-        )
+    name.ns == ns!(html) && VOID.contains(&&*name.local)
 }
 
-/// The nodes below one, itself first, in the order of the document: the content of a template, if wanted, behind its
-/// children, and nothing below a node that is not to be entered.
-fn in_order(root: &Handle, templates: bool, enters: impl Fn(&Node) -> bool) -> impl Iterator<Item = Handle> {
+/// The nodes below one, itself first, in the order of the document: the content of a template, if `templates`, behind
+/// its children, and nothing below a node that `enters` refuses.
+fn in_order(root: &NodeRef, templates: bool, enters: impl Fn(&Node) -> bool) -> impl Iterator<Item = NodeRef> {
     let mut stack = vec![root.clone()];
     std::iter::from_fn(move || {
         let node = stack.pop()?;
@@ -258,10 +247,10 @@ fn in_order(root: &Handle, templates: bool, enters: impl Fn(&Node) -> bool) -> i
 }
 
 /// What the texts among some nodes say, one behind the other.
-fn text_of(nodes: impl Iterator<Item = Handle>) -> String {
+fn text_of(nodes: impl Iterator<Item = NodeRef>) -> String {
     let mut out = String::new();
     for node in nodes {
-        if let Data::Text(t) = &node.data {
+        if let NodeData::Text(t) = &node.data {
             out.push_str(&t.borrow());
         }
     }
@@ -269,7 +258,7 @@ fn text_of(nodes: impl Iterator<Item = Handle>) -> String {
 }
 
 /// Every node of the tree, the document first, templates' contents included. `None` when it would take too long.
-fn parse(text: &[u8]) -> Option<Vec<Handle>> {
+fn parse(text: &[u8]) -> Option<Vec<NodeRef>> {
     let mut crowded = false;
     if text.len() > MAX_TREE || !super::tag::sweep(text, |t| crowded |= t.crowded) || crowded {
         return None;
@@ -293,19 +282,19 @@ fn parse(text: &[u8]) -> Option<Vec<Handle>> {
     (steps.get() <= STEPS).then_some(nodes)
 }
 
-type Handle = Rc<Node>;
+type NodeRef = Rc<Node>;
 
 #[derive(Debug)]
 struct Node {
-    data: Data,
+    data: NodeData,
     parent: RefCell<Weak<Node>>,
-    children: RefCell<Vec<Handle>>,
-    template: RefCell<Option<Handle>>,
+    children: RefCell<Vec<NodeRef>>,
+    template: RefCell<Option<NodeRef>>,
     integration_point: Cell<bool>,
 }
 
 #[derive(Debug)]
-enum Data {
+enum NodeData {
     Document,
     Element {
         name: QualName,
@@ -317,8 +306,8 @@ enum Data {
 
 /// Builds the tree, and keeps a list of all that was ever made: a node that ends outside the tree counts as well.
 struct Sink {
-    document: Handle,
-    nodes: RefCell<Vec<Handle>>,
+    document: NodeRef,
+    nodes: RefCell<Vec<NodeRef>>,
     nameless: QualName,
     steps: Rc<Cell<usize>>,
     /// Formatting elements made so far: each may be compared with all before it.
@@ -327,7 +316,7 @@ struct Sink {
 
 impl Sink {
     fn new(steps: Rc<Cell<usize>>) -> Self {
-        let document = node(Data::Document);
+        let document = node(NodeData::Document);
         let nameless = QualName::new(None, ns!(html), local_name!(""));
         Self {
             nodes: RefCell::new(vec![document.clone()]),
@@ -342,7 +331,7 @@ impl Sink {
         self.steps.set(self.steps.get().saturating_add(by));
     }
 
-    fn make(&self, data: Data) -> Handle {
+    fn make(&self, data: NodeData) -> NodeRef {
         let n = node(data);
         let mut nodes = self.nodes.borrow_mut();
         nodes.push(n.clone());
@@ -352,9 +341,9 @@ impl Sink {
         n
     }
 
-    fn text(&self, parent: &Handle, at: Option<usize>, text: &str) {
+    fn text(&self, parent: &NodeRef, at: Option<usize>, text: &str) {
         let before = at.unwrap_or(parent.children.borrow().len()).checked_sub(1);
-        if let Some(Data::Text(t)) = before
+        if let Some(NodeData::Text(t)) = before
             .and_then(|n| parent.children.borrow().get(n).cloned())
             .as_ref()
             .map(|n| &n.data)
@@ -362,11 +351,11 @@ impl Sink {
             t.borrow_mut().push_str(text);
             return;
         }
-        let n = self.make(Data::Text(RefCell::new(text.to_owned())));
+        let n = self.make(NodeData::Text(RefCell::new(text.to_owned())));
         insert(parent, at, n);
     }
 
-    fn add(&self, parent: &Handle, at: Option<usize>, child: NodeOrText<Handle>) {
+    fn add(&self, parent: &NodeRef, at: Option<usize>, child: NodeOrText<NodeRef>) {
         match child {
             NodeOrText::AppendText(t) => self.text(parent, at, &t),
             NodeOrText::AppendNode(n) => {
@@ -377,7 +366,7 @@ impl Sink {
     }
 }
 
-fn node(data: Data) -> Handle {
+fn node(data: NodeData) -> NodeRef {
     Rc::new(Node {
         data,
         parent: RefCell::new(Weak::new()),
@@ -387,7 +376,7 @@ fn node(data: Data) -> Handle {
     })
 }
 
-fn insert(parent: &Handle, at: Option<usize>, child: Handle) {
+fn insert(parent: &NodeRef, at: Option<usize>, child: NodeRef) {
     *child.parent.borrow_mut() = Rc::downgrade(parent);
     let mut children = parent.children.borrow_mut();
     match at {
@@ -396,13 +385,13 @@ fn insert(parent: &Handle, at: Option<usize>, child: Handle) {
     }
 }
 
-fn position(child: &Handle) -> Option<(Handle, usize)> {
+fn position(child: &NodeRef) -> Option<(NodeRef, usize)> {
     let parent = child.parent.borrow().upgrade()?;
     let at = parent.children.borrow().iter().rposition(|c| Rc::ptr_eq(c, child))?;
     Some((parent, at))
 }
 
-fn detach(child: &Handle) {
+fn detach(child: &NodeRef) {
     if let Some((parent, at)) = position(child) {
         parent.children.borrow_mut().remove(at);
         *child.parent.borrow_mut() = Weak::new();
@@ -410,7 +399,7 @@ fn detach(child: &Handle) {
 }
 
 impl TreeSink for Sink {
-    type Handle = Handle;
+    type Handle = NodeRef;
     type Output = Self;
     type ElemName<'a> = ExpandedName<'a>;
 
@@ -418,41 +407,41 @@ impl TreeSink for Sink {
         self
     }
     fn parse_error(&self, _: Cow<'static, str>) {}
-    fn get_document(&self) -> Handle {
+    fn get_document(&self) -> NodeRef {
         self.document.clone()
     }
-    fn elem_name<'a>(&'a self, target: &'a Handle) -> ExpandedName<'a> {
+    fn elem_name<'a>(&'a self, target: &'a NodeRef) -> ExpandedName<'a> {
         self.step(1);
         match &target.data {
-            Data::Element { name, .. } => name.expanded(),
+            NodeData::Element { name, .. } => name.expanded(),
             _ => self.nameless.expanded(),
         }
     }
-    fn create_element(&self, name: QualName, attrs: Vec<Attribute>, flags: ElementFlags) -> Handle {
+    fn create_element(&self, name: QualName, attrs: Vec<Attribute>, flags: ElementFlags) -> NodeRef {
         if is_formatting(&name) {
             self.formatting.set(self.formatting.get() + 1);
             self.step(self.formatting.get() / 8);
         }
-        let n = self.make(Data::Element {
+        let n = self.make(NodeData::Element {
             name,
             attrs: RefCell::new(attrs),
         });
         n.integration_point.set(flags.mathml_annotation_xml_integration_point);
         if flags.template {
-            *n.template.borrow_mut() = Some(self.make(Data::Document));
+            *n.template.borrow_mut() = Some(self.make(NodeData::Document));
         }
         n
     }
-    fn create_comment(&self, text: StrTendril) -> Handle {
-        self.make(Data::Comment(text.to_string()))
+    fn create_comment(&self, text: StrTendril) -> NodeRef {
+        self.make(NodeData::Comment(text.to_string()))
     }
-    fn create_pi(&self, target: StrTendril, data: StrTendril) -> Handle {
-        self.make(Data::Comment(format!("<?{target} {data}")))
+    fn create_pi(&self, target: StrTendril, data: StrTendril) -> NodeRef {
+        self.make(NodeData::Comment(format!("<?{target} {data}")))
     }
-    fn append(&self, parent: &Handle, child: NodeOrText<Handle>) {
+    fn append(&self, parent: &NodeRef, child: NodeOrText<NodeRef>) {
         self.add(parent, None, child);
     }
-    fn append_based_on_parent_node(&self, element: &Handle, previous: &Handle, child: NodeOrText<Handle>) {
+    fn append_based_on_parent_node(&self, element: &NodeRef, previous: &NodeRef, child: NodeOrText<NodeRef>) {
         if element.parent.borrow().upgrade().is_some() {
             self.append_before_sibling(element, child);
         } else {
@@ -460,15 +449,15 @@ impl TreeSink for Sink {
         }
     }
     fn append_doctype_to_document(&self, _: StrTendril, _: StrTendril, _: StrTendril) {}
-    fn get_template_contents(&self, target: &Handle) -> Handle {
+    fn get_template_contents(&self, target: &NodeRef) -> NodeRef {
         target.template.borrow().clone().unwrap_or_else(|| target.clone())
     }
-    fn same_node(&self, x: &Handle, y: &Handle) -> bool {
+    fn same_node(&self, x: &NodeRef, y: &NodeRef) -> bool {
         self.step(1);
         Rc::ptr_eq(x, y)
     }
     fn set_quirks_mode(&self, _: QuirksMode) {}
-    fn append_before_sibling(&self, sibling: &Handle, child: NodeOrText<Handle>) {
+    fn append_before_sibling(&self, sibling: &NodeRef, child: NodeOrText<NodeRef>) {
         if let NodeOrText::AppendNode(n) = &child {
             detach(n);
         }
@@ -477,8 +466,8 @@ impl TreeSink for Sink {
             self.add(&parent, Some(at), child);
         }
     }
-    fn add_attrs_if_missing(&self, target: &Handle, attrs: Vec<Attribute>) {
-        if let Data::Element { attrs: old, .. } = &target.data {
+    fn add_attrs_if_missing(&self, target: &NodeRef, attrs: Vec<Attribute>) {
+        if let NodeData::Element { attrs: old, .. } = &target.data {
             let mut old = old.borrow_mut();
             for a in attrs {
                 if !old.iter().any(|o| o.name == a.name) {
@@ -487,16 +476,16 @@ impl TreeSink for Sink {
             }
         }
     }
-    fn remove_from_parent(&self, target: &Handle) {
+    fn remove_from_parent(&self, target: &NodeRef) {
         detach(target);
     }
-    fn reparent_children(&self, from: &Handle, to: &Handle) {
+    fn reparent_children(&self, from: &NodeRef, to: &NodeRef) {
         let children = std::mem::take(&mut *from.children.borrow_mut());
         for c in children {
             insert(to, None, c);
         }
     }
-    fn is_mathml_annotation_xml_integration_point(&self, target: &Handle) -> bool {
+    fn is_mathml_annotation_xml_integration_point(&self, target: &NodeRef) -> bool {
         target.integration_point.get()
     }
 }
@@ -505,7 +494,7 @@ impl TreeSink for Sink {
 #[cfg(test)]
 pub(super) fn words_outside_links(text: &[u8]) -> String {
     let is_link = |node: &Node| match &node.data {
-        Data::Element { name, attrs } => {
+        NodeData::Element { name, attrs } => {
             let leads =
                 |a: &Attribute| &*a.name.local == "href" || &*a.name.local == "xlink:href" && name.ns == ns!(svg);
             &*name.local == "a" && attrs.borrow().iter().any(leads)
@@ -523,7 +512,7 @@ mod tests {
     /// Lets nothing by that could lead away.
     struct NoWay;
 
-    impl Warden for NoWay {
+    impl TagJudge for NoWay {
         fn is_safe(&mut self, tag: &[u8]) -> bool {
             memchr::memmem::find(tag, b"//").is_none() && memchr::memmem::find(tag, b"refresh").is_none()
         }

@@ -4,17 +4,18 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use super::reference::reference;
-use super::sites::{Action, find_ignoring_case};
+use super::action::{SiteAction, find_ignoring_case};
+use super::reference::{MAX_REFERENCE, reference};
 use super::tag::{self, Tag};
 use crate::site::Use;
+use crate::slice::{Slice, ascii_head, head};
 
 const NAME: &[u8] = b"HYPERLINK";
 /// Most octets of a field code that are looked at.
 const MAX_CODE: usize = 2_048;
 
 /// Finds the targets of field codes.
-pub(super) fn find(text: &[u8], actions: &mut Vec<Action>) {
+pub(super) fn find(text: &[u8], actions: &mut Vec<SiteAction>) {
     // Copying a text in lower case costs less than looking at every letter with which the name may begin or end.
     let lower = text.to_ascii_lowercase();
     if memmem::find(&lower, b"mso-element").is_none() {
@@ -24,23 +25,23 @@ pub(super) fn find(text: &[u8], actions: &mut Vec<Action>) {
         let from = at + NAME.len();
         let in_field = is_in_field(text, at);
         // In running text it is a word, unless it is written as Word writes it, with a target in quotes behind it.
-        if !in_field && text.get(at..from) != Some(NAME) {
+        if !in_field && text.slice(at..from) != NAME {
             continue;
         }
         let end = end_of_code(text, from);
         let mut first = true;
-        for token in Tokens::new(text, from..end) {
-            let raw = text.get(token.at.clone()).unwrap_or_default();
-            let leads = token.quoted && first && !token.argument || in_field && is_target(raw);
-            first &= !token.quoted || token.argument;
+        for word in CodeWords::new(text, from..end) {
+            let raw = text.slice(word.at.clone());
+            let leads = word.quoted && first && !word.argument || in_field && is_target(raw);
+            first &= !word.quoted || word.argument;
             if leads && !raw.is_empty() {
-                let start = token.at.start;
-                actions.push(Action::Ask {
+                let start = word.at.start;
+                actions.push(SiteAction::Judge {
                     usage: Use::WordField,
                     tag: at..from,
                     name: start..start,
-                    value: token.at.clone(),
-                    whole: token.at,
+                    value: word.at.clone(),
+                    whole: word.at,
                 });
             }
             if !in_field && !first {
@@ -52,34 +53,32 @@ pub(super) fn find(text: &[u8], actions: &mut Vec<Action>) {
 
 /// Whether the mark before an offset is one that begins a field.
 fn is_in_field(text: &[u8], at: usize) -> bool {
-    let before = text.get(at.saturating_sub(MAX_CODE)..at).unwrap_or_default();
+    let before = text.slice(at.saturating_sub(MAX_CODE)..at);
     let before = before.to_ascii_lowercase();
-    memmem::rfind(&before, b"field-").is_some_and(|n| before.get(n..).unwrap_or_default().starts_with(b"field-begin"))
+    memmem::rfind(&before, b"field-").is_some_and(|n| before.slice(n..).starts_with(b"field-begin"))
 }
 
 /// Where the field code that goes on at `from` ends: at the next mark of a field, or the next one.
 fn end_of_code(text: &[u8], from: usize) -> usize {
-    let most = text.get(from..text.len().min(from + MAX_CODE)).unwrap_or_default();
-    let most = most
-        .get(..find_ignoring_case(most, NAME).unwrap_or(most.len()))
-        .unwrap_or_default();
+    let most = text.slice(from..text.len().min(from + MAX_CODE));
+    let most = most.slice(..find_ignoring_case(most, NAME).unwrap_or(most.len()));
     from + find_ignoring_case(most, b"field-").unwrap_or(most.len())
 }
 
 /// Whether a token is a URL, or leads somewhere as if it were one.
-fn is_target(token: &[u8]) -> bool {
-    let scheme = token
+fn is_target(word: &[u8]) -> bool {
+    let scheme = word
         .iter()
         .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'))
         .count();
-    scheme > 1 && token.get(scheme) == Some(&b':')
-        || token.starts_with(b"//")
-        || token.starts_with(br"\\")
-        || token.get(..4).is_some_and(|t| t.eq_ignore_ascii_case(b"www."))
+    scheme > 1 && word.get(scheme) == Some(&b':')
+        || word.starts_with(b"//")
+        || word.starts_with(br"\\")
+        || word.get(..4).is_some_and(|t| t.eq_ignore_ascii_case(b"www."))
 }
 
 /// A word of a field code.
-struct Token {
+struct CodeWord {
     at: Range<usize>,
     quoted: bool,
     /// It belongs to the switch before it: a frame, a bookmark, a tip.
@@ -87,7 +86,7 @@ struct Token {
 }
 
 /// The words of a field code, tags and switches left out.
-struct Tokens<'t> {
+struct CodeWords<'t> {
     text: &'t [u8],
     at: usize,
     end: usize,
@@ -96,14 +95,14 @@ struct Tokens<'t> {
 }
 
 /// What a field code is made of.
-enum Piece {
+enum CodePiece {
     /// White space, a tag, or the rest of one.
     Blank,
     Quote,
     Other,
 }
 
-impl<'t> Tokens<'t> {
+impl<'t> CodeWords<'t> {
     fn new(text: &'t [u8], code: Range<usize>) -> Self {
         Self {
             text,
@@ -115,52 +114,47 @@ impl<'t> Tokens<'t> {
     }
 
     /// What stands at an offset, and where it ends.
-    fn piece(&mut self, at: usize) -> (Piece, usize) {
-        let rest = self.text.get(at..self.end).unwrap_or_default();
+    fn piece(&mut self, at: usize) -> (CodePiece, usize) {
+        let rest = self.text.slice(at..self.end);
         match rest {
             [b'<', b'/', ..] | [b'<', b'!', ..] => {
                 let n = memchr::memchr(b'>', rest).map_or(rest.len(), |n| n + 1);
-                (Piece::Blank, at + n)
+                (CodePiece::Blank, at + n)
             }
             [b'<', c, ..] if c.is_ascii_alphabetic() => {
-                tag::read(self.text.get(..self.end).unwrap_or_default(), at, &mut self.tag);
-                (Piece::Blank, self.tag.end)
+                tag::read(self.text.slice(..self.end), at, &mut self.tag);
+                (CodePiece::Blank, self.tag.end)
             }
-            [b'<', ..] => (Piece::Blank, at + 1),
-            [b'"' | b'\'', ..] => (Piece::Quote, at + 1),
-            [b'&', ..] => {
-                let head = rest.get(..rest.len().min(40)).unwrap_or_default();
-                let ascii = encoding_rs::Encoding::ascii_valid_up_to(head);
-                let head = std::str::from_utf8(head.get(..ascii).unwrap_or_default()).unwrap_or_default();
-                match reference(head, false) {
-                    Some((n, '"' | '\'' | '“' | '”', None)) => (Piece::Quote, at + n),
-                    Some((n, c, None)) if c.is_whitespace() => (Piece::Blank, at + n),
-                    Some((n, ..)) => (Piece::Other, at + n),
-                    None => (Piece::Other, at + 1),
-                }
-            }
-            [b, ..] if b.is_ascii_whitespace() => (Piece::Blank, at + 1),
+            [b'<', ..] => (CodePiece::Blank, at + 1),
+            [b'"' | b'\'', ..] => (CodePiece::Quote, at + 1),
+            [b'&', ..] => match reference(ascii_head(head(rest, MAX_REFERENCE)), false) {
+                Some((n, '"' | '\'' | '“' | '”', None)) => (CodePiece::Quote, at + n),
+                Some((n, c, None)) if c.is_whitespace() => (CodePiece::Blank, at + n),
+                Some((n, ..)) => (CodePiece::Other, at + n),
+                None => (CodePiece::Other, at + 1),
+            },
+            [b, ..] if b.is_ascii_whitespace() => (CodePiece::Blank, at + 1),
             // A no-break space, a quotation mark.
-            _ if rest.starts_with("\u{a0}".as_bytes()) => (Piece::Blank, at + 2),
-            _ if rest.starts_with("“".as_bytes()) || rest.starts_with("”".as_bytes()) => (Piece::Quote, at + 3),
-            _ => (Piece::Other, at + 1),
+            _ if rest.starts_with("\u{a0}".as_bytes()) => (CodePiece::Blank, at + 2),
+            _ if rest.starts_with("“".as_bytes()) || rest.starts_with("”".as_bytes()) => (CodePiece::Quote, at + 3),
+            _ => (CodePiece::Other, at + 1),
         }
     }
 }
 
-impl Iterator for Tokens<'_> {
-    type Item = Token;
+impl Iterator for CodeWords<'_> {
+    type Item = CodeWord;
 
-    fn next(&mut self) -> Option<Token> {
+    fn next(&mut self) -> Option<CodeWord> {
         while self.at < self.end {
             let start = self.at;
             let (piece, behind) = self.piece(start);
-            let quoted = matches!(piece, Piece::Quote);
-            if matches!(piece, Piece::Blank) {
+            let quoted = matches!(piece, CodePiece::Quote);
+            if matches!(piece, CodePiece::Blank) {
                 self.at = behind;
                 continue;
             }
-            let rest = self.text.get(start..self.end).unwrap_or_default();
+            let rest = self.text.slice(start..self.end);
             if let [b'\\', switch, ..] = rest
                 && *switch != b'\\'
             {
@@ -175,13 +169,13 @@ impl Iterator for Tokens<'_> {
                     break to;
                 }
                 match self.piece(to) {
-                    (Piece::Quote, behind) if quoted => break behind,
-                    (Piece::Blank | Piece::Quote, _) if !quoted => break to,
+                    (CodePiece::Quote, behind) if quoted => break behind,
+                    (CodePiece::Blank | CodePiece::Quote, _) if !quoted => break to,
                     (_, behind) => to = behind,
                 }
             };
             let argument = std::mem::take(&mut self.argument);
-            return Some(Token {
+            return Some(CodeWord {
                 at: from..to.min(self.end),
                 quoted,
                 argument,
@@ -200,9 +194,9 @@ mod tests {
             format!("<i style='mso-element:field-begin'></i>{code}<i style='mso-element:field-separator'></i>\"no:x\"");
         let mut actions = Vec::new();
         find(html.as_bytes(), &mut actions);
-        let value = |a: &Action| match a {
-            Action::Ask { value, .. } => html[value.clone()].to_owned(),
-            Action::Off { .. } => String::new(),
+        let value = |a: &SiteAction| match a {
+            SiteAction::Judge { value, .. } => html[value.clone()].to_owned(),
+            SiteAction::Disable { .. } => String::new(),
         };
         actions.iter().map(value).collect()
     }

@@ -4,8 +4,9 @@ use encoding_rs::Encoding;
 
 use super::relabel::with_params;
 use crate::autolink;
-use crate::header::{Fields, Typed, lossy};
+use crate::header::{HeaderFields, TypedField, lossy};
 use crate::scan::Part;
+use crate::slice::{Slice, head};
 use crate::text::Lines;
 use crate::transfer::{Coding, is_base64_text};
 
@@ -24,7 +25,7 @@ pub(super) fn is_text(part: &Part) -> bool {
 }
 
 /// What programs take a part of one media type for; `no_parts`: a multipart in which no part was found.
-pub(super) fn class_of(t: &Typed, no_parts: bool) -> Class {
+pub(super) fn class_of(t: &TypedField, no_parts: bool) -> Class {
     match t.value.as_str() {
         "" | "text" | "text/plain" => {
             let flowed = t.first("format").is_some_and(|f| f.eq_ignore_ascii_case("flowed"))
@@ -86,8 +87,8 @@ pub(super) fn readings(part: &Part, raw: &[u8]) -> Vec<Coding> {
     out
 }
 
-/// Whether plain octets may hold a URL, or something that is flagged; the cheap test for most of the mail there is.
-pub(super) fn needs_a_look(raw: &[u8], part: &Part) -> bool {
+/// Whether plain octets may hold a URL, or something that is flagged; a cheap test that most mail passes.
+pub(super) fn may_hold_target(raw: &[u8], part: &Part) -> bool {
     let ascii_like = part
         .types
         .iter()
@@ -107,10 +108,7 @@ pub(super) fn needs_a_look(raw: &[u8], part: &Part) -> bool {
 /// Whether a program that looks at the content may take a text for HTML: it names the outermost elements near its start,
 /// or begins with a tag that the WHATWG MIME Sniffing standard (7.1) knows.
 pub(super) fn looks_like_html(text: &[u8]) -> bool {
-    let head = text
-        .get(..text.len().min(1024))
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+    let head = head(text, 1024).to_ascii_lowercase();
     [&b"<html"[..], b"<!doctype html", b"<body", b"<head"]
         .iter()
         .any(|t| memchr::memmem::find(&head, t).is_some())
@@ -125,7 +123,7 @@ fn begins_with_tag(text: &[u8]) -> bool {
     let mut rest = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
     while let Some(comment) = rest.strip_prefix(b"<!--") {
         match memchr::memmem::find(comment, b"-->") {
-            Some(n) => rest = comment.get(n + 3..).unwrap_or_default().trim_ascii_start(),
+            Some(n) => rest = comment.slice(n + 3..).trim_ascii_start(),
             None => return true,
         }
     }
@@ -162,9 +160,9 @@ fn field(part: &Part, name: &str) -> Option<String> {
     if !memchr::memchr2_iter(b'c', b'C', &part.block).any(is_there) {
         return None;
     }
-    let fields = Fields::parse(&part.block);
+    let fields = HeaderFields::parse(&part.block);
     let field = fields.named(&part.block, name).next()?;
-    Some(lossy(part.block.get(field.value.clone())?).into_owned())
+    Some(lossy(part.block.slice(field.value.clone())).into_owned())
 }
 
 /// A Content-Type field that says what was decided, with the parameters that were there.
@@ -175,7 +173,7 @@ pub(super) fn content_type(part: &Part, class: Class, charset: Option<&str>) -> 
         .find(|t| class_of(t, true) == class)
         .or(part.types.first());
     let value = match (chosen.map(|t| t.value.as_str()).unwrap_or_default(), class) {
-        (v, _) if chosen.is_some_and(Typed::is_sound) && !v.starts_with("multipart/") => v,
+        (v, _) if chosen.is_some_and(TypedField::is_sound) && !v.starts_with("multipart/") => v,
         (_, Class::Html) => "text/html",
         _ => "text/plain",
     };

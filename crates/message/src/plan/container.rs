@@ -4,44 +4,44 @@ use std::io;
 
 use super::class::is_text;
 use super::hidden;
-use super::leaf::{LeafWork, MAX_TEXT, may_lead_somewhere};
+use super::leaf::{LeafWork, MAX_TEXT};
 use super::relabel::{multipart_type, set_field};
-use crate::header::{Fields, trim_line_end};
+use super::targets::may_lead_somewhere;
+use crate::header::{HeaderFields, trim_line_end};
 use crate::quirk::Quirk;
-use crate::scan::{Kind, Part, is_message};
+use crate::scan::{Part, PartKind, is_message};
+use crate::slice::{Slice, item};
 use crate::transfer::Coding;
 
 impl LeafWork<'_, '_> {
     /// Works on a part that holds others: what its header gives its contents as a base, and what programs show of it that
     /// take it for a text.
     pub(super) fn container(&mut self, index: usize, number: &dyn Fn() -> String) -> io::Result<()> {
-        let Some(part) = self.map.parts.get(index) else {
-            return Ok(());
-        };
-        if part.kind == Kind::Multipart && part.codings.iter().any(|c| *c != Coding::Identity) {
+        let part = item(&self.map.parts, index);
+        if part.kind == PartKind::Multipart && part.codings.iter().any(|c| *c != Coding::Identity) {
             self.quirks.insert(Quirk::MalformedTransferEncoding);
         }
         self.drop_bases(part);
         // Without that field a strict program shows the whole as text (RFC 2045 4).
         let bare = || {
-            let fields = Fields::parse(&part.block);
+            let fields = HeaderFields::parse(&part.block);
             part.parent.is_none() && fields.named(&part.block, "mime-version").next().is_none()
         };
-        if self.is_readable_otherwise(part) || part.kind == Kind::Multipart && bare() {
+        if self.is_readable_otherwise(part) || part.kind == PartKind::Multipart && bare() {
             self.between(index, part, &number())?;
         }
-        if part.kind == Kind::Message && part.types.iter().any(|t| !is_message(&t.value))
-            || part.kind == Kind::Multipart && part.types.iter().any(|t| is_message(&t.value))
+        if part.kind == PartKind::Message && part.types.iter().any(|t| !is_message(&t.value))
+            || part.kind == PartKind::Multipart && part.types.iter().any(|t| is_message(&t.value))
         {
             // Where one program sees a text, another one sees a header.
-            self.unseen(Quirk::DuplicateContentType);
+            self.note_unseen(Quirk::DuplicateContentType);
         }
         Ok(())
     }
 
     /// Whether some programs show what is in a container as a text, or cut it into other parts.
     fn is_readable_otherwise(&self, part: &Part) -> bool {
-        part.kind == Kind::Multipart
+        part.kind == PartKind::Multipart
             && (part.mixed
                 || part.quirks.contains(Quirk::SeveralBoundaries)
                 || part.types.iter().any(|t| t.top() != "multipart"))
@@ -57,7 +57,7 @@ impl LeafWork<'_, '_> {
         let map = self.map;
         let mut from = part.body.start;
         let mut gaps = Vec::new();
-        for child in map.children(index).filter_map(|c| map.parts.get(c)) {
+        for child in map.children(index).map(|c| item(&map.parts, c)) {
             gaps.push(from..child.header.start);
             from = child.body.end;
         }
@@ -67,7 +67,7 @@ impl LeafWork<'_, '_> {
                 continue;
             }
             if gap.end - gap.start > MAX_TEXT {
-                self.too_large();
+                self.note_too_large();
                 continue;
             }
             let raw = self.source.read(gap.clone())?;
@@ -76,42 +76,36 @@ impl LeafWork<'_, '_> {
             let mut to = raw.len();
             if i > 0 {
                 let lead = raw.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
-                let line = raw.get(lead..).unwrap_or_default();
+                let line = raw.slice(lead..);
                 from = lead + memchr::memchr(b'\n', line).map_or(line.len(), |n| n + 1);
             }
             if i + 1 < gaps.len() {
                 let lines = trim_line_end(&raw);
                 to = memchr::memrchr(b'\n', lines).map_or(0, |n| n + 1);
             }
-            let Some(text) = raw.get(from..to.max(from)).filter(|t| may_lead_somewhere(t)) else {
-                continue;
-            };
-            let start = gap.start + from as u64;
-            self.clear_text(text, start, Quirk::PartsAfterEnd, number);
+            let text = raw.slice(from..to.max(from));
+            if may_lead_somewhere(text) {
+                self.clear_text(text, gap.start + from as u64, Quirk::PartsAfterEnd, number);
+            }
         }
         Ok(())
     }
 
-    /// Leaves one reading of a container that has several.
-    pub(super) fn one_container(&mut self, index: usize) {
-        let Some(part) = self.map.parts.get(index).filter(|p| self.is_readable_otherwise(p)) else {
-            return;
-        };
-        if part.mixed || !self.normalises() {
-            return;
-        }
-        if self.changes.is_empty() {
-            // No reading leads anywhere.
+    /// Names one boundary of a container that may have several.
+    pub(super) fn state_container(&mut self, index: usize) {
+        let part = item(&self.map.parts, index);
+        // Without a change no reading leads anywhere.
+        if !self.is_readable_otherwise(part) || part.mixed || !self.normalises() || self.changes.is_empty() {
             return;
         }
         match multipart_type(part, part.boundary.as_deref().unwrap_or_default()) {
             Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
-            None => self.unseen(Quirk::SeveralBoundaries),
+            None => self.note_unseen(Quirk::SeveralBoundaries),
         }
     }
 
     /// Names the boundary of a multipart whose own never came.
-    pub(super) fn one_boundary(&mut self, part: &Part, boundary: &[u8], coding: Coding) {
+    pub(super) fn state_boundary(&mut self, part: &Part, boundary: &[u8], coding: Coding) {
         if !self.normalises() {
             return;
         }
@@ -120,38 +114,38 @@ impl LeafWork<'_, '_> {
             .iter()
             .all(|t| t.all("boundary").eq([String::from_utf8_lossy(boundary).as_ref()]))
         {
-            self.one_coding(part, coding);
+            self.state_coding(part, coding);
             return;
         }
         match multipart_type(part, boundary) {
             Some(value) => self.changes.extend(set_field(part, "Content-Type", &value)),
-            None => self.unseen(Quirk::MissingBoundary),
+            None => self.note_unseen(Quirk::MissingBoundary),
         }
-        self.one_coding(part, coding);
+        self.state_coding(part, coding);
     }
 
     /// Names the transfer encoding of a body where the header allows of several.
-    pub(super) fn one_coding(&mut self, part: &Part, coding: Coding) {
+    pub(super) fn state_coding(&mut self, part: &Part, coding: Coding) {
         if self.normalises() && part.codings.iter().any(|c| *c != coding) {
             self.changes
                 .extend(set_field(part, "Content-Transfer-Encoding", coding.name()));
         }
     }
 
-    /// Looks for what a leaf may hold that is no leaf to us.
-    pub(super) fn look_within(&mut self, part: &Part) -> io::Result<()> {
+    /// Looks for parts within a leaf that only other programs see.
+    pub(super) fn check_hidden_parts(&mut self, part: &Part) -> io::Result<()> {
         let doubtful = &[Quirk::BoundaryPrefix, Quirk::MissingBoundary];
         if self.map.quirks.any(doubtful) && part.parent.is_some() {
             if part.body.end - part.body.start > MAX_TEXT {
-                self.too_large();
+                self.note_too_large();
             } else if !hidden::boundaries(&self.source.read(part.body.clone())?, 1).is_empty() {
-                self.unseen(Quirk::TangledBoundaries);
+                self.note_unseen(Quirk::TangledBoundaries);
             }
         }
         if part.quirks.contains(Quirk::MixedLineEnds) {
             let end = part.body.end.min(part.body.start + hidden::HEADER_REST);
             if hidden::is_part_header(&self.source.read(part.body.start..end)?) {
-                self.unseen(Quirk::MixedLineEnds);
+                self.note_unseen(Quirk::MixedLineEnds);
             }
         }
         if is_text(part)
@@ -159,8 +153,8 @@ impl LeafWork<'_, '_> {
             && self.is_in_doubt(part)
             && self.map.ancestors(part).any(|p| p.mixed)
         {
-            // Where one program sees a part of its own, another one sees more of the same code.
-            self.unseen(Quirk::SeveralBoundaries);
+            // What is a part of its own to one program is more of the same encoded body to another.
+            self.note_unseen(Quirk::SeveralBoundaries);
         }
         Ok(())
     }
@@ -174,8 +168,7 @@ mod tests {
     use super::*;
     use crate::plan::tests::Letters;
     use crate::plan::{Options, PlanError, plan, plan_restore};
-    use crate::restore::{Original, Originals};
-    use crate::site::Seal;
+    use crate::site::{Original, Originals, Seal};
     use crate::source::Source;
 
     /// Knows no link.

@@ -1,9 +1,10 @@
-//! Signed and encrypted structures: what is sound stays byte for byte; a mere label protects nobody.
+//! Signed and encrypted structures: a sound one stays byte for byte; a label alone counts for nothing.
 
 use std::io;
 
 use crate::quirk::{Quirk, Quirks};
-use crate::scan::{Kind, Part, PartMap};
+use crate::scan::{Part, PartKind, PartMap};
+use crate::slice::{self, Slice, item};
 use crate::source::Source;
 use crate::transfer::{Coding, decode};
 
@@ -14,9 +15,9 @@ const SIGNED_DATA: &[u8] = &[0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x0
 
 /// For each part, whether it stands within a sound signature.
 pub(super) fn frozen(map: &PartMap, source: &dyn Source, quirks: &mut Quirks) -> io::Result<Vec<bool>> {
-    let mut out = vec![false; map.parts.len()];
+    let mut out = Vec::with_capacity(map.parts.len());
     for (i, part) in map.parts.iter().enumerate() {
-        let inherited = part.parent.and_then(|p| out.get(p).copied()).unwrap_or(false);
+        let inherited = part.parent.is_some_and(|p| *item(&out, p));
         let kind = part.types.first().map(|t| t.value.as_str()).unwrap_or_default();
         let sound = match kind {
             "multipart/signed" if !inherited => {
@@ -39,23 +40,22 @@ pub(super) fn frozen(map: &PartMap, source: &dyn Source, quirks: &mut Quirks) ->
             }
             _ => false,
         };
-        if let Some(slot) = out.get_mut(i) {
-            *slot = inherited || sound;
-        }
+        out.push(inherited || sound);
     }
     Ok(out)
 }
 
 /// RFC 1847 2.1: two parts, the second a signature of the kind that the label names.
 fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<bool> {
-    let Some(part) = map.parts.get(index) else {
-        return Ok(false);
-    };
+    let part = item(&map.parts, index);
     let children: Vec<usize> = map.children(index).collect();
     let (&[first, second], [label]) = (children.as_slice(), part.types.as_slice()) else {
         return Ok(false);
     };
-    if part.kind != Kind::Multipart || label.malformed || !part.quirks.is_empty() || label.all("boundary").count() != 1
+    if part.kind != PartKind::Multipart
+        || label.malformed
+        || !part.quirks.is_empty()
+        || label.all("boundary").count() != 1
     {
         return Ok(false);
     }
@@ -65,30 +65,26 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
     else {
         return Ok(false);
     };
-    let Some(signature) = map.parts.get(second) else {
-        return Ok(false);
-    };
+    let signature = item(&map.parts, second);
     let named = signature
         .types
         .first()
         .map(|t| t.value.replace("/x-", "/"))
         .unwrap_or_default();
-    // What is signed must read in one way only: else somebody reads what nobody signed.
+    // What is signed must have one reading only: another one would not be what was signed.
     let doubtful = map
         .parts
-        .get(first..second)
-        .unwrap_or_default()
+        .slice(first..second)
         .iter()
         .any(|p| p.quirks.any(super::AMBIGUOUS));
-    if doubtful || signature.kind != Kind::Leaf || !signature.quirks.is_empty() || named != protocol {
+    if doubtful || signature.kind != PartKind::Leaf || !signature.quirks.is_empty() || named != protocol {
         return Ok(false);
     }
     let body = head(signature, source)?;
     Ok(match protocol.as_str() {
         "application/pgp-signature" => memchr::memmem::find(&body, b"-----BEGIN PGP SIGNATURE-----").is_some(),
         "application/pkcs7-signature" => {
-            body.first() == Some(&0x30)
-                && memchr::memmem::find(body.get(..64.min(body.len())).unwrap_or_default(), SIGNED_DATA).is_some()
+            body.first() == Some(&0x30) && memchr::memmem::find(slice::head(&body, 64), SIGNED_DATA).is_some()
         }
         _ => false,
     })
@@ -96,14 +92,12 @@ fn is_signed(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<boo
 
 /// RFC 3156 4: a version part, and a part that holds a PGP message.
 fn is_encrypted(map: &PartMap, index: usize, source: &dyn Source) -> io::Result<bool> {
-    let Some(part) = map.parts.get(index) else {
-        return Ok(false);
-    };
-    let children: Vec<_> = map.children(index).filter_map(|c| map.parts.get(c)).collect();
+    let part = item(&map.parts, index);
+    let children: Vec<_> = map.children(index).map(|c| item(&map.parts, c)).collect();
     let (&[version, message], [label]) = (children.as_slice(), part.types.as_slice()) else {
         return Ok(false);
     };
-    if label.malformed || !part.quirks.is_empty() || version.kind != Kind::Leaf || message.kind != Kind::Leaf {
+    if label.malformed || !part.quirks.is_empty() || version.kind != PartKind::Leaf || message.kind != PartKind::Leaf {
         return Ok(false);
     }
     let is = |p: &crate::scan::Part, value: &str| p.types.first().is_some_and(|t| t.value == value);

@@ -1,11 +1,12 @@
-//! What stands within a leaf but is no leaf of its own to us: parts behind boundary lines that the header does not name,
-//! header fields behind a line end that is none, and text in a piece of a message.
+//! Content within a leaf that other programs may take for parts of its own: behind boundary lines that the header does
+//! not name, header fields behind a bare CR or LF, and text in a piece of a message.
 
 use super::class::{is_text, readings};
-use super::leaf::may_lead_somewhere;
-use crate::header::{Fields, trim_line_end};
+use super::targets::may_lead_somewhere;
+use crate::header::{HeaderFields, trim_line_end};
 use crate::quirk::Quirk;
-use crate::scan::{Kind, scan};
+use crate::scan::{PartKind, scan};
+use crate::slice::Slice;
 use crate::transfer::{Coding, decode};
 
 /// Most header lines behind a boundary line that are looked at.
@@ -14,7 +15,7 @@ const MAX_FIELDS: usize = 64;
 const MAX_DASHED: usize = 10_000;
 /// Octets of a body in which the rest of a header is looked for.
 pub(super) const HEADER_REST: u64 = 16 << 10;
-/// So many octets on lines that are nothing but base64 are no prose.
+/// Octets on lines of base64 alphabet from which on they are taken for base64.
 const BASE64_OCTETS: usize = 64;
 
 /// The boundaries of the lines in a body that look like it, without doubles: two dashes and more, and behind them a header
@@ -23,23 +24,23 @@ pub(super) fn boundaries(body: &[u8], most: usize) -> Vec<&[u8]> {
     let mut out = Vec::new();
     let mut at = 0;
     for seen in 0.. {
-        let rest = body.get(at..).unwrap_or_default();
+        let rest = body.slice(at..);
         let Some(n) = memchr::memmem::find(rest, b"--").filter(|_| out.len() < most) else {
             break;
         };
         at += n;
-        let before = body.get(..at).unwrap_or_default();
+        let before = body.slice(..at);
         let blanks = before.iter().rev().take_while(|b| matches!(b, b' ' | b'\t')).count();
         let begins = match before.len().checked_sub(blanks + 1) {
             Some(n) => matches!(before.get(n), Some(b'\n' | b'\r')),
             None => true,
         };
-        let tail = body.get(at..).unwrap_or_default();
-        let line = tail.get(..line_len(tail)).unwrap_or_default();
-        let behind = tail.get(line.len()..).unwrap_or_default();
-        // Whoever writes that many lines with dashes has something to hide behind them.
+        let tail = body.slice(at..);
+        let line = tail.slice(..line_len(tail));
+        let behind = tail.slice(line.len()..);
+        // So many lines with dashes are meant to hide a boundary.
         if begins && (seen > MAX_DASHED || is_part_header(behind)) {
-            let name = trim_line_end(line).get(2..).unwrap_or_default().trim_ascii_end();
+            let name = trim_line_end(line).slice(2..).trim_ascii_end();
             if !out.contains(&name) {
                 out.push(name);
             }
@@ -56,9 +57,9 @@ pub(super) fn boundaries(body: &[u8], most: usize) -> Vec<&[u8]> {
 pub(super) fn is_part_header(text: &[u8]) -> bool {
     let mut rest = text;
     for _ in 0..MAX_FIELDS {
-        let line = rest.get(..line_len(rest)).unwrap_or_default();
+        let line = rest.slice(..line_len(rest));
         let folded = matches!(line.first(), Some(b' ' | b'\t')) && rest.len() < text.len();
-        let fields = Fields::parse(line);
+        let fields = HeaderFields::parse(line);
         if !folded && fields.list.is_empty() {
             return false;
         }
@@ -68,12 +69,12 @@ pub(super) fn is_part_header(text: &[u8]) -> bool {
         {
             return true;
         }
-        rest = rest.get(line.len()..).unwrap_or_default();
+        rest = rest.slice(line.len()..);
     }
     false
 }
 
-/// Whether a piece of a message (RFC 2046 5.2.2) may hold text that only whoever has all the pieces can read. `first`: it
+/// Whether a piece of a message (RFC 2046 5.2.2) may hold text that can be read only with all the pieces. `first`: it
 /// holds the header of the message.
 pub(super) fn hides_text(piece: &[u8], first: bool) -> bool {
     // Only the first piece has a structure of its own.
@@ -85,10 +86,10 @@ pub(super) fn hides_text(piece: &[u8], first: bool) -> bool {
     let Some(map) = map else {
         return holds_reference(piece) || is_encoded(piece);
     };
-    let leaves: Vec<_> = map.parts.iter().filter(|p| p.kind == Kind::Leaf).collect();
+    let leaves: Vec<_> = map.parts.iter().filter(|p| p.kind == PartKind::Leaf).collect();
     leaves.iter().enumerate().filter(|(_, l)| is_text(l)).any(|(i, leaf)| {
         let body = leaf.body.start as usize..leaf.body.end as usize;
-        let raw = piece.get(body).unwrap_or_default();
+        let raw = piece.slice(body);
         let cut_off = i + 1 == leaves.len();
         readings(leaf, raw).into_iter().any(|coding| {
             let text = decode(coding, raw).bytes;

@@ -1,27 +1,30 @@
-//! One leaf of a message: which kind of text it is to whom, and what changes in it.
+//! One leaf of a message: which kinds of text programs take it for, and what changes in it.
 
 use std::io;
 
 use encoding_rs::Encoding;
 
 use super::class::{
-    Class, class_of, content_base, content_location, file_name, looks_like_html, names_markup, needs_a_look, readings,
+    Class, class_of, content_base, content_location, file_name, looks_like_html, may_hold_target, names_markup,
+    readings,
 };
 use super::relabel::set_field;
 use super::{Ambiguous, Amp, MarkupFiles, Options};
-use super::{hidden, leads};
+use super::{hidden, targets};
 use crate::autolink;
 use crate::charset::{self, Charset};
-use crate::header::{Fields, Typed};
-use crate::html::{self, Outcome, Work};
+use crate::edit::{TextEdit, apply};
+use crate::header::{HeaderFields, TypedField};
+use crate::html::{self, TextOutcome, TextWork};
 use crate::patch::Change;
 use crate::quirk::{Quirk, Quirks};
-use crate::restore::{Layout, Originals, restore};
-use crate::scan::{Kind, Part, PartMap, is_message};
-use crate::site::{Judge, Ruling, Site, Use};
+use crate::restore::{TextKind, restore};
+use crate::scan::{Part, PartKind, PartMap, is_message};
+use crate::site::{Judge, Originals, Ruling, Site, Use};
+use crate::slice::{Slice, item};
 use crate::source::Source;
 use crate::text::{self, Lines};
-use crate::transfer::{Coding, TextEdit, apply, decode, encode_edits};
+use crate::transfer::{Coding, decode, encode_edits};
 
 /// Largest body that is looked into as text, in octets.
 pub(super) const MAX_TEXT: u64 = 64 << 20;
@@ -31,7 +34,7 @@ pub(super) struct LeafWork<'a, 't> {
     pub(super) source: &'a dyn Source,
     pub(super) map: &'a PartMap,
     pub(super) task: Task<'t>,
-    pub(super) links: autolink::Options,
+    pub(super) links: autolink::UrlForms,
     pub(super) options: &'a Options,
     /// Nothing about the structure can be read in several ways.
     pub(super) sound: bool,
@@ -39,9 +42,9 @@ pub(super) struct LeafWork<'a, 't> {
     pub(super) ambiguous: bool,
     pub(super) quirks: Quirks,
     pub(super) changes: Vec<Change>,
-    /// Something may lead somewhere that cannot be seen from here.
+    /// Why a link may be hidden from this program, if so.
     pub(super) unseen: Option<Quirk>,
-    /// A text is beyond what can be made safe at a bearable cost.
+    /// Why a text cannot be made safe within the limits, if so.
     pub(super) lost: Option<Quirk>,
 }
 
@@ -49,13 +52,13 @@ pub(super) struct LeafWork<'a, 't> {
 pub(super) enum Task<'a> {
     /// Links are put before a judge.
     Rewrite(&'a mut dyn Judge),
-    /// Our links give way to what stood there.
+    /// Click links are replaced by the originals.
     Restore(&'a mut dyn Originals),
 }
 
 impl Task<'_> {
     /// The same task, for a message within.
-    pub(super) fn again(&mut self) -> Task<'_> {
+    pub(super) fn reborrow(&mut self) -> Task<'_> {
         match self {
             Self::Rewrite(judge) => Task::Rewrite(&mut **judge),
             Self::Restore(originals) => Task::Restore(&mut **originals),
@@ -68,20 +71,6 @@ pub(super) fn is_coded_message(part: &Part) -> bool {
     part.types.iter().any(|t| is_message(&t.value)) && part.codings.iter().any(|c| *c != Coding::Identity)
 }
 
-/// The bytes of a message that a transfer encoding hides.
-pub(super) fn coded_message(part: &Part, source: &dyn Source) -> io::Result<Option<(Coding, Vec<u8>)>> {
-    let raw = source.read(part.body.clone())?;
-    let Some(coding) = readings(part, &raw).into_iter().next() else {
-        return Ok(None);
-    };
-    Ok(Some((coding, decode(coding, &raw).bytes.into_owned())))
-}
-
-/// Whether a text holds a URL, or tags.
-pub(super) fn may_lead_somewhere(text: &[u8]) -> bool {
-    autolink::may_hold_url(text) || text.contains(&b'<')
-}
-
 impl LeafWork<'_, '_> {
     /// Works on a leaf; `left` says why its bytes must stay.
     pub(super) fn leaf(
@@ -90,17 +79,15 @@ impl LeafWork<'_, '_> {
         number: &dyn Fn() -> String,
         left: Option<&'static str>,
     ) -> io::Result<()> {
-        let Some(part) = self.map.parts.get(index) else {
-            return Ok(());
-        };
+        let part = item(&self.map.parts, index);
         let mut class = self.class(part);
-        self.flag(part);
+        self.flag_types(part);
         if class == Class::Other && part.codings.iter().all(|c| *c == Coding::Identity) && self.is_in_doubt(part) {
             class = Class::Text(Lines::Plain);
         }
         let rewrites = self.rewrites();
         if rewrites && left.is_none() {
-            self.look_within(part)?;
+            self.check_hidden_parts(part)?;
         }
         if part.types.iter().any(|t| t.value == "message/external-body") && left.is_none() {
             self.external_body(part, &number());
@@ -119,7 +106,7 @@ impl LeafWork<'_, '_> {
             if left.is_some() {
                 self.quirks.insert(Quirk::TextTooLarge);
             } else {
-                self.too_large();
+                self.note_too_large();
             }
             return Ok(());
         }
@@ -127,8 +114,8 @@ impl LeafWork<'_, '_> {
         let mut readings = readings(part, &raw);
         if part.codings.is_empty() {
             // Some programs take the encoding of a multipart off, others take it for the parts' (RFC 2045 6.4 forbids it).
-            let holder = part.parent.and_then(|p| self.map.parts.get(p));
-            let holder = holder.filter(|p| p.kind == Kind::Multipart);
+            let holder = part.parent.map(|p| item(&self.map.parts, p));
+            let holder = holder.filter(|p| p.kind == PartKind::Multipart);
             let coded = holder.into_iter().flat_map(|p| &p.codings);
             readings.extend(coded.copied().filter(|c| *c != Coding::Identity && c.fits(&raw)));
         }
@@ -136,16 +123,16 @@ impl LeafWork<'_, '_> {
             && class == Class::Text(Lines::Plain)
             && readings == [Coding::Identity]
             && !self.ambiguous
-            && part.types.iter().all(Typed::is_sound)
-            && !needs_a_look(&raw, part)
+            && part.types.iter().all(TypedField::is_sound)
+            && !may_hold_target(&raw, part)
         {
             return Ok(());
         }
         if let Some(t) = part.types.iter().find(|t| t.value == "message/partial")
             && hidden::hides_text(&raw, t.first("number") == Some("1"))
         {
-            // Only whoever has all the pieces can decode them.
-            self.unseen(Quirk::PartialMessage);
+            // Only all the pieces together can be decoded.
+            self.note_unseen(Quirk::PartialMessage);
         }
         let number = number();
         for coding in readings {
@@ -169,13 +156,13 @@ impl LeafWork<'_, '_> {
         self.options.ambiguous == Ambiguous::Normalise && self.rewrites()
     }
 
-    /// Something may lead somewhere that cannot be seen from here: the first reason for that is kept.
-    pub(super) fn unseen(&mut self, quirk: Quirk) {
+    /// Notes why a link may be hidden from this program; the first reason is kept.
+    pub(super) fn note_unseen(&mut self, quirk: Quirk) {
         self.unseen.get_or_insert(quirk);
     }
 
-    /// A text is too large to be looked into, so that no link in it can be made safe.
-    pub(super) fn too_large(&mut self) {
+    /// Notes a text that is too large to be searched for links.
+    pub(super) fn note_too_large(&mut self) {
         self.quirks.insert(Quirk::TextTooLarge);
         if self.rewrites() {
             self.lost.get_or_insert(Quirk::TextTooLarge);
@@ -197,22 +184,21 @@ impl LeafWork<'_, '_> {
         self.quirks.insert_if(Quirk::DoubtfulEncoding, decoded.doubtful);
         let labels: Vec<&str> = part.types.iter().flat_map(|t| t.all("charset")).collect();
         let html = class == Class::Html;
-        // A header (RFC 6522 4) names hosts all the time, and programs read them there: only what is a URL to everybody
-        // counts.
+        // A header (RFC 6522 4) names hosts all the time, and programs read them there: only URLs with a scheme count.
         let header = part.types.iter().all(|t| t.value == "text/rfc822-headers") && !part.types.is_empty();
         let links = if header {
-            autolink::Options::NO_NAMES
+            autolink::UrlForms::NO_NAMES
         } else {
             self.links
         };
-        let leads = |text: &[u8], encoding| match class {
-            Class::Html => leads::of_html(text, encoding, links),
-            Class::Text(lines) => leads::of_text(text, lines, encoding, links),
+        let targets_in = |text: &[u8], encoding| match class {
+            Class::Html => targets::of_html(text, encoding, links),
+            Class::Text(lines) => targets::of_text(text, lines, encoding, links),
             Class::Other => None,
         };
-        let charset = charset::read(&decoded.bytes, &labels, html, &leads, &mut self.quirks);
+        let charset = charset::read(&decoded.bytes, &labels, html, &targets_in, &mut self.quirks);
         let base = content_base(part).or_else(|| html.then(|| content_location(part)).flatten());
-        let work = |encoding, queries| Work {
+        let work = |encoding, queries| TextWork {
             part: number,
             encoding,
             queries,
@@ -224,15 +210,15 @@ impl LeafWork<'_, '_> {
         let rewrites = self.rewrites();
         match charset {
             Charset::Bytes { encoding, queries } => {
-                // Only what comes back has to fit the text it comes to.
+                // Only what is put back has to fit the encoding of the text.
                 let known = match rewrites {
                     true => None,
-                    false => charset::told(&decoded.bytes, &labels, html, encoding),
+                    false => charset::labelled_encoding(&decoded.bytes, &labels, html, encoding),
                 };
                 let Some(outcome) = self.outcome(class, odd, &decoded.bytes, &work(encoding, queries), known) else {
                     return;
                 };
-                self.put(part, coding, raw, &decoded, outcome, class);
+                self.encode_outcome(part, coding, raw, &decoded, outcome, class);
             }
             Charset::Text { text, queries, several } => {
                 let utf8 = encoding_rs::UTF_8;
@@ -240,16 +226,16 @@ impl LeafWork<'_, '_> {
                     return;
                 };
                 let new = match outcome {
-                    Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) && !(several && rewrites) => return,
-                    Outcome::Edits(e) => apply(text.as_bytes(), &e),
-                    Outcome::Anew(new) => new,
+                    TextOutcome::Edits(e) if e.is_empty() && self.may_stay(coding) && !(several && rewrites) => return,
+                    TextOutcome::Edits(e) => apply(text.as_bytes(), &e),
+                    TextOutcome::Anew(new) => new,
                 };
                 self.quirks.insert(Quirk::Transcoded);
-                self.put_utf8(part, coding, raw, &new, class);
+                self.encode_utf8(part, coding, raw, &new, class);
             }
             Charset::Unseen if rewrites && left.is_none() => {
                 self.quirks.insert(Quirk::UnknownCharset);
-                self.unseen(Quirk::UnknownCharset);
+                self.note_unseen(Quirk::UnknownCharset);
             }
             Charset::Unseen => self.quirks.insert(Quirk::UnknownCharset),
         }
@@ -265,7 +251,7 @@ impl LeafWork<'_, '_> {
     /// A text that is sent as a file stays as it is; HTML does not, because programs open it where links live, nor does an
     /// invitation, because they show it.
     fn is_file(&self, part: &Part, class: Class) -> bool {
-        let invites = |t: &Typed| matches!(t.value.as_str(), "text/calendar" | "text/x-vcalendar");
+        let invites = |t: &TypedField| matches!(t.value.as_str(), "text/calendar" | "text/x-vcalendar");
         let named_csv = || part.types.iter().any(|t| t.value == "text/csv") && !file_name(part).is_empty();
         matches!(class, Class::Text(_))
             && !self.is_in_doubt(part)
@@ -278,8 +264,7 @@ impl LeafWork<'_, '_> {
         let is_labelled = part.disposition.as_ref().is_some_and(|d| d.value == "attachment");
         let alone = || {
             let Some(parent) = part.parent else { return true };
-            let holder = self.map.parts.get(parent);
-            holder.is_some_and(|p| p.kind == Kind::Message)
+            item(&self.map.parts, parent).kind == PartKind::Message
                 || file_name(part).is_empty() && self.map.children(parent).nth(1).is_none()
         };
         is_labelled && !alone()
@@ -289,14 +274,13 @@ impl LeafWork<'_, '_> {
     fn strip_amp(&mut self, index: usize) -> bool {
         let map = self.map;
         let is_amp = |p: &Part| p.types.iter().any(|t| t.value == "text/x-amp-html");
-        let Some(part) = map.parts.get(index).filter(|p| is_amp(p) && self.sound) else {
+        let part = item(&map.parts, index);
+        let Some(parent) = part.parent.filter(|_| is_amp(part) && self.sound) else {
             return false;
         };
-        let Some(parent) = part.parent else { return false };
-        let beside: Vec<usize> = map.children(parent).collect();
-        let at = beside.iter().position(|i| *i == index).unwrap_or_default();
-        let before = at.checked_sub(1).and_then(|n| map.parts.get(*beside.get(n)?));
-        let behind = beside.get(at + 1).and_then(|n| map.parts.get(*n));
+        let before = map.children(parent).take_while(|i| *i < index).last();
+        let behind = map.children(parent).find(|i| *i > index);
+        let (before, behind) = (before.map(|n| item(&map.parts, n)), behind.map(|n| item(&map.parts, n)));
         let at = match (before, behind) {
             (Some(before), _) => before.body.end..part.body.end,
             (None, Some(behind)) => part.header.start..behind.header.start,
@@ -306,7 +290,7 @@ impl LeafWork<'_, '_> {
         true
     }
 
-    /// A body that is elsewhere (RFC 2046 5.2.3): its URL is a link, and any other way to it is closed.
+    /// Works on a body that is elsewhere (RFC 2046 5.2.3): its URL is a link, and any other access type is removed.
     fn external_body(&mut self, part: &Part, number: &str) {
         let Task::Rewrite(judge) = &mut self.task else { return };
         let Some(t) = part.types.iter().find(|t| t.value == "message/external-body") else {
@@ -327,7 +311,7 @@ impl LeafWork<'_, '_> {
             base: None,
             left: None,
             encoding: encoding_rs::UTF_8,
-            shown: None,
+            link_text: None,
         };
         let value = match if url.is_empty() {
             Ruling::Disarm
@@ -344,57 +328,56 @@ impl LeafWork<'_, '_> {
     /// Lines of a header that are no fields: for some programs the text begins there. URLs in it are made safe as well,
     /// unless the first such line is what mailbox files put before a message.
     pub(super) fn stray_lines(&mut self, part: &Part, number: &dyn Fn() -> String) {
-        let fields = Fields::parse(&part.block);
+        let fields = HeaderFields::parse(&part.block);
         let mut at = 0;
         for f in &fields.list {
-            let gap = part.block.get(at..f.whole.start).unwrap_or_default();
+            let gap = part.block.slice(at..f.whole.start);
             let envelope = gap.starts_with(b"From ") || gap.starts_with(b">From ");
             if !gap.is_empty() && !envelope {
                 break;
             }
             at = f.whole.end;
         }
-        let text = part.block.get(at..).unwrap_or_default();
+        let text = part.block.slice(at..);
         if text.is_empty() || text.starts_with(b"From ") || text.starts_with(b">From ") {
             return;
         }
         self.clear_text(text, part.header.start + at as u64, Quirk::StrayHeaderLine, &number());
     }
 
-    /// Works on a text that stands in clear from `start` on, outside any body, and cannot be encoded. `quirk` says what it
-    /// is.
+    /// Works on an uncoded text outside any body, from `start` on. `quirk` says what it is.
     pub(super) fn clear_text(&mut self, text: &[u8], start: u64, quirk: Quirk, number: &str) {
-        let work = Work {
+        let work = TextWork {
             part: number,
             encoding: encoding_rs::UTF_8,
             queries: encoding_rs::UTF_8,
             base: None,
-            // Fields name hosts all the time, and are left alone: only what is a URL to everybody counts.
-            links: autolink::Options::NO_NAMES,
+            // Fields name hosts all the time, and are left alone: only URLs with a scheme count.
+            links: autolink::UrlForms::NO_NAMES,
             left: None,
             mapped: None,
         };
         let edits = match &mut self.task {
             Task::Rewrite(judge) => text::rewrite(text, Lines::Plain, true, &work, &mut **judge, &mut self.quirks),
             Task::Restore(originals) => {
-                let layout = Layout {
+                let kind = TextKind {
                     html: false,
                     lines: Lines::Plain,
                     encoding: None,
                 };
-                restore(text, layout, &mut **originals)
+                restore(text, kind, &mut **originals)
             }
         };
         let whole = decode(Coding::Identity, text);
-        let spans_lines = |e: &TextEdit| text.get(e.at.clone()).unwrap_or_default().contains(&b'\n');
+        let spans_lines = |e: &TextEdit| text.slice(e.at.clone()).contains(&b'\n');
         if edits.iter().any(spans_lines) {
-            // What some program takes for one tag are fields to another: they cannot give way to a link.
-            self.unseen(quirk);
+            // What is one tag to some programs is several fields to others: it cannot be replaced by a link.
+            self.note_unseen(quirk);
             return;
         }
         let Some(edits) = encode_edits(Coding::Identity, text, &whole, &edits) else {
             // A header cannot be encoded to make room.
-            self.unseen(quirk);
+            self.note_unseen(quirk);
             return;
         };
         self.changes.extend(edits.into_iter().map(|e| Change {
@@ -403,20 +386,20 @@ impl LeafWork<'_, '_> {
         }));
     }
 
-    /// What becomes of a text; `None` when it is only reported on. `odd`: its media type is none; `encoding`: what it is
-    /// known to be in.
+    /// Works on a decoded text; `None` when it is only reported on. `odd`: its media type is malformed; `encoding`: its
+    /// known encoding.
     fn outcome(
         &mut self,
         class: Class,
         odd: bool,
         text: &[u8],
-        work: &Work<'_>,
+        work: &TextWork<'_>,
         encoding: Option<&'static Encoding>,
-    ) -> Option<Outcome> {
+    ) -> Option<TextOutcome> {
         let judge = match &mut self.task {
             Task::Rewrite(judge) => &mut **judge,
             Task::Restore(originals) => {
-                let layout = Layout {
+                let kind = TextKind {
                     html: class == Class::Html,
                     lines: if let Class::Text(lines) = class {
                         lines
@@ -425,7 +408,7 @@ impl LeafWork<'_, '_> {
                     },
                     encoding,
                 };
-                return Some(Outcome::Edits(restore(text, layout, &mut **originals)));
+                return Some(TextOutcome::Edits(restore(text, kind, &mut **originals)));
             }
         };
         if work.left.is_some() {
@@ -450,13 +433,13 @@ impl LeafWork<'_, '_> {
                     .lost
                     .or_else(|| found(Quirk::TooManyLinks))
                     .or_else(|| found(Quirk::TangledMarkup));
-                Outcome::Edits(edits)
+                TextOutcome::Edits(edits)
             }
-            Class::Other => Outcome::Edits(Vec::new()),
+            Class::Other => TextOutcome::Edits(Vec::new()),
         })
     }
 
-    /// What programs take a leaf for: the most that any of them makes of it.
+    /// What programs take a leaf for: HTML before text before anything else.
     fn class(&mut self, part: &Part) -> Class {
         if part.types.is_empty() {
             return Class::Text(Lines::Plain);
@@ -473,8 +456,8 @@ impl LeafWork<'_, '_> {
             .unwrap_or(Class::Html)
     }
 
-    /// Marks what is left as it is.
-    fn flag(&mut self, part: &Part) {
+    /// Notes the types that are left as they are.
+    fn flag_types(&mut self, part: &Part) {
         for t in &part.types {
             self.quirks.insert_if(Quirk::MarkupAttachment, names_markup(part));
             match t.value.as_str() {

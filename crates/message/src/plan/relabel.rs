@@ -1,8 +1,9 @@
 //! Edits of header fields: one field put in place of others, nothing else touched.
 
-use crate::header::{Fields, Param};
+use crate::header::{HeaderFields, Param};
 use crate::patch::Change;
 use crate::scan::Part;
+use crate::transfer::newline_of;
 
 /// Longest boundary that is written, in octets: it must fit on a line.
 const MAX_BOUNDARY: usize = 900;
@@ -11,12 +12,8 @@ const MAX_BOUNDARY: usize = 900;
 /// at the end of the header.
 pub(super) fn set_field(part: &Part, name: &str, value: &str) -> Vec<Change> {
     let block = &part.block;
-    let fields = Fields::parse(block);
-    let newline = if memchr::memmem::find(block, b"\r\n").is_some() || !block.contains(&b'\n') {
-        "\r\n"
-    } else {
-        "\n"
-    };
+    let fields = HeaderFields::parse(block);
+    let newline = newline_of(block);
     let line = format!("{name}: {value}{newline}").into_bytes();
     let mut out: Vec<Change> = Vec::new();
     for f in fields.named(block, name) {
@@ -47,7 +44,7 @@ pub(super) fn set_field(part: &Part, name: &str, value: &str) -> Vec<Change> {
 
 /// Removes every field of that name.
 pub(super) fn drop_field(part: &Part, name: &str) -> Vec<Change> {
-    let fields = Fields::parse(&part.block);
+    let fields = HeaderFields::parse(&part.block);
     fields
         .named(&part.block, name)
         .map(|f| Change {

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
-use super::{Original, Originals, open};
+use super::open;
+use crate::site::{Original, Originals};
+use crate::slice::Slice;
 
 /// A text whose lines are joined: their ends are left out, and the quote marks with which the next ones begin.
 ///
-/// It is no text that anybody reads. Blanks between words are lost, but whatever opens in it was sealed as it stands.
+/// It is only searched for links: blanks between words are lost, but a link that opens in it was sealed as it is.
 struct Joined {
     text: Vec<u8>,
     /// Where a line begins, here and in the text as it stands.
@@ -21,11 +23,11 @@ pub(super) fn find(text: &[u8], html: bool, originals: &mut dyn Originals, links
     let joined = Joined::new(text, html);
     let whole = links.len();
     let mut from = 0;
-    while let Some(n) = originals.find(joined.text.get(from..).unwrap_or_default()) {
+    while let Some(n) = originals.find(joined.text.slice(from..)) {
         let start = from + n;
         from = start + 1;
         let at = joined.raw(start);
-        let known = links.get(..whole).unwrap_or_default();
+        let known = links.slice(..whole);
         let before = known.partition_point(|(r, _)| r.end <= at);
         let next = known.get(before).map_or(text.len(), |(r, _)| r.start);
         if next <= at {
@@ -50,11 +52,11 @@ impl Joined {
         };
         let mut from = 0;
         for end in memchr::memchr_iter(b'\n', text) {
-            let start = from + marks(text.get(from..end).unwrap_or_default(), html);
-            out.push(text, start, kept(text.get(start..end).unwrap_or_default(), html));
+            let start = from + marks(text.slice(from..end), html);
+            out.push(text, start, kept(text.slice(start..end), html));
             from = end + 1;
         }
-        let start = from + marks(text.get(from..).unwrap_or_default(), html);
+        let start = from + marks(text.slice(from..), html);
         out.push(text, start, text.len() - start);
         out
     }
@@ -62,8 +64,7 @@ impl Joined {
     fn push(&mut self, text: &[u8], start: usize, len: usize) {
         if len > 0 {
             self.lines.push((self.text.len(), start));
-            self.text
-                .extend_from_slice(text.get(start..start + len).unwrap_or_default());
+            self.text.extend_from_slice(text.slice(start..start + len));
         }
     }
 
@@ -79,7 +80,7 @@ impl Joined {
 fn marks(line: &[u8], html: bool) -> usize {
     let mut at = 0;
     loop {
-        let rest = line.get(at..).unwrap_or_default();
+        let rest = line.slice(at..);
         at += match rest.first() {
             Some(b'>' | b'|' | b' ' | b'\t') => 1,
             Some(b'&') if html && rest.starts_with(b"&gt;") => 4,
@@ -93,12 +94,12 @@ fn marks(line: &[u8], html: bool) -> usize {
 fn kept(line: &[u8], html: bool) -> usize {
     let mut line = line.trim_ascii_end();
     if html && let Some(n) = memchr::memrchr(b'<', line) {
-        let tag = line.get(n + 1..).unwrap_or_default();
+        let tag = line.slice(n + 1..);
         if [&b"br>"[..], b"br/>", b"br />"]
             .iter()
             .any(|t| tag.eq_ignore_ascii_case(t))
         {
-            line = line.get(..n).unwrap_or_default().trim_ascii_end();
+            line = line.slice(..n).trim_ascii_end();
         }
     }
     let line = line.strip_suffix(b"=20").unwrap_or(line);

@@ -1,7 +1,8 @@
 //! Lines between parts: which of the open multiparts a line belongs to.
 
-use super::{Scanner, State};
+use super::{ScanState, Scanner};
 use crate::quirk::Quirk;
+use crate::slice::Slice;
 
 /// How many boundaries of multiparts that were cut short are remembered for each multipart around them.
 const MAX_CUT_SHORT: usize = 16;
@@ -20,17 +21,17 @@ pub(super) struct Frame {
 }
 
 /// What a line is to the multiparts that are open, by the number of the frame.
-pub(super) enum Hit {
+pub(super) enum BoundaryLine {
     Delimiter(usize),
     Close(usize),
-    No,
+    None,
 }
 
 impl Scanner {
-    /// A line that only programs see to which a bare CR ends one: what it parts from what cannot be mended if it is a
-    /// boundary.
+    /// Checks a line that only programs see for which a bare CR ends a line: if it is a boundary, the structure is
+    /// ambiguous.
     pub(super) fn hidden_line(&mut self, line: &[u8]) {
-        let after = line.get(2..).unwrap_or_default();
+        let after = line.slice(2..);
         let is_boundary = |b: &Vec<u8>| matches!(behind(after, b), Some([] | b"--"));
         let hit = self.frames.iter().flat_map(|f| &f.boundaries).any(is_boundary);
         self.map.quirks.insert_if(Quirk::TangledBoundaries, hit);
@@ -46,7 +47,7 @@ impl Scanner {
         };
         let end = start.saturating_sub(line_end);
         match self.boundary(text) {
-            Hit::Delimiter(frame) => {
+            BoundaryLine::Delimiter(frame) => {
                 self.cut_short(frame);
                 self.close_above(frame + 1, end);
                 let Some(f) = self.frames.get_mut(frame) else { return };
@@ -55,15 +56,15 @@ impl Scanner {
                 self.map.quirks.insert_if(Quirk::PartsAfterEnd, closed);
                 self.open_part(Some(part), start + len);
             }
-            Hit::Close(frame) => {
+            BoundaryLine::Close(frame) => {
                 self.cut_short(frame);
                 self.close_above(frame + 1, end);
                 if let Some(f) = self.frames.get_mut(frame) {
                     f.closed = true;
                 }
-                self.state = State::Body;
+                self.state = ScanState::Body;
             }
-            Hit::No => {}
+            BoundaryLine::None => {}
         }
     }
 
@@ -80,9 +81,9 @@ impl Scanner {
     }
 
     /// Which open multipart a line belongs to, innermost first, those not yet closed before the others.
-    pub(super) fn boundary(&mut self, text: &[u8]) -> Hit {
+    pub(super) fn boundary(&mut self, text: &[u8]) -> BoundaryLine {
         let Some(after) = text.strip_prefix(b"--") else {
-            return Hit::No;
+            return BoundaryLine::None;
         };
         let mut prefix = false;
         for closed in [false, true] {
@@ -102,10 +103,10 @@ impl Scanner {
                         continue;
                     };
                     let hit = match tail.trim_ascii() {
-                        [] => Hit::Delimiter(i),
-                        b"--" => Hit::Close(i),
+                        [] => BoundaryLine::Delimiter(i),
+                        b"--" => BoundaryLine::Close(i),
                         _ if tail.starts_with(b"--") && tail.get(2).is_some_and(u8::is_ascii_whitespace) => {
-                            Hit::Close(i)
+                            BoundaryLine::Close(i)
                         }
                         _ => {
                             prefix = true;
@@ -126,10 +127,10 @@ impl Scanner {
             if let Some(part) = self.map.parts.get_mut(f.part) {
                 part.mixed = true;
             }
-            return Hit::Delimiter(i);
+            return BoundaryLine::Delimiter(i);
         }
         self.map.quirks.insert_if(Quirk::BoundaryPrefix, prefix);
-        Hit::No
+        BoundaryLine::None
     }
 }
 

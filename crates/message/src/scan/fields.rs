@@ -1,8 +1,9 @@
 //! What the header of a part says about it, in every reading.
 
 use super::{MAX_BOUNDARIES, Part};
-use crate::header::{Fields, Typed, boundary_spellings, encoded_words, lossy};
+use crate::header::{HeaderFields, TypedField, boundary_spellings, encoded_words, lossy};
 use crate::quirk::Quirk;
+use crate::slice::Slice;
 use crate::transfer::Coding;
 
 /// Whether a media type is a message whose body is a header block and a body.
@@ -13,23 +14,23 @@ pub(crate) fn is_message(value: &str) -> bool {
 /// Reads what MIME says about a part; returns the ways in which the boundary of a multipart may be spelt.
 pub(super) fn read_fields(part: &mut Part) -> Vec<Vec<u8>> {
     let block = &part.block;
-    let fields = Fields::parse(block);
+    let fields = HeaderFields::parse(block);
     let mut spellings = Vec::new();
     part.quirks.insert_if(Quirk::StrayHeaderLine, fields.stray_line);
     part.quirks.insert_if(Quirk::OddHeaderField, fields.odd_field);
     let within = |name: &'static str| {
         let found = fields.hidden.iter().filter(move |h| h.name == name);
-        found.map(|h| block.get(h.value.clone()).unwrap_or_default())
+        found.map(|h| block.slice(h.value.clone()))
     };
     let named = |name| {
         let found = fields.named(block, name);
-        found.map(|f| block.get(f.value.clone()).unwrap_or_default())
+        found.map(|f| block.slice(f.value.clone()))
     };
     for (raw, hidden) in named("content-type")
         .map(|raw| (raw, false))
         .chain(within("content-type").map(|raw| (raw, true)))
     {
-        let t = Typed::parse(raw);
+        let t = TypedField::parse(raw);
         part.quirks.insert_if(Quirk::MalformedContentType, t.malformed);
         part.quirks.insert_if(Quirk::OddHeaderField, hidden);
         if t.top() == "multipart" {
@@ -75,11 +76,11 @@ pub(super) fn read_fields(part: &mut Part) -> Vec<Vec<u8>> {
         seen.push(*c);
         new
     });
-    let mut dispositions = named("content-disposition").map(Typed::parse);
+    let mut dispositions = named("content-disposition").map(TypedField::parse);
     part.disposition = dispositions.next().map(|first| {
         let mut out = first;
         for other in dispositions {
-            // Of several, whatever is no file to some program is none.
+            // Of several, one that says inline counts: some program shows the part.
             if other.value != "attachment" {
                 out.value = other.value;
             }
@@ -91,7 +92,7 @@ pub(super) fn read_fields(part: &mut Part) -> Vec<Vec<u8>> {
 }
 
 /// Every boundary that may be meant, without doubles.
-pub(super) fn boundaries(types: &[Typed]) -> Vec<Vec<u8>> {
+pub(super) fn boundaries(types: &[TypedField]) -> Vec<Vec<u8>> {
     let mut out: Vec<Vec<u8>> = Vec::new();
     for value in types.iter().flat_map(|t| t.all("boundary")) {
         for v in [Some(value.to_owned()), encoded_words(value)].into_iter().flatten() {

@@ -2,13 +2,14 @@
 
 use std::ops::Range;
 
-use crate::header::Typed;
+use crate::header::TypedField;
 use crate::quirk::Quirks;
+use crate::slice::Slice;
 use crate::transfer::Coding;
 
 /// What a part is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum PartKind {
     /// Content.
     Leaf,
     /// Parts between boundaries.
@@ -27,11 +28,11 @@ pub struct Part {
     /// The body as it stands there, without the line end that belongs to the boundary.
     pub body: Range<u64>,
     /// What it is made of.
-    pub kind: Kind,
+    pub kind: PartKind,
     pub(crate) block: Box<[u8]>,
-    pub(crate) types: Vec<Typed>,
+    pub(crate) types: Vec<TypedField>,
     pub(crate) codings: Vec<Coding>,
-    pub(crate) disposition: Option<Typed>,
+    pub(crate) disposition: Option<TypedField>,
     /// Of the boundaries that may be meant, the first that was met.
     pub(crate) boundary: Option<Box<[u8]>>,
     /// Another one was met as well, or one of a multipart within that had ended.
@@ -58,8 +59,8 @@ impl PartMap {
         let mut at = index;
         while let Some(parent) = self.parts.get(at).and_then(|p| p.parent) {
             // A message inside a message/rfc822 part shares that part's number.
-            if self.parts.get(parent).is_some_and(|p| p.kind != Kind::Message) {
-                let before = self.parts.get(parent..at).unwrap_or_default();
+            if self.parts.get(parent).is_some_and(|p| p.kind != PartKind::Message) {
+                let before = self.parts.slice(parent..at);
                 path.push(before.iter().filter(|p| p.parent == Some(parent)).count() + 1);
             }
             at = parent;

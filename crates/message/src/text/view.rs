@@ -1,4 +1,4 @@
-//! Texts as their readers see them: lines joined, folds and escapes taken out, with the way back.
+//! Texts as a reader sees them: lines joined, folds and escapes taken out, with the raw offsets.
 
 use std::ops::Range;
 
@@ -6,8 +6,9 @@ use encoding_rs::Encoding;
 
 use super::Lines;
 use crate::mapped::Mapped;
+use crate::slice::Slice;
 
-/// The text as its readers see it, with the way back.
+/// A text as a reader sees it, with the raw offsets.
 pub(super) enum View<'a> {
     Same(&'a str),
     Mapped(Mapped),
@@ -30,7 +31,7 @@ impl<'a> View<'a> {
         Self::Mapped(mapped)
     }
 
-    /// The octets in which tags are sought, and what leads from them to the text as it stands.
+    /// The octets in which tags are sought, and their map to the raw text.
     pub(super) fn work<'s>(&'s self, text: &'s [u8]) -> (&'s [u8], Option<&'s Mapped>) {
         match self {
             Self::Mapped(m) => (m.text.as_bytes(), Some(m)),
@@ -59,9 +60,9 @@ fn push_flowed(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
     let mut from = 0;
     let mut line_start = 0;
     for at in memchr::memchr_iter(b'\n', text) {
-        let line = text.get(line_start..at).unwrap_or_default();
+        let line = text.slice(line_start..at);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
-        let next = text.get(at + 1..).unwrap_or_default();
+        let next = text.slice(at + 1..);
         let (depth, prefix) = quote_prefix(line);
         let (next_depth, next_prefix) = quote_prefix(next);
         let is_soft = line.ends_with(b" ") && line.len() > prefix && line.get(prefix..) != Some(b"-- ");
@@ -97,9 +98,9 @@ fn push_folded(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
 
 fn push_unfolded(mapped: &mut Mapped, text: &[u8], range: Range<usize>, encoding: &'static Encoding) {
     let Range { start: mut from, end } = range;
-    let text = text.get(..end).unwrap_or(text);
+    let text = text.slice(..end);
     let mut at = from;
-    while let Some(n) = memchr::memchr2(b'\n', b'\\', text.get(at..).unwrap_or_default()) {
+    while let Some(n) = memchr::memchr2(b'\n', b'\\', text.slice(at..)) {
         let here = at + n;
         if text.get(here) == Some(&b'\\') {
             let escaped = text.get(here + 1).copied().unwrap_or(b' ');
@@ -112,7 +113,7 @@ fn push_unfolded(mapped: &mut Mapped, text: &[u8], range: Range<usize>, encoding
                 from = here + 2;
                 mapped.text.push('\n');
             }
-            at = here + 2;
+            at = end.min(here + 2);
             continue;
         }
         let line_end = if here > 0 && text.get(here - 1) == Some(&b'\r') {
@@ -142,15 +143,15 @@ pub(crate) fn quoted_values(text: &[u8]) -> Vec<Range<usize>> {
         let Some(colon) = memchr::memchr(b':', line) else {
             continue;
         };
-        let name = line.get(..colon).unwrap_or_default();
+        let name = line.slice(..colon);
         if !name.contains(&b';') || !names_quoted_printable(name) {
             continue;
         }
         let start = here.start + colon + 1;
-        let rest = text.get(start..).unwrap_or_default();
+        let rest = text.slice(start..);
         let end = memchr::memchr_iter(b'\n', rest)
             .find(|n| {
-                let line = rest.get(..*n).unwrap_or_default();
+                let line = rest.slice(..*n);
                 !line.strip_suffix(b"\r").unwrap_or(line).ends_with(b"=")
             })
             .unwrap_or(rest.len());
@@ -171,7 +172,7 @@ fn push_quoted(mapped: &mut Mapped, text: &[u8], range: Range<usize>, encoding: 
     };
     let mut from = range.start;
     let mut at = from;
-    while let Some(n) = memchr::memchr(b'=', text.get(at..range.end).unwrap_or_default()) {
+    while let Some(n) = memchr::memchr(b'=', text.slice(at..range.end)) {
         let here = at + n;
         let mut end = here;
         while end + 3 <= range.end && is_escape(end) {

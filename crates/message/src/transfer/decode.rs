@@ -4,18 +4,19 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use super::{Coding, foreign};
+use crate::slice::Slice;
 
 /// A body after transfer decoding.
 #[derive(Debug)]
 pub(crate) struct Decoded<'a> {
     pub(crate) bytes: Cow<'a, [u8]>,
-    map: Map,
-    /// The decoder met what decoders disagree about: junk in base64, padding inside, a bad escape.
+    map: OffsetMap,
+    /// The decoder met something that decoders read differently: junk in base64, padding inside, a bad escape.
     pub(crate) doubtful: bool,
 }
 
 #[derive(Debug)]
-enum Map {
+enum OffsetMap {
     Identity,
     /// `(decoded, raw)` offsets from which both run in step, sorted; octets that were escapes stand alone.
     QuotedPrintable(Vec<(u32, u32)>),
@@ -27,7 +28,7 @@ pub(crate) fn decode(coding: Coding, raw: &[u8]) -> Decoded<'_> {
     match coding {
         Coding::Identity => Decoded {
             bytes: Cow::Borrowed(raw),
-            map: Map::Identity,
+            map: OffsetMap::Identity,
             doubtful: false,
         },
         Coding::QuotedPrintable => decode_qp(raw),
@@ -38,21 +39,19 @@ pub(crate) fn decode(coding: Coding, raw: &[u8]) -> Decoded<'_> {
             } else {
                 foreign::decode_uuencoded(raw)
             }),
-            map: Map::Base64,
+            map: OffsetMap::Base64,
             doubtful: false,
         },
     }
 }
 
-/// Whether a body is nothing but base64, blanks and a text in clear behind it aside, and decodes to text.
+/// Whether a body is nothing but base64, blanks and a plain text behind it aside, and decodes to text.
 pub(crate) fn is_base64_text(raw: &[u8]) -> bool {
-    let coded = raw.get(..end_of_base64(raw)).unwrap_or_default();
+    let coded = raw.slice(..end_of_base64(raw));
     let clean: Vec<u8> = coded.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
     let unpadded = clean.len() - clean.iter().rev().take_while(|b| **b == b'=').count();
     let alphabet = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/');
-    unpadded > 0
-        && clean.get(..unpadded).unwrap_or_default().iter().all(alphabet)
-        && reads_as_text(&decode_leniently(&clean).0)
+    unpadded > 0 && clean.slice(..unpadded).iter().all(alphabet) && reads_as_text(&decode_leniently(&clean).0)
 }
 
 pub(super) fn decode_qp(raw: &[u8]) -> Decoded<'_> {
@@ -61,10 +60,10 @@ pub(super) fn decode_qp(raw: &[u8]) -> Decoded<'_> {
     let mut doubtful = false;
     let mut at = 0;
     map.push((0, 0));
-    while let Some(n) = memchr::memchr(b'=', raw.get(at..).unwrap_or_default()) {
+    while let Some(n) = memchr::memchr(b'=', raw.slice(at..)) {
         let eq = at + n;
-        out.extend_from_slice(raw.get(at..eq).unwrap_or_default());
-        let tail = raw.get(eq + 1..).unwrap_or_default();
+        out.extend_from_slice(raw.slice(at..eq));
+        let tail = raw.slice(eq + 1..);
         match tail {
             [b'\r', b'\n', ..] => at = eq + 3,
             [b'\n', ..] => at = eq + 2,
@@ -78,7 +77,7 @@ pub(super) fn decode_qp(raw: &[u8]) -> Decoded<'_> {
             }
             _ => {
                 let blanks = tail.iter().take_while(|b| matches!(b, b' ' | b'\t')).count();
-                match tail.get(blanks..).unwrap_or_default() {
+                match tail.slice(blanks..) {
                     [b'\r', b'\n', ..] => at = eq + 1 + blanks + 2,
                     [b'\n', ..] => at = eq + 1 + blanks + 1,
                     [] => at = raw.len(),
@@ -93,10 +92,10 @@ pub(super) fn decode_qp(raw: &[u8]) -> Decoded<'_> {
         }
         map.push((out.len() as u32, at as u32));
     }
-    out.extend_from_slice(raw.get(at..).unwrap_or_default());
+    out.extend_from_slice(raw.slice(at..));
     Decoded {
         bytes: Cow::Owned(out),
-        map: Map::QuotedPrintable(map),
+        map: OffsetMap::QuotedPrintable(map),
         doubtful,
     }
 }
@@ -113,23 +112,24 @@ pub(super) const fn hex(b: u8) -> Option<u8> {
 fn decode_base64(raw: &[u8]) -> Decoded<'_> {
     let end = end_of_base64(raw);
     let mut clean = Vec::with_capacity(end);
-    let mut rest = raw.get(..end).unwrap_or_default();
-    while !rest.is_empty() {
-        let n = memchr::memchr2(b'\r', b'\n', rest).unwrap_or(rest.len());
-        clean.extend_from_slice(rest.get(..n).unwrap_or_default());
-        rest = rest.get(n + 1..).unwrap_or_default();
+    let coded = raw.slice(..end);
+    let mut from = 0;
+    for line_end in memchr::memchr2_iter(b'\r', b'\n', coded) {
+        clean.extend_from_slice(coded.slice(from..line_end));
+        from = line_end + 1;
     }
+    clean.extend_from_slice(coded.slice(from..));
     if let Ok(bytes) = data_encoding::BASE64.decode(&clean) {
         return Decoded {
             bytes: Cow::Owned(bytes),
-            map: Map::Base64,
+            map: OffsetMap::Base64,
             doubtful: end < raw.len(),
         };
     }
     let (bytes, doubtful) = decode_leniently(&clean);
     Decoded {
         bytes: Cow::Owned(bytes),
-        map: Map::Base64,
+        map: OffsetMap::Base64,
         doubtful: doubtful || end < raw.len(),
     }
 }
@@ -183,19 +183,18 @@ fn reads_as_text(bytes: &[u8]) -> bool {
         })
 }
 
-/// Where base64 ends: at padding, if what follows is no base64 but text in clear, as mailing lists append it.
+/// Where base64 ends: at padding, if plain text follows, as mailing lists append it.
 fn end_of_base64(raw: &[u8]) -> usize {
     let Some(pad) = memchr::memchr(b'=', raw) else {
         return raw.len();
     };
     let end = raw
-        .get(pad..)
-        .unwrap_or_default()
+        .slice(pad..)
         .iter()
         .take_while(|b| matches!(b, b'=' | b'\r' | b'\n'))
         .count()
         + pad;
-    let tail = raw.get(end..).unwrap_or_default();
+    let tail = raw.slice(end..);
     let blanks = tail.iter().filter(|b| **b == b' ').count();
     if blanks > 1 && !reads_as_text(&decode_leniently(tail).0) {
         end
@@ -204,7 +203,7 @@ fn end_of_base64(raw: &[u8]) -> usize {
     }
 }
 
-/// Writes out the whole octets of a quantum and forgets the rest.
+/// Writes out the whole octets of a quantum and drops the rest.
 fn flush(out: &mut Vec<u8>, acc: &mut u32, have: &mut u32) {
     while *have >= 8 {
         *have -= 8;
@@ -217,7 +216,7 @@ impl Decoded<'_> {
     /// Where the decoded octets of `span` stand in the raw body; soft breaks at either end stay outside.
     pub(super) fn raw_span(&self, span: &Range<usize>) -> Range<usize> {
         match &self.map {
-            Map::QuotedPrintable(map) => {
+            OffsetMap::QuotedPrintable(map) => {
                 let start = raw_of(map, span.start);
                 if span.is_empty() {
                     start..start
@@ -225,7 +224,7 @@ impl Decoded<'_> {
                     start..raw_end(map, span.end)
                 }
             }
-            Map::Identity | Map::Base64 => span.clone(),
+            OffsetMap::Identity | OffsetMap::Base64 => span.clone(),
         }
     }
 }
@@ -233,14 +232,14 @@ impl Decoded<'_> {
 /// Raw offset at which decoded octet `at` begins.
 fn raw_of(map: &[(u32, u32)], at: usize) -> usize {
     let i = map.partition_point(|(d, _)| *d as usize <= at);
-    let (d, r) = map.get(i.wrapping_sub(1)).copied().unwrap_or_default();
+    let (d, r) = *map.slice(i - 1);
     r as usize + (at - d as usize)
 }
 
 /// Raw offset just behind decoded octet `end - 1`.
 fn raw_end(map: &[(u32, u32)], end: usize) -> usize {
     let i = map.partition_point(|(d, _)| (*d as usize) < end);
-    let (d, r) = map.get(i.wrapping_sub(1)).copied().unwrap_or_default();
+    let (d, r) = *map.slice(i - 1);
     match map.get(i) {
         // A run of one octet that is three raw octets long is an escape; soft breaks behind it have entries of their own.
         Some((next, raw)) if *next as usize == end && end - d as usize == 1 && *raw as usize == r as usize + 3 => {

@@ -1,22 +1,15 @@
 //! Encoders that write no more than was touched.
 
-use std::ops::Range;
-
 use super::decode::{decode_qp, hex};
 use super::{Coding, Decoded};
+use crate::edit::{TextEdit, apply};
+use crate::slice::{Slice, head};
 
 /// Longest line that may leave us, in octets without CRLF (RFC 5322 2.1.1).
 pub(super) const MAX_LINE: usize = 998;
 
 /// Longest quoted-printable line, soft break included (RFC 2045 6.7 rule 5).
 pub(super) const QP_LINE: usize = 76;
-
-/// An edit of the decoded text.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct TextEdit {
-    pub(crate) at: Range<usize>,
-    pub(crate) with: Vec<u8>,
-}
 
 /// Turns edits of the decoded text, sorted and apart, into changes of the raw body.
 ///
@@ -55,7 +48,8 @@ pub(crate) fn encode_edits(
             }
             Some(changes)
         }
-        // What followed in clear goes: behind new base64 without padding, programs would take it for more of the same.
+        // Plain text that followed is dropped: behind new base64 without padding, programs would take it for more of
+        // the same.
         Coding::Base64 => Some(vec![TextEdit {
             at: 0..raw.len(),
             with: encode_base64(&apply(&decoded.bytes, edits), raw),
@@ -71,20 +65,6 @@ fn is_odd(raw: &[u8]) -> bool {
             .any(|odd| memchr::memmem::find(raw, odd).is_some())
 }
 
-/// Applies sorted edits to a text.
-pub(crate) fn apply(text: &[u8], edits: &[TextEdit]) -> Vec<u8> {
-    let grown: usize = edits.iter().map(|e| e.with.len()).sum();
-    let mut out = Vec::with_capacity(text.len() + grown);
-    let mut from = 0;
-    for e in edits {
-        out.extend_from_slice(text.get(from..e.at.start).unwrap_or_default());
-        out.extend_from_slice(&e.with);
-        from = e.at.end;
-    }
-    out.extend_from_slice(text.get(from..).unwrap_or_default());
-    out
-}
-
 /// Whether no line that an edit touches comes out longer than allowed.
 pub(super) fn lines_fit(raw: &[u8], edits: &[TextEdit]) -> bool {
     let out = apply(raw, edits);
@@ -93,10 +73,10 @@ pub(super) fn lines_fit(raw: &[u8], edits: &[TextEdit]) -> bool {
         let start = e.at.start.saturating_add_signed(shift);
         let end = start + e.with.len();
         shift += e.with.len() as isize - e.at.len() as isize;
-        let from = memchr::memrchr(b'\n', out.get(..start).unwrap_or_default()).map_or(0, |n| n + 1);
-        let tail = out.get(end..).unwrap_or_default();
+        let from = memchr::memrchr(b'\n', out.slice(..start)).map_or(0, |n| n + 1);
+        let tail = out.slice(end..);
         let to = end + memchr::memchr(b'\n', tail).unwrap_or(tail.len());
-        let touched = out.get(from..to).unwrap_or_default();
+        let touched = out.slice(from..to);
         touched
             .split(|b| *b == b'\n')
             .all(|l| l.strip_suffix(b"\r").unwrap_or(l).len() <= MAX_LINE)
@@ -107,11 +87,7 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
     let mut out: Vec<TextEdit> = Vec::with_capacity(edits.len());
     // Column at which the line being written stands at the end of the last edit, and the raw offset it belongs to.
     let mut carried: Option<(usize, usize)> = None;
-    let newline: &[u8] = if memchr::memmem::find(raw, b"\r\n").is_some() || !raw.contains(&b'\n') {
-        b"\r\n"
-    } else {
-        b"\n"
-    };
+    let newline = newline_of(raw).as_bytes();
     for e in edits {
         let mut at = decoded.raw_span(&e.at);
         // A stray `=` before the edit would take its first octets for an escape: write it as one. At the very end of a
@@ -142,8 +118,7 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
         at.start -= usize::from(stray) + 2 * usize::from(digit.is_some());
         // From the last edit on at the most, or else every edit of one long line would go back to its start.
         let floor = carried.map_or(0, |(end, _)| end.min(at.start));
-        let line =
-            memchr::memrchr(b'\n', raw.get(floor..at.start).unwrap_or_default()).map_or(floor, |n| floor + n + 1);
+        let line = memchr::memrchr(b'\n', raw.slice(floor..at.start)).map_or(floor, |n| floor + n + 1);
         let mut column = match carried {
             Some((end, column)) if end >= line => column + at.start.saturating_sub(end),
             _ => at.start - line,
@@ -168,7 +143,7 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
             } else {
                 column = 0;
             }
-            with.extend_from_slice(raw.get(kept.clone()).unwrap_or_default());
+            with.extend_from_slice(raw.slice(kept.clone()));
             column += kept.len();
             at.start = moved.start;
         }
@@ -180,8 +155,8 @@ fn splice_qp(raw: &[u8], decoded: &Decoded<'_>, edits: &[TextEdit]) -> Vec<TextE
         }
         write_qp_text(&mut with, &mut column, &e.with, newline);
         // What is left of the raw line must fit behind, its own soft break included.
-        let tail = raw.get(at.end..).unwrap_or_default();
-        let near = tail.get(..QP_LINE + 2).unwrap_or(tail);
+        let tail = raw.slice(at.end..);
+        let near = head(tail, QP_LINE + 2);
         let left = memchr::memchr(b'\n', near).map_or(near.len(), |n| {
             n - usize::from(n > 0 && tail.get(n - 1) == Some(&b'\r'))
         });
@@ -230,8 +205,17 @@ pub(super) fn write_qp(out: &mut Vec<u8>, column: &mut usize, b: u8, newline: &[
 
 fn push_escape(out: &mut Vec<u8>, b: u8) {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
-    let digit = |n: u8| HEX.get(usize::from(n)).copied().unwrap_or(b'0');
+    let digit = |n: u8| *HEX.slice(usize::from(n));
     out.extend_from_slice(&[b'=', digit(b >> 4), digit(b & 15)]);
+}
+
+/// The line end of a text: CRLF unless it has LF alone.
+pub(crate) fn newline_of(text: &[u8]) -> &'static str {
+    if memchr::memmem::find(text, b"\r\n").is_some() || !text.contains(&b'\n') {
+        "\r\n"
+    } else {
+        "\n"
+    }
 }
 
 /// A whole text in quoted-printable. CRLF and LF are line ends; a lone CR is escaped.
@@ -249,14 +233,15 @@ fn write_qp_text(out: &mut Vec<u8>, column: &mut usize, text: &[u8], newline: &[
     while let Some((first, behind)) = rest.split_first() {
         // Plain characters fill a line in one go; only what begins it, ends it or is not plain is looked at by itself.
         let room = (QP_LINE - 1).saturating_sub(*column);
-        let line = rest.get(..room.min(rest.len())).unwrap_or_default();
+        let line = head(rest, room);
         let run = match *column {
             0 => 0,
             // Without a short circuit the compiler makes vectors of it, and nearly every line of a link is plain.
             _ if line.iter().fold(true, |all, b| all & is_plain(*b)) => line.len(),
             _ => line.iter().take_while(|b| is_plain(**b)).count(),
         };
-        if let Some((plain, behind)) = rest.split_at_checked(run).filter(|_| run > 0) {
+        if run > 0 {
+            let (plain, behind) = rest.split_at(run);
             out.extend_from_slice(plain);
             *column += run;
             rest = behind;
@@ -296,13 +281,10 @@ pub(crate) fn encode_base64(text: &[u8], like: &[u8]) -> Vec<u8> {
     let width = first.map_or(76, |n| n + 1 - newline.len()) / 4 * 4;
     let width = if (4..=MAX_LINE).contains(&width) { width } else { 76 };
     let mut out = Vec::with_capacity(text.len() / 3 * 4 + text.len() / width * 3 + 8);
-    let mut line = [0u8; MAX_LINE + 2];
     for chunk in text.chunks(width / 4 * 3) {
-        let n = data_encoding::BASE64.encode_len(chunk.len());
-        if let Some(buf) = line.get_mut(..n) {
-            data_encoding::BASE64.encode_mut(chunk, buf);
-            out.extend_from_slice(buf);
-        }
+        let start = out.len();
+        out.resize(start + data_encoding::BASE64.encode_len(chunk.len()), 0);
+        data_encoding::BASE64.encode_mut(chunk, out.split_at_mut(start).1);
         out.extend_from_slice(newline);
     }
     if !like.ends_with(b"\n") && !like.is_empty() {

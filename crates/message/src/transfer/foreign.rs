@@ -1,10 +1,12 @@
-//! Encodings that are none of RFC 2045's, but that some programs decode where a body is labelled with their names:
-//! uuencode (POSIX.1) and yEnc.
+//! Encodings outside RFC 2045 that some programs decode where a body is labelled with their names: uuencode (POSIX.1)
+//! and yEnc.
+
+use crate::slice::Slice;
 
 /// Whether a text holds the line that begins a uuencoded file.
 pub(crate) fn has_uuencoded(text: &[u8]) -> bool {
     memchr::memmem::find_iter(text, b"begin ").any(|at| {
-        let line = text.get(at..).unwrap_or_default();
+        let line = text.slice(at..);
         (at == 0 || text.get(at - 1) == Some(&b'\n')) && lines(line).next().is_some_and(begins)
     })
 }

@@ -1,37 +1,38 @@
-//! Markup in which nothing can differ: no running text holds a URL, no raw text holds a tag, and no element is there about
-//! which parsers disagree. Most newsletters are so; for them the context that lol_html gives would be empty.
+//! Markup in which nothing can differ: no running text holds a URL, no raw text holds a tag, and no element is there
+//! about which parsers disagree. Most newsletters are like that: the context that lol_html gives would be empty.
 
 use super::context::comment_end;
-use super::line::{Lines, word};
-use super::running::is_plain_reference;
+use super::line::{OpenBlocks, word};
+use super::reference::is_plain_reference;
 use super::tag::{self, Tag};
 use crate::autolink;
+use crate::slice::Slice;
 
-/// Whether the context of a text is certain to be of no use: no run of text in it holds a URL, and no tag of it is text to
-/// anybody. Says no whenever it is not sure.
+/// Whether the context of a text is certain to be of no use: no run of text in it holds a URL, and no tag of it is text
+/// to any program. `false` whenever that is not certain.
 pub(crate) fn has_no_context(text: &[u8]) -> bool {
     read(text).is_some()
 }
 
 fn read(text: &[u8]) -> Option<()> {
     let mut tag = Tag::default();
-    let mut line = Line::default();
+    let mut line = TextLine::default();
     let mut at = 0;
-    while let Some(n) = memchr::memchr(b'<', text.get(at..)?) {
+    while let Some(n) = memchr::memchr(b'<', text.slice(at..)) {
         let start = at + n;
-        line.take(text.get(at..start)?)?;
-        let rest = text.get(start + 1..)?;
+        line.add_text(text.slice(at..start))?;
+        let rest = text.slice(start + 1..);
         at = match rest {
             [b'/', c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(text, start + 1, &mut tag);
                 let name = tag.name(text);
-                line.cross(name, word(name), true);
+                line.add_tag(name, word(name), true);
                 tag.end
             }
             [c, ..] if c.is_ascii_alphabetic() => {
                 tag::read(text, start, &mut tag);
                 let name = word(tag.name(text));
-                line.cross(tag.name(text), name, false);
+                line.add_tag(tag.name(text), name, false);
                 if RAW.contains(&name) {
                     end_of_raw(text, tag.end, tag.name(text))?
                 } else if CONTESTED.contains(&name) || is_long_contested(tag.name(text)) {
@@ -49,7 +50,7 @@ fn read(text: &[u8]) -> Option<()> {
             return None;
         }
     }
-    line.take(text.get(at..)?)
+    line.add_text(text.slice(at..))
 }
 
 /// Elements whose content is raw text to every parser.
@@ -81,8 +82,8 @@ fn is_long_contested(name: &[u8]) -> bool {
 fn end_of_raw(text: &[u8], from: usize, name: &[u8]) -> Option<usize> {
     let mut at = from;
     loop {
-        let start = at + memchr::memchr(b'<', text.get(at..)?)?;
-        let rest = text.get(start + 1..)?;
+        let start = at + memchr::memchr(b'<', text.slice(at..))?;
+        let rest = text.slice(start + 1..);
         let own = rest
             .strip_prefix(b"/")
             .and_then(|r| r.split_at_checked(name.len()))
@@ -101,14 +102,14 @@ fn end_of_raw(text: &[u8], from: usize, name: &[u8]) -> Option<usize> {
 
 /// A line of running text, as far as it matters whether a URL runs on over markup.
 #[derive(Default)]
-struct Line {
+struct TextLine {
     last: Option<u8>,
-    lines: Lines,
+    blocks: OpenBlocks,
 }
 
-impl Line {
-    /// Takes in a stretch of text; `None` when it, or what it is joined to, may hold a URL.
-    fn take(&mut self, text: &[u8]) -> Option<()> {
+impl TextLine {
+    /// Adds a stretch of text; `None` when it, or what it is joined to, may hold a URL.
+    fn add_text(&mut self, text: &[u8]) -> Option<()> {
         let Some(first) = text.first() else { return Some(()) };
         let part = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_') || b >= 0x80;
         let joins = self.last.is_some_and(|last| match (last, *first) {
@@ -117,7 +118,7 @@ impl Line {
             (last, b'.' | b':') => part(last),
             _ => false,
         });
-        let odd = memchr::memchr_iter(b'&', text).any(|at| !is_plain_reference(text.get(at + 1..).unwrap_or_default()));
+        let odd = memchr::memchr_iter(b'&', text).any(|at| !is_plain_reference(text.slice(at + 1..)));
         if joins || odd || autolink::may_hold_url(text) {
             return None;
         }
@@ -125,9 +126,10 @@ impl Line {
         Some(())
     }
 
-    /// A tag of that name: text goes on over it, or not. Where a link begins or ends it may not, which takes more to tell.
-    fn cross(&mut self, name: &[u8], word: u64, end_tag: bool) {
-        if self.lines.end_at(name, word, end_tag) {
+    /// Adds a tag: text goes on over it unless it ends the line. Links are not tracked here: at most a line is taken
+    /// for longer than it is.
+    fn add_tag(&mut self, name: &[u8], word: u64, end_tag: bool) {
+        if self.blocks.end_at(name, word, end_tag) {
             self.last = None;
         }
     }
@@ -202,7 +204,7 @@ mod tests {
                 for piece in &run.pieces {
                     mapped.push_html(text, piece.clone(), encoding_rs::UTF_8);
                 }
-                prop_assert!(autolink::find(&mapped.text, autolink::Options::ALL).is_empty(), "{}: {}", html, mapped.text);
+                prop_assert!(autolink::find(&mapped.text, autolink::UrlForms::ALL).is_empty(), "{}: {}", html, mapped.text);
             }
         }
     }

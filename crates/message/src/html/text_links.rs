@@ -3,32 +3,34 @@
 use std::collections::HashMap;
 use std::ops::Range;
 
-use super::context::meets;
-use super::{Decided, Pass, Reading, sites};
+use super::action::most;
+use super::reference::is_plain_reference;
+use super::{ContextReading, KnownRuling, Pass};
 use crate::autolink;
+use crate::edit::{TextEdit, meets};
 use crate::mapped::Mapped;
 use crate::site::Use;
-use crate::transfer::TextEdit;
+use crate::slice::Slice;
 
 impl Pass<'_, '_> {
     /// URLs in running text: each gets a link around it, and the text stays. In raw text on screen, where no link can
-    /// stand, the URL gives way. `dead`: links by the offset of their tag, and whether all their targets were taken out.
-    /// `false` when there are more than anybody reads.
+    /// stand, the URL is replaced. `dead`: links by the offset of their tag, and whether all their targets were taken
+    /// out. `false` when there are more than the limit.
     pub(super) fn text_edits(
         &mut self,
-        reading: Reading<'_>,
+        reading: ContextReading<'_>,
         dead: &HashMap<usize, bool>,
         base: Option<&str>,
         edits: &mut Vec<TextEdit>,
     ) -> bool {
         let (text, work) = (self.text, self.work);
         let (runs, shown_raw) = match reading {
-            Reading::Sure(context) => (&context.runs, context.shown_raw.as_slice()),
-            // In raw text a URL would have to give way, which a reader sees.
-            Reading::Guess(context) => (&context.runs, &[][..]),
-            Reading::Every => return true,
+            ContextReading::Sure(context) => (&context.runs, context.shown_raw.as_slice()),
+            // In raw text a URL would have to be replaced, which a reader sees.
+            ContextReading::Guess(context) => (&context.runs, &[][..]),
+            ContextReading::Every => return true,
         };
-        let (mut count, most) = (0, sites::most(text.len()));
+        let (mut count, most) = (0, most(text.len()));
         // What stands in a tag of some reading was dealt with; no link is put around a part of it.
         let taken = joined(edits);
         // The text of a link stays, but for links that lead nowhere any more: programs may look for URLs there.
@@ -64,7 +66,7 @@ impl Pass<'_, '_> {
                 }
                 let mut site = self.site(usage, "text".into(), whole.clone(), found.url.into(), base);
                 site.left = site.left.or(found.left);
-                let Decided::Replace(with) = self.rule(&whole, usage, &site) else {
+                let KnownRuling::Replace(with) = self.rule(&whole, usage, &site) else {
                     continue;
                 };
                 if usage == Use::PlainText {
@@ -100,15 +102,6 @@ pub(super) fn links_more(edits: &[TextEdit], other: &[TextEdit]) -> bool {
     other.len() > ends.len() && ends.iter().all(|e| other.binary_search(e).is_ok())
 }
 
-/// Whether a reference, without its `&`, is a common one that makes no part of a URL but its blanks and ampersands.
-pub(super) fn is_plain_reference(rest: &[u8]) -> bool {
-    const PLAIN: [&[u8]; 14] = [
-        b"nbsp;", b"amp;", b"lt;", b"gt;", b"quot;", b"copy;", b"reg;", b"middot;", b"bull;", b"mdash;", b"ndash;",
-        b"rsquo;", b"zwnj;", b"#8199;",
-    ];
-    PLAIN.iter().any(|n| rest.starts_with(n))
-}
-
 /// The stretches that edits take, sorted, those that meet joined.
 fn joined(edits: &[TextEdit]) -> Vec<Range<usize>> {
     let mut at: Vec<Range<usize>> = edits.iter().map(|e| e.at.clone()).collect();
@@ -127,9 +120,9 @@ fn joined(edits: &[TextEdit]) -> Vec<Range<usize>> {
 fn hints_at_url(text: &[u8], run: &[Range<usize>]) -> bool {
     let alone = run.len() == 1;
     run.iter().any(|r| {
-        let raw = text.get(r.clone()).unwrap_or_default();
+        let raw = text.slice(r.clone());
         autolink::may_hold_url(raw)
             || !alone && memchr::memchr2(b':', b'.', raw).is_some()
-            || memchr::memchr_iter(b'&', raw).any(|at| !is_plain_reference(raw.get(at + 1..).unwrap_or_default()))
+            || memchr::memchr_iter(b'&', raw).any(|at| !is_plain_reference(raw.slice(at + 1..)))
     })
 }

@@ -1,4 +1,4 @@
-//! What became of a text, put back into its body as that is coded, and said in the header where that has to change.
+//! The outcome of a text encoded into its body, and the header fields that change with it.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -7,12 +7,13 @@ use super::class::{Class, content_base, content_type};
 use super::leaf::{LeafWork, Task};
 use super::relabel::{drop_field, set_field};
 use crate::charset;
-use crate::html::Outcome;
+use crate::edit::{TextEdit, apply};
+use crate::html::TextOutcome;
 use crate::html::mark::Mark;
 use crate::patch::Change;
 use crate::quirk::Quirk;
 use crate::scan::Part;
-use crate::transfer::{Coding, Decoded, TextEdit, apply, encode_base64, encode_edits, encode_qp};
+use crate::transfer::{Coding, Decoded, encode_base64, encode_edits, encode_qp, newline_of};
 
 impl LeafWork<'_, '_> {
     /// Whether a body without edits stays as it is: one in an encoding of no standard is something else to every program
@@ -21,22 +22,22 @@ impl LeafWork<'_, '_> {
         coding.is_standard() || !self.rewrites()
     }
 
-    /// Puts the outcome into the body as it is coded.
-    pub(super) fn put(
+    /// Encodes the outcome into the body.
+    pub(super) fn encode_outcome(
         &mut self,
         part: &Part,
         coding: Coding,
         raw: &[u8],
         decoded: &Decoded<'_>,
-        outcome: Outcome,
+        outcome: TextOutcome,
         class: Class,
     ) {
         let edits = match outcome {
-            Outcome::Edits(e) if e.is_empty() && self.may_stay(coding) => {
+            TextOutcome::Edits(e) if e.is_empty() && self.may_stay(coding) => {
                 return;
             }
-            Outcome::Edits(e) => e,
-            Outcome::Anew(new) => vec![TextEdit {
+            TextOutcome::Edits(e) => e,
+            TextOutcome::Anew(new) => vec![TextEdit {
                 at: 0..decoded.bytes.len(),
                 with: new,
             }],
@@ -44,30 +45,30 @@ impl LeafWork<'_, '_> {
         match encode_edits(coding, raw, decoded, &edits) {
             Some(changes) => {
                 self.body(part, changes);
-                self.one_reading(part, coding, class, false);
+                self.state_one_reading(part, coding, class, false);
             }
             None => {
                 let text = apply(&decoded.bytes, &edits);
                 self.changes.push(Change {
                     at: part.body.clone(),
-                    with: encode_qp(&text, newline(raw)),
+                    with: encode_qp(&text, newline_of(raw).as_bytes()),
                 });
                 self.changes
                     .extend(set_field(part, "Content-Transfer-Encoding", "quoted-printable"));
-                self.one_reading(part, Coding::QuotedPrintable, class, true);
+                self.state_one_reading(part, Coding::QuotedPrintable, class, true);
             }
         }
     }
 
-    /// Puts a text that was transcoded into the body, and says so in the header.
-    pub(super) fn put_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
+    /// Encodes a transcoded text into the body, and names its encoding in the header.
+    pub(super) fn encode_utf8(&mut self, part: &Part, coding: Coding, raw: &[u8], text: &[u8], class: Class) {
         let text = if class == Class::Html {
             let task = &self.task;
             charset::without_labels(text, |written| match task {
                 Task::Rewrite(judge) => {
-                    Some(Mark::Was.keep(written, encoding_rs::UTF_8, |covered| judge.seal_mark(covered)))
+                    Some(Mark::Was.write(written, encoding_rs::UTF_8, |covered| judge.seal_mark(covered)))
                 }
-                // What is restored is nothing to come back from.
+                // A restored text is not restored again.
                 Task::Restore(_) => None,
             })
         } else {
@@ -75,7 +76,7 @@ impl LeafWork<'_, '_> {
         };
         let (name, with) = match coding {
             Coding::Base64 => ("base64", encode_base64(&text, raw)),
-            _ => ("quoted-printable", encode_qp(&text, newline(raw))),
+            _ => ("quoted-printable", encode_qp(&text, newline_of(raw).as_bytes())),
         };
         self.changes.push(Change {
             at: part.body.clone(),
@@ -98,8 +99,9 @@ impl LeafWork<'_, '_> {
         }));
     }
 
-    /// Leaves one reading of a part whose header has several. `coded`: the transfer encoding was written already.
-    fn one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
+    /// States one reading in the header of a part that allows several. `coded`: the transfer encoding was written
+    /// already.
+    fn state_one_reading(&mut self, part: &Part, coding: Coding, class: Class, coded: bool) {
         self.drop_bases(part);
         if !self.normalises() {
             return;
@@ -129,7 +131,7 @@ impl LeafWork<'_, '_> {
         }
     }
 
-    /// Fields that give relative links a base; links were resolved against it, and no other may be.
+    /// Drops the fields that give relative links a base: the links were resolved against it.
     pub(super) fn drop_bases(&mut self, part: &Part) {
         if self.rewrites() && content_base(part).is_some() {
             self.quirks.insert(Quirk::BaseField);
@@ -142,16 +144,8 @@ impl LeafWork<'_, '_> {
 pub(super) fn encode_whole(coding: Coding, text: &[u8], like: &[u8]) -> Vec<u8> {
     match coding {
         Coding::Identity => text.to_vec(),
-        Coding::QuotedPrintable => encode_qp(text, newline(like)),
+        Coding::QuotedPrintable => encode_qp(text, newline_of(like).as_bytes()),
         Coding::Base64 => encode_base64(text, like),
         Coding::Uuencode | Coding::Yenc => encode_base64(text, b""),
-    }
-}
-
-fn newline(like: &[u8]) -> &'static [u8] {
-    if memchr::memmem::find(like, b"\r\n").is_some() || !like.contains(&b'\n') {
-        b"\r\n"
-    } else {
-        b"\n"
     }
 }

@@ -1,20 +1,25 @@
-//! What a text leads to in one reading, to be compared with others.
+//! The targets of a text in one reading, to be compared with other readings.
 
 use encoding_rs::Encoding;
 
 use crate::autolink;
-use crate::charset::Lead;
-use crate::html::{self, Work};
+use crate::charset::TextTarget;
+use crate::html::{self, TextWork};
 use crate::quirk::{Quirk, Quirks};
 use crate::site::{Judge, MARK_SEAL, Ruling, Seal, Site};
 use crate::text::{self, Lines};
 
-/// What an HTML text leads to; `None` when its tags overlap beyond measure.
-pub(super) fn of_html(text: &[u8], encoding: &'static Encoding, links: autolink::Options) -> Option<Vec<Lead>> {
-    let mut notes = Notes::default();
+/// Whether a text holds a URL, or tags.
+pub(super) fn may_lead_somewhere(text: &[u8]) -> bool {
+    autolink::may_hold_url(text) || text.contains(&b'<')
+}
+
+/// Finds the targets of an HTML text; `None` when its tags overlap too often.
+pub(super) fn of_html(text: &[u8], encoding: &'static Encoding, links: autolink::UrlForms) -> Option<Vec<TextTarget>> {
+    let mut notes = TargetList::default();
     let edits = html::report(text, &work(encoding, links), &mut notes)?;
-    // What is taken out unasked: bases, refreshes, documents in attributes, the rest of a tag that is cut off.
-    notes.found.extend(edits.into_iter().map(|e| Lead {
+    // Taken out without the judge: bases, refreshes, documents in attributes, the rest of a tag that is cut off.
+    notes.found.extend(edits.into_iter().map(|e| TextTarget {
         usage: None,
         at: Some(e.at),
         what: String::from_utf8_lossy(&e.with).into_owned(),
@@ -22,21 +27,21 @@ pub(super) fn of_html(text: &[u8], encoding: &'static Encoding, links: autolink:
     Some(notes.found)
 }
 
-/// What a text leads to that is no HTML; its tags count as well. `None` when it is beyond measure.
+/// Finds the targets of a text that is no HTML; its tags count as well. `None` when there are too many.
 pub(super) fn of_text(
     text: &[u8],
     lines: Lines,
     encoding: &'static Encoding,
-    links: autolink::Options,
-) -> Option<Vec<Lead>> {
-    let mut notes = Notes::default();
+    links: autolink::UrlForms,
+) -> Option<Vec<TextTarget>> {
+    let mut notes = TargetList::default();
     let mut quirks = Quirks::default();
     text::rewrite(text, lines, true, &work(encoding, links), &mut notes, &mut quirks);
     (!quirks.any(&[Quirk::TooManyLinks, Quirk::TangledMarkup])).then_some(notes.found)
 }
 
-fn work(encoding: &'static Encoding, links: autolink::Options) -> Work<'static> {
-    Work {
+fn work(encoding: &'static Encoding, links: autolink::UrlForms) -> TextWork<'static> {
+    TextWork {
         part: "",
         encoding,
         queries: encoding_rs::UTF_8,
@@ -47,19 +52,19 @@ fn work(encoding: &'static Encoding, links: autolink::Options) -> Work<'static> 
     }
 }
 
-/// Notes every site, and changes none.
+/// Collects every site, and changes none.
 #[derive(Default)]
-struct Notes {
-    found: Vec<Lead>,
+struct TargetList {
+    found: Vec<TextTarget>,
 }
 
-impl Judge for Notes {
+impl Judge for TargetList {
     fn rule(&mut self, site: &Site<'_>) -> Ruling {
         let mut what = site.url.as_ref().to_owned();
         if let Some(base) = site.base {
             what.extend([" at ", base]);
         }
-        self.found.push(Lead {
+        self.found.push(TextTarget {
             usage: Some(site.usage),
             at: site.at.clone(),
             what,
@@ -72,7 +77,7 @@ impl Judge for Notes {
     }
 
     fn seal_mark(&self, _: &[u8]) -> Seal {
-        // Nothing is put into a text that is only looked at.
+        // Nothing is written into a text that is only searched.
         [0; MARK_SEAL]
     }
 }
@@ -85,8 +90,8 @@ mod tests {
     /// Whether a text stays in the bytes that it came in.
     fn stays(bytes: &[u8], labels: &[&str], html: bool) -> bool {
         let leads = |t: &[u8], e| match html {
-            true => of_html(t, e, autolink::Options::ALL),
-            false => of_text(t, Lines::Plain, e, autolink::Options::ALL),
+            true => of_html(t, e, autolink::UrlForms::ALL),
+            false => of_text(t, Lines::Plain, e, autolink::UrlForms::ALL),
         };
         let charset = charset::read(bytes, labels, html, &leads, &mut Quirks::default());
         matches!(charset, Charset::Bytes { .. })

@@ -1,13 +1,14 @@
-//! What a reader sees of a link: the text between its tags.
+//! The text of a link, between its tags.
 
 use encoding_rs::Encoding;
 
 use super::reference::reference;
 use super::tag::{self, Tag};
+use crate::slice::{Slice, head};
 
-/// Where the text of a link is to be found; nothing is read before someone asks.
+/// Where the text of a link stands; it is read when [`LinkText::read`] is called.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Shown<'a> {
+pub(crate) struct LinkText<'a> {
     /// From the start tag on.
     pub(crate) text: &'a [u8],
     pub(crate) encoding: &'static Encoding,
@@ -19,18 +20,18 @@ const MAX_LINK: usize = 8 << 10;
 /// Octets of text that are taken.
 const MAX_TEXT: usize = 1 << 10;
 
-impl Shown<'_> {
+impl LinkText<'_> {
     /// The text of the link, with white space as a browser shows it; empty for a picture.
     pub(crate) fn read(&self) -> String {
-        let text = self.text.get(..MAX_LINK.min(self.text.len())).unwrap_or_default();
+        let text = head(self.text, MAX_LINK);
         let mut shown = Vec::new();
         let mut tag = Tag::default();
         tag::read(text, 0, &mut tag);
         let mut at = tag.end;
         while shown.len() < MAX_TEXT {
-            let rest = text.get(at..).unwrap_or_default();
+            let rest = text.slice(at..);
             let run = memchr::memchr(b'<', rest).unwrap_or(rest.len());
-            shown.extend_from_slice(rest.get(..run).unwrap_or_default());
+            shown.extend_from_slice(rest.slice(..run));
             at += run;
             match rest.get(run + 1..) {
                 Some([b'/', c, ..]) if c.is_ascii_alphabetic() => {
@@ -49,11 +50,11 @@ impl Shown<'_> {
                     }
                 }
                 Some([b'!' | b'?' | b'/', ..]) => {
-                    let end = memchr::memchr(b'>', rest.get(run..).unwrap_or_default());
-                    at += end.map_or(rest.len(), |n| n + 1);
+                    let end = memchr::memchr(b'>', rest.slice(run..));
+                    at = end.map_or(text.len(), |n| at + n + 1);
                     continue;
                 }
-                // No tag: a sign of the text.
+                // No tag: the sign is text.
                 Some(_) => {
                     shown.push(b'<');
                     at += 1;
@@ -88,10 +89,10 @@ fn squeezed(text: &str) -> String {
         {
             put(first);
             second.into_iter().for_each(&mut put);
-            rest = rest.get(used..).unwrap_or_default();
+            rest = rest.slice(used..);
         } else {
             put(c);
-            rest = rest.get(c.len_utf8()..).unwrap_or_default();
+            rest = rest.slice(c.len_utf8()..);
         }
     }
     out.truncate(out.trim_end().len());
@@ -103,7 +104,7 @@ mod tests {
     use super::*;
 
     fn shown(text: &[u8]) -> String {
-        Shown {
+        LinkText {
             text,
             encoding: encoding_rs::UTF_8,
         }

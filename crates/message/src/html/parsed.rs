@@ -1,31 +1,32 @@
-//! What parsers make of one text: each is asked once, and only when somebody wants to know.
+//! What parsers make of one text, each run at most once, when its result is first needed.
 
 use std::cell::OnceCell;
 use std::ops::Range;
 
-use super::{context, plain};
-use context::Context;
+use super::{context, quick};
+use crate::slice::Slice;
+use context::MarkupContext;
 
-/// One text, and what is known of it.
+/// A text with the results of its parsers.
 #[derive(Debug)]
-pub(crate) struct Facts<'t> {
+pub(crate) struct Parsed<'t> {
     text: &'t [u8],
-    /// What the context is where there is nothing to tell.
-    empty: Context,
+    /// The context of a text that needs none.
+    empty: MarkupContext,
     is_plain: OnceCell<bool>,
-    context: OnceCell<Option<Context>>,
-    /// Nothing within: there is no element to guess about.
-    guess: OnceCell<Option<Option<Context>>>,
+    context: OnceCell<Option<MarkupContext>>,
+    /// `None` within: there is no element to guess about.
+    guess: OnceCell<Option<Option<MarkupContext>>>,
     comments: OnceCell<Vec<Range<usize>>>,
     base: OnceCell<Option<Range<usize>>>,
 }
 
-impl<'t> Facts<'t> {
-    /// Of a text about which nobody was asked yet.
+impl<'t> Parsed<'t> {
+    /// A text that no parser has read yet.
     pub(crate) fn of(text: &'t [u8]) -> Self {
         Self {
             text,
-            empty: Context::default(),
+            empty: MarkupContext::default(),
             is_plain: OnceCell::new(),
             context: OnceCell::new(),
             guess: OnceCell::new(),
@@ -39,20 +40,20 @@ impl<'t> Facts<'t> {
         self.text
     }
 
-    /// The context; `None` when lol_html cannot tell (ambiguous markup, out of memory). Empty where it would be of no use.
-    pub(crate) fn context(&self) -> Option<&Context> {
-        if *self.is_plain.get_or_init(|| plain::has_no_context(self.text)) {
+    /// The context; `None` when lol_html cannot read it (ambiguous markup, out of memory), empty where it has no use.
+    pub(crate) fn context(&self) -> Option<&MarkupContext> {
+        if *self.is_plain.get_or_init(|| quick::has_no_context(self.text)) {
             return Some(&self.empty);
         }
         self.whole_context()
     }
 
-    fn whole_context(&self) -> Option<&Context> {
+    fn whole_context(&self) -> Option<&MarkupContext> {
         self.context.get_or_init(|| context::read_fully(self.text)).as_ref()
     }
 
-    /// A guess at the context of a text that parsers read differently. What is built on it has to be proved.
-    pub(crate) fn guess(&self) -> Option<&Context> {
+    /// A guess at the context of a text that parsers read differently. Edits that rely on it have to be proved.
+    pub(crate) fn guess(&self) -> Option<&MarkupContext> {
         let guess = self.guess.get_or_init(|| {
             let plainer = context::plainer(self.text)?;
             Some(context::read_as(self.text, &plainer))
@@ -80,7 +81,7 @@ impl<'t> Facts<'t> {
 
 /// A comment without the marks that end it.
 fn without_end(text: &[u8], comment: &Range<usize>) -> Range<usize> {
-    let raw = text.get(comment.clone()).unwrap_or_default();
+    let raw = text.slice(comment.clone());
     let body = raw.strip_suffix(b">").unwrap_or(raw);
     let body = body.strip_suffix(b"!").filter(|b| b.ends_with(b"--")).unwrap_or(body);
     let body = if raw.starts_with(b"<!--") {
@@ -96,8 +97,8 @@ mod tests {
     use super::*;
 
     fn comments(html: &str) -> Vec<&str> {
-        let facts = Facts::of(html.as_bytes());
-        facts.comments().iter().map(|c| &html[c.clone()]).collect()
+        let parsed = Parsed::of(html.as_bytes());
+        parsed.comments().iter().map(|c| &html[c.clone()]).collect()
     }
 
     #[test]
@@ -110,18 +111,18 @@ mod tests {
     fn comments_are_known_where_parsers_disagree_or_the_context_is_of_no_use() {
         // Within a choice there is no raw text to some parsers.
         let contested = "<select><xmp></xmp></select><!-- b -->";
-        let facts = Facts::of(contested.as_bytes());
-        assert!(facts.context().is_none() && facts.guess().is_some());
+        let parsed = Parsed::of(contested.as_bytes());
+        assert!(parsed.context().is_none() && parsed.guess().is_some());
         assert_eq!(comments(contested), ["<!-- b "]);
         let plain = "<p>a<!-- b -->";
-        assert!(Facts::of(plain.as_bytes()).context().unwrap().comments.is_empty());
+        assert!(Parsed::of(plain.as_bytes()).context().unwrap().comments.is_empty());
         assert_eq!(comments(plain), ["<!-- b "]);
     }
 
     #[test]
     fn a_base_is_looked_for_once() {
-        let facts = Facts::of(b"<base href=x>");
-        assert_eq!(facts.base(|_| Some(11..12)), Some(11..12));
-        assert_eq!(facts.base(|_| panic!("asked again")), Some(11..12));
+        let parsed = Parsed::of(b"<base href=x>");
+        assert_eq!(parsed.base(|_| Some(11..12)), Some(11..12));
+        assert_eq!(parsed.base(|_| panic!("asked again")), Some(11..12));
     }
 }

@@ -1,0 +1,15 @@
+//! Faults of rules in the configuration: of senders, URLs and protected names.
+
+/// A rule that cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("rule {} ({rule:?}): {why}; allowed: {allowed}", index + 1)]
+pub struct RuleError {
+    /// Place in the list, from 0.
+    pub index: usize,
+    /// As written.
+    pub rule: String,
+    /// What is wrong with it.
+    pub why: String,
+    /// What could stand there.
+    pub allowed: &'static str,
+}
