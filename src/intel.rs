@@ -1,11 +1,14 @@
-//! Everyone who is asked about a URL: lists in memory, lists that are asked by DNS, Safe Browsing and Web Risk.
+//! Everything that can be asked about a URL, behind the one trait of [`sources`].
 //!
-//! [`Intel::local`] looks up in memory and never waits; [`Intel::remote`] asks everyone else at once.
+//! Lists in memory ([`Intel::local`], `lists`) never wait; lists that are asked by DNS, Safe Browsing and Web Risk
+//! ([`Intel::remote`], `remote`) are asked all at once; [`follow`] asks targets themselves; [`revoked`] holds the operator's
+//! revocations, [`new_domains`] the domains seen so far. `kinds` says what differs between kinds of sources.
 //!
 //! Lists are fetched, read and put in force on a thread of their own: neither a feed that hangs nor a list of a million lines
 //! is felt by mail or clicks.
 
 pub mod follow;
+mod kinds;
 mod lists;
 pub mod new_domains;
 mod remote;
@@ -40,7 +43,7 @@ use crate::intel::remote::dns::DnsList;
 use crate::intel::remote::google::Browsing;
 use crate::metrics::{Metrics, SourceCounts, SourceHealth};
 
-/// All sources of the configuration, loaded and kept fresh by tasks of their own.
+/// All `[[source]]` of the configuration, loaded and kept fresh by tasks of their own.
 #[derive(Debug)]
 pub struct Intel {
     tables: Arc<Tables>,
@@ -57,7 +60,7 @@ impl Intel {
     pub fn start(settings: watch::Receiver<Arc<Settings>>, metrics: &Arc<Metrics>) -> Arc<Self> {
         let mut key = [0; 16];
         if SystemRandom::new().fill(&mut key).is_err() {
-            // Lists can be looked up all the same; only someone who knows that would profit.
+            // Lists can be looked up all the same; only hash collisions can be made then.
             error!(target: "linkgate::lists", "the system gives no randomness");
         }
         let tables = Arc::new(Tables::new(HashKey::new(key)));
@@ -94,21 +97,21 @@ impl Intel {
         Arc::new(Self { tables, remotes })
     }
 
-    /// What the lists in memory say: listings, and lists of which there is no copy yet. The others do not name it.
+    /// Listings of a target in memory, and lists that could not be asked because there is no copy of them yet.
     #[must_use]
     pub fn local(&self, target: &Target) -> Vec<Evidence> {
         self.tables.find(target)
     }
 
-    /// What those say who are asked over the network, all of them at once, whatever `local` says. Who has not answered by
-    /// `until` could not be asked. Lists of domains say nothing about targets whose host is an address.
+    /// The answers of sources that are asked over the network, all of them at once. One that has not answered by `until` could
+    /// not be asked. Lists of domains say nothing about targets whose host is an address.
     pub async fn remote(&self, target: &Target, until: Instant) -> Vec<Evidence> {
         let remotes = self.remotes();
         let asked = remotes.iter().map(|r| Arc::clone(r).evidence(target, until));
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// Whether there is anyone to ask over the network.
+    /// Whether any source is asked over the network.
     #[must_use]
     pub fn has_remote(&self) -> bool {
         !self.remotes().is_empty()
@@ -123,13 +126,13 @@ impl Intel {
             .any(|r| *r.source.name == *source && google(r.source.kind))
     }
 
-    /// Grows when what [`Intel::local`] says may have changed.
+    /// A number that grows when the answers of [`Intel::local`] may have changed.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.tables.generation()
     }
 
-    /// The generation, for those who wait for the next one.
+    /// The generation, to wait for the next one.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.tables.changes()
@@ -140,7 +143,7 @@ impl Intel {
     }
 }
 
-/// What all sources share; when it changes, all of them begin anew.
+/// Settings that all sources share; when they change, all sources begin anew.
 #[derive(Debug, Clone, PartialEq)]
 struct SourceSetup {
     dns_servers: Vec<SocketAddr>,
@@ -180,7 +183,7 @@ impl Upkeep {
             }
             let new = Arc::clone(&settings.borrow_and_update());
             self.take_up(&new);
-            // Whoever reloads has perhaps just written a list.
+            // A list may have been written just before the reload.
             self.poke.send_modify(|n| *n += 1);
         }
     }
@@ -209,7 +212,7 @@ impl Upkeep {
                 off.insert(Arc::clone(&source.name));
                 continue;
             }
-            if List::kind_of(source).is_some() {
+            if kinds::list(source.kind).is_some() {
                 lists.push((Arc::clone(source), counts));
                 continue;
             }
@@ -247,7 +250,7 @@ fn setup_of(settings: &Settings) -> SourceSetup {
     for name in &checks.protected {
         protected.add_domain(name);
     }
-    // Our own: whoever gets them onto a list turns our readers away from us.
+    // Our own: on a list they would turn our readers away from us.
     for (name, _) in settings.domains.iter() {
         protected.add_domain(name);
     }
@@ -286,7 +289,7 @@ fn source_client(
     }
 }
 
-/// What follows a list; `None` for a source that is none.
+/// The list of a source; `None` for a source that is none.
 fn list(
     source: Arc<Source>,
     counts: Arc<SourceCounts>,
@@ -294,7 +297,7 @@ fn list(
     tables: &Arc<Tables>,
     resolver: &mut Option<Resolver>,
 ) -> Option<List> {
-    let kind = List::kind_of(&source)?;
+    let kind = kinds::list(source.kind)?;
     let fetcher = matches!(source.from, Origin::Url(_)).then(|| {
         let resolver = resolver.get_or_insert_with(|| remote::dns::resolver(&base.dns_servers, true));
         Fetcher::new(

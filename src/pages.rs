@@ -1,4 +1,7 @@
 //! The pages a reader sees. They stand alone: no script, nothing from elsewhere, and no stranger's text that is not escaped.
+//!
+//! `brand` holds the operator's look, `language` and `texts` the words, `reasons` puts evidence into words, `target` writes a
+//! URL so that it cannot deceive.
 
 mod brand;
 mod language;
@@ -14,6 +17,7 @@ use askama::Template;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use link::{Evidence, Target, Word};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use self::language::{Direction, Language, Languages, language};
 pub use self::texts::TextFault;
@@ -23,7 +27,7 @@ use self::reasons::{Reason, Reasons};
 use self::target::Address;
 use self::texts::{Piece, Texts, fill};
 
-/// Everything a page is made of.
+/// All that a page is made from.
 #[derive(Debug, Clone)]
 pub struct View<'a> {
     /// Which page.
@@ -190,7 +194,7 @@ pub fn html(view: &View<'_>) -> String {
     page.render().unwrap_or_default()
 }
 
-/// What else stands at the click address: logos, and `robots.txt`. `None` for any other path.
+/// Files at the click address: logos, and `robots.txt`. `None` for any other path.
 #[must_use]
 pub fn asset(path: &str, pages: &Pages) -> Option<Response<Body>> {
     let (media_type, body) = if path == "/robots.txt" {
@@ -294,7 +298,7 @@ enum Review<'a> {
     Mail(String),
 }
 
-/// What the template shows.
+/// The fields of the template.
 #[derive(Template)]
 #[template(path = "click/page.html")]
 struct PageTemplate<'a> {
@@ -504,18 +508,15 @@ fn refresh(kind: &PageKind<'_>) -> Option<String> {
     }
 }
 
-/// A mail that asks for a review (RFC 6068).
+/// All that RFC 3986, 2.3, does not call unreserved.
+const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The URL of a mail that asks for a review (RFC 6068).
 fn mail_for_review(address: &str, reference: Option<&str>) -> String {
     let mut href = format!("mailto:{address}");
     if let Some(reference) = reference {
         href += "?subject=";
-        for octet in format!("Link review {reference}").bytes() {
-            if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
-                href.push(char::from(octet));
-            } else {
-                href += &format!("%{octet:02X}");
-            }
-        }
+        href.extend(utf8_percent_encode(&format!("Link review {reference}"), &RESERVED));
     }
     href
 }

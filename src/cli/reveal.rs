@@ -1,14 +1,48 @@
-//! The command `linkgate reveal`: what is behind a click link, or inside another vendor's wrapper, from the key ring alone.
+//! The command `linkgate reveal`: opens click links and other vendors' wrappers, with the key ring alone.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
+use clap::Args;
 use link::{LayerKind, Opened, Opener, Resolve, Resolved, Target, Unwrapped, Word, resolve};
 use serde::Serialize;
 use serde_json::json;
 use store::{Reader, ReferenceRow};
 
+use super::error::CommandError;
 use crate::config::Settings;
+use crate::config::keyfile::Absent;
+
+#[derive(Debug, Args)]
+pub(super) struct RevealArgs {
+    /// Print a JSON object per URL: click_url, url, recipient, message_id, issued_at, sender; or click_url, error.
+    /// The key inside holds the layers, if there are any: vendor, url
+    #[arg(long)]
+    json: bool,
+
+    /// Click links, whole or from their path on (default: one per line from standard input)
+    #[arg(value_name = "URL")]
+    urls: Vec<String>,
+}
+
+/// Runs the command: reveals the URLs given, or those of standard input.
+pub(super) fn command(config: &Path, args: &RevealArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let settings = Settings::load_with(config, Absent::Refuse)?;
+    let mut given = args.urls.iter().cloned().map(Ok);
+    let mut read;
+    let urls: &mut dyn Iterator<Item = io::Result<String>> = if args.urls.is_empty() {
+        read = lines(io::stdin().lock());
+        &mut read
+    } else {
+        &mut given
+    };
+    let failed = run(&settings, urls, args.json, out, &mut io::stderr())?;
+    if failed > 0 {
+        Err(CommandError::Reported)
+    } else {
+        Ok(())
+    }
+}
 
 /// Writes a line per URL: its target, or with `json` an object with `click_url`, `url`, `recipient`, `message_id`,
 /// `issued_at`, `sender`, or with `click_url` and `error`. Without `json`, what does not open goes to `err`.

@@ -15,8 +15,6 @@ mod page;
 mod request;
 mod script;
 
-pub(crate) use crate::net::public::is_public;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;

@@ -8,9 +8,10 @@ use lists::{Canonical, HashKey, ListTable};
 use store::Reader;
 
 use crate::config::{Origin, Settings, Source};
+use crate::intel::kinds;
 use crate::intel::lists::disk::CopyStore;
 use crate::intel::lists::reading::read;
-use crate::intel::lists::refresh::{List, open};
+use crate::intel::lists::refresh::open;
 use crate::intel::revoked::{self, Revocations};
 use crate::intel::setup_of;
 
@@ -58,7 +59,7 @@ fn of_source(settings: &Settings, source: &Source, urls: &[&Target]) -> OfflineA
     if let Some(why) = source.refused_for(settings.checks.usage) {
         return OfflineAnswer::Off(why.to_string());
     }
-    let Some(kind) = List::kind_of(source) else {
+    let Some(kind) = kinds::list(source.kind) else {
         return OfflineAnswer::NotAsked;
     };
     let body: std::io::Result<Option<Box<dyn Read + Send>>> = match &source.from {

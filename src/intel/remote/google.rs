@@ -18,18 +18,18 @@ use crate::config::{Origin, Source, SourceKind};
 use crate::intel::lists::fetch::{self, FetchError};
 use crate::intel::remote::SourceFailure;
 
-/// For the whole question.
+/// How long a question may take, body included.
 const WHOLE: Duration = Duration::from_secs(4);
 /// A listing may be acted on for this long after it was told, whatever else is said of it (terms of use).
 const LISTED_FOR: Duration = Duration::from_secs(30 * 60);
-/// That nothing is listed is believed for this long at most.
+/// Longest time for which the lack of a listing is believed.
 const MOST: Duration = Duration::from_secs(24 * 3600);
 /// Answers that are remembered.
 const REMEMBERED: usize = 16_384;
-/// Larger answers are none.
+/// Most octets of an answer.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// One service.
+/// One of the two services.
 #[derive(Debug)]
 pub(crate) struct Browsing {
     source: Arc<Source>,
@@ -70,7 +70,7 @@ impl Browsing {
         })
     }
 
-    /// What is known from before, if that is everything.
+    /// The listings remembered of a URL; `None` unless everything about it is.
     pub(crate) fn known(&self, url: &Canonical, now: Instant) -> Option<Vec<Listing>> {
         if self.source.kind == SourceKind::WebRisk {
             let known = self.urls.get(url.as_str()).filter(|known| known.is_fresh(now))?;
@@ -150,7 +150,7 @@ impl Browsing {
         };
         let url = format!("{}{request}", base.trim_end_matches('/'));
         let sent = self.client.get(url).headers(fetch::key_headers(&self.source)).send();
-        let answer = sent.await.map_err(|e| failed(fetch::told(&e)))?;
+        let answer = sent.await.map_err(|e| failed(fetch::in_words(&e)))?;
         let status = answer.status();
         if status != StatusCode::OK {
             let mut failed = failed(fetch::refusal(status, answer.headers(), true));
@@ -163,7 +163,7 @@ impl Browsing {
         let mut body = Vec::new();
         let mut pieces = answer.bytes_stream();
         while let Some(piece) = pieces.next().await {
-            body.extend_from_slice(&piece.map_err(|e| failed(fetch::told(&e)))?);
+            body.extend_from_slice(&piece.map_err(|e| failed(fetch::in_words(&e)))?);
             if body.len() > MAX_ANSWER {
                 return Err(SourceFailure::new("its answer is too large"));
             }
