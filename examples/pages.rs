@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use link::{Category, Evidence, Finding, Listing, Obstacle, Scope, Smuggled, Target, Weight, Word};
-use linkgate::pages::{self, Brand, Colours, Contact, Form, GoogleService, Kind, Languages, Logo, View, language};
+use linkgate::pages::{
+    self, Brand, Colours, Contact, GoogleService, Languages, Logo, PageForm, PageKind, View, language,
+};
 use serde_json::json;
 
 /// A drawing such as an operator may have.
@@ -54,7 +56,7 @@ fn main() -> anyhow::Result<()> {
 
 struct Sample {
     name: &'static str,
-    kind: fn(&Sample) -> Kind<'_>,
+    kind: fn(&Sample) -> PageKind<'_>,
     brand: Brand,
     target: Option<Target>,
     evidence: Vec<Evidence>,
@@ -64,7 +66,7 @@ struct Sample {
 }
 
 impl Sample {
-    fn new(name: &'static str, kind: fn(&Self) -> Kind<'_>) -> Self {
+    fn new(name: &'static str, kind: fn(&Self) -> PageKind<'_>) -> Self {
         Self {
             name,
             kind,
@@ -118,9 +120,12 @@ impl Sample {
         const ACTION: &str = "/c/sign-in.example/AAAA";
         let judges = !self.evidence.is_empty();
         let kind = (self.kind)(self);
-        let form = |fields| Form { action: ACTION, fields };
+        let form = |fields| PageForm { action: ACTION, fields };
         View {
-            target: self.target.as_ref().filter(|_| !matches!(kind, Kind::Onward { .. })),
+            target: self
+                .target
+                .as_ref()
+                .filter(|_| !matches!(kind, PageKind::Onward { .. })),
             evidence: &self.evidence,
             google_sources: self.google,
             chain: &self.chain,
@@ -151,7 +156,7 @@ fn samples(logo: &Logo) -> Vec<Sample> {
     const BAD: &str = "https://login.secure-update.example/account/verify?id=2211";
     let hostile = Target::parse(HOSTILE).map_or_else(|_| String::new(), |t| t.as_str().to_owned());
     let warning = || {
-        Sample::new("warning", |_| Kind::Warning)
+        Sample::new("warning", |_| PageKind::Warning)
             .target(HOSTILE)
             .continues()
             .found("score", &hostile, sign("mixed-scripts", 40, "p\u{430}ypal"))
@@ -161,7 +166,7 @@ fn samples(logo: &Logo) -> Vec<Sample> {
             .chain(&["https://bit.example/x1", &hostile])
     };
     let blocked = || {
-        Sample::new("blocked", |_| Kind::Blocked)
+        Sample::new("blocked", |_| PageKind::Blocked)
             .target(BAD)
             .found("URLhaus", BAD, listed(Category::Phishing, Weight::Block))
             .found("score", BAD, sign("plain-login", 15, ""))
@@ -175,20 +180,23 @@ fn samples(logo: &Logo) -> Vec<Sample> {
     };
     let google = Sample {
         google: &[("Safe Browsing", GoogleService::SafeBrowsing)],
-        ..Sample::new("warning-google", |_| Kind::Warning)
+        ..Sample::new("warning-google", |_| PageKind::Warning)
             .target(BAD)
             .continues()
             .found("Safe Browsing", BAD, listed(Category::Phishing, Weight::Block))
     };
     vec![
-        Sample::new("confirm", |_| Kind::Confirm).target(SHOP).continues(),
+        Sample::new("confirm", |_| PageKind::Confirm).target(SHOP).continues(),
         named(
             "confirm-brand",
-            Sample::new("", |_| Kind::Confirm).target(SHOP).continues().brand(logo),
+            Sample::new("", |_| PageKind::Confirm)
+                .target(SHOP)
+                .continues()
+                .brand(logo),
         ),
-        Sample::new("confirm-hidden", |_| Kind::Confirm).continues(),
-        Sample::new("neutral", |_| Kind::Neutral).target(SHOP).continues(),
-        Sample::new("checking", |_| Kind::Checking {
+        Sample::new("confirm-hidden", |_| PageKind::Confirm).continues(),
+        Sample::new("neutral", |_| PageKind::Neutral).target(SHOP).continues(),
+        Sample::new("checking", |_| PageKind::Checking {
             refresh_s: 2,
             attempt: "/c/shop.example/AAAA",
         })
@@ -205,27 +213,29 @@ fn samples(logo: &Logo) -> Vec<Sample> {
         blocked(),
         named("blocked-brand", blocked().brand(logo)),
         hidden("blocked-hidden", blocked()),
-        Sample::new("unknown", |_| Kind::Unknown)
+        Sample::new("unknown", |_| PageKind::Unknown)
             .target("https://links.mail.example/v2/aG9zdA")
             .continues()
             .found("wrapper", SHOP, Finding::TargetUnknown("Mimecast".into()))
             .found("contact", SHOP, Finding::CouldNotInspect(Obstacle::Captcha))
             .found("link", SHOP, Finding::Smuggled(Smuggled::ForeignWrapper)),
-        Sample::new("could-not-check", |_| Kind::CouldNotCheck)
+        Sample::new("could-not-check", |_| PageKind::CouldNotCheck)
             .target(SHOP)
             .continues()
             .found("Spamhaus DBL", SHOP, Finding::CouldNotAsk("refused".to_owned()))
             .found("URLhaus", SHOP, Finding::CouldNotAsk("stale".to_owned())),
-        Sample::new("not-ours", |_| Kind::NotOurs),
-        Sample::new("expired", |_| Kind::Expired),
-        Sample::new("revoked", |_| Kind::Revoked),
-        Sample::new("try-later", |_| Kind::TryLater { retry_after_s: 60 }),
-        Sample::new("too-many", |_| Kind::TooMany { retry_after_s: 60 }),
+        Sample::new("not-ours", |_| PageKind::NotOurs),
+        Sample::new("expired", |_| PageKind::Expired),
+        Sample::new("revoked", |_| PageKind::Revoked),
+        Sample::new("try-later", |_| PageKind::TryLater { retry_after_s: 60 }),
+        Sample::new("too-many", |_| PageKind::TooMany { retry_after_s: 60 }),
         Sample::new("onward", |s| {
-            s.target.as_ref().map_or(Kind::NotOurs, |to| Kind::Onward { to })
+            s.target
+                .as_ref()
+                .map_or(PageKind::NotOurs, |to| PageKind::Onward { to })
         })
         .target(SHOP),
-        Sample::new("review-sent", |_| Kind::ReviewSent),
-        Sample::new("wrong-method", |_| Kind::WrongMethod),
+        Sample::new("review-sent", |_| PageKind::ReviewSent),
+        Sample::new("wrong-method", |_| PageKind::WrongMethod),
     ]
 }

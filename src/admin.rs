@@ -20,7 +20,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tower_service::Service;
 
-pub use self::metrics::{CONTENT_TYPE, Sources};
+pub use self::metrics::{CONTENT_TYPE, ScrapeInput};
 use crate::click::{ApiQuestion, ClickPages};
 use crate::config::Settings;
 use crate::http::{HttpLimits, serve};
@@ -116,11 +116,11 @@ async fn healthz(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
         Health::Dead => (StatusCode::SERVICE_UNAVAILABLE, "failed", "dead".to_owned()),
     };
     let counts = ledger.store().counts();
-    let hardship = ledger.hardship();
+    let unstored = ledger.unstored();
     let body = format!(
         "{word}\nstore: {why}\nrows waiting: {}\nclicks stored: {}\nclicks spilled: {}\nclicks lost: {}\nmessages stored: {}\n\
          messages lost: {}\n",
-        counts.waiting, counts.clicks, hardship.spilled, hardship.lost, counts.messages, counts.lost
+        counts.waiting, counts.clicks, unstored.spilled, unstored.lost, counts.messages, counts.lost
     );
     (status, [(header::CONTENT_TYPE, TEXT)], body)
 }
@@ -187,7 +187,7 @@ fn json(status: StatusCode, value: &impl serde::Serialize) -> Response {
 
 async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let settings = Arc::clone(&admin.settings.borrow());
-    let sources = Sources {
+    let sources = ScrapeInput {
         ledger: &admin.ledger,
         budgets: &admin.budgets,
         limits: &settings.limits,

@@ -1,16 +1,20 @@
-//! What a reader gets who opens a click link: a redirect to the target when nothing speaks against it, or a page.
+//! Answering clicks on click links: a redirect to the target when nothing speaks against it, or a page.
 //!
-//! The order of work: the token, who asks, what is wrapped in the target, the operator's rules, lists in memory and signs of the
-//! URL itself, those who are asked over the network, the target where the policy says so, the verdict, the row, and only then the
-//! answer. A machine gets a page that says nothing, before anything is checked.
+//! The order of work: open the token, label the visitor (`visitor`), take apart what is wrapped in the target (`layers`),
+//! check it (`check`): the operator's rules, lists in memory and signs of the URL itself, other hosts, the target where the
+//! policy says so; then choose the answer and record the click (`request`), and only then answer. A machine gets a page that
+//! says nothing about the target, before anything is checked.
+//!
+//! Beside these: `client` finds the reader's address, `rates` bounds how often links are opened, `form` reads the buttons of
+//! pages, `cache` keeps what was found, `once` remembers what counts once, `api` checks URLs for programs, and [`hindsight`]
+//! matches earlier clicks against changed lists.
 
 mod api;
+mod cache;
 mod check;
 mod client;
-mod finish;
 mod form;
 pub mod hindsight;
-mod known;
 mod layers;
 mod once;
 mod rates;
@@ -18,35 +22,37 @@ mod request;
 pub mod visitor;
 
 use std::net::{IpAddr, SocketAddr};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes, HttpBody};
 use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
 use link::{OpenError, Opened, Opener, Word};
+use store::Outcome;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::task::JoinError;
 use tracing::{error, info};
 
 pub use self::api::{ApiAnswer, ApiError, ApiQuestion};
 use self::check::Checker;
-use self::finish::Finish;
 use self::form::{Sent, Used};
 use self::once::Once;
 use self::rates::{Rates, TooMany};
 use crate::click::request::Visit;
-use crate::click::visitor::Askers;
+use crate::click::visitor::VisitorHistory;
 use crate::config::Settings;
 use crate::http::{HttpLimits, serve};
 use crate::intel::sources::Sources;
 use crate::ledger::{EventIds, Ledger};
-use crate::metrics::{ClickMetrics, ClickResult, HttpCounts};
-use crate::pages::{self, Kind, View};
+use crate::metrics::{ClickMetrics, ClickRefusal, HttpCounts};
+use crate::pages::{self, PageKind, View};
 
-/// Links of which an alert was raised lately that are remembered.
+/// Links remembered of which an alert was raised.
 const ALERTED: usize = 100_000;
 
-/// How long a link raises no second alert.
+/// How long the same sign of the same link raises no second alert.
 const ALERT_PAUSE: Duration = Duration::from_secs(86_400);
 
 /// Answers requests to the click address.
@@ -55,17 +61,17 @@ pub struct ClickPages {
     settings: watch::Receiver<Arc<Settings>>,
     ledger: Ledger,
     ids: EventIds,
-    askers: Arc<Askers>,
+    visitors: Arc<VisitorHistory>,
     checker: Arc<Checker>,
     rates: Rates,
     used: Used,
-    /// Links and what was alerted of them.
+    /// Links and the signs of them that an alert was raised for.
     alerted: Once<(String, &'static str)>,
     counts: Arc<ClickMetrics>,
 }
 
 /// Why a click link leads nowhere.
-enum Refusal {
+enum LinkRefusal {
     /// Not a link of ours, or not as we made it.
     NotOurs(OpenError),
     /// Genuine, but the store does not have its target.
@@ -74,10 +80,10 @@ enum Refusal {
     Unavailable { mail_id: String, why: String },
 }
 
-/// What of a request matters after its link was opened.
-struct Asked {
+/// A request whose link was opened.
+struct ClickRequest {
     settings: Arc<Settings>,
-    /// As the browser sees it, with the path of the public URL.
+    /// The path as the browser sees it, with that of the public URL.
     path: String,
     client: Option<IpAddr>,
     headers: HeaderMap,
@@ -87,14 +93,14 @@ struct Asked {
 }
 
 impl ClickPages {
-    /// Pages that go by the newest settings at each request, ask `sources` about targets, `askers` about readers, and record
-    /// clicks in `ledger`.
+    /// Click pages by the newest settings at each request, which ask `sources` about targets, label readers by `visitors`, and
+    /// record clicks in `ledger`.
     #[must_use]
     pub fn new(
         settings: watch::Receiver<Arc<Settings>>,
         ledger: Ledger,
         sources: Arc<dyn Sources>,
-        askers: Arc<Askers>,
+        visitors: Arc<VisitorHistory>,
         counts: Arc<ClickMetrics>,
     ) -> Self {
         let now = Arc::clone(&settings.borrow());
@@ -102,7 +108,7 @@ impl ClickPages {
             settings,
             ledger,
             ids: EventIds::default(),
-            askers,
+            visitors,
             checker: Checker::new(sources, now, Arc::clone(&counts.checks)),
             rates: Rates::new(),
             used: Used::new(),
@@ -111,7 +117,7 @@ impl ClickPages {
         }
     }
 
-    /// What is counted of clicks.
+    /// The counters of clicks.
     #[must_use]
     pub fn counts(&self) -> &ClickMetrics {
         &self.counts
@@ -132,35 +138,36 @@ impl ClickPages {
             Method::GET => store::Method::Get,
             Method::HEAD => store::Method::Head,
             Method::POST => store::Method::Post,
-            _ => return plain(&settings, &head.headers, Kind::WrongMethod),
+            _ => return plain(&settings, &head.headers, PageKind::WrongMethod),
         };
         let path = head.uri.path();
         let Some(link) = settings.click.base.parse_path(path) else {
             return pages::asset(path, &settings.pages)
                 .filter(|_| method != store::Method::Post)
-                .unwrap_or_else(|| plain(&settings, &head.headers, Kind::NotOurs));
+                .unwrap_or_else(|| plain(&settings, &head.headers, PageKind::NotOurs));
         };
         let client = client::address(peer.ip(), &head.headers, &settings.click.trusted_proxies);
-        let told = || client.and_then(|ip| client::shorten(ip, settings.click.client_ip));
+        let shortened = || client.and_then(|ip| client::shorten(ip, settings.click.client_ip));
         self.rates.clean();
         let too_many = self.rates.network(&settings.check_limits, client).err();
         if let Some(too_many) = too_many.filter(|t| !t.first) {
-            return self.too_many(&settings, &head.headers, too_many);
+            self.counts.outcomes.inc(Outcome::RefusedRate);
+            return wait_page(&settings, &head.headers, too_many);
         }
         let opener = Opener::new(&settings.keys, &settings.click.base);
         let opened = match opener.open_link(&link) {
             Ok(opened) => self.with_target(&opener, opened).await,
-            Err(e) => Err(Refusal::NotOurs(e)),
+            Err(e) => Err(LinkRefusal::NotOurs(e)),
         };
         let opened = match opened {
             Ok(opened) => opened,
-            Err(refusal) => return self.refuse(&refusal, told().as_deref(), &settings, &head.headers),
+            Err(refusal) => return self.refuse(&refusal, shortened().as_deref(), &settings, &head.headers),
         };
         let sent = match method {
             store::Method::Post => form::read(&head.headers, Body::new(body)).await,
             _ => None,
         };
-        let asked = Asked {
+        let request = ClickRequest {
             path: settings.click.base.public_path(path),
             client,
             version: head.version,
@@ -170,57 +177,65 @@ impl ClickPages {
             settings,
         };
         let pages = Arc::clone(self);
-        Finish::new(async move { pages.opened(asked, opened, sent, too_many).await }).await
+        // In a task of its own: the click counts even if the connection goes.
+        let answer = tokio::spawn(async move { pages.opened(request, opened, sent, too_many).await });
+        match answer.await.map_err(JoinError::try_into_panic) {
+            Ok(response) => response,
+            Err(Ok(panic)) => resume_unwind(panic),
+            // The runtime is being shut down.
+            Err(Err(_)) => Response::new(Body::empty()),
+        }
     }
 
     /// Answers a request for a genuine link.
     async fn opened(
         self: Arc<Self>,
-        asked: Asked,
+        request: ClickRequest,
         opened: Opened,
         sent: Option<Sent>,
         too_many: Option<TooMany>,
     ) -> Response<Body> {
-        let Some(visit) = Visit::new(&self, &asked, &opened) else {
+        let Some(visit) = Visit::new(&self, &request, &opened) else {
             // Only a link whose target was looked up comes here.
-            return plain(&asked.settings, &asked.headers, Kind::NotOurs);
+            return plain(&request.settings, &request.headers, PageKind::NotOurs);
         };
         let too_many = too_many.or_else(|| {
             // A link that names no reader is everyone's whom the mail went to: many may open it at once.
             let named = opened.message().recipient.is_some();
-            let limits = &asked.settings.check_limits;
+            let limits = &request.settings.check_limits;
             self.rates
-                .link(limits, asked.client.filter(|_| named), visit.link())
+                .link(limits, request.client.filter(|_| named), visit.link())
                 .err()
         });
         match too_many {
             Some(too_many) => {
-                let response = self.too_many(&asked.settings, &asked.headers, too_many);
-                if too_many.first {
-                    visit.record_refusal().await;
+                // What is recorded is counted there.
+                match too_many.first {
+                    true => visit.record_refusal().await,
+                    false => self.counts.outcomes.inc(Outcome::RefusedRate),
                 }
-                response
+                wait_page(&request.settings, &request.headers, too_many)
             }
             None => visit.answer(sent).await,
         }
     }
 
     /// Looks up the target of a reference; other links have theirs in the token.
-    async fn with_target(&self, opener: &Opener<'_>, opened: Opened) -> Result<Opened, Refusal> {
+    async fn with_target(&self, opener: &Opener<'_>, opened: Opened) -> Result<Opened, LinkRefusal> {
         let Some(id) = opened.reference_id().filter(|_| opened.target().is_none()) else {
             return Ok(opened);
         };
         let mail_id = opened.message().message_id.clone();
         let reader = self.ledger.store().reader().clone();
-        let unavailable = |why: String| Refusal::Unavailable {
+        let unavailable = |why: String| LinkRefusal::Unavailable {
             mail_id: mail_id.clone(),
             why,
         };
         match tokio::task::spawn_blocking(move || reader.reference(&id)).await {
             Ok(Ok(Some(row))) => opener
                 .complete(opened, &row.target, row.written.as_deref())
-                .map_err(Refusal::NotOurs),
-            Ok(Ok(None)) => Err(Refusal::TargetMissing { mail_id }),
+                .map_err(LinkRefusal::NotOurs),
+            Ok(Ok(None)) => Err(LinkRefusal::TargetMissing { mail_id }),
             Ok(Err(e)) => Err(unavailable(e.to_string())),
             Err(e) => Err(unavailable(e.to_string())),
         }
@@ -228,51 +243,51 @@ impl ClickPages {
 
     fn refuse(
         &self,
-        refusal: &Refusal,
+        refusal: &LinkRefusal,
         client: Option<&str>,
         settings: &Settings,
         headers: &HeaderMap,
     ) -> Response<Body> {
         let client = client.unwrap_or("-");
         match refusal {
-            Refusal::NotOurs(why) => {
-                self.counts.results.inc(ClickResult::Refused);
+            LinkRefusal::NotOurs(why) => {
+                self.counts.refusals.inc(ClickRefusal::Refused);
                 info!(target: "linkgate::click", outcome = "refused", reason = why.as_str(), client, "click");
                 let kind = match why {
-                    OpenError::RetiredKey(_) => Kind::Expired,
-                    _ => Kind::NotOurs,
+                    OpenError::RetiredKey(_) => PageKind::Expired,
+                    _ => PageKind::NotOurs,
                 };
                 plain(settings, headers, kind)
             }
-            Refusal::TargetMissing { mail_id } => {
-                self.counts.results.inc(ClickResult::TargetMissing);
+            LinkRefusal::TargetMissing { mail_id } => {
+                self.counts.refusals.inc(ClickRefusal::TargetMissing);
                 error!(
                     target: "linkgate::click", outcome = "target-missing", mail_id, client,
                     "a genuine link refers to a target that is not in the store: was an older copy of it put back?"
                 );
-                plain(settings, headers, Kind::NotOurs)
+                plain(settings, headers, PageKind::NotOurs)
             }
-            Refusal::Unavailable { mail_id, why } => {
-                self.counts.results.inc(ClickResult::Unavailable);
+            LinkRefusal::Unavailable { mail_id, why } => {
+                self.counts.refusals.inc(ClickRefusal::Unavailable);
                 error!(
                     target: "linkgate::click", outcome = "unavailable", mail_id, client, error = why,
                     "the target of a link could not be looked up"
                 );
-                plain(settings, headers, Kind::TryLater { retry_after_s: 60 })
+                plain(settings, headers, PageKind::TryLater { retry_after_s: 60 })
             }
         }
     }
+}
 
-    fn too_many(&self, settings: &Settings, headers: &HeaderMap, too_many: TooMany) -> Response<Body> {
-        self.counts.results.inc(ClickResult::RefusedRate);
-        let seconds = too_many.after.as_secs().saturating_add(1);
-        let retry_after_s = u32::try_from(seconds).unwrap_or(u32::MAX);
-        plain(settings, headers, Kind::TooMany { retry_after_s })
-    }
+/// The page that says when to come again.
+fn wait_page(settings: &Settings, headers: &HeaderMap, too_many: TooMany) -> Response<Body> {
+    let seconds = too_many.after.as_secs().saturating_add(1);
+    let retry_after_s = u32::try_from(seconds).unwrap_or(u32::MAX);
+    plain(settings, headers, PageKind::TooMany { retry_after_s })
 }
 
 /// A page that belongs to no link.
-fn plain(settings: &Settings, headers: &HeaderMap, kind: Kind<'_>) -> Response<Body> {
+fn plain(settings: &Settings, headers: &HeaderMap, kind: PageKind<'_>) -> Response<Body> {
     let brand = &settings.pages.common;
     let wanted = headers.get(header::ACCEPT_LANGUAGE).and_then(|v| v.to_str().ok());
     let lang = pages::language(

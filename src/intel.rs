@@ -1,11 +1,14 @@
-//! Everyone who is asked about a URL: lists in memory, lists that are asked by DNS, Safe Browsing and Web Risk.
+//! Everything that can be asked about a URL, behind the one trait of [`sources`].
 //!
-//! [`Intel::local`] looks up in memory and never waits; [`Intel::remote`] asks everyone else at once.
+//! Lists in memory ([`Intel::local`], `lists`) never wait; lists that are asked by DNS, Safe Browsing and Web Risk
+//! ([`Intel::remote`], `remote`) are asked all at once; [`follow`] asks targets themselves; [`revoked`] holds the operator's
+//! revocations, [`new_domains`] the domains seen so far. `kinds` says what differs between kinds of sources.
 //!
 //! Lists are fetched, read and put in force on a thread of their own: neither a feed that hangs nor a list of a million lines
 //! is felt by mail or clicks.
 
 pub mod follow;
+mod kinds;
 mod lists;
 pub mod new_domains;
 mod remote;
@@ -16,31 +19,32 @@ pub mod sources;
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::Instant;
 
 use ::lists::{HashKey, Protected};
 use futures_util::future::join_all;
 use hickory_resolver::TokioResolver;
 use link::{Evidence, Target};
+use parking_lot::RwLock;
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tracing::{error, info, warn};
 
-use self::remote::{Asker, Remote};
+use self::remote::{Remote, SourceClient};
 use crate::config::{Origin, Settings, Source, SourceKind};
-use crate::intel::lists::disk::Keep;
+use crate::intel::lists::disk::CopyStore;
 use crate::intel::lists::fetch::Fetcher;
-pub(crate) use crate::intel::lists::offline::{Said, ask as ask_offline};
+pub(crate) use crate::intel::lists::offline::{OfflineAnswer, ask as ask_offline};
 use crate::intel::lists::refresh::List;
 use crate::intel::lists::tables::Tables;
 use crate::intel::remote::dns::DnsList;
 use crate::intel::remote::google::Browsing;
 use crate::metrics::{Metrics, SourceCounts, SourceHealth};
 
-/// All sources of the configuration, loaded and kept fresh by tasks of their own.
+/// All `[[source]]` of the configuration, loaded and kept fresh by tasks of their own.
 #[derive(Debug)]
 pub struct Intel {
     tables: Arc<Tables>,
@@ -57,7 +61,7 @@ impl Intel {
     pub fn start(settings: watch::Receiver<Arc<Settings>>, metrics: &Arc<Metrics>) -> Arc<Self> {
         let mut key = [0; 16];
         if SystemRandom::new().fill(&mut key).is_err() {
-            // Lists can be looked up all the same; only someone who knows that would profit.
+            // Lists can be looked up all the same; only hash collisions can be made then.
             error!(target: "linkgate::lists", "the system gives no randomness");
         }
         let tables = Arc::new(Tables::new(HashKey::new(key)));
@@ -94,21 +98,21 @@ impl Intel {
         Arc::new(Self { tables, remotes })
     }
 
-    /// What the lists in memory say: listings, and lists of which there is no copy yet. The others do not name it.
+    /// Listings of a target in memory, and lists that could not be asked because there is no copy of them yet.
     #[must_use]
     pub fn local(&self, target: &Target) -> Vec<Evidence> {
         self.tables.find(target)
     }
 
-    /// What those say who are asked over the network, all of them at once, whatever `local` says. Who has not answered by
-    /// `until` could not be asked. Lists of domains say nothing about targets whose host is an address.
+    /// The answers of sources that are asked over the network, all of them at once. One that has not answered by `until` could
+    /// not be asked. Lists of domains say nothing about targets whose host is an address.
     pub async fn remote(&self, target: &Target, until: Instant) -> Vec<Evidence> {
         let remotes = self.remotes();
         let asked = remotes.iter().map(|r| Arc::clone(r).evidence(target, until));
         join_all(asked).await.into_iter().flatten().collect()
     }
 
-    /// Whether there is anyone to ask over the network.
+    /// Whether any source is asked over the network.
     #[must_use]
     pub fn has_remote(&self) -> bool {
         !self.remotes().is_empty()
@@ -123,26 +127,26 @@ impl Intel {
             .any(|r| *r.source.name == *source && google(r.source.kind))
     }
 
-    /// Grows when what [`Intel::local`] says may have changed.
+    /// A number that grows when the answers of [`Intel::local`] may have changed.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.tables.generation()
     }
 
-    /// The generation, for those who wait for the next one.
+    /// The generation, to wait for the next one.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.tables.changes()
     }
 
     fn remotes(&self) -> Arc<[Arc<Remote>]> {
-        Arc::clone(&self.remotes.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.remotes.read())
     }
 }
 
-/// What all sources share; when it changes, all of them begin anew.
+/// Settings that all sources share; when they change, all sources begin anew.
 #[derive(Debug, Clone, PartialEq)]
-struct Base {
+struct SourceSetup {
     dns_servers: Vec<SocketAddr>,
     contact: String,
     lists_dir: PathBuf,
@@ -156,7 +160,7 @@ struct Upkeep {
     metrics: Arc<Metrics>,
     /// Where questions run.
     questions: Handle,
-    base: Option<Base>,
+    base: Option<SourceSetup>,
     /// Lists to be started.
     pending: Vec<List>,
     /// Lists that are followed, by name.
@@ -180,14 +184,14 @@ impl Upkeep {
             }
             let new = Arc::clone(&settings.borrow_and_update());
             self.take_up(&new);
-            // Whoever reloads has perhaps just written a list.
+            // A list may have been written just before the reload.
             self.poke.send_modify(|n| *n += 1);
         }
     }
 
     /// Takes up settings: what is new is started or waits to be, what is no more ends, what is the same goes on.
     fn take_up(&mut self, settings: &Settings) {
-        let base = base_of(settings);
+        let base = setup_of(settings);
         let anew = self.base.as_ref() != Some(&base);
         let names: Vec<&str> = settings.checks.sources.iter().map(|s| &*s.name).collect();
         self.metrics.set_sources(&names);
@@ -195,7 +199,7 @@ impl Upkeep {
         let mut lists: Vec<(Arc<Source>, Arc<SourceCounts>)> = Vec::new();
         let mut remotes: Vec<Arc<Remote>> = Vec::new();
         let mut off = HashSet::new();
-        let before = Arc::clone(&self.remotes.read().unwrap_or_else(PoisonError::into_inner));
+        let before = Arc::clone(&self.remotes.read());
         // Built when first needed.
         let (mut for_lists, mut for_services, mut for_feeds) = (None, None, None);
         for source in &settings.checks.sources {
@@ -209,14 +213,14 @@ impl Upkeep {
                 off.insert(Arc::clone(&source.name));
                 continue;
             }
-            if List::kind_of(source).is_some() {
+            if kinds::list(source.kind).is_some() {
                 lists.push((Arc::clone(source), counts));
                 continue;
             }
             let same = before.iter().find(|r| !anew && r.source == *source);
             remotes.push(same.cloned().unwrap_or_else(|| {
-                let asker = asker(source, &base, &mut for_lists, &mut for_services);
-                Remote::new(Arc::clone(source), asker, counts, self.questions.clone())
+                let client = source_client(source, &base, &mut for_lists, &mut for_services);
+                Remote::new(Arc::clone(source), client, counts, self.questions.clone())
             }));
         }
         self.running.retain(|_, (source, task)| {
@@ -236,25 +240,25 @@ impl Upkeep {
         if anew && of_lists + asked > 0 {
             info!(target: "linkgate::lists", lists = of_lists, asked, "sources");
         }
-        *self.remotes.write().unwrap_or_else(PoisonError::into_inner) = remotes.into();
+        *self.remotes.write() = remotes.into();
         self.base = Some(base);
     }
 }
 
-fn base_of(settings: &Settings) -> Base {
+fn setup_of(settings: &Settings) -> SourceSetup {
     let checks = &settings.checks;
     let mut protected = Protected::default();
     for name in &checks.protected {
         protected.add_domain(name);
     }
-    // Our own: whoever gets them onto a list turns our readers away from us.
+    // Our own: on a list they would turn our readers away from us.
     for (name, _) in settings.domains.iter() {
         protected.add_domain(name);
     }
     if let Ok(public) = Target::parse(settings.click.base.as_str()) {
         protected.add_host(public.host());
     }
-    Base {
+    SourceSetup {
         dns_servers: checks.dns_servers.clone(),
         contact: checks.list_contact.clone(),
         lists_dir: checks.lists_dir.clone(),
@@ -264,11 +268,16 @@ fn base_of(settings: &Settings) -> Base {
 
 type Resolver = Result<Arc<TokioResolver>, String>;
 
-fn asker(source: &Arc<Source>, base: &Base, lists: &mut Option<Resolver>, feeds: &mut Option<Resolver>) -> Asker {
+fn source_client(
+    source: &Arc<Source>,
+    base: &SourceSetup,
+    lists: &mut Option<Resolver>,
+    feeds: &mut Option<Resolver>,
+) -> SourceClient {
     match source.kind {
         SourceKind::Dns(kind) => {
             let resolver = lists.get_or_insert_with(|| remote::dns::resolver(&base.dns_servers, false));
-            Asker::Dns(DnsList::new(source, kind, resolver))
+            SourceClient::Dns(DnsList::new(source, kind, resolver))
         }
         _ => {
             let resolver = feeds.get_or_insert_with(|| remote::dns::resolver(&base.dns_servers, true));
@@ -276,20 +285,20 @@ fn asker(source: &Arc<Source>, base: &Base, lists: &mut Option<Resolver>, feeds:
                 .as_ref()
                 .map_err(Clone::clone)
                 .and_then(|resolver| Browsing::new(source, resolver, &base.contact));
-            browsing.map_or_else(Asker::Unable, Asker::Browsing)
+            browsing.map_or_else(SourceClient::Unable, SourceClient::Browsing)
         }
     }
 }
 
-/// What follows a list; `None` for a source that is none.
+/// The list of a source; `None` for a source that is none.
 fn list(
     source: Arc<Source>,
     counts: Arc<SourceCounts>,
-    base: &Base,
+    base: &SourceSetup,
     tables: &Arc<Tables>,
     resolver: &mut Option<Resolver>,
 ) -> Option<List> {
-    let kind = List::kind_of(&source)?;
+    let kind = kinds::list(source.kind)?;
     let fetcher = matches!(source.from, Origin::Url(_)).then(|| {
         let resolver = resolver.get_or_insert_with(|| remote::dns::resolver(&base.dns_servers, true));
         Fetcher::new(
@@ -303,7 +312,7 @@ fn list(
         kind,
         counts,
         tables: Arc::clone(tables),
-        keep: Keep::new(&base.lists_dir),
+        keep: CopyStore::new(&base.lists_dir),
         protected: Arc::clone(&base.protected),
         fetcher,
     })

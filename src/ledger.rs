@@ -4,21 +4,22 @@
 //! store, and from there back into the store as soon as that works again. Only when that file fails too is a click lost,
 //! and then the log has all of it.
 
-mod alarm;
+mod alert_log;
 mod spill;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use ring::rand::{SecureRandom, SystemRandom};
 use store::{AlertRow, ClickRow, EventId, Health, MessageRow, Notice, ReferenceRow, Store, StoreError};
 use tracing::{error, info, warn};
 
-use alarm::Alarm;
-pub use alarm::AlertCounts;
+pub use alert_log::AlertCounts;
+use alert_log::AlertLog;
 use spill::Spill;
 
 /// How long a reader waits for the commit of the click. A healthy store needs a few milliseconds.
@@ -41,13 +42,13 @@ struct Inner {
     returning: AtomicBool,
     spilled: AtomicU64,
     lost: AtomicU64,
-    alarm: Alarm,
+    alert_log: AlertLog,
 }
 
 /// What became of a click.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
-pub enum Kept {
+pub enum ClickRecorded {
     /// It is in the store.
     Stored,
     /// It is in the file beside the store, and will be in the store.
@@ -58,7 +59,7 @@ pub enum Kept {
 
 /// How many clicks took the hard way since the start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Hardship {
+pub struct UnstoredClicks {
     /// Clicks that went to the file beside the store.
     pub spilled: u64,
     /// Clicks that are only in the log.
@@ -80,7 +81,7 @@ impl Ledger {
             returning: AtomicBool::new(false),
             spilled: AtomicU64::new(0),
             lost: AtomicU64::new(0),
-            alarm: Alarm::default(),
+            alert_log: AlertLog::default(),
         }));
         if left_over {
             ledger.bring_back();
@@ -96,19 +97,19 @@ impl Ledger {
 
     /// How many clicks took the hard way.
     #[must_use]
-    pub fn hardship(&self) -> Hardship {
+    pub fn unstored(&self) -> UnstoredClicks {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        Hardship {
+        UnstoredClicks {
             spilled: load(&self.0.spilled),
             lost: load(&self.0.lost),
         }
     }
 
-    /// Records a click. It is on disk when this returns, unless it is [`Kept::Lost`]; takes about a second at worst.
-    pub async fn click(&self, row: impl Into<Arc<ClickRow>>) -> Kept {
+    /// Records a click. It is on disk when this returns, unless it is [`ClickRecorded::Lost`]; takes about a second at worst.
+    pub async fn click(&self, row: impl Into<Arc<ClickRow>>) -> ClickRecorded {
         let row = row.into();
         let why = match tokio::time::timeout(PATIENCE, self.0.store.record_click(Arc::clone(&row))).await {
-            Ok(Ok(())) => return Kept::Stored,
+            Ok(Ok(())) => return ClickRecorded::Stored,
             // No use in trying again: this row will never fit.
             Ok(Err(e @ StoreError::Row(_))) => return self.lose(&row, &e.to_string()),
             Ok(Err(e)) => e.to_string(),
@@ -126,7 +127,7 @@ impl Ledger {
                     let file = self.0.spill.path().display();
                     warn!(target: "linkgate::store", why, %file, "clicks are put beside the store until it takes them");
                 }
-                Kept::Spilled
+                ClickRecorded::Spilled
             }
             Ok(Err(e)) => self.lose(&row, &format!("{why}; and {}: {e}", self.0.spill.path().display())),
             Err(e) => self.lose(&row, &format!("{why}; and {e}")),
@@ -136,7 +137,7 @@ impl Ledger {
     /// Tells the log of an alert and records it some time soon. Never waits. False, and nothing is told or recorded, when
     /// the same smuggled link was told of within the hour.
     pub fn alert(&self, row: AlertRow) -> bool {
-        let news = self.0.alarm.raise(&row);
+        let news = self.0.alert_log.raise(&row);
         if news {
             // Nobody waits: the log has it already, and the store keeps it until its disk is well again.
             drop(self.0.store.record_alert(row));
@@ -147,7 +148,7 @@ impl Ledger {
     /// Alerts raised since the start.
     #[must_use]
     pub fn alerts(&self) -> AlertCounts {
-        self.0.alarm.counts()
+        self.0.alert_log.counts()
     }
 
     /// Records a message some time soon. Never waits.
@@ -175,12 +176,12 @@ impl Ledger {
         self.0.store.flush().await
     }
 
-    fn lose(&self, row: &ClickRow, why: &str) -> Kept {
+    fn lose(&self, row: &ClickRow, why: &str) -> ClickRecorded {
         self.0.lost.fetch_add(1, Ordering::Relaxed);
         // The log is the last place this click can be found in, so it gets all of it.
         let click = serde_json::to_string(row).unwrap_or_default();
         error!(target: "linkgate::store", click, why, "click not stored");
-        Kept::Lost
+        ClickRecorded::Lost
     }
 
     /// Starts the thread that takes spilled clicks back, if it is not at work already. It ends when none is left, or
@@ -218,7 +219,7 @@ impl EventIds {
     /// # Errors
     /// The system has no random numbers.
     pub fn at(&self, at_us: i64) -> Result<EventId, ring::error::Unspecified> {
-        let mut stock = self.stock.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut stock = self.stock.lock();
         if stock.is_empty() {
             let mut octets = [0; 10 * STOCK];
             SystemRandom::new().fill(&mut octets)?;

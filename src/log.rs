@@ -3,7 +3,6 @@
 //! What a stranger wrote (addresses, host names, user agents ...) ends up in log fields. Nobody may forge a line, steer a
 //! terminal or turn text around with it, so every control character is escaped here, in one place, whatever the field.
 
-mod held;
 mod limiter;
 
 use std::fmt::{self, Write as _};
@@ -17,28 +16,26 @@ use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
-pub(crate) use self::held::{hold_lines, write_held};
 pub use self::limiter::Limiter;
-use crate::config::ConfigError;
-use crate::config::{Log, LogFormat};
+use crate::config::{ConfigError, Log, LogFormat};
 
-/// Overrides `[log] level`: a level, or directives such as `info,linkgate::mail=debug`.
+/// The environment variable that overrides `[log] level`: a level, or directives such as `info,linkgate::mail=debug`.
 pub const ENV: &str = "LINKGATE_LOG";
 
-/// Lets a reload change the level.
+/// The log of this process, whose level a reload can change.
 #[derive(Debug)]
-pub struct Telemetry {
+pub struct Logging {
     filter: reload::Handle<EnvFilter, Registry>,
 }
 
-impl Telemetry {
+impl Logging {
     /// Sends all events of this process to standard error.
     ///
     /// # Errors
     /// `LINKGATE_LOG` holds no directives.
     ///
     /// # Panics
-    /// When the process logs already: there is one `start` on the way of each command.
+    /// When the process logs already: each command starts it once.
     pub fn start(log: &Log) -> Result<Self, ConfigError> {
         let filter = filter(log).map_err(|what| ConfigError::whole(Path::new(ENV), what))?;
         let (filter, handle) = reload::Layer::new(filter);
@@ -76,7 +73,7 @@ fn filter(log: &Log) -> Result<EnvFilter, String> {
     EnvFilter::builder().parse(directives).map_err(|e| e.to_string())
 }
 
-/// Writes each event as one line, in one write, unless the thread holds its lines.
+/// Writes each event as one line, in one write.
 struct Lines<W> {
     format: LogFormat,
     to: fn() -> W,
@@ -86,17 +83,12 @@ impl<S: Subscriber, W: Write + 'static> Layer<S> for Lines<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let now = jiff::Timestamp::now();
         let line = render(self.format, now, event);
-        // What is wrong is said at once.
-        if *event.metadata().level() > Level::WARN && held::hold(line.as_bytes()) {
-            return;
-        }
-        write_held();
         // Nobody is left to be told when standard error is gone.
         let _ = (self.to)().write_all(line.as_bytes());
     }
 }
 
-/// What every JSON line has, whatever the event.
+/// The keys that every JSON line has, whatever the event.
 const RESERVED: [&str; 4] = ["time", "level", "target", "message"];
 
 fn render(format: LogFormat, now: jiff::Timestamp, event: &Event<'_>) -> String {
@@ -108,7 +100,7 @@ fn render(format: LogFormat, now: jiff::Timestamp, event: &Event<'_>) -> String 
         Level::DEBUG => "debug",
         Level::TRACE => "trace",
     };
-    let mut fields = Fields::default();
+    let mut fields = EventFields::default();
     event.record(&mut fields);
     let mut line = String::with_capacity(256);
     match format {
@@ -146,7 +138,7 @@ fn render(format: LogFormat, now: jiff::Timestamp, event: &Event<'_>) -> String 
 
 /// The fields of an event, in the order of the code that logs them.
 #[derive(Default)]
-struct Fields {
+struct EventFields {
     message: String,
     rest: Vec<(&'static str, Value)>,
 }
@@ -175,7 +167,7 @@ impl Value {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
         self.put(field, Value::Text(format!("{value:?}")));
     }
@@ -220,7 +212,7 @@ impl Visit for Fields {
     }
 }
 
-impl Fields {
+impl EventFields {
     fn put(&mut self, field: &Field, value: Value) {
         match (field.name(), value) {
             ("message", Value::Text(v) | Value::Bare(v)) => self.message = v,

@@ -12,11 +12,12 @@ mod seconds;
 mod source;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use link::Word;
+use parking_lot::Mutex;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -27,8 +28,8 @@ use strum::VariantArray;
 pub use self::checks::{CheckCounts, ClickMetrics};
 pub use self::contact::ContactCounts;
 pub use self::labels::{
-    Answered, Asked, CheckStep, ClickResult, Connect, Counters, FormResult, Handshake, Limit, MessageResult,
-    PanicPlace, Refresh, Reload, ReplyClass, SessionEnd, Silence, SourceHealth, Speaker, Suspect,
+    CheckStep, ClickRefusal, Connect, ContactResult, Counters, FormResult, Handshake, Limit, MessageResult, PanicPlace,
+    Refresh, Reload, ReplyClass, SessionEnd, Silence, SourceAnswer, SourceHealth, Speaker, Suspect,
 };
 use self::labels::{Labels, MetricLabel};
 use self::listener::Shared;
@@ -145,7 +146,7 @@ impl Metrics {
     /// The counters of a listener, by its address as configured. The same ones for the same name.
     #[must_use]
     pub fn listener(&self, name: &str) -> Arc<ListenerCounts> {
-        let mut known = lock(&self.listeners);
+        let mut known = self.listeners.lock();
         if let Some(counts) = known.get(name) {
             return Arc::clone(counts);
         }
@@ -157,7 +158,7 @@ impl Metrics {
     /// The counters of a next hop, by its name as configured. The same ones for the same name.
     #[must_use]
     pub fn next_hop(&self, name: &str) -> Arc<NextHopCounts> {
-        let mut known = lock(&self.next_hops);
+        let mut known = self.next_hops.lock();
         if let Some(counts) = known.get(name) {
             return Arc::clone(counts);
         }
@@ -169,7 +170,7 @@ impl Metrics {
     /// Only these next hops are in use from now on. Whether another one answers is no news any more, and what was seen last
     /// must not stay an alert for ever; what was counted of it stays.
     pub fn set_next_hops(&self, names: &[String]) {
-        lock(&self.next_hops).retain(|name, _| {
+        self.next_hops.lock().retain(|name, _| {
             let used = names.contains(name);
             if !used {
                 self.families.up.remove(&vec![("next_hop", name.clone())]);
@@ -184,7 +185,7 @@ impl Metrics {
     /// The counters of a source, by its name. The same ones for the same name.
     #[must_use]
     pub fn source(&self, name: &str) -> Arc<SourceCounts> {
-        let mut known = lock(&self.sources);
+        let mut known = self.sources.lock();
         if let Some(counts) = known.get(name) {
             return Arc::clone(counts);
         }
@@ -195,7 +196,7 @@ impl Metrics {
 
     /// Only these sources are in use from now on. What was counted of another one stays.
     pub fn set_sources(&self, names: &[&str]) {
-        lock(&self.sources).retain(|name, _| {
+        self.sources.lock().retain(|name, _| {
             let used = names.contains(&name.as_str());
             if !used {
                 self.families.forget_source(name);
@@ -477,8 +478,4 @@ impl Shared {
             rewrites: book.gauge("rewrites", "Messages whose links are being looked for"),
         }
     }
-}
-
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,7 @@
 //! The pages a reader sees. They stand alone: no script, nothing from elsewhere, and no stranger's text that is not escaped.
+//!
+//! `brand` holds the operator's look, `language` and `texts` the words, `reasons` puts evidence into words, `target` writes a
+//! URL so that it cannot deceive.
 
 mod brand;
 mod language;
@@ -14,6 +17,7 @@ use askama::Template;
 use axum::body::Body;
 use axum::http::{HeaderValue, Response, StatusCode, header};
 use link::{Evidence, Target, Word};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 pub use self::language::{Direction, Language, Languages, language};
 pub use self::texts::TextFault;
@@ -23,11 +27,11 @@ use self::reasons::{Reason, Reasons};
 use self::target::Address;
 use self::texts::{Piece, Texts, fill};
 
-/// Everything a page is made of.
+/// All that a page is made from.
 #[derive(Debug, Clone)]
 pub struct View<'a> {
     /// Which page.
-    pub kind: Kind<'a>,
+    pub kind: PageKind<'a>,
     /// The look of the recipient's domain.
     pub brand: &'a Brand,
     /// The words.
@@ -41,9 +45,9 @@ pub struct View<'a> {
     /// URLs on the way, shown on request.
     pub chain: &'a [String],
     /// Where going on leads; `None` where it is not allowed.
-    pub form: Option<Form<'a>>,
+    pub form: Option<PageForm<'a>>,
     /// Where a request for a review goes; shown where the brand says "button".
-    pub review: Option<Form<'a>>,
+    pub review: Option<PageForm<'a>>,
     /// A number for the help desk.
     pub reference: Option<&'a str>,
     /// When the target was checked, in seconds since 1970.
@@ -73,7 +77,7 @@ impl GoogleService {
 
 /// Which page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind<'a> {
+pub enum PageKind<'a> {
     /// Nothing speaks against the target; a button leads there. 200.
     Confirm,
     /// For what is taken for a machine: no word about the target, and a button. 200.
@@ -123,7 +127,7 @@ pub enum Kind<'a> {
 
 /// A button.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Form<'a> {
+pub struct PageForm<'a> {
     /// The path it is sent to, of this very host.
     pub action: &'a str,
     /// Names and values that go with it.
@@ -133,7 +137,7 @@ pub struct Form<'a> {
 impl<'a> View<'a> {
     /// A page of this kind with nothing on it but its words.
     #[must_use]
-    pub fn plain(kind: Kind<'a>, brand: &'a Brand, lang: &'a Language) -> Self {
+    pub fn plain(kind: PageKind<'a>, brand: &'a Brand, lang: &'a Language) -> Self {
         Self {
             kind,
             brand,
@@ -171,10 +175,10 @@ pub fn answer(view: &View<'_>) -> Response<Body> {
         headers.insert(header::CONTENT_LANGUAGE, tag);
     }
     match view.kind {
-        Kind::TryLater { retry_after_s } | Kind::TooMany { retry_after_s } => {
+        PageKind::TryLater { retry_after_s } | PageKind::TooMany { retry_after_s } => {
             headers.insert(header::RETRY_AFTER, retry_after_s.into());
         }
-        Kind::WrongMethod => {
+        PageKind::WrongMethod => {
             headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST"));
         }
         _ => {}
@@ -185,12 +189,12 @@ pub fn answer(view: &View<'_>) -> Response<Body> {
 /// The page alone.
 #[must_use]
 pub fn html(view: &View<'_>) -> String {
-    let page = Page::new(view);
+    let page = PageTemplate::new(view);
     // Writing into a string does not fail.
     page.render().unwrap_or_default()
 }
 
-/// What else stands at the click address: logos, and `robots.txt`. `None` for any other path.
+/// Files at the click address: logos, and `robots.txt`. `None` for any other path.
 #[must_use]
 pub fn asset(path: &str, pages: &Pages) -> Option<Response<Body>> {
     let (media_type, body) = if path == "/robots.txt" {
@@ -230,28 +234,32 @@ fn policy(view: &View<'_>) -> String {
     )
 }
 
-fn status(kind: &Kind<'_>) -> StatusCode {
+fn status(kind: &PageKind<'_>) -> StatusCode {
     match kind {
-        Kind::Confirm
-        | Kind::Neutral
-        | Kind::Checking { .. }
-        | Kind::Warning
-        | Kind::Unknown
-        | Kind::CouldNotCheck
-        | Kind::Onward { .. }
-        | Kind::ReviewSent => StatusCode::OK,
-        Kind::Blocked => StatusCode::FORBIDDEN,
-        Kind::NotOurs => StatusCode::NOT_FOUND,
-        Kind::Expired | Kind::Revoked => StatusCode::GONE,
-        Kind::TryLater { .. } => StatusCode::SERVICE_UNAVAILABLE,
-        Kind::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
-        Kind::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
+        PageKind::Confirm
+        | PageKind::Neutral
+        | PageKind::Checking { .. }
+        | PageKind::Warning
+        | PageKind::Unknown
+        | PageKind::CouldNotCheck
+        | PageKind::Onward { .. }
+        | PageKind::ReviewSent => StatusCode::OK,
+        PageKind::Blocked => StatusCode::FORBIDDEN,
+        PageKind::NotOurs => StatusCode::NOT_FOUND,
+        PageKind::Expired | PageKind::Revoked => StatusCode::GONE,
+        PageKind::TryLater { .. } => StatusCode::SERVICE_UNAVAILABLE,
+        PageKind::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+        PageKind::WrongMethod => StatusCode::METHOD_NOT_ALLOWED,
     }
 }
 
 /// 303 to the page that the operator shows instead of ours for what is blocked.
 fn redirect_to_own_page(view: &View<'_>) -> Option<Response<Body>> {
-    let own = view.brand.redirect_to.as_ref().filter(|_| view.kind == Kind::Blocked)?;
+    let own = view
+        .brand
+        .redirect_to
+        .as_ref()
+        .filter(|_| view.kind == PageKind::Blocked)?;
     let mut url = own.url().clone();
     url.query_pairs_mut()
         .append_pair("reason", reasons::code(view.evidence));
@@ -285,15 +293,15 @@ impl Tone {
 
 /// How a reader asks for a review.
 enum Review<'a> {
-    Form(Form<'a>),
+    Form(PageForm<'a>),
     /// `mailto:`
     Mail(String),
 }
 
-/// What the template shows.
+/// The fields of the template.
 #[derive(Template)]
 #[template(path = "click/page.html")]
-struct Page<'a> {
+struct PageTemplate<'a> {
     lang: &'a str,
     dir: &'static str,
     style: &'static str,
@@ -316,10 +324,10 @@ struct Page<'a> {
     advisories: Vec<&'static str>,
     teach: &'a str,
     /// The first button, where going on is what the page is for.
-    go_on: Option<Form<'a>>,
+    go_on: Option<PageForm<'a>>,
     go_on_button: &'a str,
     /// The last button, where it is not.
-    risk: Option<Form<'a>>,
+    risk: Option<PageForm<'a>>,
     risk_words: &'a str,
     back: Option<&'a str>,
     offers_safety: bool,
@@ -343,14 +351,14 @@ struct Words<'a> {
     todo: &'a str,
 }
 
-impl<'a> Page<'a> {
+impl<'a> PageTemplate<'a> {
     fn new(view: &View<'a>) -> Self {
         let t = &view.lang.texts;
         let brand = view.brand;
         let shows_target = view.target.is_some();
         let judges = matches!(
             view.kind,
-            Kind::Warning | Kind::Blocked | Kind::Unknown | Kind::CouldNotCheck
+            PageKind::Warning | PageKind::Blocked | PageKind::Unknown | PageKind::CouldNotCheck
         );
         let found = if judges {
             Reasons::new(view, t)
@@ -358,9 +366,11 @@ impl<'a> Page<'a> {
             Reasons::default()
         };
         let words = words(view, t, &found);
-        let wants_button = matches!(view.kind, Kind::Confirm | Kind::Neutral);
-        let shown = matches!(view.kind, Kind::Confirm | Kind::Checking { .. } | Kind::CouldNotCheck)
-            || matches!(view.kind, Kind::Warning | Kind::Blocked | Kind::Unknown);
+        let wants_button = matches!(view.kind, PageKind::Confirm | PageKind::Neutral);
+        let shown = matches!(
+            view.kind,
+            PageKind::Confirm | PageKind::Checking { .. } | PageKind::CouldNotCheck
+        ) || matches!(view.kind, PageKind::Warning | PageKind::Blocked | PageKind::Unknown);
         let target = view.target.filter(|_| shown);
         let chain: Vec<String> = view
             .chain
@@ -375,9 +385,9 @@ impl<'a> Page<'a> {
             Some((iso, fill(&t.checked_at, &[("time", at.into())])))
         });
         let teach = if judges { found.teach } else { "" };
-        let has_details =
-            (judges || view.kind == Kind::Confirm) && (checked_at.is_some() || !full.is_empty() || !chain.is_empty());
-        let risk = view.form.filter(|_| judges && view.kind != Kind::Blocked);
+        let has_details = (judges || view.kind == PageKind::Confirm)
+            && (checked_at.is_some() || !full.is_empty() || !chain.is_empty());
+        let risk = view.form.filter(|_| judges && view.kind != PageKind::Blocked);
         let review = match (&brand.review_to, view.review) {
             _ if !judges => None,
             (ReviewTo::Button, form) => form.map(Review::Form),
@@ -387,7 +397,7 @@ impl<'a> Page<'a> {
         let reference = view
             .reference
             .map_or_else(Vec::new, |number| fill(&t.reference, &[("number", number.into())]));
-        let neutral = view.kind == Kind::Neutral;
+        let neutral = view.kind == PageKind::Neutral;
         Self {
             lang: view.lang.tag(),
             dir: view.lang.direction().as_str(),
@@ -402,11 +412,11 @@ impl<'a> Page<'a> {
             own: own_words(brand, judges),
             refresh: refresh(&view.kind),
             onward: match view.kind {
-                Kind::Onward { to } => Some(to.as_str()),
+                PageKind::Onward { to } => Some(to.as_str()),
                 _ => None,
             },
             attempt: match view.kind {
-                Kind::Checking { attempt, .. } => Some(attempt),
+                PageKind::Checking { attempt, .. } => Some(attempt),
                 _ => None,
             },
             target: target.map(|target| Address::new(target, t)),
@@ -417,13 +427,13 @@ impl<'a> Page<'a> {
             go_on: view.form.filter(|_| wants_button),
             go_on_button: if neutral { &t.neutral_button } else { &t.confirm_button },
             risk,
-            risk_words: if view.kind == Kind::Warning {
+            risk_words: if view.kind == PageKind::Warning {
                 &t.continue_warning
             } else {
                 &t.continue_careful
             },
             back: brand.back_to.as_ref().map(Target::as_str).filter(|_| !neutral),
-            offers_safety: judges || matches!(view.kind, Kind::Revoked | Kind::Expired),
+            offers_safety: judges || matches!(view.kind, PageKind::Revoked | PageKind::Expired),
             has_more: !teach.is_empty() || has_details || risk.is_some(),
             has_details,
             checked_at,
@@ -445,29 +455,31 @@ const MAX_URL: usize = 600;
 
 fn words<'a>(view: &View<'a>, t: &'a Texts, found: &Reasons<'a>) -> Words<'a> {
     let (tone, label) = match view.kind {
-        Kind::Warning | Kind::Unknown => (Tone::Care, &t.label_warning),
-        Kind::Blocked => (Tone::Stop, &t.label_blocked),
-        Kind::Confirm | Kind::Neutral | Kind::Checking { .. } | Kind::Onward { .. } => (Tone::Calm, &t.label_check),
-        Kind::CouldNotCheck | Kind::Revoked => (Tone::Care, &t.label_note),
+        PageKind::Warning | PageKind::Unknown => (Tone::Care, &t.label_warning),
+        PageKind::Blocked => (Tone::Stop, &t.label_blocked),
+        PageKind::Confirm | PageKind::Neutral | PageKind::Checking { .. } | PageKind::Onward { .. } => {
+            (Tone::Calm, &t.label_check)
+        }
+        PageKind::CouldNotCheck | PageKind::Revoked => (Tone::Care, &t.label_note),
         _ => (Tone::Calm, &t.label_note),
     };
     let (title, what, todo) = match view.kind {
-        Kind::Confirm if view.target.is_none() => (&t.confirm_title, &t.confirm_hidden, &t.confirm_todo),
-        Kind::Confirm => (&t.confirm_title, &t.confirm_what, &t.confirm_todo),
-        Kind::Neutral => (&t.neutral_title, &t.neutral_what, &t.neutral_todo),
-        Kind::Checking { .. } => (&t.checking_title, &t.checking_what, &t.checking_todo),
-        Kind::Warning => (&t.warning_title, &t.warning_what, &t.warning_todo),
-        Kind::Blocked => (&t.blocked_title, found.blocked(t), &t.blocked_todo),
-        Kind::Unknown => (&t.unknown_title, &t.unknown_what, &t.unknown_todo),
-        Kind::CouldNotCheck => (&t.failed_title, &t.failed_what, &t.failed_todo),
-        Kind::NotOurs => (&t.not_ours_title, &t.not_ours_what, &t.not_ours_todo),
-        Kind::Expired => (&t.expired_title, &t.expired_what, &t.expired_todo),
-        Kind::Revoked => (&t.revoked_title, &t.revoked_what, &t.revoked_todo),
-        Kind::TryLater { .. } => (&t.later_title, &t.later_what, &t.later_todo),
-        Kind::TooMany { .. } => (&t.many_title, &t.many_what, &t.many_todo),
-        Kind::Onward { .. } => (&t.onward_title, &t.onward_what, &NOTHING),
-        Kind::ReviewSent => (&t.review_title, &t.review_what, &t.review_todo),
-        Kind::WrongMethod => (&t.method_title, &t.method_what, &t.method_todo),
+        PageKind::Confirm if view.target.is_none() => (&t.confirm_title, &t.confirm_hidden, &t.confirm_todo),
+        PageKind::Confirm => (&t.confirm_title, &t.confirm_what, &t.confirm_todo),
+        PageKind::Neutral => (&t.neutral_title, &t.neutral_what, &t.neutral_todo),
+        PageKind::Checking { .. } => (&t.checking_title, &t.checking_what, &t.checking_todo),
+        PageKind::Warning => (&t.warning_title, &t.warning_what, &t.warning_todo),
+        PageKind::Blocked => (&t.blocked_title, found.blocked(t), &t.blocked_todo),
+        PageKind::Unknown => (&t.unknown_title, &t.unknown_what, &t.unknown_todo),
+        PageKind::CouldNotCheck => (&t.failed_title, &t.failed_what, &t.failed_todo),
+        PageKind::NotOurs => (&t.not_ours_title, &t.not_ours_what, &t.not_ours_todo),
+        PageKind::Expired => (&t.expired_title, &t.expired_what, &t.expired_todo),
+        PageKind::Revoked => (&t.revoked_title, &t.revoked_what, &t.revoked_todo),
+        PageKind::TryLater { .. } => (&t.later_title, &t.later_what, &t.later_todo),
+        PageKind::TooMany { .. } => (&t.many_title, &t.many_what, &t.many_todo),
+        PageKind::Onward { .. } => (&t.onward_title, &t.onward_what, &NOTHING),
+        PageKind::ReviewSent => (&t.review_title, &t.review_what, &t.review_todo),
+        PageKind::WrongMethod => (&t.method_title, &t.method_what, &t.method_todo),
     };
     Words {
         tone,
@@ -488,26 +500,23 @@ fn own_words(brand: &Brand, judges: bool) -> Vec<&str> {
 
 /// What a meta refresh says: `0;url=...`. A URL has no quote at its beginning, which would be taken for more than itself
 /// (HTML, 4.2.5.3, "shared declarative refresh steps").
-fn refresh(kind: &Kind<'_>) -> Option<String> {
+fn refresh(kind: &PageKind<'_>) -> Option<String> {
     match kind {
-        Kind::Checking { refresh_s, attempt } => Some(format!("{refresh_s};url={attempt}")),
-        Kind::Onward { to } => Some(format!("0;url={}", to.as_str())),
+        PageKind::Checking { refresh_s, attempt } => Some(format!("{refresh_s};url={attempt}")),
+        PageKind::Onward { to } => Some(format!("0;url={}", to.as_str())),
         _ => None,
     }
 }
 
-/// A mail that asks for a review (RFC 6068).
+/// All that RFC 3986, 2.3, does not call unreserved.
+const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The URL of a mail that asks for a review (RFC 6068).
 fn mail_for_review(address: &str, reference: Option<&str>) -> String {
     let mut href = format!("mailto:{address}");
     if let Some(reference) = reference {
         href += "?subject=";
-        for octet in format!("Link review {reference}").bytes() {
-            if octet.is_ascii_alphanumeric() || b"-._~".contains(&octet) {
-                href.push(char::from(octet));
-            } else {
-                href += &format!("%{octet:02X}");
-            }
-        }
+        href.extend(utf8_percent_encode(&format!("Link review {reference}"), &RESERVED));
     }
     href
 }

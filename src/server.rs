@@ -23,18 +23,18 @@ use self::mail_threads::{KEEP_THREAD, MAX_WORKERS, MailThreads};
 pub use self::passed::Passed;
 use crate::admin::{Admin, serve_admin};
 use crate::click::hindsight;
-use crate::click::visitor::Askers;
+use crate::click::visitor::VisitorHistory;
 use crate::click::{ClickPages, serve_click};
 use crate::clock::now_us;
 use crate::config::{ConfigError, Listener, Protocol, Settings};
 use crate::http::HttpLimits;
 use crate::intel::Intel;
-use crate::intel::follow::Explorer;
+use crate::intel::follow::Follower;
 use crate::intel::new_domains::NewDomains;
 use crate::intel::revoked::Revocations;
 use crate::intel::sources::{ServerSources, Sources};
 use crate::ledger::Ledger;
-use crate::log::Telemetry;
+use crate::log::Logging;
 use crate::mail::budget::Budgets;
 use crate::mail::listen::{self, Context, Shared};
 use crate::mail::ports::{Recorder, Rewriter};
@@ -57,37 +57,37 @@ const FLUSH: Duration = Duration::from_secs(5);
 
 /// Why the server did not start, or ended by itself.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum ServeError {
     /// Faults of the configuration.
     Config(Vec<ConfigError>),
     /// Something else.
     Failed(anyhow::Error),
 }
 
-impl From<Vec<ConfigError>> for Failure {
+impl From<Vec<ConfigError>> for ServeError {
     fn from(faults: Vec<ConfigError>) -> Self {
         Self::Config(faults)
     }
 }
 
-impl From<anyhow::Error> for Failure {
+impl From<anyhow::Error> for ServeError {
     fn from(e: anyhow::Error) -> Self {
         Self::Failed(e)
     }
 }
 
-impl From<io::Error> for Failure {
+impl From<io::Error> for ServeError {
     fn from(e: io::Error) -> Self {
         Self::Failed(e.into())
     }
 }
 
 /// Runs until a signal ends it.
-pub(crate) fn run(config: &Path) -> Result<(), Failure> {
+pub(crate) fn run(config: &Path) -> Result<(), ServeError> {
     // First of all: it changes the environment, which no other thread may be reading.
     let passed = Passed::from_environment()?;
     let settings = Arc::new(Settings::load(config)?);
-    let telemetry = Telemetry::start(&settings.log).map_err(|fault| vec![fault])?;
+    let logging = Logging::start(&settings.log).map_err(|fault| vec![fault])?;
     let ledger = open_ledger(&settings)?;
     let runtime = runtime()?;
     let ended = runtime.block_on(async {
@@ -97,7 +97,7 @@ pub(crate) fn run(config: &Path) -> Result<(), Failure> {
         server.log_addresses();
         notify::ready(&server.status());
         tokio::spawn(notify::watch(server.ledger.clone(), server.threads.handle().clone()));
-        attend(server, &mut signals, config, &telemetry).await
+        attend(server, &mut signals, config, &logging).await
     });
     // Sessions that were cut off may hold a thread; the process is about to end anyway.
     runtime.shutdown_background();
@@ -124,12 +124,7 @@ pub(crate) fn runtime() -> io::Result<Runtime> {
 }
 
 /// Serves until a signal says otherwise; takes reloads meanwhile.
-async fn attend(
-    mut server: Server,
-    signals: &mut Signals,
-    config: &Path,
-    telemetry: &Telemetry,
-) -> Result<(), Failure> {
+async fn attend(mut server: Server, signals: &mut Signals, config: &Path, logging: &Logging) -> Result<(), ServeError> {
     loop {
         tokio::select! {
             name = signals.stop.next() => {
@@ -139,12 +134,12 @@ async fn attend(
             }
             _ = signals.hangup.recv() => {
                 notify::reloading();
-                let changed = reload::reload(&server.settings, config, telemetry).await;
+                let changed = reload::reload(&server.settings, config, logging).await;
                 server.reloaded(changed.as_deref());
             }
             // Only a bug ends a listener before its time. Mail waits at the client until we are started again.
             () = server.task_ended() => {
-                return Err(Failure::Failed(anyhow!("a listener ended by itself; the log says why")));
+                return Err(ServeError::Failed(anyhow!("a listener ended by itself; the log says why")));
             }
         }
     }
@@ -323,17 +318,17 @@ impl Server {
         let intel = Intel::start(watched.clone(), &metrics);
         let sources: Arc<dyn Sources> = Arc::new(ServerSources {
             intel,
-            explorer: Arc::new(Explorer::new(watched.clone()).counting(Arc::clone(&metrics.contact))),
+            follower: Arc::new(Follower::new(watched.clone(), Arc::clone(&metrics.contact))),
             revocations: Revocations::start(ledger.store().reader()).map_err(io::Error::other)?,
             domains: Arc::new(NewDomains::new(ledger.store().clone())),
         });
         tokio::spawn(hindsight::watch(watched.clone(), ledger.clone(), Arc::clone(&sources)));
-        let askers = Askers::start(&ledger, now_us()).map_err(io::Error::other)?;
+        let visitors = VisitorHistory::start(&ledger, now_us()).map_err(io::Error::other)?;
         let pages = Arc::new(ClickPages::new(
             watched.clone(),
             ledger.clone(),
             Arc::clone(&sources),
-            askers,
+            visitors,
             Arc::clone(&metrics.clicks),
         ));
         let budgets = Arc::new(Budgets::new(&watched.borrow().limits));

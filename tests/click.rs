@@ -400,8 +400,8 @@ fn a_store_that_is_locked_delays_nobody_for_long_and_loses_no_click() {
         "20 clicks took {:?}",
         began.elapsed()
     );
-    let hardship = server.ledger.hardship();
-    assert_eq!((hardship.spilled, hardship.lost), (20, 0));
+    let unstored = server.ledger.unstored();
+    assert_eq!((unstored.spilled, unstored.lost), (20, 0));
     let health = ask(server.admin, "GET", "/healthz", "");
     assert!(
         health.status == 200 && health.body.contains("failing: locked"),
@@ -426,8 +426,8 @@ fn a_click_counts_even_if_the_reader_does_not_wait_for_the_answer() {
     std::thread::sleep(Duration::from_millis(50));
     drop(stream);
     let end = Instant::now() + Duration::from_secs(10);
-    while server.ledger.hardship().spilled == 0 {
-        assert!(Instant::now() < end, "{:?}", server.ledger.hardship());
+    while server.ledger.unstored().spilled == 0 {
+        assert!(Instant::now() < end, "{:?}", server.ledger.unstored());
         std::thread::sleep(Duration::from_millis(10));
     }
 }

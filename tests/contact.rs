@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use link::{Contact, Target};
-use web::{Dns, Web, allowing, explorer, follow, found, full, page, paths, redirect};
+use web::{Dns, Web, allowing, counted, follow, follower, found, full, page, paths, redirect};
 
 /// Answers by path; `{n}` of `/chain/{n}` counts down.
 fn site(path: &str) -> String {
@@ -116,18 +116,19 @@ fn start() -> Web {
     })
 }
 
-/// An explorer that may ask it under any address of loopback.
-fn unguarded(web: &Web, more: &str) -> linkgate::intel::follow::Explorer {
-    explorer(
-        &format!("ports = [\"{}\"]\nallow = [\"127.0.0.0/8\"]\n{more}", web.port()),
-        None,
-    )
+/// A follower that may ask it under any address of loopback.
+fn unguarded(web: &Web, more: &str) -> linkgate::intel::follow::Follower {
+    follower(&format!("{}{more}", unguarded_lines(web)), None)
+}
+
+fn unguarded_lines(web: &Web) -> String {
+    format!("ports = [\"{}\"]\nallow = [\"127.0.0.0/8\"]\n", web.port())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_way_to_lead_on_is_followed_to_its_end() {
     let web = start();
-    let explorer = unguarded(&web, "");
+    let follower = unguarded(&web, "");
     let root = format!("http://127.0.0.1:{}", web.port());
     for (path, hops) in [
         ("/end", &[][..]),
@@ -157,18 +158,18 @@ async fn each_way_to_lead_on_is_followed_to_its_end() {
         ),
         ("/to-mail", &[]),
     ] {
-        let journey = full(&explorer, &format!("{root}{path}")).await;
-        assert_eq!(paths(&journey), hops, "{path}");
-        assert_eq!(found(&journey), [""; 0], "{path}");
-        assert_eq!(journey.skipped, None, "{path}");
-        assert_eq!(journey.fetched as usize, hops.len() + 1, "{path}");
+        let report = full(&follower, &format!("{root}{path}")).await;
+        assert_eq!(paths(&report), hops, "{path}");
+        assert_eq!(found(&report), [""; 0], "{path}");
+        assert_eq!(report.skipped, None, "{path}");
+        assert_eq!(report.fetched as usize, hops.len() + 1, "{path}");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_looked_into_is_never_clean() {
     let web = start();
-    let explorer = unguarded(&web, "");
+    let follower = unguarded(&web, "");
     let root = format!("http://127.0.0.1:{}", web.port());
     for (path, wanted, hops) in [
         ("/chain/11", &["too-many-hops"][..], 11),
@@ -201,9 +202,9 @@ async fn what_cannot_be_looked_into_is_never_clean() {
         ("/cut", &["no-answer"], 0),
     ] {
         let path = path.replace("PORT", &web.port().to_string());
-        let journey = full(&explorer, &format!("{root}{path}")).await;
-        assert_eq!(found(&journey), wanted, "{path}");
-        assert_eq!(journey.hops.len(), hops, "{path}: {:?}", journey.hops);
+        let report = full(&follower, &format!("{root}{path}")).await;
+        assert_eq!(found(&report), wanted, "{path}");
+        assert_eq!(report.hops.len(), hops, "{path}: {:?}", report.hops);
     }
     assert!(
         web.asked().iter().all(|asked| asked.starts_with("GET ")),
@@ -219,13 +220,13 @@ async fn a_target_sees_who_asks_and_nothing_of_the_reader() {
         "/b" if request.field("cookie") == Some("seen=1") => page(200, "", "Words."),
         _ => redirect("/b"),
     });
-    let explorer = allowing(&[&web], "", None);
+    let follower = allowing(&[&web], "", None);
     let url = format!("http://reader:secret@127.0.0.1:{}/a?x#fragment", web.port());
-    let journey = full(&explorer, &url).await;
+    let report = full(&follower, &url).await;
     // A browser keeps it for what is relative.
-    assert_eq!(found(&journey), ["user-info", "user-info"]);
+    assert_eq!(found(&report), ["user-info", "user-info"]);
     // So does the fragment go on with the reader.
-    assert_eq!(paths(&journey), ["b#fragment"]);
+    assert_eq!(paths(&report), ["b#fragment"]);
     let [first, second] = &*web.requests() else {
         panic!("{:?}", web.asked())
     };
@@ -245,8 +246,8 @@ async fn a_target_sees_who_asks_and_nothing_of_the_reader() {
         );
     }
     assert_eq!((first.field("cookie"), second.field("cookie")), (None, Some("seen=1")));
-    // The next journey knows nothing of this one.
-    full(&explorer, &url).await;
+    // The next report knows nothing of this one.
+    full(&follower, &url).await;
     assert_eq!(web.requests()[2].field("cookie"), None);
 }
 
@@ -256,9 +257,9 @@ async fn a_redirect_to_itself_with_a_new_cookie_is_no_loop() {
         Some(_) => page(200, "", "Words."),
         None => page(302, "Location: /\r\nSet-Cookie: seen=1\r\n", ""),
     });
-    let explorer = allowing(&[&web], "", None);
-    let journey = full(&explorer, &format!("http://127.0.0.1:{}/", web.port())).await;
-    assert_eq!((found(&journey), journey.fetched), (vec![], 2));
+    let follower = allowing(&[&web], "", None);
+    let report = full(&follower, &format!("http://127.0.0.1:{}/", web.port())).await;
+    assert_eq!((found(&report), report.fetched), (vec![], 2));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -267,13 +268,13 @@ async fn nothing_is_asked_where_nothing_may_be() {
     let dns = Dns::start(|_, _| vec!["127.0.0.1".parse().unwrap()]);
     let more = "never = [\"never.example\", \"re:/private/\"]";
     let lines = format!("ports = [\"{}\"]\nallow = [\"127.0.0.0/8\"]\n{more}", web.port());
-    let explorer = explorer(&lines, Some(&dns));
+    let follower = follower(&lines, Some(&dns));
     let url = |host: &str| format!("http://{host}:{}/301", web.port());
     let until = Instant::now() + Duration::from_secs(5);
     for level in [Contact::Shorteners, Contact::Full] {
         let target = Target::parse(&url("bit.ly")).unwrap();
-        let journey = explorer.follow(&target, level, true, until).await;
-        assert_eq!((journey.skipped, journey.fetched), (Some("looks-one-time"), 0));
+        let report = follower.follow(&target, level, true, until).await;
+        assert_eq!((report.skipped, report.fetched), (Some("looks-one-time"), 0));
     }
     for (host, level, skipped) in [
         ("bit.ly", Contact::Lists, "contact-lists"),
@@ -283,12 +284,12 @@ async fn nothing_is_asked_where_nothing_may_be() {
         ("click.example.com", Contact::Full, "own-name"),
         ("CLICK.example.com.", Contact::Full, "own-name"),
     ] {
-        let journey = follow(&explorer, &url(host), level).await;
-        assert_eq!((journey.skipped, journey.fetched), (Some(skipped), 0), "{host}");
-        assert_eq!(found(&journey), [""; 0], "{host}");
+        let report = follow(&follower, &url(host), level).await;
+        assert_eq!((report.skipped, report.fetched), (Some(skipped), 0), "{host}");
+        assert_eq!(found(&report), [""; 0], "{host}");
     }
-    let journey = full(&explorer, &format!("http://a.example:{}/private/x", web.port())).await;
-    assert_eq!(journey.skipped, Some("never"));
+    let report = full(&follower, &format!("http://a.example:{}/private/x", web.port())).await;
+    assert_eq!(report.skipped, Some("never"));
     assert_eq!((web.connections(), dns.asked()), (0, vec![]));
 }
 
@@ -311,7 +312,7 @@ async fn a_shortener_is_asked_and_what_it_leads_to_is_not() {
         }
     });
     let dns = Dns::start(|_, _| vec!["127.0.0.1".parse().unwrap()]);
-    let explorer = allowing(&[&web], "", Some(&dns));
+    let follower = allowing(&[&web], "", Some(&dns));
     let target = format!("http://target.example:{}/secret", web.port());
     let nested = format!("http://tinyurl.com:{}/x", web.port());
     let not_asked = Some("not-a-shortener");
@@ -335,19 +336,19 @@ async fn a_shortener_is_asked_and_what_it_leads_to_is_not() {
     ] {
         let before = web.asked().len();
         let url = format!("http://bit.ly:{}{path}", web.port());
-        let journey = follow(&explorer, &url, Contact::Shorteners).await;
-        let seen: Vec<&str> = journey.hops.iter().map(Target::as_str).collect();
+        let report = follow(&follower, &url, Contact::Shorteners).await;
+        let seen: Vec<&str> = report.hops.iter().map(Target::as_str).collect();
         assert_eq!(seen, hops, "{path}");
-        assert_eq!(journey.skipped, skipped, "{path}");
+        assert_eq!(report.skipped, skipped, "{path}");
         assert_eq!(web.asked()[before..], *asked, "{path}");
         let unknown = path == "/silent";
         assert_eq!(
-            found(&journey).len(),
+            found(&report).len(),
             usize::from(unknown),
             "{path}: {:?}",
-            journey.evidence
+            report.evidence
         );
-        assert!(!unknown || found(&journey)[0].contains("TargetUnknown"));
+        assert!(!unknown || found(&report)[0].contains("TargetUnknown"));
     }
     assert!(web.requests().iter().all(|r| !r.head.contains("target.example")));
 }
@@ -359,15 +360,15 @@ fn port_of(request: &web::Request) -> &str {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_to_a_click_link_of_ours_is_smuggling() {
     let web = Web::start("127.0.0.1:0", |_| redirect("https://click.example.com/c/x"));
-    let explorer = allowing(&[&web], "", None);
-    let journey = full(&explorer, &format!("http://127.0.0.1:{}/", web.port())).await;
-    assert_eq!((journey.skipped, journey.fetched), (Some("own-name"), 1));
-    assert_eq!(found(&journey), ["Smuggled(OwnLinkInside)"]);
+    let follower = allowing(&[&web], "", None);
+    let report = full(&follower, &format!("http://127.0.0.1:{}/", web.port())).await;
+    assert_eq!((report.skipped, report.fetched), (Some("own-name"), 1));
+    assert_eq!(found(&report), ["Smuggled(OwnLinkInside)"]);
     // Other pages may stand on that host.
     let web = Web::start("127.0.0.1:0", |_| redirect("https://click.example.com/about"));
-    let explorer = allowing(&[&web], "", None);
-    let journey = full(&explorer, &format!("http://127.0.0.1:{}/", web.port())).await;
-    assert_eq!((journey.skipped, found(&journey)), (Some("own-name"), vec![]));
+    let follower = allowing(&[&web], "", None);
+    let report = full(&follower, &format!("http://127.0.0.1:{}/", web.port())).await;
+    assert_eq!((report.skipped, found(&report)), (Some("own-name"), vec![]));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -376,9 +377,9 @@ async fn a_chain_is_not_followed_into_a_link_that_looks_one_time() {
         "/a" => redirect("/account/confirm?token=Zk3v9QpLm2Xw8Rt5Yb7N"),
         _ => page(200, "", "You are confirmed."),
     });
-    let explorer = allowing(&[&web], "", None);
-    let journey = full(&explorer, &format!("http://127.0.0.1:{}/a", web.port())).await;
-    assert_eq!((journey.skipped, journey.hops.len()), (Some("looks-one-time"), 1));
+    let follower = allowing(&[&web], "", None);
+    let report = full(&follower, &format!("http://127.0.0.1:{}/a", web.port())).await;
+    assert_eq!((report.skipped, report.hops.len()), (Some("looks-one-time"), 1));
     assert_eq!(web.asked(), ["GET /a"]);
 }
 
@@ -396,12 +397,12 @@ async fn what_stands_in_a_hop_is_read_and_not_asked() {
     );
     let first = wrapped.clone();
     let web = Web::start("127.0.0.1:0", move |_| redirect(&first));
-    let explorer = allowing(&[&web], "", None);
-    let journey = full(&explorer, &format!("http://127.0.0.1:{}/", web.port())).await;
-    let hops: Vec<&str> = journey.hops.iter().map(Target::as_str).collect();
+    let follower = allowing(&[&web], "", None);
+    let report = full(&follower, &format!("http://127.0.0.1:{}/", web.port())).await;
+    let hops: Vec<&str> = report.hops.iter().map(Target::as_str).collect();
     assert_eq!(hops, [&*wrapped, &*google, target]);
     assert_eq!(
-        (found(&journey), journey.fetched),
+        (found(&report), report.fetched),
         (vec!["forbidden-address".to_owned()], 1)
     );
 }
@@ -411,24 +412,30 @@ async fn where_one_signs_in_is_not_asked() {
     let web = Web::start("127.0.0.1:0", |_| {
         redirect("https://login.microsoftonline.com/common/oauth2/authorize?x")
     });
-    let explorer = allowing(&[&web], "", None);
-    let journey = full(&explorer, &format!("http://127.0.0.1:{}/", web.port())).await;
+    let follower = allowing(&[&web], "", None);
+    let report = full(&follower, &format!("http://127.0.0.1:{}/", web.port())).await;
     assert_eq!(
-        (found(&journey), journey.fetched, journey.hops.len()),
+        (found(&report), report.fetched, report.hops.len()),
         (vec!["login".to_owned()], 1, 1)
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_asked_is_counted() {
-    use linkgate::metrics::{Asked, Metrics};
+    use linkgate::metrics::{ContactResult, Metrics};
     let web = start();
     let metrics = Metrics::new();
-    let explorer = unguarded(&web, "").counting(Arc::clone(&metrics.contact));
-    full(&explorer, &format!("http://127.0.0.1:{}/chain/2", web.port())).await;
-    full(&explorer, &format!("http://127.0.0.1:{}/404", web.port())).await;
-    full(&explorer, &format!("http://127.0.0.1:{}/garbage", web.port())).await;
+    let follower = counted(&unguarded_lines(&web), None, Arc::clone(&metrics.contact));
+    full(&follower, &format!("http://127.0.0.1:{}/chain/2", web.port())).await;
+    full(&follower, &format!("http://127.0.0.1:{}/404", web.port())).await;
+    full(&follower, &format!("http://127.0.0.1:{}/garbage", web.port())).await;
     let count = |asked| metrics.contact.requests(asked);
-    let all = [Asked::Redirect, Asked::Content, Asked::Refused, Asked::Failed].map(count);
+    let all = [
+        ContactResult::Redirect,
+        ContactResult::Content,
+        ContactResult::Refused,
+        ContactResult::Failed,
+    ]
+    .map(count);
     assert_eq!(all, [2, 1, 1, 1]);
 }

@@ -1,7 +1,8 @@
 //! What becomes of suspicious links, and of links that do not belong, when mail comes in.
 
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use link::{
     Category, ClickBase, Evidence, Finding, Listing, MessageClaims, Opened, Opener, Scope, Style, Target, Weight, Word,
@@ -9,8 +10,16 @@ use link::{
 };
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
-use linkgate::intel::sources::Sources;
+use linkgate::intel::Intel;
+use linkgate::intel::follow::Follower;
+use linkgate::intel::new_domains::NewDomains;
+use linkgate::intel::revoked::{self, Revocations};
+use linkgate::intel::sources::{ServerSources, Sources};
+use linkgate::ledger::Ledger;
 use linkgate::mail::rewrite::{Job, LinkReport, RewriteAction, RewriteOutcome, rewrite};
+use linkgate::metrics::Metrics;
+use store::RevocationRow;
+use tokio::sync::watch;
 
 use crate::cli::{Home, code, json_lines, out};
 use crate::rig::{Options, Peer, Rig};
@@ -81,6 +90,17 @@ impl Site {
     }
 
     fn judge_from(&self, sender: &str, recipients: &[&str], mail_id: &str, message: &str) -> RewriteOutcome {
+        self.judge_by(&self.sources, sender, recipients, mail_id, message)
+    }
+
+    fn judge_by(
+        &self,
+        sources: &dyn Sources,
+        sender: &str,
+        recipients: &[&str],
+        mail_id: &str,
+        message: &str,
+    ) -> RewriteOutcome {
         let recipients: Vec<String> = recipients.iter().map(|r| (*r).to_owned()).collect();
         let job = Job {
             settings: &self.settings,
@@ -89,7 +109,7 @@ impl Site {
             mail_id,
             now_s: 1_767_603_600,
         };
-        rewrite(&message.as_bytes(), &job, &self.sources).unwrap()
+        rewrite(&message.as_bytes(), &job, sources).unwrap()
     }
 
     fn judge(&self, message: &str) -> RewriteOutcome {
@@ -517,6 +537,44 @@ fn through_the_proxy(rig: &Rig, recipient: &str) -> (Peer, Peer) {
     assert!(client.line().unwrap().starts_with("354"));
     client.send(format!("Subject: x\r\n\r\n{BAD}\r\n.\r\n"));
     (client, next_hop)
+}
+
+#[test]
+fn a_revoked_link_is_refused_at_delivery() {
+    let folder = tempfile::tempdir().unwrap();
+    let ledger = Ledger::open(&folder.path().join("store.db")).unwrap();
+    let site = Site::new("at_delivery = \"refuse\"");
+    let (_settings, watched) = watch::channel(Arc::new(Site::new("").settings));
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let _inside = runtime.enter();
+    let metrics = Arc::new(Metrics::new());
+    let sources = ServerSources {
+        intel: Intel::start(watched.clone(), &metrics),
+        follower: Arc::new(Follower::new(watched, Arc::clone(&metrics.contact))),
+        revocations: Revocations::start(ledger.store().reader()).unwrap(),
+        domains: Arc::new(NewDomains::new(ledger.store().clone())),
+    };
+    let message = mail(&[GOOD]);
+    let judge = || site.judge_by(&sources, SENDER, &[READER], "m1", &message).action;
+    assert!(!matches!(judge(), RewriteAction::Refuse(_)));
+    revoke(&ledger, "*.shop.example");
+    let end = Instant::now() + Duration::from_secs(10);
+    while !matches!(judge(), RewriteAction::Refuse(_)) {
+        assert!(Instant::now() < end, "{:?}", judge());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
+
+/// What `linkgate revoke` does.
+fn revoke(ledger: &Ledger, what: &str) {
+    let (scope, name) = revoked::parse(what).unwrap();
+    let row = RevocationRow {
+        scope,
+        name,
+        note: String::new(),
+        made_at_us: 0,
+    };
+    ledger.store().revoke(row).wait().unwrap();
 }
 
 #[test]

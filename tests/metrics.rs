@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use linkgate::admin::Sources;
+use linkgate::admin::ScrapeInput;
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
 use linkgate::ledger::Ledger;
@@ -29,7 +29,7 @@ fn exposed() -> (String, BTreeMap<String, Shape>) {
         metrics.next_hop("smtp://127.0.0.1:10026"),
     );
     metrics.source("urlhaus").set_confirmed(std::time::SystemTime::now());
-    let page = metrics.page(&Sources {
+    let page = metrics.page(&ScrapeInput {
         ledger: &ledger,
         budgets: &Budgets::new(&settings().limits),
         limits: &settings().limits,
@@ -122,7 +122,7 @@ fn one_name_has_one_set_of_counters() {
     drop(_second);
     let folder = tempfile::tempdir().unwrap();
     let ledger = Ledger::open(&folder.path().join("linkgate.db")).unwrap();
-    let page = metrics.page(&Sources {
+    let page = metrics.page(&ScrapeInput {
         ledger: &ledger,
         budgets: &Budgets::new(&settings().limits),
         limits: &settings().limits,

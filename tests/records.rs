@@ -11,7 +11,7 @@ use link::{Category, Finding, Listing, Scope, Target, Verdict, Weight};
 use linkgate::cli::clicks::{Relabelled, relabel};
 use linkgate::config::Machines;
 use linkgate::intel::revoked::Revocations;
-use linkgate::ledger::{Kept, Ledger};
+use linkgate::ledger::{ClickRecorded, Ledger};
 use store::{
     AlertKind, AlertQuery, AlertRow, ClickQuery, ClickRow, EventId, Facts, Label, Method, Outcome, Reader, Reason,
     Store, StoreError,
@@ -566,8 +566,8 @@ fn fill_the_disk_and_make_room_again() {
         for n in 0..40u128 {
             let began = Instant::now();
             match ledger.click(click(n, NOW + n as i64)).await {
-                Kept::Lost => lost += 1,
-                Kept::Stored | Kept::Spilled => kept.push(EventId(n.to_be_bytes())),
+                ClickRecorded::Lost => lost += 1,
+                ClickRecorded::Stored | ClickRecorded::Spilled => kept.push(EventId(n.to_be_bytes())),
             }
             assert!(
                 began.elapsed() < Duration::from_secs(5),
@@ -587,7 +587,7 @@ fn fill_the_disk_and_make_room_again() {
             && reader.alerts(&AlertQuery::default()).unwrap().len() == 1
     });
     let after = runtime.block_on(ledger.click(click(1_000, NOW)));
-    assert_eq!(after, Kept::Stored);
+    assert_eq!(after, ClickRecorded::Stored);
     let stored = rows(reader);
     let one = stored
         .iter()

@@ -17,14 +17,14 @@ use crate::ledger::Ledger;
 use crate::mail::budget::Budgets;
 use crate::mail::spool;
 use crate::metrics::labels::Labels;
-use crate::metrics::{HttpCounts, Metrics, PREFIX, SourceCounts, lock};
+use crate::metrics::{HttpCounts, Metrics, PREFIX, SourceCounts};
 
 /// The media type of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What is counted elsewhere, and looked up when someone asks.
 #[derive(Debug, Clone, Copy)]
-pub struct Sources<'a> {
+pub struct ScrapeInput<'a> {
     /// Store and spill.
     pub ledger: &'a Ledger,
     /// How much messages use of their budgets.
@@ -36,7 +36,7 @@ pub struct Sources<'a> {
 impl Metrics {
     /// All metrics as OpenMetrics text.
     #[must_use]
-    pub fn page(&self, sources: &Sources<'_>) -> String {
+    pub fn page(&self, sources: &ScrapeInput<'_>) -> String {
         let mut page = String::with_capacity(32 << 10);
         let looked_up = self.look_up(sources);
         // Writing to a string does not fail.
@@ -46,14 +46,14 @@ impl Metrics {
         page
     }
 
-    fn look_up(&self, sources: &Sources<'_>) -> Registry {
+    fn look_up(&self, sources: &ScrapeInput<'_>) -> Registry {
         let mut now = Now(Registry::with_prefix(PREFIX));
         let uptime = self.started.elapsed().as_secs_f64();
         let gauge = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
         gauge.set(uptime);
         now.0
             .register("uptime_seconds", "How long the server has been running", gauge);
-        now.ages(&lock(&self.sources));
+        now.ages(&self.sources.lock());
         now.spool();
         now.budgets(sources.budgets, sources.limits);
         now.store(sources.ledger);
@@ -145,7 +145,7 @@ impl Now {
     fn store(&mut self, ledger: &Ledger) {
         let healthy = u64::from(ledger.store().health() == Health::Writing);
         let counts = ledger.store().counts();
-        let hardship = ledger.hardship();
+        let unstored = ledger.unstored();
         self.gauge("store_healthy", "1 while the store takes rows", healthy);
         self.gauge(
             "store_rows_waiting",
@@ -172,7 +172,7 @@ impl Now {
             "store_rows_lost",
             "Rows that will never be stored, by kind",
             "kind",
-            &[("click", hardship.lost), ("message", counts.lost)],
+            &[("click", unstored.lost), ("message", counts.lost)],
         );
         let alerts = ledger.alerts();
         self.counters(
@@ -184,7 +184,7 @@ impl Now {
         self.counter(
             "clicks_spilled",
             "Clicks that went to the file beside the store",
-            hardship.spilled,
+            unstored.spilled,
         );
     }
 

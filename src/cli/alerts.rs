@@ -1,30 +1,48 @@
-//! `linkgate alerts`: what the operator was told.
+//! The command `linkgate alerts`: shows the alerts of the store.
 
 use std::fmt::Write as _;
-use std::io::{self, Write};
+use std::io::Write;
+use std::path::Path;
 
+use ::store::{AlertQuery, AlertRow, Reader};
+use clap::Args;
 use link::Word;
 use serde::Serialize;
-use store::{AlertQuery, AlertRow, Reader, StoreError};
 
+use super::clicks::since;
+use super::error::CommandError;
+use super::store;
 use crate::cli::output::{Escaped, json_line, time};
+use crate::config::Settings;
+use crate::config::keyfile::Absent;
 
-/// Why the alerts could not be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum AlertsError {
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The answer cannot be written.
-    #[error(transparent)]
-    Write(#[from] io::Error),
+/// What `linkgate alerts` is asked for.
+#[derive(Debug, Args)]
+pub(super) struct AlertsArgs {
+    /// Alerts since a time (2026-11-20, 2026-11-20T08:30:00+01:00) or for a span (90m, 2h, 7d)
+    #[arg(long, value_name = "T", value_parser = since)]
+    since: Option<i64>,
+
+    /// Print a JSON object per alert
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(super) fn command(config: &Path, args: &AlertsArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let settings = Settings::load_with(config, Absent::Pretend)?;
+    let query = AlertQuery {
+        since_us: args.since,
+        ..AlertQuery::default()
+    };
+    run(&store::reader(&settings)?, &query, args.json, out)
 }
 
 /// Writes the alerts that were asked for, oldest first: as a table, or as an object of JSON per line.
 ///
 /// # Errors
 /// The store cannot be read, or `out` not be written to.
-pub fn run(store: &Reader, query: &AlertQuery, json: bool, out: &mut impl Write) -> Result<(), AlertsError> {
+pub fn run(store: &Reader, query: &AlertQuery, json: bool, out: &mut impl Write) -> Result<(), CommandError> {
     let alerts = store.alerts(query)?;
     if !json {
         writeln!(
@@ -37,7 +55,7 @@ pub fn run(store: &Reader, query: &AlertQuery, json: bool, out: &mut impl Write)
     for alert in &alerts {
         line.clear();
         match json {
-            true => json_line(&Fields::of(alert), &mut line)?,
+            true => json_line(&AlertRecord::of(alert), &mut line)?,
             false => table_line(alert, &mut line),
         }
         out.write_all(line.as_bytes())?;
@@ -65,7 +83,7 @@ fn table_line(alert: &AlertRow, line: &mut String) {
 
 /// An alert under the names it has outside. Names and order are stable.
 #[derive(Serialize)]
-struct Fields<'a> {
+struct AlertRecord<'a> {
     time: String,
     kind: &'a str,
     url: &'a str,
@@ -79,7 +97,7 @@ struct Fields<'a> {
     event_ids: Vec<String>,
 }
 
-impl<'a> Fields<'a> {
+impl<'a> AlertRecord<'a> {
     fn of(alert: &'a AlertRow) -> Self {
         Self {
             time: time(alert.at_us, 6),

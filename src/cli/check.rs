@@ -5,12 +5,12 @@ use std::path::Path;
 
 use link::{Rewrite, Word};
 
-use super::failure::Failure;
+use super::error::CommandError;
 use crate::config::keyfile::Absent;
 use crate::config::{Protocol, Settings};
 
 /// Writes what the configuration means, with notes on what is sound but may surprise.
-pub(crate) fn run(config: &Path, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn run(config: &Path, out: &mut impl Write) -> Result<(), CommandError> {
     let settings = Settings::load_with(config, Absent::Pretend)?;
     writeln!(out, "{}: no faults", config.display())?;
     for l in &settings.listeners {

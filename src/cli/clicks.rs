@@ -1,18 +1,26 @@
-//! `linkgate clicks`: the click log as a table, CSV or lines of JSON.
+//! The command `linkgate clicks`: the click log as a table, CSV or lines of JSON.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::Path;
+use std::str::FromStr;
 
+use ::store::{ClickQuery, ClickRow, Facts, Label, Reader, Reason};
+use clap::{Args, Subcommand};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use link::Word;
-use serde::Serialize;
-use store::{ClickQuery, ClickRow, Facts, Reader, Reason, StoreError};
+use link::{Verdict, Word, ascii_domain};
+use serde::{Serialize, Serializer};
+use strum::VariantNames;
 
+use super::error::CommandError;
+use super::store;
 use crate::cli::output::{Escaped, json_line, time};
 pub use crate::click::visitor::relabel::{Relabelled, Tally, relabel};
+use crate::config::Settings;
+use crate::config::keyfile::Absent;
 
 /// What was asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,35 +44,121 @@ pub enum ClicksFormat {
     Json,
 }
 
-/// Why the click log could not be shown.
-#[derive(Debug, thiserror::Error)]
-pub enum ClicksError {
-    /// The store cannot be read.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The answer cannot be written.
-    #[error(transparent)]
-    Write(#[from] io::Error),
-}
-
 /// A `--since` that says nothing.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a time: {0:?}; allowed: 2026-11-20, 2026-11-20T08:30:00+01:00, or how long ago, like 90m, 2h or 7d")]
 pub struct SinceError(String);
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(super) struct ClicksCommand {
+    #[command(subcommand)]
+    command: Option<ClicksWork>,
+
+    /// Clicks since a time (2026-11-20, 2026-11-20T08:30:00+01:00) or for a span (90m, 2h, 7d)
+    #[arg(long, value_name = "T", value_parser = since)]
+    since: Option<i64>,
+
+    /// Clicks of this recipient
+    #[arg(long, value_name = "ADDR")]
+    user: Option<String>,
+
+    /// Clicks of recipients in this domain
+    #[arg(long, value_name = "DOMAIN")]
+    domain: Option<String>,
+
+    /// Clicks that led to this host
+    #[arg(long, value_name = "HOST")]
+    host: Option<String>,
+
+    /// Clicks by: person, likely-person, unknown, likely-machine, machine
+    #[arg(long, value_name = "LABEL", value_parser = |text: &str| by_word::<Label>(text))]
+    label: Option<Label>,
+
+    /// Clicks whose verdict was: allow, unchecked, unknown, warn, block
+    #[arg(long, value_name = "VERDICT", value_parser = |text: &str| by_word::<Verdict>(text))]
+    verdict: Option<Verdict>,
+
+    /// Print a JSON object per click
+    #[arg(long, conflicts_with = "csv")]
+    json: bool,
+
+    /// Print CSV with a header line
+    #[arg(long)]
+    csv: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum ClicksWork {
+    /// Tell people and machines apart again, by today's rules
+    ///
+    /// What was recorded of each request stays as it is. Prints how many clicks have another label or other reasons now.
+    #[command(after_help = "Example:\n  linkgate clicks relabel --since 7d")]
+    Relabel {
+        /// Clicks since a time (2026-11-20, 2026-11-20T08:30:00+01:00) or for a span (90m, 2h, 7d); default: all
+        #[arg(long, value_name = "T", value_parser = since)]
+        since: Option<i64>,
+    },
+}
+
+/// Runs the command: shows clicks, or labels them anew.
+pub(super) fn command(config: &Path, args: &ClicksCommand, out: &mut impl Write) -> Result<(), CommandError> {
+    let settings = Settings::load_with(config, Absent::Pretend)?;
+    if let Some(ClicksWork::Relabel { since }) = &args.command {
+        let store = store::writable(&settings)?;
+        let done = relabel(&store, &settings.machines, *since)?;
+        writeln!(out, "{} of {} clicks relabelled", done.changed, done.seen)?;
+        return Ok(());
+    }
+    let store = store::reader(&settings)?;
+    let query = ClickQuery {
+        since_us: args.since,
+        user: args.user.clone(),
+        domain: args.domain.as_deref().map(ascii_name),
+        host: args.host.as_deref().map(ascii_name),
+        label: args.label,
+        verdict: args.verdict,
+    };
+    let format = match args {
+        ClicksCommand { json: true, .. } => ClicksFormat::Json,
+        ClicksCommand { csv: true, .. } => ClicksFormat::Csv,
+        _ => ClicksFormat::Table,
+    };
+    run(&store, &ClicksArgs { query, format }, out, &mut io::stderr())
+}
+
+pub(super) fn since(text: &str) -> Result<i64, SinceError> {
+    parse_since(text, Timestamp::now())
+}
+
+/// The value of a word.
+fn by_word<T: FromStr + VariantNames>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("allowed: {}", T::VARIANTS.join(", ")))
+}
+
+/// A name as the store has it: in lower case, with A-labels; what is no name finds nothing.
+fn ascii_name(name: &str) -> String {
+    ascii_domain(name).unwrap_or_else(|| name.to_owned())
+}
 
 /// Writes the clicks that were asked for, oldest first, and how many people and machines they make: to `out` below a table,
 /// else to `notes`.
 ///
 /// # Errors
 /// The store cannot be read, or `out` not be written to. Whole rows have been written until then.
-pub fn run(store: &Reader, args: &ClicksArgs, out: &mut impl Write, notes: &mut impl Write) -> Result<(), ClicksError> {
+pub fn run(
+    store: &Reader,
+    args: &ClicksArgs,
+    out: &mut impl Write,
+    notes: &mut impl Write,
+) -> Result<(), CommandError> {
     match args.format {
         ClicksFormat::Table => writeln!(
             out,
             "{:<20}  {:<28}  {:<14}  {:<9}  {:<15}  URL",
             "TIME (UTC)", "USER", "OPENED BY", "VERDICT", "OUTCOME"
         )?,
-        ClicksFormat::Csv => write!(out, "{}\r\n", Fields::NAMES.join(","))?,
+        ClicksFormat::Csv => write!(out, "{}\r\n", COLUMNS.map(|(name, _)| name).join(","))?,
         ClicksFormat::Json => {}
     }
     let mut line = String::new();
@@ -75,8 +169,8 @@ pub fn run(store: &Reader, args: &ClicksArgs, out: &mut impl Write, notes: &mut 
         line.clear();
         match args.format {
             ClicksFormat::Table => table_line(&click, &mut line),
-            ClicksFormat::Csv => csv_line(&Fields::of(&click), &mut line),
-            ClicksFormat::Json => json_line(&Fields::of(&click), &mut line)?,
+            ClicksFormat::Csv => csv_line(&click, &mut line),
+            ClicksFormat::Json => json_line(&ClickRecord(&click), &mut line)?,
         }
         out.write_all(line.as_bytes())?;
     }
@@ -114,115 +208,72 @@ pub fn parse_since(text: &str, now: Timestamp) -> Result<i64, SinceError> {
     Ok(at.as_microsecond())
 }
 
-/// A click under the names it has outside. Names and order are stable.
+/// A column of CSV, and a key of JSON.
+type Column = (&'static str, for<'a> fn(&'a ClickRow) -> Cell<'a>);
+
+/// The columns of a click. Names and order are stable.
+const COLUMNS: [Column; 20] = [
+    ("time", |c| Cell::text(time(c.at_us, 6))),
+    ("user", |c| Cell::Text(c.user.as_deref().map(Cow::Borrowed))),
+    ("url", |c| Cell::text(&c.url)),
+    ("mail_id", |c| Cell::text(&c.mail_id)),
+    ("sender", |c| Cell::text(&c.sender)),
+    ("user_agent", |c| Cell::text(&c.user_agent)),
+    ("client_ip", |c| Cell::Text(c.client_ip.as_deref().map(Cow::Borrowed))),
+    ("host", |c| Cell::text(&c.host)),
+    ("domain", |c| Cell::text(&c.policy_domain)),
+    ("outcome", |c| Cell::text(c.outcome.as_str())),
+    ("event_id", |c| Cell::text(c.event_id.to_string())),
+    ("method", |c| Cell::text(c.method.as_str())),
+    ("verdict", |c| Cell::Text(c.verdict.map(|v| v.as_str().into()))),
+    ("label", |c| Cell::text(c.label.as_str())),
+    ("label_reasons", |c| Cell::Words(&c.label_reasons)),
+    ("rules", |c| Cell::Number(c.rules)),
+    ("reasons", |c| Cell::Reasons(&c.reasons)),
+    ("chain", |c| Cell::Urls(&c.chain)),
+    ("page_event", |c| {
+        Cell::Text(c.page_event.map(|id| id.to_string().into()))
+    }),
+    ("facts", |c| Cell::Facts(&c.facts)),
+];
+
+/// The value of a column.
 #[derive(Serialize)]
-struct Fields<'a> {
-    time: String,
-    user: Option<&'a str>,
-    url: &'a str,
-    mail_id: &'a str,
-    sender: &'a str,
-    user_agent: &'a str,
-    client_ip: Option<&'a str>,
-    host: &'a str,
-    domain: &'a str,
-    outcome: &'a str,
-    event_id: String,
-    method: &'a str,
-    verdict: Option<&'a str>,
-    label: &'a str,
-    label_reasons: &'a [String],
-    rules: u32,
-    reasons: &'a [Reason],
-    chain: &'a [String],
-    page_event: Option<String>,
-    facts: &'a Facts,
+#[serde(untagged)]
+enum Cell<'a> {
+    Text(Option<Cow<'a, str>>),
+    Number(u32),
+    Words(&'a [String]),
+    Urls(&'a [String]),
+    Reasons(&'a [Reason]),
+    Facts(&'a Facts),
 }
 
-impl<'a> Fields<'a> {
-    const NAMES: [&'static str; 20] = [
-        "time",
-        "user",
-        "url",
-        "mail_id",
-        "sender",
-        "user_agent",
-        "client_ip",
-        "host",
-        "domain",
-        "outcome",
-        "event_id",
-        "method",
-        "verdict",
-        "label",
-        "label_reasons",
-        "rules",
-        "reasons",
-        "chain",
-        "page_event",
-        "facts",
-    ];
-
-    fn of(click: &'a ClickRow) -> Self {
-        Self {
-            time: time(click.at_us, 6),
-            user: click.user.as_deref(),
-            url: &click.url,
-            mail_id: &click.mail_id,
-            sender: &click.sender,
-            user_agent: &click.user_agent,
-            client_ip: click.client_ip.as_deref(),
-            host: &click.host,
-            domain: &click.policy_domain,
-            outcome: click.outcome.as_str(),
-            event_id: click.event_id.to_string(),
-            method: click.method.as_str(),
-            verdict: click.verdict.map(link::Verdict::as_str),
-            label: click.label.as_str(),
-            label_reasons: &click.label_reasons,
-            rules: click.rules,
-            reasons: &click.reasons,
-            chain: &click.chain,
-            page_event: click.page_event.map(|id| id.to_string()),
-            facts: &click.facts,
-        }
+impl<'a> Cell<'a> {
+    fn text(text: impl Into<Cow<'a, str>>) -> Self {
+        Self::Text(Some(text.into()))
     }
 
-    fn values(&self) -> [Cow<'_, str>; 20] {
-        // A list in one cell: empty, or as in JSON.
-        fn list<T: Serialize>(items: &[T]) -> Cow<'static, str> {
-            match items {
-                [] => Cow::Borrowed(""),
-                _ => json(&items),
+    /// The value in CSV: empty for none and for an empty list, words with spaces between them, else as in JSON.
+    fn csv(self) -> Cow<'a, str> {
+        match self {
+            Self::Text(text) => text.unwrap_or_default(),
+            Self::Words(words) => words.join(" ").into(),
+            Self::Urls([]) | Self::Reasons([]) => "".into(),
+            Self::Number(_) | Self::Urls(_) | Self::Reasons(_) | Self::Facts(_) => {
+                serde_json::to_string(&self).unwrap_or_default().into()
             }
         }
-        [
-            (&*self.time).into(),
-            self.user.unwrap_or_default().into(),
-            self.url.into(),
-            self.mail_id.into(),
-            self.sender.into(),
-            self.user_agent.into(),
-            self.client_ip.unwrap_or_default().into(),
-            self.host.into(),
-            self.domain.into(),
-            self.outcome.into(),
-            (&*self.event_id).into(),
-            self.method.into(),
-            self.verdict.unwrap_or_default().into(),
-            self.label.into(),
-            self.label_reasons.join(" ").into(),
-            self.rules.to_string().into(),
-            list(self.reasons),
-            list(self.chain),
-            self.page_event.as_deref().unwrap_or_default().into(),
-            json(self.facts),
-        ]
     }
 }
 
-fn json(value: &impl Serialize) -> Cow<'static, str> {
-    serde_json::to_string(value).unwrap_or_default().into()
+/// A click as JSON.
+struct ClickRecord<'a>(&'a ClickRow);
+
+impl Serialize for ClickRecord<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_map(COLUMNS.iter().map(|(name, cell)| (name, cell(self.0))))
+    }
 }
 
 fn table_line(click: &ClickRow, line: &mut String) {
@@ -240,8 +291,9 @@ fn table_line(click: &ClickRow, line: &mut String) {
 }
 
 /// RFC 4180, section 2; each cell that is not plain in quotes.
-fn csv_line(fields: &Fields<'_>, line: &mut String) {
-    for (i, value) in fields.values().into_iter().enumerate() {
+fn csv_line(click: &ClickRow, line: &mut String) {
+    for (i, (_, cell)) in COLUMNS.iter().enumerate() {
+        let value = cell(click).csv();
         if i > 0 {
             line.push(',');
         }
@@ -262,10 +314,8 @@ fn csv_line(fields: &Fields<'_>, line: &mut String) {
 
 #[cfg(test)]
 mod tests {
-    use store::Label;
-
     use super::*;
-    use store::{EventId, Method, Outcome};
+    use ::store::{EventId, Method, Outcome};
 
     fn click() -> ClickRow {
         ClickRow {
@@ -300,7 +350,7 @@ mod tests {
     #[test]
     fn csv_is_quoted_and_holds_no_formula_and_no_control() {
         let mut line = String::new();
-        csv_line(&Fields::of(&click()), &mut line);
+        csv_line(&click(), &mut line);
         assert_eq!(
             line,
             "2026-11-21T19:13:11.500001Z,anna@example.com,\"https://shop.example/a?b=\"\"c\"\",d\",m1,\
@@ -314,7 +364,7 @@ mod tests {
     #[test]
     fn json_has_stable_keys_and_means_what_was_recorded() {
         let mut line = String::new();
-        json_line(&Fields::of(&click()), &mut line).unwrap();
+        json_line(&ClickRecord(&click()), &mut line).unwrap();
         assert!(!line.trim_end().chars().any(crate::cli::output::steers), "{line}");
         let value: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["user_agent"], "Agent \u{9b}31m \u{202e}");
@@ -323,12 +373,12 @@ mod tests {
         assert_eq!(value["facts"]["fetch_mode"], "navigate");
         assert_eq!(value["time"], "2026-11-21T19:13:11.500001Z");
         let mut last = 0;
-        for name in Fields::NAMES {
+        for (name, _) in COLUMNS {
             let at = line.find(&format!("\"{name}\":")).unwrap();
             assert!(at >= last, "{name} out of order");
             last = at;
         }
-        assert_eq!(value.as_object().unwrap().len(), Fields::NAMES.len());
+        assert_eq!(value.as_object().unwrap().len(), COLUMNS.len());
     }
 
     #[test]

@@ -21,9 +21,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use self::ends::{Delivery, NextHop};
 use self::samples::{Expected, Sample};
-use super::failure::Failure;
+use super::error::CommandError;
 use crate::config::{Log, LogFormat, Settings};
-use crate::log::Telemetry;
+use crate::log::Logging;
 use crate::net::Socket;
 use crate::server::{Server, Sockets, open_ledger, runtime};
 
@@ -35,13 +35,13 @@ const LOOK: Duration = Duration::from_millis(300);
 const ANY_PORT: &str = "127.0.0.1:0";
 
 /// Shows the way of some mails; then waits for clicks, or with `once` clicks itself and ends.
-pub(crate) fn run(once: bool, out: &mut impl Write) -> Result<(), Failure> {
+pub(crate) fn run(once: bool, out: &mut impl Write) -> Result<(), CommandError> {
     // The steps are told on standard output; only trouble is worth a log line.
     let log = Log {
         level: "warn".to_owned(),
         format: LogFormat::Text,
     };
-    Telemetry::start(&log).map_err(|fault| vec![fault])?;
+    Logging::start(&log).map_err(|fault| vec![fault])?;
     let runtime = runtime()?;
     let done = runtime.block_on(demo(once, out));
     runtime.shutdown_background();

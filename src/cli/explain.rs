@@ -1,52 +1,73 @@
 //! The command `linkgate explain`: which rule decides about a link, and why.
 
 use std::io::Write;
+use std::path::Path;
 
+use clap::Args;
 use link::{Circumstances, Decision, Opener, Policy, Resolve, Resolved, Target, Weight, Word, resolve, unwrap};
 
-use super::failure::Failure;
+use super::error::CommandError;
 use crate::config::Settings;
-use crate::intel::{Said, ask_offline};
+use crate::config::keyfile::Absent;
+use crate::intel::{OfflineAnswer, ask_offline};
 
-/// What `linkgate explain` is asked for.
-#[derive(Debug)]
-pub(crate) struct Explaining {
-    pub(crate) sender: String,
-    pub(crate) recipient: String,
-    pub(crate) url: String,
-    pub(crate) text: Option<String>,
+#[derive(Debug, Args)]
+pub(super) struct ExplainArgs {
+    /// Envelope sender (default: none, as for a bounce)
+    #[arg(long, value_name = "ADDR", default_value = "", hide_default_value = true)]
+    from: String,
+
+    /// Envelope recipient
+    #[arg(long, value_name = "ADDR")]
+    to: String,
+
+    /// What a reader sees in place of the URL
+    #[arg(long, value_name = "TEXT")]
+    text: Option<String>,
+
+    /// The link
+    #[arg(value_name = "URL")]
+    url: String,
 }
 
-/// Says what would become of a link in a mail from this sender to this recipient, and what lists say that need
-/// no server.
-pub(crate) fn run(settings: &Settings, asked: &Explaining, out: &mut impl Write) -> Result<(), Failure> {
+/// Runs the command.
+pub(super) fn command(config: &Path, args: &ExplainArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    run(&Settings::load_with(config, Absent::Pretend)?, args, out)
+}
+
+/// Writes what would become of a link in a mail from this sender to this recipient, and what revocations and lists say that
+/// need no server.
+fn run(settings: &Settings, asked: &ExplainArgs, out: &mut impl Write) -> Result<(), CommandError> {
     let how = Resolve {
         bare_hosts: true,
         ..Resolve::default()
     };
     let Resolved::Web(target) = resolve(&asked.url, &how) else {
-        return Err(Failure::Usage(format!("{:?} is no http, https or ftp URL", asked.url)));
+        return Err(CommandError::Usage(format!(
+            "{:?} is no http, https or ftp URL",
+            asked.url
+        )));
     };
     writeln!(out, "url       {target}", target = target.as_str())?;
-    match settings.domains.policy(&asked.recipient) {
+    match settings.domains.policy(&asked.to) {
         Some(policy) => explain(policy, asked, &target, out)?,
         None => {
             writeln!(out, "decision  kept: domain-off")?;
-            writeln!(out, "rule      no section [domain] for {:?}", asked.recipient)?;
+            writeln!(out, "rule      no section [domain] for {:?}", asked.to)?;
         }
     }
     lists(settings, &target, out)?;
     Ok(())
 }
 
-/// What is listed of the link and of what is inside it.
+/// Writes what is revoked or listed of the link and of what is inside it.
 fn lists(settings: &Settings, target: &Target, out: &mut impl Write) -> std::io::Result<()> {
     let opener = Opener::new(&settings.keys, &settings.click.base);
     let inside = unwrap(target, &|url| opener.recognise(url));
     for (name, said) in ask_offline(settings, &inside.to_check()) {
         match said {
-            Said::Listings(listings) if listings.is_empty() => writeln!(out, "list      {name}: not listed")?,
-            Said::Listings(listings) => {
+            OfflineAnswer::Listings(listings) if listings.is_empty() => writeln!(out, "list      {name}: not listed")?,
+            OfflineAnswer::Listings(listings) => {
                 for listing in listings {
                     let worth = match listing.weight {
                         Weight::Warn => "a warning",
@@ -59,9 +80,9 @@ fn lists(settings: &Settings, target: &Target, out: &mut impl Write) -> std::io:
                     )?;
                 }
             }
-            Said::Unreadable(why) => writeln!(out, "list      {name}: cannot be read: {why}")?,
-            Said::Off(why) => writeln!(out, "list      {name}: off: {why}")?,
-            Said::NotAsked => writeln!(
+            OfflineAnswer::Unreadable(why) => writeln!(out, "list      {name}: cannot be read: {why}")?,
+            OfflineAnswer::Off(why) => writeln!(out, "list      {name}: off: {why}")?,
+            OfflineAnswer::NotAsked => writeln!(
                 out,
                 "list      {name}: not asked; POST /api/v1/check of a running server does"
             )?,
@@ -70,12 +91,12 @@ fn lists(settings: &Settings, target: &Target, out: &mut impl Write) -> std::io:
     Ok(())
 }
 
-fn explain(policy: &Policy, asked: &Explaining, target: &Target, out: &mut impl Write) -> std::io::Result<()> {
+fn explain(policy: &Policy, asked: &ExplainArgs, target: &Target, out: &mut impl Write) -> std::io::Result<()> {
     let circumstances = Circumstances {
         link_text: asked.text.as_deref(),
         ..Circumstances::default()
     };
-    let explained = policy.explain(&asked.sender, target, &circumstances);
+    let explained = policy.explain(&asked.from, target, &circumstances);
     let delivery = &policy.delivery;
     match explained.decision {
         Decision::Wrap(_) => writeln!(out, "decision  wrapped")?,
@@ -116,18 +137,15 @@ fn explain(policy: &Policy, asked: &Explaining, target: &Target, out: &mut impl 
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::*;
-    use crate::config::keyfile::Absent;
 
     fn explained(url: &str, to: &str, text: Option<&str>) -> String {
         let config = include_str!("../../fixtures/config/good/least.toml").to_owned()
             + "[domain.\"some.test\"]\nrewrite = \"suspicious\"\nbypass_urls = [\"*.some.test\"]\n";
         let settings = Settings::from_toml(&config, Path::new("x"), Absent::Pretend).unwrap();
-        let asked = Explaining {
-            sender: "a@b.test".into(),
-            recipient: to.into(),
+        let asked = ExplainArgs {
+            from: "a@b.test".into(),
+            to: to.into(),
             url: url.into(),
             text: text.map(str::to_owned),
         };
@@ -171,9 +189,9 @@ mod tests {
         let settings = Settings::from_toml(&config, Path::new("x"), Absent::Pretend)
             .unwrap_or_else(|f| panic!("{:?}", f.iter().map(ToString::to_string).collect::<Vec<_>>()));
         let said = |url: &str| {
-            let asked = Explaining {
-                sender: "a@b.test".into(),
-                recipient: "me@some.test".into(),
+            let asked = ExplainArgs {
+                from: "a@b.test".into(),
+                to: "me@some.test".into(),
                 url: url.into(),
                 text: None,
             };
@@ -190,6 +208,42 @@ mod tests {
             assert!(listed.contains(line), "{line}\n{listed}");
         }
         assert!(said("https://good.example/").contains("list      own: not listed\n"));
+    }
+
+    #[test]
+    fn a_revocation_is_shown() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("store.db");
+        let config = include_str!("../../fixtures/config/good/least.toml").to_owned();
+        let mut settings = Settings::from_toml(&config, Path::new("x"), Absent::Pretend).unwrap();
+        settings.store.clone_from(&path);
+        let store = store::Store::open(&path).unwrap();
+        let mut out = Vec::new();
+        let revocation = store::RevocationRow {
+            scope: store::RevokedScope::Host,
+            name: "www.evil.example".into(),
+            note: String::new(),
+            made_at_us: 0,
+        };
+        store.revoke(revocation).wait().unwrap();
+        for url in [
+            "https://good.example/",
+            "https://www.google.com/url?q=https%3A%2F%2Fwww.evil.example%2Fx",
+        ] {
+            let asked = ExplainArgs {
+                from: "a@b.test".into(),
+                to: "me@some.test".into(),
+                url: url.into(),
+                text: None,
+            };
+            run(&settings, &asked, &mut out).unwrap();
+        }
+        let said = String::from_utf8(out).unwrap();
+        assert_eq!(said.matches("list      revoked: ").count(), 1, "{said}");
+        assert!(
+            said.contains("list      revoked: listed as revoked, a block\n"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -4,15 +4,64 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anyhow::{Context, anyhow};
+use clap::Subcommand;
 use link::{AddError, KeyId, KeyRing, KeyState, Word};
 use serde_json::json;
 
+use super::error::{CommandError, eprintln_quietly};
 use crate::clock::now_s;
-use crate::config::ConfigError;
 use crate::config::keyfile::{self, Absent};
+use crate::config::{ConfigError, Settings};
 
 /// Two random secrets with the same short id are rare, three in a row a broken random source.
 const TRIES: usize = 16;
+
+#[derive(Debug, Subcommand)]
+pub(super) enum KeysCommand {
+    /// Show all keys, without their secrets
+    #[command(after_help = "Example:\n  linkgate keys list --json")]
+    List {
+        /// Print a JSON object per key: id, state, created_at, retired_at
+        #[arg(long)]
+        json: bool,
+    },
+    /// Add a key that seals new links from now on; makes the key file if there is none
+    ///
+    /// With several machines, copy the key file to all of them before one seals with the new key.
+    #[command(after_help = "Example:\n  linkgate keys add && systemctl reload linkgate")]
+    Add,
+    /// Retire a key: links that were sealed with it no longer open
+    #[command(after_help = "Example:\n  linkgate keys retire 3fa2")]
+    Retire {
+        /// The key, as `linkgate keys list` shows it
+        id: String,
+    },
+}
+
+/// Runs the command.
+pub(super) fn command(config: &Path, command: &KeysCommand, out: &mut impl Write) -> Result<(), CommandError> {
+    match command {
+        KeysCommand::List { json } => {
+            let settings = Settings::load_with(config, Absent::Refuse)?;
+            list(&settings.keys, *json, out)?;
+        }
+        KeysCommand::Add => {
+            let file = Settings::load_with(config, Absent::Pretend)?.keys_file;
+            let (id, made) = add(&file)?;
+            writeln!(out, "{id}")?;
+            let made = if made { "made " } else { "" };
+            eprintln_quietly(&format!(
+                "linkgate: {made}{}: key {id} seals from now on",
+                file.display()
+            ));
+        }
+        KeysCommand::Retire { id } => {
+            let file = Settings::load_with(config, Absent::Refuse)?.keys_file;
+            retire(&file, id)?;
+        }
+    }
+    Ok(())
+}
 
 /// Writes a line per key, without its secret: a table, or a JSON object each with `id`, `state`, `created_at`,
 /// `retired_at`.

@@ -1,14 +1,48 @@
-//! The command `linkgate reveal`: what is behind a click link, or inside another vendor's wrapper, from the key ring alone.
+//! The command `linkgate reveal`: opens click links and other vendors' wrappers, with the key ring alone.
 
 use std::io::{self, BufRead, Write};
 use std::path::Path;
 
+use clap::Args;
 use link::{LayerKind, Opened, Opener, Resolve, Resolved, Target, Unwrapped, Word, resolve};
 use serde::Serialize;
 use serde_json::json;
 use store::{Reader, ReferenceRow};
 
+use super::error::CommandError;
 use crate::config::Settings;
+use crate::config::keyfile::Absent;
+
+#[derive(Debug, Args)]
+pub(super) struct RevealArgs {
+    /// Print a JSON object per URL: click_url, url, recipient, message_id, issued_at, sender; or click_url, error.
+    /// The key inside holds the layers, if there are any: vendor, url
+    #[arg(long)]
+    json: bool,
+
+    /// Click links, whole or from their path on (default: one per line from standard input)
+    #[arg(value_name = "URL")]
+    urls: Vec<String>,
+}
+
+/// Runs the command: reveals the URLs given, or those of standard input.
+pub(super) fn command(config: &Path, args: &RevealArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let settings = Settings::load_with(config, Absent::Refuse)?;
+    let mut given = args.urls.iter().cloned().map(Ok);
+    let mut read;
+    let urls: &mut dyn Iterator<Item = io::Result<String>> = if args.urls.is_empty() {
+        read = lines(io::stdin().lock());
+        &mut read
+    } else {
+        &mut given
+    };
+    let failed = run(&settings, urls, args.json, out, &mut io::stderr())?;
+    if failed > 0 {
+        Err(CommandError::Reported)
+    } else {
+        Ok(())
+    }
+}
 
 /// Writes a line per URL: its target, or with `json` an object with `click_url`, `url`, `recipient`, `message_id`,
 /// `issued_at`, `sender`, or with `click_url` and `error`. Without `json`, what does not open goes to `err`.
@@ -57,20 +91,20 @@ pub fn run(
 }
 
 /// What was found behind one URL.
-struct Found {
+struct OpenedUrl {
     url: String,
     opened: Option<Opened>,
-    inside: Vec<Inside>,
+    inside: Vec<RevealedLayer>,
 }
 
-impl Found {
+impl OpenedUrl {
     fn row<'a>(&'a self, click_url: &'a str) -> Revealed<'a> {
         Revealed {
             click_url,
             url: &self.url,
             message: self.opened.as_ref().map(|opened| {
                 let m = opened.message();
-                Message {
+                RevealedMessage {
                     recipient: m.recipient.as_deref(),
                     message_id: &m.message_id,
                     issued_at: issued_at(m.issued_at),
@@ -88,14 +122,14 @@ struct Revealed<'a> {
     click_url: &'a str,
     url: &'a str,
     #[serde(flatten)]
-    message: Option<Message<'a>>,
+    message: Option<RevealedMessage<'a>>,
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    inside: &'a [Inside],
+    inside: &'a [RevealedLayer],
 }
 
 /// What a click link of ours says about the mail it is from.
 #[derive(Serialize)]
-struct Message<'a> {
+struct RevealedMessage<'a> {
     recipient: Option<&'a str>,
     message_id: &'a str,
     issued_at: Option<String>,
@@ -104,7 +138,7 @@ struct Message<'a> {
 
 /// One layer.
 #[derive(Serialize)]
-struct Inside {
+struct RevealedLayer {
     vendor: &'static str,
     /// What is behind it; `null` when only the vendor knows.
     url: Option<String>,
@@ -124,7 +158,7 @@ pub fn lines(text: impl BufRead) -> impl Iterator<Item = io::Result<String>> {
     })
 }
 
-fn open(settings: &Settings, opener: &Opener<'_>, url: &str) -> Result<Found, String> {
+fn open(settings: &Settings, opener: &Opener<'_>, url: &str) -> Result<OpenedUrl, String> {
     let base = &settings.click.base;
     // A bare path is what web server logs show.
     let link = if url.starts_with('/') {
@@ -138,7 +172,7 @@ fn open(settings: &Settings, opener: &Opener<'_>, url: &str) -> Result<Found, St
     };
     let opened = complete(settings, opener, opener.open_link(&link).map_err(|e| e.to_string())?)?;
     match opened.target() {
-        Some(target) => Ok(Found {
+        Some(target) => Ok(OpenedUrl {
             url: target.as_str().to_owned(),
             inside: layers(&apart(settings, opener, target)),
             opened: Some(opened),
@@ -148,7 +182,7 @@ fn open(settings: &Settings, opener: &Opener<'_>, url: &str) -> Result<Found, St
 }
 
 /// Another vendor's wrapper, or a known redirect; `None` when it is neither.
-fn foreign(settings: &Settings, opener: &Opener<'_>, url: &str) -> Option<Result<Found, String>> {
+fn foreign(settings: &Settings, opener: &Opener<'_>, url: &str) -> Option<Result<OpenedUrl, String>> {
     // What is copied out of a mail may stand in quotes or brackets.
     let Resolved::Web(target) = resolve(url, &Resolve::default()) else {
         return None;
@@ -164,7 +198,7 @@ fn foreign(settings: &Settings, opener: &Opener<'_>, url: &str) -> Option<Result
             )))
         }
         _ if inside.is_empty() => None,
-        _ => Some(Ok(Found {
+        _ => Some(Ok(OpenedUrl {
             url: unwrapped.target.as_str().to_owned(),
             opened: None,
             inside,
@@ -180,7 +214,7 @@ fn apart(settings: &Settings, opener: &Opener<'_>, target: &Target) -> Unwrapped
 }
 
 /// The layers, when there is more than a URL that merely stands in the link.
-fn layers(unwrapped: &Unwrapped) -> Vec<Inside> {
+fn layers(unwrapped: &Unwrapped) -> Vec<RevealedLayer> {
     let guess = unwrapped
         .layers
         .first()
@@ -190,11 +224,11 @@ fn layers(unwrapped: &Unwrapped) -> Vec<Inside> {
     }
     let behind = unwrapped.layers.iter().skip(1).map(|layer| &layer.url);
     let behind = behind.chain([&unwrapped.target]);
-    let mut inside: Vec<Inside> = unwrapped
+    let mut inside: Vec<RevealedLayer> = unwrapped
         .layers
         .iter()
         .zip(behind)
-        .map(|(layer, url)| Inside {
+        .map(|(layer, url)| RevealedLayer {
             vendor: layer.kind.as_str(),
             url: Some(url.as_str().to_owned()),
             host: None,
@@ -209,7 +243,7 @@ fn layers(unwrapped: &Unwrapped) -> Vec<Inside> {
         {
             inside.pop();
         }
-        inside.push(Inside {
+        inside.push(RevealedLayer {
             vendor: opaque.vendor.as_str(),
             url: None,
             host: opaque.host.clone(),

@@ -1,12 +1,20 @@
-//! `linkgate revoke`: what the operator blocks at once, and takes back.
+//! The command `linkgate revoke`: blocks a URL, host or domain at once, or takes that back.
 
-use std::io::{self, Write};
+use std::io::Write;
+use std::path::Path;
 
+use ::store::{AlertKind, AlertRow, RevocationRow, RevokedScope, Store};
+use anyhow::anyhow;
+use clap::Args;
 use link::Word;
-use store::{AlertKind, AlertRow, RevocationRow, RevokedScope, Store, StoreError};
 
+use super::error::CommandError;
+use super::store;
 use crate::cli::output::{Escaped, time};
-use crate::intel::revoked::{self, RevokeError, SOURCE};
+use crate::clock::now_us;
+use crate::config::Settings;
+use crate::config::keyfile::Absent;
+use crate::intel::revoked::{self, SOURCE};
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,28 +27,48 @@ pub enum RevokeArgs {
     List,
 }
 
-/// Why it was not done.
-#[derive(Debug, thiserror::Error)]
-pub enum RevokeFailure {
-    /// It cannot be revoked.
-    #[error(transparent)]
-    Refused(#[from] RevokeError),
-    /// There is nothing to take back.
-    #[error("{0} is not revoked; see linkgate revoke --list")]
-    NotRevoked(String),
-    /// The store cannot be read or written to.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The answer cannot be written.
-    #[error(transparent)]
-    Write(#[from] io::Error),
+#[derive(Debug, Args)]
+pub(super) struct RevokeCommand {
+    /// A URL, a host, or *.domain for a domain and all hosts below it
+    #[arg(value_name = "URL|HOST|*.HOST", required_unless_present = "list")]
+    what: Option<String>,
+
+    /// Why, for those who come later
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true,
+        conflicts_with = "undo"
+    )]
+    note: String,
+
+    /// Take it back
+    #[arg(long)]
+    undo: bool,
+
+    /// Show what is revoked
+    #[arg(long, conflicts_with_all = ["what", "undo", "note"])]
+    list: bool,
+}
+
+/// Runs the command.
+pub(super) fn command(config: &Path, args: &RevokeCommand, out: &mut impl Write) -> Result<(), CommandError> {
+    let settings = Settings::load_with(config, Absent::Pretend)?;
+    let asked = match &args.what {
+        Some(what) if args.undo => RevokeArgs::Undo(what.clone()),
+        Some(what) => RevokeArgs::Revoke(what.clone(), args.note.clone()),
+        None => RevokeArgs::List,
+    };
+    let store = store::writable(&settings)?;
+    run(&store, &asked, now_us(), out)
 }
 
 /// Revokes, takes back or lists. What was revoked is on disk when this returns; running servers take it up within a second.
 ///
 /// # Errors
-/// See [`RevokeFailure`].
-pub fn run(store: &Store, args: &RevokeArgs, now_us: i64, out: &mut impl Write) -> Result<(), RevokeFailure> {
+/// It cannot be revoked, there is nothing to take back, or the store or `out` fails.
+pub fn run(store: &Store, args: &RevokeArgs, now_us: i64, out: &mut impl Write) -> Result<(), CommandError> {
     match args {
         RevokeArgs::Revoke(text, note) => {
             let (scope, name) = revoked::parse(text)?;
@@ -59,7 +87,7 @@ pub fn run(store: &Store, args: &RevokeArgs, now_us: i64, out: &mut impl Write) 
             let known = store.reader().revocations()?;
             let row = known.into_iter().find(|row| (row.scope, &row.name) == (scope, &name));
             let Some(row) = row else {
-                return Err(RevokeFailure::NotRevoked(text.clone()));
+                return Err(anyhow!("{text} is not revoked; see linkgate revoke --list").into());
             };
             store.unrevoke(scope, &name).wait()?;
             store.record_alert(alert(AlertKind::Unrevoked, &row, now_us)).wait()?;

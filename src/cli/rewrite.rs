@@ -2,43 +2,79 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 
+use clap::Args;
 use link::{Policy, Word};
 use message::Source;
+use parking_lot::Mutex;
 use serde::Serialize;
 use store::{Reader, ReferenceRow, Store};
 
-use super::failure::Failure;
+use super::error::CommandError;
 use crate::cli::files::{Filtered, Plan, Tally};
 use crate::clock::now_s;
 use crate::config::Settings;
+use crate::config::keyfile::Absent;
 use crate::intel::sources::NoSources;
 use crate::mail::id as mail_id;
 use crate::mail::restore::restore;
 use crate::mail::rewrite::{Job, RewriteAction, RewriteOutcome, Suspicion, rewrite};
 
-/// What `linkgate rewrite` is asked for.
-#[derive(Debug)]
-pub(crate) struct Rewriting {
-    pub(crate) sender: String,
-    pub(crate) recipients: Vec<String>,
-    pub(crate) report: Option<PathBuf>,
-    pub(crate) plan: Plan,
+#[derive(Debug, Args)]
+pub(super) struct RewriteArgs {
+    /// Envelope sender (default: none, as for a bounce)
+    #[arg(long, value_name = "ADDR", default_value = "", hide_default_value = true)]
+    from: String,
+
+    /// Envelope recipient; may be given more than once
+    #[arg(long, value_name = "ADDR")]
+    to: Vec<String>,
+
+    /// Write a JSON object per message to FILE: file, changed, links, quirks; and action, reason where they apply
+    #[arg(long, value_name = "FILE")]
+    report: Option<PathBuf>,
+
+    #[command(flatten)]
+    files: FileArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreArgs {
+    #[command(flatten)]
+    files: FileArgs,
+}
+
+#[derive(Debug, Args)]
+struct FileArgs {
+    /// Write to DIR/<file name> instead of standard output; DIR is made if need be
+    #[arg(long, value_name = "DIR")]
+    out_dir: Option<PathBuf>,
+
+    /// Messages (default, and for -: standard input); several need --out-dir
+    #[arg(value_name = "FILE")]
+    files: Vec<PathBuf>,
+}
+
+impl FileArgs {
+    fn plan(&self) -> Result<Plan, CommandError> {
+        Plan::new(self.files.clone(), self.out_dir.clone()).map_err(CommandError::Usage)
+    }
 }
 
 /// Rewrites messages as the server would for this sender and these recipients.
-pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl Write) -> Result<(), Failure> {
-    let recipients: Vec<_> = asked.recipients.iter().map(|a| bare(a).to_owned()).collect();
-    one_policy(settings, &recipients).map_err(Failure::Usage)?;
+pub(super) fn rewrite_command(config: &Path, args: &RewriteArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let plan = args.files.plan()?;
+    let settings = &Settings::load(config)?;
+    let recipients: Vec<_> = args.to.iter().map(|a| bare(a).to_owned()).collect();
+    one_policy(settings, &recipients).map_err(CommandError::Usage)?;
     if recipients.is_empty() {
         let _ = writeln!(
             io::stderr(),
             "linkgate: no --to, so no recipient's domain has opted in: nothing changes"
         );
     }
-    let sender = bare(&asked.sender);
+    let sender = bare(&args.from);
     let references = References::new(settings);
     let filter = |source: &dyn Source, file: &str| {
         let mail_id = mail_id::next();
@@ -54,20 +90,22 @@ pub(crate) fn run_rewrite(settings: &Settings, asked: &Rewriting, out: &mut impl
             Err(e) => Ok(Filtered::unreadable(file, &e.to_string())),
         }
     };
-    let mut report: Box<dyn Write> = match &asked.report {
+    let mut report: Box<dyn Write> = match &args.report {
         Some(path) => {
             let failed = |e| anyhow::anyhow!("{}: {e}", path.display());
             Box::new(BufWriter::new(File::create(path).map_err(failed)?))
         }
         None => Box::new(io::sink()),
     };
-    let tally = asked.plan.run(&filter, &mut report, out, &mut io::stderr())?;
+    let tally = plan.run(&filter, &mut report, out, &mut io::stderr())?;
     report.flush()?;
     verdict(&tally)
 }
 
 /// Puts the originals back into messages or text.
-pub(crate) fn run_restore(settings: &Settings, plan: &Plan, out: &mut impl Write) -> Result<(), Failure> {
+pub(super) fn restore_command(config: &Path, args: &RestoreArgs, out: &mut impl Write) -> Result<(), CommandError> {
+    let plan = args.files.plan()?;
+    let settings = &Settings::load_with(config, Absent::Refuse)?;
     // Only long targets need the store, so a message without them is restored without one.
     let reader = Reader::open(&settings.store);
     let no_store = reader.as_ref().err().map(ToString::to_string);
@@ -93,12 +131,12 @@ pub(crate) fn run_restore(settings: &Settings, plan: &Plan, out: &mut impl Write
     verdict(&tally)
 }
 
-/// A file that failed is a failure. A message that is refused is a result, unless nothing else came out: whoever pipes
-/// our output on must not take an empty one for a message.
-fn verdict(tally: &Tally) -> Result<(), Failure> {
+/// A file that failed is a failure. A message that is refused is a result, unless nothing else came out: the next
+/// program of a pipe must not take an empty output for a message.
+fn verdict(tally: &Tally) -> Result<(), CommandError> {
     let nothing = tally.written == 0 && tally.kept_back > 0;
     if tally.failed > 0 || nothing {
-        Err(Failure::Told)
+        Err(CommandError::Reported)
     } else {
         Ok(())
     }
@@ -208,7 +246,7 @@ impl<'a> References<'a> {
             return Ok(());
         }
         let store = {
-            let mut slot = self.store.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let mut slot = self.store.lock();
             match &*slot {
                 Some(store) => store.clone(),
                 None => slot

@@ -5,12 +5,12 @@ use std::sync::Arc;
 use link::{Answer, Opener, Target, Word, ascii_domain};
 use serde::{Deserialize, Serialize};
 
-use crate::click::check::{Checked, Question};
-use crate::click::layers::{self, Way};
+use crate::click::check::{Checked, LinkCheck};
+use crate::click::layers::Layers;
 use crate::click::{ClickPages, request};
 use crate::clock::now_us;
 
-/// What a program asks.
+/// A URL that a program wants checked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ApiQuestion {
@@ -22,12 +22,12 @@ pub struct ApiQuestion {
     pub recipient: Option<String>,
 }
 
-/// What it is told.
+/// What a program is answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ApiAnswer {
     /// The URL that was checked, as a browser writes it.
     pub url: String,
-    /// All in all.
+    /// The verdict that all evidence comes to.
     pub verdict: &'static str,
     /// What a reader would get: `go`, `confirm`, `warning`, `blocked`, `unknown`, `could-not-check`.
     pub answer: &'static str,
@@ -35,22 +35,22 @@ pub struct ApiAnswer {
     pub may_continue: bool,
     /// What the verdict rests on.
     pub reasons: Vec<store::Reason>,
-    /// URLs on the way, as far as they were seen.
+    /// URLs that lead from it to its target, as far as they were seen.
     pub chain: Vec<String>,
-    /// When, in RFC 3339.
+    /// The time of the check, in RFC 3339.
     pub checked_at: String,
 }
 
 /// Why nothing was checked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApiError {
-    /// It has no form that could be checked.
+    /// The URL has no form that could be checked.
     #[error("url: found {0:?}, allowed: an absolute http, https or ftp URL")]
     Url(String),
-    /// It is no domain name.
+    /// The domain is no domain name.
     #[error("domain: found {0:?}, allowed: a domain name such as \"example.com\"")]
     Domain(String),
-    /// It is no address.
+    /// The recipient is no address.
     #[error("recipient: found {0:?}, allowed: a mail address such as \"anna@example.com\"")]
     Recipient(String),
 }
@@ -77,32 +77,21 @@ impl ClickPages {
             .unwrap_or_default();
         let rules = settings.click_rules.of(&domain);
         let reader = self.ledger.store().reader();
-        let way = match &opened {
-            Some(opened) => Way::of_click(&settings, reader, opened, &target, &[]).await,
-            None => Way::of_url(&settings, reader, &target, None).await,
+        let layers = match &opened {
+            Some(opened) => Layers::of_click(&settings, reader, opened, &target, &[]).await,
+            None => Layers::of_url(&settings, reader, &target, None).await,
         };
-        let urls = way.urls();
-        let checked = match way.bypassed(rules) {
-            Some(rule) if !self.checker.is_revoked(&urls) => Checked::bypassed(&target, rule),
-            _ => {
-                let question = Question {
-                    target: &target,
-                    urls: &urls,
-                    start: way.certain(),
-                    contact: rules.policy.contact,
-                    one_time: rules.policy.contact > link::Contact::Lists && way.is_one_time(),
-                    known: &way.evidence,
-                    warn_score: rules.policy.warn_score,
-                    domain: &domain,
-                    signs: &|url, is_new| layers::signs_of(&settings, &domain, url, is_new),
-                };
-                self.checker.recall(&urls).await;
-                let begun = self.checker.begin(&settings, &question);
-                let limits = &settings.check_limits;
-                let checked = self.checker.finish(&question, begun, limits.hard, limits).await;
-                checked.unwrap_or_else(|| Checked::failed(&target))
-            }
+        let link = LinkCheck {
+            settings: &settings,
+            domain: &domain,
+            rules,
+            target: &target,
+            layers: &layers,
+            contact: rules.policy.contact,
+            patience: settings.check_limits.hard,
         };
+        let checked = self.checker.check(&link).await;
+        let checked = checked.unwrap_or_else(|| Checked::failed(&target));
         self.counts.api.inc(checked.verdict);
         let (answer, may_continue) = match rules.policy.answer(checked.verdict, &checked.evidence) {
             Answer::Go => ("go", true),
@@ -112,7 +101,7 @@ impl ClickPages {
             Answer::Unknown { may_continue } => ("unknown", may_continue),
             Answer::CouldNotCheck { may_continue } => ("could-not-check", may_continue),
         };
-        let mut chain = way.chain();
+        let mut chain = layers.chain();
         chain.extend(checked.hops);
         Ok(ApiAnswer {
             url: target.as_str().to_owned(),

@@ -1,87 +1,106 @@
-//! Checking a target: what is known at once, and what has to be asked for.
+//! Checking a target: evidence from memory at once, and answers of other hosts where they are needed.
 //!
-//! What lists in memory say and what the URL itself shows is kept for a minute at most ([`Known`]). What other hosts say (DNS
-//! lists, Safe Browsing, the target itself) is asked for once, however many wait for it, in a task of its own that goes on when
-//! a reader does not wait; it is kept for some minutes. Both are forgotten at once when a list, a revocation or the settings
-//! change.
+//! What lists in memory say and what the URL itself shows is kept for a minute at most ([`LocalCache`]). What other hosts say
+//! (DNS lists, Safe Browsing, the target itself) is looked up once for all readers who wait for it, in a task that goes on
+//! when a reader does not wait; it is kept for some minutes. Both are forgotten at once when a list, a revocation or the
+//! settings change.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use link::{Contact, Evidence, Finding, Target, Verdict, combine, registrable_domain};
-use quick_cache::sync::Cache;
+use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::timeout;
 use tracing::error;
 
-use super::known::Known;
+use super::cache::{ExpiringCache, LocalCache};
+use super::layers::{self, Layers};
 use crate::clock::now_s;
-use crate::config::{CheckLimits, Settings};
+use crate::config::{CheckLimits, DomainRules, Settings};
 use crate::intel::sources::Sources;
 use crate::metrics::CheckCounts;
 
-/// How long is believed that someone could not be asked: a source that is down is not asked again at each click.
+/// How long it is believed that a source could not be asked: one that is down is not asked again at each click.
 const FAILED: Duration = Duration::from_secs(30);
 
-/// How long an outcome is kept at least for the readers who were told to come again for it.
+/// How long answers are kept at least for readers whose page asks again for them.
 const PICK_UP: Duration = Duration::from_secs(15);
 
-/// Targets of which outcomes are kept at least: those that readers come again for.
+/// Targets whose answers are kept at least: those that a page asks again for.
 const LEAST_ENTRIES: usize = 1024;
 
-/// Names this room in evidence.
+/// The source that evidence of this module names.
 const CHECK: &str = "check";
 
 /// Checks targets.
 #[derive(Debug)]
 pub(crate) struct Checker {
     sources: Arc<dyn Sources>,
-    kept: Mutex<Arc<Kept>>,
-    running: Mutex<HashMap<Key, Arc<Flight>>>,
+    caches: Mutex<Arc<Caches>>,
+    running: Mutex<HashMap<LookupKey, Arc<InFlight>>>,
     counts: Arc<CheckCounts>,
 }
 
-/// What is to be checked.
-pub(crate) struct Question<'a> {
-    /// The URL a browser would be sent to.
-    pub(crate) target: &'a Target,
-    /// Every URL to be checked: it, or what is wrapped in it.
-    pub(crate) urls: &'a [&'a Target],
-    /// Where following begins.
-    pub(crate) start: &'a Target,
-    /// How far the check may go.
-    pub(crate) contact: Contact,
-    /// Whether the link looks as if it worked only once.
-    pub(crate) one_time: bool,
-    /// What is known already.
-    pub(crate) known: &'a [Evidence],
-    /// Points of signs that warrant a warning.
-    pub(crate) warn_score: u32,
+/// A link to be checked under the rules of a domain.
+pub(crate) struct LinkCheck<'a> {
+    /// The settings of the moment.
+    pub(crate) settings: &'a Arc<Settings>,
     /// The domain whose rules hold.
     pub(crate) domain: &'a str,
-    /// Signs of a URL that can be seen without asking anyone, and whether its domain is new here.
-    pub(crate) signs: &'a (dyn Fn(&Target, bool) -> Vec<Evidence> + Sync),
+    /// The rules of that domain.
+    pub(crate) rules: &'a DomainRules,
+    /// The URL a browser would be sent to.
+    pub(crate) target: &'a Target,
+    /// The same, taken apart.
+    pub(crate) layers: &'a Layers,
+    /// How far the check may go.
+    pub(crate) contact: Contact,
+    /// How long to wait for it.
+    pub(crate) patience: Duration,
 }
 
-/// What came out.
+/// What a check takes of a link.
+struct CheckRequest<'a> {
+    /// The URL a browser would be sent to.
+    target: &'a Target,
+    /// Every URL to be checked: the target, or what is wrapped in it.
+    urls: &'a [&'a Target],
+    /// Where following begins.
+    start: &'a Target,
+    /// How far the check may go.
+    contact: Contact,
+    /// Whether the link looks as if it worked only once.
+    one_time: bool,
+    /// Evidence found before the check.
+    evidence: &'a [Evidence],
+    /// Points of signs that warrant a warning.
+    warn_score: u32,
+    /// The domain whose rules hold.
+    domain: &'a str,
+    /// Signs of a URL that can be seen without asking anyone; told whether its domain is new here.
+    signs: &'a (dyn Fn(&Target, bool) -> Vec<Evidence> + Sync),
+}
+
+/// The outcome of a check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Checked {
-    /// All in all.
+    /// The verdict that all evidence comes to.
     pub(crate) verdict: Verdict,
-    /// What it rests on.
+    /// The evidence it rests on.
     pub(crate) evidence: Vec<Evidence>,
-    /// Where the target led when it was followed.
+    /// URLs that the target led to when it was followed.
     pub(crate) hops: Vec<String>,
     /// Why the target was not asked although the policy allows it.
     pub(crate) skipped: Option<&'static str>,
 }
 
 impl Checked {
-    /// A rule of the operator lets the target pass.
+    /// The outcome for a target that a rule of the operator lets pass.
     pub(crate) fn bypassed(target: &Target, rule: &str) -> Self {
         Self {
             verdict: Verdict::Allow,
@@ -95,11 +114,11 @@ impl Checked {
         }
     }
 
-    /// It could not be checked.
+    /// The outcome for a target whose check failed.
     pub(crate) fn failed(target: &Target) -> Self {
         Self {
             verdict: Verdict::Unchecked,
-            evidence: Asked::failed(target, "the check failed").evidence,
+            evidence: RemoteAnswers::failed(target, "the check failed").evidence,
             hops: Vec::new(),
             skipped: None,
         }
@@ -107,55 +126,47 @@ impl Checked {
 }
 
 /// A check that was begun.
-pub(crate) enum Begun {
-    /// Nothing had to be asked for.
+enum Begun {
+    /// It is done: no other host had to be asked.
     Done(Checked),
-    /// Others are being asked.
-    Running(Arc<Flight>),
+    /// Other hosts are being asked.
+    Running(Arc<InFlight>),
 }
 
-/// Others being asked about a target.
+/// A lookup that is being run.
 #[derive(Debug)]
-pub(crate) struct Flight {
-    /// When the first reader asked.
+struct InFlight {
+    /// When the first reader asked for it.
     began: Instant,
-    /// What is kept under the settings it was begun with.
-    kept: Arc<Kept>,
-    landed: watch::Receiver<Option<Arc<Asked>>>,
-    /// Someone was told to come again.
-    awaited: std::sync::atomic::AtomicBool,
+    /// The caches of the settings it was begun with.
+    caches: Arc<Caches>,
+    answers: watch::Receiver<Option<Arc<RemoteAnswers>>>,
+    /// Whether a reader's page will ask again for the answers.
+    awaited: AtomicBool,
 }
 
-/// What others said.
+/// What other hosts said of a target.
 #[derive(Debug, Clone, Default)]
-struct Asked {
+struct RemoteAnswers {
     evidence: Vec<Evidence>,
-    /// Where the chain led.
+    /// URLs that the target led to.
     hops: Vec<Target>,
     skipped: Option<&'static str>,
 }
 
-/// What others said, and until when that is believed.
-#[derive(Debug, Clone)]
-struct Entry {
-    asked: Arc<Asked>,
-    until: Instant,
-}
-
-/// What is kept under the settings of the moment.
+/// What is kept under one state of the settings.
 #[derive(Debug)]
-struct Kept {
+struct Caches {
     /// Held, so that no other settings can come to stand at the same address.
     settings: Arc<Settings>,
-    /// Tells what was asked under other settings.
+    /// Tells lookups begun under other settings from those of now.
     epoch: u64,
-    cache: Cache<Key, Entry>,
-    /// What needs nobody to be asked.
-    known: Known,
+    remote: ExpiringCache<LookupKey, Arc<RemoteAnswers>>,
+    local: LocalCache,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct LookupKey {
     url: Box<str>,
     contact: Contact,
     generation: u64,
@@ -164,184 +175,212 @@ struct Key {
 
 static EPOCHS: AtomicU64 = AtomicU64::new(0);
 
-impl Kept {
+impl Caches {
     fn new(settings: Arc<Settings>) -> Arc<Self> {
         let limits = &settings.check_limits;
-        let entries = limits.cache_entries.max(LEAST_ENTRIES);
-        let known = Known::new(limits.cache);
         Arc::new(Self {
-            known,
-            settings,
             epoch: EPOCHS.fetch_add(1, Ordering::Relaxed),
-            cache: Cache::new(entries),
+            remote: ExpiringCache::new(limits.cache_entries.max(LEAST_ENTRIES)),
+            local: LocalCache::new(limits.cache),
+            settings,
         })
     }
 }
 
 impl Checker {
+    /// Checks by asking `sources`; nothing is kept yet.
     pub(crate) fn new(sources: Arc<dyn Sources>, settings: Arc<Settings>, counts: Arc<CheckCounts>) -> Arc<Self> {
         Arc::new(Self {
             sources,
-            kept: Mutex::new(Kept::new(settings)),
+            caches: Mutex::new(Caches::new(settings)),
             running: Mutex::default(),
             counts,
         })
     }
 
-    /// Checks what can be checked at once, and has others asked where that is needed and was not done lately.
-    pub(crate) fn begin(self: &Arc<Self>, settings: &Arc<Settings>, question: &Question<'_>) -> Begun {
-        let contact = effective(question);
-        let kept = self.kept(settings);
-        let conclude = |asked: &Asked| Begun::Done(self.conclude(question, asked, &kept.known));
-        // Nobody else is to be asked: nothing to look up or to keep.
-        if contact == Contact::Lists && !self.sources.has_remote() {
-            return conclude(&Asked::not_asked(question));
+    /// Checks a link; `None` when that was not done within its patience, and goes on. A rule of the operator may let it pass
+    /// unchecked, but for what is revoked.
+    pub(crate) async fn check(self: &Arc<Self>, link: &LinkCheck<'_>) -> Option<Checked> {
+        let LinkCheck {
+            settings,
+            domain,
+            rules,
+            target,
+            layers,
+            contact,
+            patience,
+        } = *link;
+        let urls = layers.urls();
+        let is_revoked = || urls.iter().any(|url| self.sources.revoked(url).is_some());
+        if let Some(rule) = layers.bypassed(rules)
+            && !is_revoked()
+        {
+            return Some(Checked::bypassed(target, rule));
         }
-        let at_once = self.conclude(question, &Asked::default(), &kept.known);
+        let request = CheckRequest {
+            target,
+            urls: &urls,
+            start: layers.certain(),
+            contact,
+            one_time: contact > Contact::Lists && layers.is_one_time(),
+            evidence: &layers.evidence,
+            warn_score: rules.policy.warn_score,
+            domain,
+            signs: &|url, is_new| layers::signs_of(settings, domain, url, is_new),
+        };
+        self.recall(&urls).await;
+        let begun = self.begin(settings, &request);
+        self.finish(&request, begun, patience, &settings.check_limits).await
+    }
+
+    /// Checks what can be checked at once, and starts a lookup at other hosts where one is needed and none was done lately.
+    fn begin(self: &Arc<Self>, settings: &Arc<Settings>, request: &CheckRequest<'_>) -> Begun {
+        let contact = effective(request);
+        let caches = self.caches(settings);
+        let conclude = |answers: &RemoteAnswers| Begun::Done(self.conclude(request, answers, &caches.local));
+        // No other host is to be asked: nothing to look up or to keep.
+        if contact == Contact::Lists && !self.sources.has_remote() {
+            return conclude(&RemoteAnswers::not_asked(request));
+        }
+        let at_once = self.conclude(request, &RemoteAnswers::default(), &caches.local);
         if at_once.verdict == Verdict::Block {
             return Begun::Done(at_once);
         }
-        let key = Key {
-            url: question.target.as_str().into(),
+        let key = LookupKey {
+            url: request.target.as_str().into(),
             contact,
             generation: self.sources.generation(),
-            epoch: kept.epoch,
+            epoch: caches.epoch,
         };
-        if let Some(entry) = kept.cache.get(&key)
-            && entry.until > Instant::now()
-        {
+        if let Some(answers) = caches.remote.get(&key) {
             self.counts.cached();
-            return conclude(&entry.asked);
+            return conclude(&answers);
         }
-        let mut running = lock(&self.running);
-        if let Some(flight) = running.get(&key) {
+        let mut running = self.running.lock();
+        if let Some(in_flight) = running.get(&key) {
             self.counts.joined();
-            return Begun::Running(Arc::clone(flight));
+            return Begun::Running(Arc::clone(in_flight));
         }
         if running.len() >= settings.check_limits.max_running {
             drop(running);
             self.counts.refused();
-            return conclude(&Asked::failed(question.target, "too many checks are running"));
+            return conclude(&RemoteAnswers::failed(request.target, "too many checks are running"));
         }
-        let (landing, landed) = watch::channel(None);
-        let flight = Arc::new(Flight {
+        let (tell, answers) = watch::channel(None);
+        let in_flight = Arc::new(InFlight {
             began: Instant::now(),
-            kept: Arc::clone(&kept),
-            landed,
-            awaited: false.into(),
+            caches: Arc::clone(&caches),
+            answers,
+            awaited: AtomicBool::new(false),
         });
-        running.insert(key.clone(), Arc::clone(&flight));
+        running.insert(key.clone(), Arc::clone(&in_flight));
         drop(running);
         self.counts.started();
-        let trip = Trip {
-            target: question.target.clone(),
-            urls: question.urls.iter().map(|url| (*url).clone()).collect(),
-            start: question.start.clone(),
+        let lookup = Lookup {
+            target: request.target.clone(),
+            urls: request.urls.iter().map(|url| (*url).clone()).collect(),
+            start: request.start.clone(),
             contact,
         };
-        let (checker, begun) = (Arc::clone(self), Arc::clone(&flight));
+        let (checker, begun) = (Arc::clone(self), Arc::clone(&in_flight));
         let limits = settings.check_limits.clone();
-        let not_asked = Asked::not_asked(question).skipped;
+        let not_asked = RemoteAnswers::not_asked(request).skipped;
         tokio::spawn(async move {
-            let mut asked = checker.fly(trip, begun.began, &limits).await;
-            asked.skipped = asked.skipped.or(not_asked);
-            let asked = Arc::new(asked);
-            checker.land(key, &begun, &asked, &limits);
-            landing.send_replace(Some(asked));
+            let mut answers = checker.run(lookup, begun.began, &limits).await;
+            answers.skipped = answers.skipped.or(not_asked);
+            let answers = Arc::new(answers);
+            checker.store(key, &begun, &answers, &limits);
+            tell.send_replace(Some(answers));
         });
-        Begun::Running(flight)
+        Begun::Running(in_flight)
     }
 
-    /// Waits for a check, `patience` at most; `None` when it was not done by then, and the reader should come again. A check
-    /// that is over its time is done: it failed.
-    pub(crate) async fn finish(
+    /// Waits for a check, `patience` at most; `None` when it was not done by then, and the reader's page should ask again. A
+    /// check that is over its time is done: it failed.
+    async fn finish(
         &self,
-        question: &Question<'_>,
+        request: &CheckRequest<'_>,
         begun: Begun,
         patience: Duration,
         limits: &CheckLimits,
     ) -> Option<Checked> {
-        let flight = match begun {
+        let in_flight = match begun {
             Begun::Done(checked) => return Some(checked),
-            Begun::Running(flight) => flight,
+            Begun::Running(in_flight) => in_flight,
         };
-        let left = limits.hard.saturating_sub(flight.began.elapsed());
-        let mut landed = flight.landed.clone();
-        let landed = timeout(patience.min(left), landed.wait_for(Option::is_some)).await;
-        let conclude = |asked: &Asked| Some(self.conclude(question, asked, &flight.kept.known));
-        match landed {
-            Ok(Ok(asked)) => conclude(&asked.clone().unwrap_or_default()),
-            // The task is gone without a word: a bug of ours must not send anyone on unchecked.
-            Ok(Err(_)) => conclude(&Asked::failed(question.target, "the check failed")),
-            Err(_) if patience >= left => conclude(&over_time(question.target, limits)),
+        let left = limits.hard.saturating_sub(in_flight.began.elapsed());
+        let mut answers = in_flight.answers.clone();
+        let answers = timeout(patience.min(left), answers.wait_for(Option::is_some)).await;
+        let conclude = |answers: &RemoteAnswers| Some(self.conclude(request, answers, &in_flight.caches.local));
+        match answers {
+            Ok(Ok(answers)) => conclude(&answers.clone().unwrap_or_default()),
+            // The task is gone without an answer: a bug of ours must not send a reader on unchecked.
+            Ok(Err(_)) => conclude(&RemoteAnswers::failed(request.target, "the check failed")),
+            Err(_) if patience >= left => conclude(&over_time(request.target, limits)),
             Err(_) => {
-                flight.awaited.store(true, Ordering::Relaxed);
+                in_flight.awaited.store(true, Ordering::Relaxed);
                 None
             }
         }
     }
 
-    /// Joins what is known by now without asking anyone with what others said.
-    fn conclude(&self, question: &Question<'_>, asked: &Asked, known: &Known) -> Checked {
+    /// Joins the evidence from memory with what other hosts said.
+    fn conclude(&self, request: &CheckRequest<'_>, answers: &RemoteAnswers, local: &LocalCache) -> Checked {
         // Before anything is looked up: what changes meanwhile must not pass for newer than it is.
         let generation = self.sources.generation();
-        let mut evidence = question.known.to_vec();
-        evidence.extend(asked.evidence.iter().cloned());
-        for url in question.urls.iter().copied().chain(&asked.hops) {
-            let found = known.of(url.as_str(), question.domain, generation, || self.look(question, url));
+        let mut evidence = request.evidence.to_vec();
+        evidence.extend(answers.evidence.iter().cloned());
+        for url in request.urls.iter().copied().chain(&answers.hops) {
+            let found = local.get_or(url.as_str(), request.domain, generation, || self.local(request, url));
             evidence.extend(found.iter().cloned());
         }
         Checked {
-            verdict: combine(&evidence, question.warn_score),
+            verdict: combine(&evidence, request.warn_score),
             evidence,
-            hops: asked.hops.iter().map(|hop| hop.as_str().to_owned()).collect(),
-            skipped: asked.skipped,
+            hops: answers.hops.iter().map(|hop| hop.as_str().to_owned()).collect(),
+            skipped: answers.skipped,
         }
     }
 
-    /// What is known of a URL without asking anyone.
-    fn look(&self, question: &Question<'_>, url: &Target) -> Vec<Evidence> {
+    /// The evidence about a URL that needs no other host.
+    fn local(&self, request: &CheckRequest<'_>, url: &Target) -> Vec<Evidence> {
         // Mail has brought the domain of the link itself; that of what is inside, or of a URL that a program asks about, is
         // seen here first. It stays new for some days, so it does not matter that it is noted before it is judged.
         let (domain, now_s) = (registrable_domain(url), now_s());
         self.sources.note(&mut domain.into_iter(), now_s);
         let is_new = domain.is_some_and(|domain| self.sources.is_new(domain, now_s));
         let mut evidence = self.sources.local(url);
-        evidence.append(&mut (question.signs)(url, is_new));
+        evidence.append(&mut (request.signs)(url, is_new));
         evidence
     }
 
-    /// Reads into memory since when the domains of these URLs are known. To be awaited before a check is begun.
-    pub(crate) async fn recall(&self, urls: &[&Target]) {
+    /// Reads into memory when the domains of these URLs were first seen. To be awaited before a check is begun.
+    async fn recall(&self, urls: &[&Target]) {
         let domains: Vec<&str> = urls.iter().filter_map(|url| registrable_domain(url)).collect();
         if let Some(read) = self.sources.recalled(&domains, now_s()) {
             read.await;
         }
     }
 
-    /// Whether the operator has revoked one of these.
-    pub(crate) fn is_revoked(&self, urls: &[&Target]) -> bool {
-        urls.iter().any(|url| self.sources.revoked(url).is_some())
-    }
-
-    fn kept(&self, settings: &Arc<Settings>) -> Arc<Kept> {
-        let mut kept = lock(&self.kept);
-        if !Arc::ptr_eq(&kept.settings, settings) {
-            *kept = Kept::new(Arc::clone(settings));
+    /// The caches of these settings; new ones when the settings have changed.
+    fn caches(&self, settings: &Arc<Settings>) -> Arc<Caches> {
+        let mut caches = self.caches.lock();
+        if !Arc::ptr_eq(&caches.settings, settings) {
+            *caches = Caches::new(Arc::clone(settings));
         }
-        Arc::clone(&kept)
+        Arc::clone(&caches)
     }
 
-    /// Asks, in a task of its own, so that a panic or a source that does not keep to its time stays there.
-    async fn fly(self: &Arc<Self>, trip: Trip, began: Instant, limits: &CheckLimits) -> Asked {
-        let (checker, target) = (Arc::clone(self), trip.target.clone());
+    /// Runs a lookup in a task of its own, so that a panic or a source that does not keep to its time stays there.
+    async fn run(self: &Arc<Self>, lookup: Lookup, began: Instant, limits: &CheckLimits) -> RemoteAnswers {
+        let (checker, target) = (Arc::clone(self), lookup.target.clone());
         let hard = limits.hard;
-        let mut asking = tokio::spawn(async move { checker.ask(trip, began, hard).await });
-        let asked = match timeout(limits.hard, &mut asking).await {
-            Ok(Ok(asked)) => asked,
+        let mut asking = tokio::spawn(async move { checker.ask(lookup, began, hard).await });
+        let answers = match timeout(limits.hard, &mut asking).await {
+            Ok(Ok(answers)) => answers,
             Ok(Err(e)) => {
                 error!(target: "linkgate::click", cause = %e, "a check failed");
-                Asked::failed(&target, "the check failed")
+                RemoteAnswers::failed(&target, "the check failed")
             }
             Err(_) => {
                 asking.abort();
@@ -350,30 +389,31 @@ impl Checker {
             }
         };
         self.counts.took(began.elapsed());
-        asked
+        answers
     }
 
-    async fn ask(&self, trip: Trip, began: Instant, hard: Duration) -> Asked {
-        // Whoever answers has to do so a little before the end, or all answers are lost with one that is late.
+    /// Asks services about the target, follows it where that is allowed, and asks about where it leads.
+    async fn ask(&self, lookup: Lookup, began: Instant, hard: Duration) -> RemoteAnswers {
+        // Sources have to answer a little before the end, or all answers are lost with one that is late.
         let until = began + hard.mul_f32(0.95);
-        let mut asked = Asked::default();
-        let first: Vec<&Target> = trip.urls.iter().collect();
-        asked.evidence = self.ask_all(&first, until).await;
-        // The rest of the way matters no more.
-        if trip.contact == Contact::Lists || combine(&asked.evidence, 0) == Verdict::Block {
-            return asked;
+        let mut answers = RemoteAnswers::default();
+        let first: Vec<&Target> = lookup.urls.iter().collect();
+        answers.evidence = self.ask_all(&first, until).await;
+        // Where it leads matters no more when it is blocked already.
+        if lookup.contact == Contact::Lists || combine(&answers.evidence, 0) == Verdict::Block {
+            return answers;
         }
         let arrive = began + hard.mul_f32(0.75);
-        let journey = self.sources.follow(&trip.start, trip.contact, false, arrive).await;
-        asked.skipped = journey.skipped;
-        asked.evidence.extend(journey.evidence);
-        asked.hops = journey.hops;
-        asked.hops.retain(|hop| !first.contains(&hop));
-        let hops: Vec<&Target> = asked.hops.iter().collect();
+        let chain = self.sources.follow(&lookup.start, lookup.contact, false, arrive).await;
+        answers.skipped = chain.skipped;
+        answers.evidence.extend(chain.evidence);
+        answers.hops = chain.hops;
+        answers.hops.retain(|hop| !first.contains(&hop));
+        let hops: Vec<&Target> = answers.hops.iter().collect();
         self.recall(&hops).await;
         let about_hops = self.ask_all(&hops, until).await;
-        asked.evidence.extend(about_hops);
-        asked
+        answers.evidence.extend(about_hops);
+        answers
     }
 
     async fn ask_all(&self, urls: &[&Target], until: Instant) -> Vec<Evidence> {
@@ -384,48 +424,42 @@ impl Checker {
         all.into_iter().flatten().collect()
     }
 
-    /// Keeps what was said, and makes room.
-    fn land(&self, key: Key, flight: &Flight, asked: &Arc<Asked>, limits: &CheckLimits) {
-        let failed = asked
+    /// Keeps the answers of a lookup that has ended, and makes room for another one.
+    fn store(&self, key: LookupKey, in_flight: &InFlight, answers: &Arc<RemoteAnswers>, limits: &CheckLimits) {
+        let failed = answers
             .evidence
             .iter()
             .any(|e| matches!(e.finding, Finding::CouldNotAsk(_)));
         let mut life = if failed { limits.cache.min(FAILED) } else { limits.cache };
-        // Whoever was told to come again must find the outcome, and not another wait.
-        if flight.awaited.load(Ordering::Relaxed) {
+        // A page that asks again must find the answers, and not another wait.
+        if in_flight.awaited.load(Ordering::Relaxed) {
             life = life.max(PICK_UP);
         }
-        if !life.is_zero() {
-            let entry = Entry {
-                asked: Arc::clone(asked),
-                until: Instant::now() + life,
-            };
-            flight.kept.cache.insert(key.clone(), entry);
-        }
-        lock(&self.running).remove(&key);
+        in_flight.caches.remote.insert(key.clone(), Arc::clone(answers), life);
+        self.running.lock().remove(&key);
         self.counts.ended();
     }
 }
 
-/// What a task needs to ask.
+/// What a task needs to ask other hosts about a target.
 #[derive(Debug)]
-struct Trip {
+struct Lookup {
     target: Target,
     urls: Vec<Target>,
     start: Target,
     contact: Contact,
 }
 
-impl Asked {
-    /// Nobody was asked.
-    fn not_asked(question: &Question<'_>) -> Self {
+impl RemoteAnswers {
+    /// No other host was asked.
+    fn not_asked(request: &CheckRequest<'_>) -> Self {
         Self {
-            skipped: (question.contact > Contact::Lists && question.one_time).then_some("looks-one-time"),
+            skipped: (request.contact > Contact::Lists && request.one_time).then_some("looks-one-time"),
             ..Self::default()
         }
     }
 
-    /// Nobody could be asked.
+    /// No other host could be asked.
     fn failed(target: &Target, why: impl Into<String>) -> Self {
         Self {
             evidence: vec![Evidence {
@@ -439,18 +473,14 @@ impl Asked {
 }
 
 /// How far a check goes: not to a link that may work only once.
-fn effective(question: &Question<'_>) -> Contact {
-    if question.one_time {
+fn effective(request: &CheckRequest<'_>) -> Contact {
+    if request.one_time {
         Contact::Lists
     } else {
-        question.contact
+        request.contact
     }
 }
 
-fn over_time(target: &Target, limits: &CheckLimits) -> Asked {
-    Asked::failed(target, format!("not done within {} ms", limits.hard.as_millis()))
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+fn over_time(target: &Target, limits: &CheckLimits) -> RemoteAnswers {
+    RemoteAnswers::failed(target, format!("not done within {} ms", limits.hard.as_millis()))
 }

@@ -1,4 +1,4 @@
-//! Delayed activation: when a list changes or something is revoked, clicks of the last days are matched again.
+//! Matching earlier clicks against lists and revocations that have changed: links may turn harmful after delivery.
 //!
 //! A target that was clean when its readers were let through, and is listed now, raises one alert that says how many people
 //! opened it. Lists in memory alone are asked, in the background, page by page; nothing here contacts anyone.
@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tracing::{debug, error, warn};
 
 use crate::click::visitor::relabel::Tally;
-use crate::click::visitor::{self, Surroundings};
+use crate::click::visitor::{self, RecentClicks};
 use crate::clock::now_us;
 use crate::config::{Machines, Settings};
 use crate::intel::sources::Sources;
@@ -56,26 +56,26 @@ pub async fn watch(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger, sou
     drop(send);
     let mut ended = settings.clone();
     let mut ended = std::pin::pin!(async move { while ended.changed().await.is_ok() {} });
-    let mut seen = Seen::default();
+    let mut alerted = LastAlerted::default();
     loop {
         let snapshot = Arc::clone(&settings.borrow());
         let (ledger, sources) = (ledger.clone(), Arc::clone(&sources));
         let sweep = tokio::task::spawn_blocking(move || {
-            let done = sweep(&ledger, &*sources, &snapshot, now_us(), &mut seen);
-            (seen, done)
+            let done = sweep(&ledger, &*sources, &snapshot, now_us(), &mut alerted);
+            (alerted, done)
         });
-        seen = match sweep.await {
-            Ok((seen, Ok(raised))) => {
+        alerted = match sweep.await {
+            Ok((alerted, Ok(raised))) => {
                 debug!(target: "linkgate::click", raised, "clicks were matched against the lists again");
-                seen
+                alerted
             }
-            Ok((seen, Err(e))) => {
+            Ok((alerted, Err(e))) => {
                 warn!(target: "linkgate::click", error = %e, "clicks cannot be matched against the lists again for now");
-                seen
+                alerted
             }
             Err(e) => {
                 error!(target: "linkgate::click", cause = %e, "clicks were not matched against the lists again");
-                Seen::default()
+                LastAlerted::default()
             }
         };
         tokio::select! {
@@ -87,13 +87,13 @@ pub async fn watch(settings: watch::Receiver<Arc<Settings>>, ledger: Ledger, sou
     }
 }
 
-/// What was told: the last click of each target that an alert speaks of. The store knows as well, as soon as it is well.
+/// The last click that an alert spoke of, by target. The store knows it too, once it has written the alert.
 #[derive(Debug, Default)]
-struct Seen(HashMap<String, i64>);
+struct LastAlerted(HashMap<String, i64>);
 
-/// Clicks that led to a target that is listed by now.
+/// Clicks on a target that was listed after them.
 #[derive(Debug)]
-struct Late {
+struct LateListed {
     source: String,
     listing: Listing,
     about: String,
@@ -103,13 +103,13 @@ struct Late {
     last_us: i64,
 }
 
-/// One look back over the clicks of the window. How many alerts were raised.
+/// Matches the clicks of the window against what `sources` say now; gives the number of alerts raised.
 fn sweep(
     ledger: &Ledger,
     sources: &dyn Sources,
     settings: &Settings,
     now_us: i64,
-    seen: &mut Seen,
+    alerted: &mut LastAlerted,
 ) -> Result<usize, StoreError> {
     let window = i64::try_from(settings.hindsight.window.as_micros()).unwrap_or(i64::MAX);
     if window == 0 {
@@ -117,42 +117,42 @@ fn sweep(
     }
     let reader = ledger.store().reader();
     let from = now_us.saturating_sub(window);
-    seen.0.retain(|_, last| *last >= from);
-    let mut known = Known {
+    alerted.0.retain(|_, last| *last >= from);
+    let mut lookups = ListLookups {
         sources,
         by_url: HashMap::new(),
     };
-    let mut late: HashMap<String, Late> = HashMap::new();
+    let mut late: HashMap<String, LateListed> = HashMap::new();
     let mut last = (from, i64::MIN);
     loop {
         let page = reader.let_through(last)?;
         let Some(end) = page.last() else { break };
         last = (end.at_us, end.id);
         for click in page {
-            let mut way = std::iter::once(&click.url).chain(&click.chain);
-            let Some(news) = way.find_map(|url| {
-                let found = known.find(url);
-                found.iter().find(|e| is_news(e, &click)).cloned()
+            let mut urls = std::iter::once(&click.url).chain(&click.chain);
+            let Some(finding) = urls.find_map(|url| {
+                let found = lookups.find(url);
+                found.iter().find(|e| is_new_to_reader(e, &click)).cloned()
             }) else {
                 continue;
             };
-            let told = match seen.0.get(&click.url) {
-                Some(told) => Some(*told),
+            let last_alerted = match alerted.0.get(&click.url) {
+                Some(at_us) => Some(*at_us),
                 None => reader.last_alerted(AlertKind::LateListing, &click.url)?,
             };
-            if told.is_some_and(|told| click.at_us <= told)
+            if last_alerted.is_some_and(|at_us| click.at_us <= at_us)
                 || (late.len() >= MAX_ALERTS && !late.contains_key(&click.url))
             {
                 continue;
             }
-            let Finding::Listed(listing) = news.finding else {
+            let Finding::Listed(listing) = finding.finding else {
                 continue;
             };
             late.entry(click.url.clone())
-                .or_insert_with(|| Late {
-                    source: news.source.clone().into_owned(),
+                .or_insert_with(|| LateListed {
+                    source: finding.source.clone().into_owned(),
                     listing,
-                    about: news.about.clone(),
+                    about: finding.about.clone(),
                     events: Vec::new(),
                     tally: Tally::default(),
                     first_us: click.at_us,
@@ -165,9 +165,9 @@ fn sweep(
     let mut raised = 0;
     for (url, mut late) in late {
         late.count(reader, &settings.machines)?;
-        // What only machines opened harmed nobody. Should a person have been behind one, the next look says so.
+        // What only machines opened harmed nobody. Should a person have been behind one, the next sweep finds that.
         if late.tally.people + late.tally.unknown > 0 {
-            seen.0.insert(url.clone(), late.last_us);
+            alerted.0.insert(url.clone(), late.last_us);
             ledger.alert(late.alert(url, now_us));
             raised += 1;
         }
@@ -175,13 +175,13 @@ fn sweep(
     Ok(raised)
 }
 
-/// What the lists say about URLs, each asked about once.
-struct Known<'a> {
+/// Listings of URLs, each looked up once in a sweep.
+struct ListLookups<'a> {
     sources: &'a dyn Sources,
     by_url: HashMap<String, Arc<[Evidence]>>,
 }
 
-impl Known<'_> {
+impl ListLookups<'_> {
     fn find(&mut self, url: &str) -> Arc<[Evidence]> {
         if let Some(found) = self.by_url.get(url) {
             return Arc::clone(found);
@@ -200,18 +200,19 @@ impl Known<'_> {
     }
 }
 
-/// Whether the reader could not be told: the source did not say so then, and no rule of the operator lets the target pass.
-fn is_news(evidence: &Evidence, click: &LetThrough) -> bool {
+/// Whether a listing was not known at the click: the source did not name the URL then, and no rule of the operator let it
+/// pass.
+fn is_new_to_reader(evidence: &Evidence, click: &LetThrough) -> bool {
     let Finding::Listed(listing) = evidence.finding else {
         return false;
     };
-    let told = |r: &store::Reason| {
+    let was_known = |r: &store::Reason| {
         r.code == "bypassed" || (r.source == evidence.source && r.code == listing.category.as_str())
     };
-    !click.reasons.iter().any(told)
+    !click.reasons.iter().any(was_known)
 }
 
-impl Late {
+impl LateListed {
     fn add(&mut self, click: LetThrough) {
         self.first_us = self.first_us.min(click.at_us);
         self.last_us = self.last_us.max(click.at_us);
@@ -228,17 +229,19 @@ impl Late {
         for click in &self.events {
             let (from, to) = (click.at_us.saturating_sub(AROUND), click.at_us.saturating_add(AROUND));
             let rows = reader.clicks_of_mail(&click.mail_id, from, to, 256)?;
-            let mut near = Surroundings::new(rows.len().max(1));
-            rows.iter().for_each(|row| near.add(row));
+            let mut recent = RecentClicks::new(rows.len().max(1));
+            rows.iter().for_each(|row| recent.add(row));
             let own = rows.iter().find(|row| row.event_id == click.event_id);
-            let label = own.map_or(click.label, |row| visitor::judge(row, near.around(row), machines).label);
+            let label = own.map_or(click.label, |row| {
+                visitor::label(row, recent.neighbours(row), machines).label
+            });
             self.tally.add(label);
         }
         Ok(())
     }
 
     fn alert(self, url: String, at_us: i64) -> AlertRow {
-        let way = match self.about == url {
+        let on_the_way = match self.about == url {
             true => String::new(),
             false => format!(", on the way: {}", self.about),
         };
@@ -246,7 +249,7 @@ impl Late {
         AlertRow {
             kind: AlertKind::LateListing,
             url,
-            detail: format!("{category} ({scope}){way}"),
+            detail: format!("{category} ({scope}){on_the_way}"),
             source: self.source,
             at_us,
             first_click_us: self.first_us,

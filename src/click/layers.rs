@@ -15,15 +15,15 @@ use crate::config::{DomainRules, Settings};
 
 /// A link, taken apart.
 #[derive(Debug)]
-pub(super) struct Way {
-    inside: Unwrapped,
+pub(super) struct Layers {
+    unwrapped: Unwrapped,
     /// What speaks against it by itself.
     pub(super) evidence: Vec<Evidence>,
     /// Where it turned up and does not belong.
     pub(super) smuggled: Vec<Smuggled>,
 }
 
-impl Way {
+impl Layers {
     /// Takes the link of a click apart.
     pub(super) async fn of_click(
         settings: &Settings,
@@ -32,21 +32,21 @@ impl Way {
         target: &Target,
         strange: &[Smuggled],
     ) -> Self {
-        let mut way = Self::of_url(settings, reader, target, Some(opened.message())).await;
-        way.add_smuggled(strange);
+        let mut layers = Self::of_url(settings, reader, target, Some(opened.message())).await;
+        layers.add_smuggled(strange);
         if opened.blocked_at_delivery() {
             let listing = Listing {
                 category: Category::Unspecified,
                 scope: Scope::Url,
                 weight: Weight::Block,
             };
-            way.evidence.push(Evidence {
+            layers.evidence.push(Evidence {
                 source: Cow::Borrowed("delivery"),
                 about: target.as_str().to_owned(),
                 finding: Finding::Listed(listing),
             });
         }
-        way
+        layers
     }
 
     /// Takes a URL apart that came with a mail of which `message` says more, or from nowhere.
@@ -56,15 +56,15 @@ impl Way {
         target: &Target,
         message: Option<&MessageClaims>,
     ) -> Self {
-        let inside = stored::unwrapped(settings, reader, target).await;
-        let mut way = Self {
-            evidence: inside.evidence(),
+        let unwrapped = stored::unwrapped(settings, reader, target).await;
+        let mut layers = Self {
+            evidence: unwrapped.evidence(),
             smuggled: Vec::new(),
-            inside,
+            unwrapped,
         };
         // Nothing is inside a link of its own, so it cannot be out of place by what is.
         if let Some(message) = message
-            && !(way.inside.layers.is_empty() && way.inside.opaque.is_none())
+            && !(layers.unwrapped.layers.is_empty() && layers.unwrapped.opaque.is_none())
         {
             let around = Provenance {
                 sender: &message.sender,
@@ -73,10 +73,10 @@ impl Way {
                 own_wrappers: &settings.click_rules.own_wrappers,
                 sender_uses: &|sender, vendor| settings.click_rules.sender_uses(sender, vendor),
             };
-            let smuggled = signs_of_smuggling(&way.inside, &around);
-            way.add_smuggled(&smuggled);
+            let smuggled = signs_of_smuggling(&layers.unwrapped, &around);
+            layers.add_smuggled(&smuggled);
         }
-        way
+        layers
     }
 
     fn add_smuggled(&mut self, signs: &[Smuggled]) {
@@ -84,7 +84,7 @@ impl Way {
             self.smuggled.push(*sign);
             self.evidence.push(Evidence {
                 source: Cow::Borrowed("link"),
-                about: self.inside.outer().as_str().to_owned(),
+                about: self.unwrapped.outer().as_str().to_owned(),
                 finding: Finding::Smuggled(*sign),
             });
         }
@@ -92,26 +92,26 @@ impl Way {
 
     /// Whether it looks as if it worked only once. Reads the whole link: only for who would ask the target otherwise.
     pub(super) fn is_one_time(&self) -> bool {
-        self.inside.looks_one_time(None).is_some()
+        self.unwrapped.looks_one_time(None).is_some()
     }
 
     /// Where it leads for certain.
     pub(super) fn certain(&self) -> &Target {
-        self.inside.certain()
+        self.unwrapped.certain()
     }
 
     /// Every URL that has to be checked.
     pub(super) fn urls(&self) -> Vec<&Target> {
-        self.inside.to_check()
+        self.unwrapped.to_check()
     }
 
     /// URLs on the way that were read from the link, without the link itself.
     pub(super) fn chain(&self) -> Vec<String> {
-        if self.inside.layers.is_empty() {
+        if self.unwrapped.layers.is_empty() {
             return Vec::new();
         }
-        let layers = self.inside.layers.iter().skip(1).map(|layer| &layer.url);
-        let urls = layers.chain(std::iter::once(&self.inside.target));
+        let layers = self.unwrapped.layers.iter().skip(1).map(|layer| &layer.url);
+        let urls = layers.chain(std::iter::once(&self.unwrapped.target));
         urls.map(|url| url.as_str().to_owned()).collect()
     }
 

@@ -2,19 +2,20 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
 
 /// What was seen lately, with a bound on how many.
 #[derive(Debug)]
 pub(super) struct Once<K> {
-    seen: Mutex<Seen<K>>,
+    seen: Mutex<OnceKeys<K>>,
     life: Duration,
     room: usize,
 }
 
 #[derive(Debug)]
-struct Seen<K> {
+struct OnceKeys<K> {
     keys: HashSet<K>,
     /// In the order in which they came, with when.
     order: VecDeque<(Instant, K)>,
@@ -23,7 +24,7 @@ struct Seen<K> {
 impl<K: Hash + Eq + Clone> Once<K> {
     /// Keys are known for `life`, and no more than `room` of them: the oldest are forgotten first.
     pub(super) fn new(life: Duration, room: usize) -> Self {
-        let seen = Seen {
+        let seen = OnceKeys {
             keys: HashSet::new(),
             order: VecDeque::new(),
         };
@@ -36,7 +37,7 @@ impl<K: Hash + Eq + Clone> Once<K> {
 
     /// Whether this is the first time.
     pub(super) fn first(&self, key: K) -> bool {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.seen.lock();
         let seen = &mut *seen;
         let now = Instant::now();
         while let Some((at, _)) = seen.order.front() {
@@ -72,7 +73,7 @@ mod tests {
     fn there_is_room_for_so_many() {
         let once = Once::new(Duration::from_secs(60), 10);
         assert!((0..1000).all(|n| once.first(n)));
-        let seen = once.seen.lock().unwrap();
+        let seen = once.seen.lock();
         assert_eq!((seen.keys.len(), seen.order.len()), (10, 10));
         drop(seen);
         assert!(!once.first(999) && once.first(0));

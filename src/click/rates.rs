@@ -3,12 +3,13 @@
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use parking_lot::RwLock;
 
 use super::client::network;
 use crate::config::CheckLimits;
@@ -104,7 +105,7 @@ impl Rates {
     }
 
     fn current(&self) -> Arc<Limiters> {
-        Arc::clone(&self.now.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.now.read())
     }
 
     /// The limiters for these limits; a reload that changes them starts anew.
@@ -114,7 +115,7 @@ impl Rates {
             return now;
         }
         let new = Arc::new(Limiters::new(limits.per_link, limits.per_network));
-        *self.now.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&new);
+        *self.now.write() = Arc::clone(&new);
         new
     }
 }

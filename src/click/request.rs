@@ -1,22 +1,22 @@
-//! One request for a genuine link: who asks, what the check says, the row, the answer.
+//! Answering one request for a genuine link: label the visitor, check the target, choose the page, record the click.
 
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::http::{HeaderValue, Response, header};
+use axum::http::{Response, header};
 use link::{Answer, Contact, Evidence, Finding, Opened, Page, PageUse, Smuggled, Target, Verdict, Word};
 use store::{AlertKind, AlertRow, ClickRow, EventId, Method, Outcome, Reason};
 use tracing::{error, info};
 
-use super::check::{Checked, Question};
+use super::check::{Checked, LinkCheck};
 use super::form::{self, Sent};
-use super::{Asked, ClickPages, redirect, visitor};
-use crate::click::layers::{self, Way};
+use super::layers::Layers;
+use super::{ClickPages, ClickRequest, redirect, visitor};
 use crate::click::visitor::relabel::Tally;
 use crate::clock::now_us;
 use crate::config::{DomainRules, SourceKind};
-use crate::metrics::{ClickResult, FormResult};
-use crate::pages::{self, Form, GoogleService, Kind, View};
+use crate::metrics::FormResult;
+use crate::pages::{self, GoogleService, PageForm, PageKind, View};
 
 /// Octets of `User-Agent` that are recorded.
 const MAX_USER_AGENT: usize = 512;
@@ -30,21 +30,21 @@ const MAX_CHAIN: usize = 32;
 /// When the page of a check that goes on asks again, in seconds.
 const REFRESH_S: u32 = 2;
 
-/// A request that is being answered.
+/// A request for a genuine link, while it is answered.
 pub(super) struct Visit<'a> {
     pages: &'a ClickPages,
-    asked: &'a Asked,
+    request: &'a ClickRequest,
     opened: &'a Opened,
     target: &'a Target,
     rules: &'a DomainRules,
     row: ClickRow,
-    /// There were random numbers for an id; without one the row cannot be stored.
+    /// Whether the row has an id; without random numbers for one it cannot be stored.
     has_id: bool,
 }
 
 impl<'a> Visit<'a> {
-    /// `None` when the target is not known.
-    pub(super) fn new(pages: &'a ClickPages, asked: &'a Asked, opened: &'a Opened) -> Option<Self> {
+    /// Begins to answer; `None` when the target of the link is not known.
+    pub(super) fn new(pages: &'a ClickPages, request: &'a ClickRequest, opened: &'a Opened) -> Option<Self> {
         let target = opened.target()?;
         let at_us = now_us();
         let message = opened.message();
@@ -53,9 +53,9 @@ impl<'a> Visit<'a> {
             // Without random numbers no row can be told from another. The reader must not suffer for it.
             error!(target: "linkgate::click", mail_id = message.message_id, "no random numbers: click not stored");
         }
-        let mut facts = visitor::facts(&asked.headers, asked.version);
+        let mut facts = visitor::facts(&request.headers, request.version);
         facts.issued_at_s = Some(message.issued_at);
-        let told = asked.client;
+        let agent = request.headers.get(header::USER_AGENT);
         let row = ClickRow {
             user: message.recipient.clone(),
             url: target.as_str().to_owned(),
@@ -63,93 +63,95 @@ impl<'a> Visit<'a> {
             mail_id: message.message_id.clone(),
             sender: message.sender.clone(),
             policy_domain: message.domain.clone(),
-            user_agent: user_agent(asked.headers.get(header::USER_AGENT)),
-            client_ip: told.and_then(|ip| super::client::shorten(ip, asked.settings.click.client_ip)),
-            method: asked.method,
+            user_agent: agent.map_or_else(String::new, |agent| visitor::clip(agent, MAX_USER_AGENT)),
+            client_ip: request
+                .client
+                .and_then(|ip| super::client::shorten(ip, request.settings.click.client_ip)),
+            method: request.method,
             facts,
             ..ClickRow::new(id.unwrap_or(EventId([0; 16])), at_us)
         };
         Some(Self {
             pages,
-            asked,
+            request,
             opened,
             target,
-            rules: asked.settings.click_rules.of(&message.domain),
+            rules: request.settings.click_rules.of(&message.domain),
             row,
             has_id: id.is_ok(),
         })
     }
 
-    /// What tells the link from others.
+    /// The mail, recipient and URL that tell the link from others.
     pub(super) fn link(&self) -> (&str, Option<&str>, &str) {
         (&self.row.mail_id, self.row.user.as_deref(), &self.row.url)
     }
 
     /// Records that there were too many requests.
     pub(super) async fn record_refusal(mut self) {
-        let _ = self.look();
+        let _ = self.label();
         self.row.outcome = Outcome::RefusedRate;
         self.record().await;
     }
 
-    /// The answer, which is recorded when this returns.
+    /// Answers the request; the click is recorded when this returns.
     pub(super) async fn answer(mut self, sent: Option<Sent>) -> Response<Body> {
-        let button = sent.and_then(|sent| Some((sent.usage, self.take(&sent)?)));
+        let button = sent.and_then(|sent| Some((sent.usage, self.shown_page(&sent)?)));
         self.row.page_event = button.map(|(_, page)| EventId(page.event_id));
-        let strange = self.look();
+        let strange = self.label();
         let pressed = match button {
             Some((PageUse::Review, page)) => return self.review(&page).await,
             Some((PageUse::Continue, page)) => Some(page),
             None => None,
         };
-        if pressed.is_none() && visitor::gets_neutral_page(self.row.label, &self.asked.settings.machines) {
+        if pressed.is_none() && visitor::gets_neutral_page(self.row.label, &self.request.settings.machines) {
             return self.neutral().await;
         }
         let reader = self.pages.ledger.store().reader();
         let strange = strange.as_slice();
-        let way = Way::of_click(&self.asked.settings, reader, self.opened, self.target, strange).await;
-        self.row.chain = way.chain();
-        let Some(checked) = self.check(&way).await else {
-            return self.checking(&way).await;
+        let layers = Layers::of_click(&self.request.settings, reader, self.opened, self.target, strange).await;
+        self.row.chain = layers.chain();
+        let Some(checked) = self.check(&layers).await else {
+            return self.checking(&layers).await;
         };
         let answer = self.decide(&checked, pressed.as_ref());
-        self.note(&checked);
+        self.add_check(&checked);
         self.row.outcome = match (answer, &pressed) {
             (Answer::Go, None) => Outcome::Redirected,
-            (Answer::Go, Some(page)) => self.passed(checked.verdict, page.verdict),
+            (Answer::Go, Some(page)) => self.button_outcome(checked.verdict, page.verdict),
             (Answer::Confirm, _) => Outcome::Confirmed,
             (Answer::Warning { .. }, _) => Outcome::Warned,
             (Answer::Blocked, _) => Outcome::Blocked,
             (Answer::Unknown { .. }, _) => Outcome::UnknownTarget,
             (Answer::CouldNotCheck { .. }, _) => Outcome::CouldNotCheck,
         };
-        self.alert(&way.smuggled);
+        self.alert(&layers.smuggled);
         let response = match (answer, &pressed) {
             (Answer::Go, None) => redirect(self.opened),
-            (Answer::Go, Some(_)) => Some(self.show(Kind::Onward { to: self.target }, None, None)),
+            (Answer::Go, Some(_)) => Some(self.show(PageKind::Onward { to: self.target }, None, None)),
             _ => None,
         };
-        let response = response.unwrap_or_else(|| self.page(answer, &way, &checked));
+        let response = response.unwrap_or_else(|| self.page(answer, &layers, &checked));
         self.pages.counts.verdicts.inc(checked.verdict);
         self.record().await;
         response
     }
 
-    /// Finds out who asks, and whether the link is opened in a way that its recipient would not.
-    fn look(&mut self) -> Option<Smuggled> {
+    /// Labels the visitor, and says whether the link is opened in a way that its recipient would not.
+    fn label(&mut self) -> Option<Smuggled> {
         let strange = self
             .pages
-            .askers
-            .look(&mut self.row, self.asked.client, &self.asked.settings);
+            .visitors
+            .label(&mut self.row, self.request.client, &self.request.settings);
         self.pages.counts.labels.inc(self.row.label);
         strange
     }
 
-    /// What the page was shown for whose button was pressed, when that counts.
-    fn take(&self, sent: &Sent) -> Option<Page> {
+    /// The page whose button was pressed, when its form counts.
+    fn shown_page(&self, sent: &Sent) -> Option<Page> {
         let forms = &self.pages.counts.forms;
-        let keys = &self.asked.settings.keys;
-        match self.pages.used.take(keys, &self.asked.path, sent, self.now_s()) {
+        let keys = &self.request.settings.keys;
+        match self.pages.used.take(keys, &self.request.path, sent, self.now_s()) {
             Ok(page) => {
                 forms.inc(FormResult::Taken);
                 Some(page)
@@ -162,41 +164,27 @@ impl<'a> Visit<'a> {
     }
 
     /// Checks the target; `None` when that goes on.
-    async fn check(&self, way: &Way) -> Option<Checked> {
-        let urls = way.urls();
-        let checker = &self.pages.checker;
-        if let Some(rule) = way.bypassed(self.rules)
-            && !checker.is_revoked(&urls)
-        {
-            return Some(Checked::bypassed(self.target, rule));
-        }
-        let settings = &self.asked.settings;
-        let domain = &self.opened.message().domain;
-        // A target is asked for people only.
-        let contact = match self.row.label.is_machine() {
-            true => Contact::Lists,
-            false => self.rules.policy.contact,
-        };
-        let question = Question {
-            target: self.target,
-            urls: &urls,
-            start: way.certain(),
-            contact,
-            one_time: contact > Contact::Lists && way.is_one_time(),
-            known: &way.evidence,
-            warn_score: self.rules.policy.warn_score,
-            domain,
-            signs: &|url, is_new| layers::signs_of(settings, domain, url, is_new),
-        };
+    async fn check(&self, layers: &Layers) -> Option<Checked> {
+        let settings = &self.request.settings;
         let limits = &settings.check_limits;
-        checker.recall(&urls).await;
-        let begun = checker.begin(settings, &question);
-        // Only a page that was asked for can ask again by itself.
-        let patience = match self.asked.method {
-            Method::Post => limits.hard,
-            _ => limits.silent,
+        let link = LinkCheck {
+            settings,
+            domain: &self.opened.message().domain,
+            rules: self.rules,
+            target: self.target,
+            layers,
+            // A target is asked for people only.
+            contact: match self.row.label.is_machine() {
+                true => Contact::Lists,
+                false => self.rules.policy.contact,
+            },
+            // Only a page that was asked for can ask again by itself.
+            patience: match self.request.method {
+                Method::Post => limits.hard,
+                _ => limits.silent,
+            },
         };
-        checker.finish(&question, begun, patience, limits).await
+        self.pages.checker.check(&link).await
     }
 
     fn decide(&self, checked: &Checked, pressed: Option<&Page>) -> Answer {
@@ -207,13 +195,13 @@ impl<'a> Visit<'a> {
         };
         // A form that does not count gets its page anew, and no redirect: browsers would follow it with the form's rules.
         match answer {
-            Answer::Go if self.asked.method == Method::Post && pressed.is_none() => Answer::Confirm,
+            Answer::Go if self.request.method == Method::Post && pressed.is_none() => Answer::Confirm,
             other => other,
         }
     }
 
-    /// By which button the reader went on.
-    fn passed(&self, verdict: Verdict, seen: Verdict) -> Outcome {
+    /// The outcome of a button that leads on: that of a warning, or another.
+    fn button_outcome(&self, verdict: Verdict, seen: Verdict) -> Outcome {
         let calm = |v| matches!(self.rules.policy.answer(v, &[]), Answer::Go | Answer::Confirm);
         if calm(verdict) && calm(seen) {
             Outcome::Continued
@@ -222,8 +210,8 @@ impl<'a> Visit<'a> {
         }
     }
 
-    /// Puts into the row what the check says.
-    fn note(&mut self, checked: &Checked) {
+    /// Puts the outcome of the check into the row.
+    fn add_check(&mut self, checked: &Checked) {
         self.row.verdict = Some(checked.verdict);
         self.row.chain.extend(checked.hops.iter().cloned());
         self.row.chain.truncate(MAX_CHAIN);
@@ -239,22 +227,24 @@ impl<'a> Visit<'a> {
         self.row.reasons = reasons;
     }
 
+    /// Answers a machine: nothing is checked.
     async fn neutral(mut self) -> Response<Body> {
         self.row.outcome = Outcome::Neutral;
-        let response = self.show(Kind::Neutral, None, Some(Verdict::Allow));
+        let response = self.show(PageKind::Neutral, None, Some(Verdict::Allow));
         self.record().await;
         response
     }
 
-    async fn checking(mut self, way: &Way) -> Response<Body> {
+    /// Answers that the check goes on.
+    async fn checking(mut self, layers: &Layers) -> Response<Body> {
         self.row.outcome = Outcome::Checking;
-        let attempt = self.asked.path.clone();
-        let kind = Kind::Checking {
+        let attempt = self.request.path.clone();
+        let kind = PageKind::Checking {
             refresh_s: REFRESH_S,
             attempt: &attempt,
         };
         let view = View {
-            target: self.shown(way),
+            target: self.shown(layers),
             ..self.view(kind)
         };
         let response = pages::answer(&view);
@@ -262,31 +252,31 @@ impl<'a> Visit<'a> {
         response
     }
 
-    /// A review was asked for.
+    /// Answers the button that asks for a review, and raises an alert.
     async fn review(mut self, page: &Page) -> Response<Body> {
         self.row.outcome = Outcome::Review;
         self.row.verdict = Some(page.verdict);
         let detail = format!("a reader asks for a review of the verdict {}", page.verdict.as_str());
         self.raise(AlertKind::ReviewAsked, detail);
-        let response = self.show(Kind::ReviewSent, None, None);
+        let response = self.show(PageKind::ReviewSent, None, None);
         self.record().await;
         response
     }
 
     /// The page for an answer that is no redirect.
-    fn page(&self, answer: Answer, way: &Way, checked: &Checked) -> Response<Body> {
+    fn page(&self, answer: Answer, layers: &Layers, checked: &Checked) -> Response<Body> {
         let (kind, may_continue) = match answer {
-            Answer::Go | Answer::Confirm => (Kind::Confirm, true),
-            Answer::Warning { may_continue } => (Kind::Warning, may_continue),
-            Answer::Blocked => (Kind::Blocked, false),
-            Answer::Unknown { may_continue } => (Kind::Unknown, may_continue),
-            Answer::CouldNotCheck { may_continue } => (Kind::CouldNotCheck, may_continue),
+            Answer::Go | Answer::Confirm => (PageKind::Confirm, true),
+            Answer::Warning { may_continue } => (PageKind::Warning, may_continue),
+            Answer::Blocked => (PageKind::Blocked, false),
+            Answer::Unknown { may_continue } => (PageKind::Unknown, may_continue),
+            Answer::CouldNotCheck { may_continue } => (PageKind::CouldNotCheck, may_continue),
         };
-        self.show(kind, Some((way, checked)), may_continue.then_some(checked.verdict))
+        self.show(kind, Some((layers, checked)), may_continue.then_some(checked.verdict))
     }
 
     /// A page; `go_on` when its button may lead on, with the verdict it is shown for.
-    fn show(&self, kind: Kind<'_>, seen: Option<(&Way, &Checked)>, go_on: Option<Verdict>) -> Response<Body> {
+    fn show(&self, kind: PageKind<'_>, seen: Option<(&Layers, &Checked)>, go_on: Option<Verdict>) -> Response<Body> {
         let verdict = seen.map_or(Verdict::Allow, |(_, checked)| checked.verdict);
         let seal = |usage, verdict| {
             let facts = Page {
@@ -294,7 +284,7 @@ impl<'a> Visit<'a> {
                 verdict,
                 event_id: self.row.event_id.0,
             };
-            self.asked.settings.keys.seal_page(usage, &self.asked.path, &facts)
+            self.request.settings.keys.seal_page(usage, &self.request.path, &facts)
         };
         let go_on = go_on
             .map(|verdict| seal(PageUse::Continue, verdict))
@@ -305,18 +295,18 @@ impl<'a> Visit<'a> {
         let form = |fields: &'_ [(&'static str, &'_ str); 2]| !fields[1].1.is_empty();
         let google = self.google_sources();
         let reference = self.row.event_id.to_string();
-        let shown = seen.and_then(|(way, _)| self.shown(way));
+        let shown = seen.and_then(|(layers, _)| self.shown(layers));
         let view = View {
             target: shown,
             evidence: seen.map_or(&[], |(_, checked)| &checked.evidence),
             google_sources: &google,
             chain: if shown.is_some() { &self.row.chain } else { &[] },
-            form: form(&go_on).then_some(Form {
-                action: &self.asked.path,
+            form: form(&go_on).then_some(PageForm {
+                action: &self.request.path,
                 fields: &go_on,
             }),
-            review: form(&review).then_some(Form {
-                action: &self.asked.path,
+            review: form(&review).then_some(PageForm {
+                action: &self.request.path,
                 fields: &review,
             }),
             reference: seen.filter(|_| self.has_id).map(|_| &*reference),
@@ -326,8 +316,8 @@ impl<'a> Visit<'a> {
         pages::answer(&view)
     }
 
-    fn view<'v>(&'v self, kind: Kind<'v>) -> View<'v> {
-        let pages = &self.asked.settings.pages;
+    fn view<'v>(&'v self, kind: PageKind<'v>) -> View<'v> {
+        let pages = &self.request.settings.pages;
         let brand = pages.brand(&self.opened.message().domain);
         let wanted = self.row.facts.accept_language.as_deref().unwrap_or_default();
         let lang = pages::language(wanted, &pages.languages, brand.language.as_deref());
@@ -338,12 +328,12 @@ impl<'a> Visit<'a> {
     }
 
     /// The target as pages name it, where they may.
-    fn shown<'w>(&self, way: &'w Way) -> Option<&'w Target> {
-        self.rules.policy.show_target.then(|| way.certain())
+    fn shown<'w>(&self, layers: &'w Layers) -> Option<&'w Target> {
+        self.rules.policy.show_target.then(|| layers.certain())
     }
 
     fn google_sources(&self) -> Vec<(&'a str, GoogleService)> {
-        let sources = self.asked.settings.checks.sources.iter();
+        let sources = self.request.settings.checks.sources.iter();
         sources
             .filter_map(|source| match source.kind {
                 SourceKind::SafeBrowsing => Some((&*source.name, GoogleService::SafeBrowsing)),
@@ -394,10 +384,10 @@ impl<'a> Visit<'a> {
         self.pages.ledger.alert(alert);
     }
 
-    /// Counts the answer and puts it on record, where the domain wants that.
+    /// Counts the answer, and records it where the domain wants that.
     async fn record(self) {
         let row = self.row;
-        self.pages.counts.results.inc(result(row.outcome));
+        self.pages.counts.outcomes.inc(row.outcome);
         if !self.rules.policy.track_clicks || !self.has_id {
             return;
         }
@@ -415,13 +405,13 @@ impl<'a> Visit<'a> {
             host = row.host,
             client = row.client_ip.as_deref().unwrap_or("-"),
             method = row.method.as_str(),
-            ms = self.asked.began.elapsed().as_millis() as u64,
+            ms = self.request.began.elapsed().as_millis() as u64,
             "click"
         );
     }
 }
 
-/// A finding as a row has it; nothing for what says nothing.
+/// A finding as a row has it; `None` for a source that does not list the URL.
 pub(super) fn reason(evidence: &Evidence) -> Option<Reason> {
     let (code, detail) = match &evidence.finding {
         Finding::NotListed => return None,
@@ -439,43 +429,4 @@ pub(super) fn reason(evidence: &Evidence) -> Option<Reason> {
         detail,
         about: evidence.about.clone(),
     })
-}
-
-fn result(outcome: Outcome) -> ClickResult {
-    match outcome {
-        Outcome::Confirmed => ClickResult::Confirmed,
-        Outcome::Continued => ClickResult::Continued,
-        Outcome::Warned => ClickResult::Warned,
-        Outcome::ClickedThrough => ClickResult::ClickedThrough,
-        Outcome::Blocked => ClickResult::Blocked,
-        Outcome::UnknownTarget => ClickResult::UnknownTarget,
-        Outcome::CouldNotCheck => ClickResult::CouldNotCheck,
-        Outcome::Neutral => ClickResult::Neutral,
-        Outcome::Checking => ClickResult::Checking,
-        Outcome::RefusedRate => ClickResult::RefusedRate,
-        Outcome::Review => ClickResult::Review,
-        _ => ClickResult::Redirected,
-    }
-}
-
-fn user_agent(field: Option<&HeaderValue>) -> String {
-    let bytes = field.map_or(&b""[..], HeaderValue::as_bytes);
-    let text = String::from_utf8_lossy(bytes);
-    let end = text.floor_char_boundary(MAX_USER_AGENT);
-    text.get(..end).unwrap_or_default().to_owned()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn user_agents_are_cut_between_characters() {
-        let long = "\u{e9}".repeat(400);
-        let agent = |octets: &[u8]| user_agent(Some(&HeaderValue::from_bytes(octets).unwrap()));
-        assert_eq!(agent(long.as_bytes()), "\u{e9}".repeat(256));
-        // Octets that are no UTF-8 grow threefold as they are replaced; the limit counts what is kept.
-        assert_eq!(agent(&[0xff; 400]).len(), 510);
-        assert_eq!(user_agent(None), "");
-    }
 }

@@ -1,7 +1,7 @@
 //! Person or machine: a label for whoever asked, from what the request said and what happened around it.
 //!
 //! The rules are pure: a row in, a label with its reasons out. Raw facts are stored beside the label, so that it can be
-//! computed again when the rules get better ([`RULES`]), or when more has happened around the click ([`Around`]).
+//! computed again when the rules get better ([`RULES`]), or when more has happened around the click ([`Neighbours`]).
 
 mod agents;
 mod history;
@@ -14,8 +14,8 @@ use axum::http::{HeaderMap, HeaderValue, Version};
 use ipnet::IpNet;
 use store::{ClickRow, Facts, Label, LabelRow, Method};
 
-pub use crate::click::visitor::history::Askers;
-pub use crate::click::visitor::neighbours::{Around, Surroundings};
+pub use crate::click::visitor::history::VisitorHistory;
+pub use crate::click::visitor::neighbours::{Neighbours, RecentClicks};
 use crate::config::{Machines, NeutralPage};
 
 /// The version of the rules: to be raised whenever the same facts may get another label.
@@ -26,14 +26,14 @@ const MAX_VALUE: usize = 256;
 
 /// A label and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Judgement {
+pub struct VisitorLabel {
     /// Who asked.
     pub label: Label,
     /// Why, as stable words, what speaks for a machine among what speaks for a person.
     pub reasons: Vec<&'static str>,
 }
 
-impl Judgement {
+impl VisitorLabel {
     /// Puts the label, its reasons and the version of the rules into a row.
     pub fn write_into(&self, row: &mut ClickRow) {
         row.label = self.label;
@@ -69,17 +69,17 @@ pub fn facts(headers: &HeaderMap, version: Version) -> Facts {
         let Some(value) = headers.get(name) else { continue };
         let is_one = || value.as_bytes().trim_ascii() == b"1";
         match name.as_str() {
-            "sec-purpose" => purposes[0] = Some(shorten(value)),
-            "purpose" => purposes[1] = Some(shorten(value)),
-            "x-moz" => purposes[2] = Some(shorten(value)),
-            "x-purpose" => purposes[3] = Some(shorten(value)),
-            "sec-fetch-mode" => facts.fetch_mode = Some(shorten(value)),
-            "sec-fetch-dest" => facts.fetch_dest = Some(shorten(value)),
-            "sec-fetch-user" => facts.fetch_user = Some(shorten(value)),
-            "sec-fetch-site" => facts.fetch_site = Some(shorten(value)),
-            "sec-ch-ua" => facts.client_hints = Some(shorten(value)),
-            "accept" => facts.accept = Some(shorten(value)),
-            "accept-language" => facts.accept_language = Some(shorten(value)),
+            "sec-purpose" => purposes[0] = Some(clip(value, MAX_VALUE)),
+            "purpose" => purposes[1] = Some(clip(value, MAX_VALUE)),
+            "x-moz" => purposes[2] = Some(clip(value, MAX_VALUE)),
+            "x-purpose" => purposes[3] = Some(clip(value, MAX_VALUE)),
+            "sec-fetch-mode" => facts.fetch_mode = Some(clip(value, MAX_VALUE)),
+            "sec-fetch-dest" => facts.fetch_dest = Some(clip(value, MAX_VALUE)),
+            "sec-fetch-user" => facts.fetch_user = Some(clip(value, MAX_VALUE)),
+            "sec-fetch-site" => facts.fetch_site = Some(clip(value, MAX_VALUE)),
+            "sec-ch-ua" => facts.client_hints = Some(clip(value, MAX_VALUE)),
+            "accept" => facts.accept = Some(clip(value, MAX_VALUE)),
+            "accept-language" => facts.accept_language = Some(clip(value, MAX_VALUE)),
             "referer" => facts.referer_host = host_of(value),
             "dnt" => facts.dnt = is_one(),
             "sec-gpc" => facts.gpc = is_one(),
@@ -104,12 +104,12 @@ pub fn machine_network(client: IpAddr, machines: &Machines) -> Option<String> {
 
 /// Who made the click of this row, by its raw facts alone: label and verdict of the row are not looked at.
 #[must_use]
-pub fn judge(row: &ClickRow, around: Around, machines: &Machines) -> Judgement {
-    judge_by(row, &Signs::of(row), around, machines)
+pub fn label(row: &ClickRow, neighbours: Neighbours, machines: &Machines) -> VisitorLabel {
+    label_by(row, &RequestSigns::of(row), neighbours, machines)
 }
 
-/// As [`judge`], with the signs of the row.
-fn judge_by(row: &ClickRow, signs: &Signs, around: Around, machines: &Machines) -> Judgement {
+/// As [`label`], with the signs of the row.
+fn label_by(row: &ClickRow, signs: &RequestSigns, neighbours: Neighbours, machines: &Machines) -> VisitorLabel {
     let mut reasons = Vec::new();
     let certain = certain_machine(row, machines);
     reasons.extend(certain);
@@ -117,20 +117,20 @@ fn judge_by(row: &ClickRow, signs: &Signs, around: Around, machines: &Machines) 
     // its button is the way on.
     if pressed_button(row) {
         reasons.insert(0, "button");
-        return Judgement {
+        return VisitorLabel {
             label: Label::Person,
             reasons,
         };
     }
     if certain.is_some() {
-        return Judgement {
+        return VisitorLabel {
             label: Label::Machine,
             reasons,
         };
     }
-    let points = signs.points() + around.points();
+    let points = signs.points() + neighbours.points();
     reasons.extend(signs.0.iter().map(|(reason, _)| *reason));
-    reasons.extend(around.reasons());
+    reasons.extend(neighbours.reasons());
     let tool = reasons.iter().any(|r| matches!(*r, "tool" | "no-agent"));
     let label = match points {
         _ if tool => Label::LikelyMachine,
@@ -138,7 +138,7 @@ fn judge_by(row: &ClickRow, signs: &Signs, around: Around, machines: &Machines) 
         0..LIKELY_PERSON => Label::Unknown,
         _ => Label::LikelyPerson,
     };
-    Judgement { label, reasons }
+    VisitorLabel { label, reasons }
 }
 
 /// Whether whoever has this label gets the neutral page in place of the way to the target. Nothing is asked of the target
@@ -196,9 +196,9 @@ fn in_machine_network(client: Option<&str>, machines: &Machines) -> bool {
 }
 
 /// What the request itself says: each sign with its points, for a person above zero.
-struct Signs(Vec<(&'static str, i32)>);
+struct RequestSigns(Vec<(&'static str, i32)>);
 
-impl Signs {
+impl RequestSigns {
     fn of(row: &ClickRow) -> Self {
         let facts = &row.facts;
         let agent = row.user_agent.trim();
@@ -248,9 +248,10 @@ impl Signs {
     }
 }
 
-fn shorten(value: &HeaderValue) -> String {
+/// A header value as text, cut between characters to `most` octets.
+pub(super) fn clip(value: &HeaderValue, most: usize) -> String {
     let text = String::from_utf8_lossy(value.as_bytes());
-    text.get(..text.floor_char_boundary(MAX_VALUE))
+    text.get(..text.floor_char_boundary(most))
         .unwrap_or_default()
         .to_owned()
 }

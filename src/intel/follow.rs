@@ -15,8 +15,6 @@ mod page;
 mod request;
 mod script;
 
-pub(crate) use crate::net::public::is_public;
-
 use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,8 +26,8 @@ use tracing::error;
 use self::gate::Gate;
 use self::guard::Guard;
 use crate::config::Settings;
-use crate::intel::follow::chain::Trip;
-use crate::intel::follow::request::Asker;
+use crate::intel::follow::chain::Chain;
+use crate::intel::follow::request::TargetClient;
 use crate::metrics::ContactCounts;
 
 /// The source that this evidence names.
@@ -58,16 +56,16 @@ const UNENCRYPTED_LOGIN: &str = "unencrypted-login";
 const USER_INFO: &str = "user-info";
 
 /// Follows links to where they lead.
-pub struct Explorer {
+pub struct Follower {
     settings: watch::Receiver<Arc<Settings>>,
     counts: Arc<ContactCounts>,
     /// What the settings of the moment come to, if anything; made when it is needed first.
-    base: Mutex<Option<Made>>,
+    setup: Mutex<Option<SetupOfSettings>>,
 }
 
 /// What following a link has shown.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Journey {
+pub struct ChainReport {
     /// Where it leads, without the link itself, as it was found: every URL that a reader passes, and those that a page on
     /// the way may lead to as well. The caller asks the lists about each.
     pub hops: Vec<Target>,
@@ -83,47 +81,41 @@ pub struct Journey {
 }
 
 /// What some settings come to.
-type Made = (Arc<Settings>, Option<Arc<Base>>);
+type SetupOfSettings = (Arc<Settings>, Option<Arc<FollowSetup>>);
 
 /// What chains are followed with, for as long as the settings do not change.
-struct Base {
-    asker: Asker,
+struct FollowSetup {
+    asker: TargetClient,
     guard: Guard,
     gate: Gate,
 }
 
-impl Base {
+impl FollowSetup {
     fn new(settings: &Settings) -> Result<Self, String> {
         Ok(Self {
-            asker: Asker::new(settings)?,
+            asker: TargetClient::new(settings)?,
             guard: Guard::new(settings),
             gate: Gate::new(settings.contact.max_concurrent),
         })
     }
 }
 
-impl Explorer {
-    /// An explorer by the settings of the moment, that nobody counts.
+impl Follower {
+    /// A follower by the settings of the moment, which counts what it does in `counts`.
     #[must_use]
-    pub fn new(settings: watch::Receiver<Arc<Settings>>) -> Self {
+    pub fn new(settings: watch::Receiver<Arc<Settings>>, counts: Arc<ContactCounts>) -> Self {
         Self {
             settings,
-            counts: Arc::default(),
-            base: Mutex::default(),
+            counts,
+            setup: Mutex::default(),
         }
-    }
-
-    /// Counts what it does.
-    #[must_use]
-    pub fn counting(self, counts: Arc<ContactCounts>) -> Self {
-        Self { counts, ..self }
     }
 
     /// Follows `target` as far as `level` allows, until `until` at most. `one_time`: whether the link looks like it works
     /// once; then nothing is asked. Never to be called for a machine's hit.
     ///
     /// At [`Contact::Shorteners`] only known shorteners are asked, and what they lead to is not.
-    pub async fn follow(&self, target: &Target, level: Contact, one_time: bool, until: Instant) -> Journey {
+    pub async fn follow(&self, target: &Target, level: Contact, one_time: bool, until: Instant) -> ChainReport {
         let settings = Arc::clone(&self.settings.borrow());
         let skipped = match level {
             Contact::Lists => Some("contact-lists"),
@@ -133,26 +125,26 @@ impl Explorer {
             _ => None,
         };
         if skipped.is_some() {
-            return Journey {
+            return ChainReport {
                 skipped,
-                ..Journey::default()
+                ..ChainReport::default()
             };
         }
-        let Some(base) = self.base(&settings).await else {
+        let Some(setup) = self.setup(&settings).await else {
             return self.obstructed(target, Obstacle::NoAnswer);
         };
-        let Some(_leave) = base.gate.enter(until).await else {
+        let Some(_leave) = setup.gate.enter(until).await else {
             return self.obstructed(target, Obstacle::Busy);
         };
         let _running = Running::new(&self.counts);
-        let trip = Trip::new(&base, &settings, &self.counts, level, until);
-        trip.follow(target.clone()).await
+        let chain = Chain::new(&setup, &settings, &self.counts, level, until);
+        chain.follow(target.clone()).await
     }
 
     /// What the settings come to; the same as long as they are the same. `None`, and a line in the log once, when nobody
     /// can be asked with them.
-    async fn base(&self, settings: &Arc<Settings>) -> Option<Arc<Base>> {
-        let mut known = self.base.lock().await;
+    async fn setup(&self, settings: &Arc<Settings>) -> Option<Arc<FollowSetup>> {
+        let mut known = self.setup.lock().await;
         if let Some((of, base)) = &*known
             && Arc::ptr_eq(of, settings)
         {
@@ -160,7 +152,7 @@ impl Explorer {
         }
         let new = Arc::clone(settings);
         // Reads the certificates of the system.
-        let made = tokio::task::spawn_blocking(move || Base::new(&new)).await;
+        let made = tokio::task::spawn_blocking(move || FollowSetup::new(&new)).await;
         let made = made.map_err(|e| e.to_string()).and_then(|made| made);
         let base = made
             .inspect_err(|cause| {
@@ -172,19 +164,19 @@ impl Explorer {
         base
     }
 
-    fn obstructed(&self, target: &Target, obstacle: Obstacle) -> Journey {
+    fn obstructed(&self, target: &Target, obstacle: Obstacle) -> ChainReport {
         self.counts.obstacles.inc(obstacle);
         let finding = Finding::CouldNotInspect(obstacle);
-        Journey {
+        ChainReport {
             evidence: vec![evidence(target, finding)],
-            ..Journey::default()
+            ..ChainReport::default()
         }
     }
 }
 
-impl fmt::Debug for Explorer {
+impl fmt::Debug for Follower {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Explorer")
+        f.debug_struct("Follower")
             .field("counts", &self.counts)
             .finish_non_exhaustive()
     }

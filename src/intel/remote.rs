@@ -6,21 +6,22 @@ pub(super) mod google;
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use link::{Evidence, Finding, Listing, Target};
 use lists::Canonical;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, watch};
 use tracing::{info, warn};
 
 use crate::config::Source;
-use crate::intel::remote::breaker::{Breaker, Leave};
+use crate::intel::remote::breaker::{Breaker, Permission};
 use crate::intel::remote::dns::DnsList;
 use crate::intel::remote::google::Browsing;
-use crate::metrics::{Answered, SourceCounts, SourceHealth};
+use crate::metrics::{SourceAnswer, SourceCounts, SourceHealth};
 
 /// Questions to one source that may be under way at a time.
 const AT_A_TIME: usize = 64;
@@ -31,7 +32,7 @@ const AGAIN: Duration = Duration::from_millis(250);
 /// One source.
 pub(super) struct Remote {
     pub(super) source: Arc<Source>,
-    pub(super) asker: Asker,
+    pub(super) client: SourceClient,
     pub(super) counts: Arc<SourceCounts>,
     breaker: Breaker,
     slots: Semaphore,
@@ -43,29 +44,29 @@ pub(super) struct Remote {
 }
 
 /// What a question came to.
-type Said = Result<Vec<Listing>, String>;
+type QueryResult = Result<Vec<Listing>, String>;
 
 /// Questions without an answer yet.
-type UnderWay = HashMap<Arc<str>, watch::Receiver<Option<Said>>>;
+type UnderWay = HashMap<Arc<str>, watch::Receiver<Option<QueryResult>>>;
 
 const INTERNAL: &str = "an internal fault";
 
 /// Takes a question off those that are under way when it goes.
-struct Settled<'a> {
+struct UnderWayEntry<'a> {
     remote: &'a Remote,
     key: Arc<str>,
 }
 
-impl Drop for Settled<'_> {
+impl Drop for UnderWayEntry<'_> {
     fn drop(&mut self) {
         self.remote.under_way().remove(&self.key);
     }
 }
 
 /// Takes a flag down when it goes.
-struct Over<'a>(&'a AtomicBool);
+struct FlagGuard<'a>(&'a AtomicBool);
 
-impl Drop for Over<'_> {
+impl Drop for FlagGuard<'_> {
     fn drop(&mut self) {
         self.0.store(false, Ordering::Release);
     }
@@ -73,7 +74,7 @@ impl Drop for Over<'_> {
 
 /// How it is asked.
 #[derive(Debug)]
-pub(super) enum Asker {
+pub(super) enum SourceClient {
     Dns(DnsList),
     Browsing(Browsing),
     /// Not at all: why.
@@ -82,14 +83,14 @@ pub(super) enum Asker {
 
 /// Why a question has no answer.
 #[derive(Debug)]
-pub(super) struct Failed {
+pub(super) struct SourceFailure {
     /// In words; never with a key.
     pub(super) why: String,
     /// How long the source wants to be left alone.
     pub(super) wait: Option<Duration>,
 }
 
-impl Failed {
+impl SourceFailure {
     pub(super) fn new(why: impl Into<String>) -> Self {
         Self {
             why: why.into(),
@@ -99,7 +100,7 @@ impl Failed {
 }
 
 /// What is asked.
-pub(super) enum Question {
+pub(super) enum SourceQuery {
     /// A name, with that of the zone. It may hold a key.
     Name(Arc<str>),
     /// A URL, whole or in hashes.
@@ -116,7 +117,7 @@ impl fmt::Debug for Remote {
     }
 }
 
-impl Question {
+impl SourceQuery {
     /// What tells it from others to the same source.
     fn text(&self) -> Arc<str> {
         match self {
@@ -127,11 +128,16 @@ impl Question {
 }
 
 impl Remote {
-    pub(super) fn new(source: Arc<Source>, asker: Asker, counts: Arc<SourceCounts>, questions: Handle) -> Arc<Self> {
+    pub(super) fn new(
+        source: Arc<Source>,
+        client: SourceClient,
+        counts: Arc<SourceCounts>,
+        questions: Handle,
+    ) -> Arc<Self> {
         counts.set_health(SourceHealth::Up);
         Arc::new(Self {
             source,
-            asker,
+            client,
             counts,
             breaker: Breaker::default(),
             slots: Semaphore::new(AT_A_TIME),
@@ -143,10 +149,10 @@ impl Remote {
 
     /// What it says by `until`; nothing when it cannot know such a target.
     pub(super) async fn evidence(self: Arc<Self>, target: &Target, until: Instant) -> Vec<Evidence> {
-        let Some(question) = self.asker.question(target) else {
+        let Some(question) = self.client.question(target) else {
             return Vec::new();
         };
-        let answer = match self.asker.known(&question, Instant::now()) {
+        let answer = match self.client.known(&question, Instant::now()) {
             Some(listings) => Ok(listings),
             None => self.answer(question, until).await,
         };
@@ -157,24 +163,24 @@ impl Remote {
         };
         match answer {
             Ok(listings) if listings.is_empty() => {
-                self.counts.answered(Answered::NotListed);
+                self.counts.answered(SourceAnswer::NotListed);
                 vec![evidence(Finding::NotListed)]
             }
             Ok(listings) => {
-                self.counts.answered(Answered::Listed);
+                self.counts.answered(SourceAnswer::Listed);
                 let listings = listings.into_iter().map(|l| self.source.judged(l));
                 listings.map(|l| evidence(Finding::Listed(l))).collect()
             }
             Err(why) => {
-                self.counts.answered(Answered::CouldNotAsk);
+                self.counts.answered(SourceAnswer::CouldNotAsk);
                 vec![evidence(Finding::CouldNotAsk(why))]
             }
         }
     }
 
-    /// Asks, unless the breaker is open. A question that is under way already is not asked again, and goes on when the asker
+    /// Asks, unless the breaker is open. A question that is under way already is not asked again, and goes on when the client
     /// has gone: the next one may need its answer.
-    async fn answer(self: &Arc<Self>, question: Question, until: Instant) -> Result<Vec<Listing>, String> {
+    async fn answer(self: &Arc<Self>, question: SourceQuery, until: Instant) -> Result<Vec<Listing>, String> {
         let mut answer = self.asked(question).ok_or("it did not answer lately")?;
         let said = tokio::time::timeout_at(until.into(), answer.wait_for(Option::is_some)).await;
         match said {
@@ -185,30 +191,30 @@ impl Remote {
     }
 
     /// A question that is under way; `None` where nobody should wait for it.
-    fn asked(self: &Arc<Self>, question: Question) -> Option<watch::Receiver<Option<Said>>> {
+    fn asked(self: &Arc<Self>, question: SourceQuery) -> Option<watch::Receiver<Option<QueryResult>>> {
         let mut under_way = self.under_way();
         let key = question.text();
         if let Some(answer) = under_way.get(&key) {
             return Some(answer.clone());
         }
-        // Answered a moment ago: what is answered is remembered first, and no longer under way after that.
-        if let Some(listings) = self.asker.known(&question, Instant::now()) {
+        // SourceAnswer a moment ago: what is answered is remembered first, and no longer under way after that.
+        if let Some(listings) = self.client.known(&question, Instant::now()) {
             return Some(watch::channel(Some(Ok(listings))).1);
         }
         let leave = self.breaker.leave(Instant::now());
-        if leave == Leave::Not {
+        if leave == Permission::Not {
             return None;
         }
         let (tell, answer) = watch::channel(None);
         let this = Arc::clone(self);
-        if leave == Leave::Probe {
+        if leave == Permission::Probe {
             self.questions.spawn(async move { this.ask(&question).await });
             return None;
         }
         under_way.insert(Arc::clone(&key), answer.clone());
         self.questions.spawn(async move {
             // Also when there is a panic on the way: then the sender is gone, and those who wait learn that.
-            let settled = Settled { remote: &this, key };
+            let settled = UnderWayEntry { remote: &this, key };
             let said = this.ask(&question).await;
             drop(settled);
             tell.send_replace(Some(said));
@@ -219,12 +225,12 @@ impl Remote {
 
     /// Asks again after a failure until there is an answer or the breaker opens: one lost answer says little, and what it
     /// says in the end must not cost the next readers the same wait again.
-    async fn resolve_doubt(&self, question: &Question) {
+    async fn resolve_doubt(&self, question: &SourceQuery) {
         if !self.breaker.is_in_doubt() || self.in_doubt.swap(true, Ordering::AcqRel) {
             return;
         }
         // Also when there is a panic on the way.
-        let _over = Over(&self.in_doubt);
+        let _over = FlagGuard(&self.in_doubt);
         while self.breaker.is_in_doubt() {
             tokio::time::sleep(AGAIN).await;
             let _ = self.ask(question).await;
@@ -232,15 +238,15 @@ impl Remote {
     }
 
     fn under_way(&self) -> MutexGuard<'_, UnderWay> {
-        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+        self.under_way.lock()
     }
 
-    async fn ask(&self, question: &Question) -> Result<Vec<Listing>, String> {
+    async fn ask(&self, question: &SourceQuery) -> Result<Vec<Listing>, String> {
         // Never closed.
         let Ok(_slot) = self.slots.acquire().await else {
             return Err(INTERNAL.to_owned());
         };
-        match self.asker.ask(question).await {
+        match self.client.ask(question).await {
             Ok(listings) => {
                 if self.breaker.succeeded() {
                     info!(target: "linkgate::lists", source = &*self.source.name, "it answers again");
@@ -268,31 +274,31 @@ impl Remote {
     }
 }
 
-impl Asker {
-    fn question(&self, target: &Target) -> Option<Question> {
+impl SourceClient {
+    fn question(&self, target: &Target) -> Option<SourceQuery> {
         match self {
-            Self::Dns(list) => list.question(target).map(Question::Name),
+            Self::Dns(list) => list.question(target).map(SourceQuery::Name),
             Self::Browsing(_) | Self::Unable(_) => Canonical::of(target.as_str().as_bytes())
                 .ok()
-                .map(|url| Question::Url(Arc::new(url))),
+                .map(|url| SourceQuery::Url(Arc::new(url))),
         }
     }
 
     /// The answer that is known from before.
-    fn known(&self, question: &Question, now: Instant) -> Option<Vec<Listing>> {
+    fn known(&self, question: &SourceQuery, now: Instant) -> Option<Vec<Listing>> {
         match (self, question) {
-            (Self::Dns(list), Question::Name(name)) => list.known(name, now),
-            (Self::Browsing(browsing), Question::Url(url)) => browsing.known(url, now),
+            (Self::Dns(list), SourceQuery::Name(name)) => list.known(name, now),
+            (Self::Browsing(browsing), SourceQuery::Url(url)) => browsing.known(url, now),
             _ => None,
         }
     }
 
-    async fn ask(&self, question: &Question) -> Result<Vec<Listing>, Failed> {
+    async fn ask(&self, question: &SourceQuery) -> Result<Vec<Listing>, SourceFailure> {
         match (self, question) {
-            (Self::Dns(list), Question::Name(name)) => list.ask(name).await,
-            (Self::Browsing(browsing), Question::Url(url)) => browsing.ask(url).await,
-            (Self::Unable(why), _) => Err(Failed::new(why.clone())),
-            _ => Err(Failed::new(INTERNAL)),
+            (Self::Dns(list), SourceQuery::Name(name)) => list.ask(name).await,
+            (Self::Browsing(browsing), SourceQuery::Url(url)) => browsing.ask(url).await,
+            (Self::Unable(why), _) => Err(SourceFailure::new(why.clone())),
+            _ => Err(SourceFailure::new(INTERNAL)),
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What the operator has revoked: blocked at once, on every server that shares the store, without a reload.
+//! Revocations of the operator: URLs, hosts and domains blocked at once, on every server that shares the store, without a
+//! reload.
 //!
 //! `linkgate revoke` writes to the store; a thread of each server looks twice a second whether something was written, and
 //! swaps the whole set. Looking up takes no lock for long and never waits for the disk.
@@ -6,12 +7,13 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 use std::io;
-use std::sync::{Arc, PoisonError, RwLock, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use link::{Category, Evidence, Finding, Listing, Scope, Target, Weight};
 use lists::Canonical;
+use parking_lot::RwLock;
 use store::{Reader, RevocationRow, RevocationWatch, RevokedScope, StoreError};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -22,30 +24,30 @@ const INTERVAL: Duration = Duration::from_millis(500);
 /// The name of this source in evidence.
 pub const SOURCE: &str = "revoked";
 
-/// What is revoked, in memory.
+/// The revocations of the store, in memory.
 #[derive(Debug)]
 pub struct Revocations {
-    set: RwLock<Arc<Set>>,
+    names: RwLock<Arc<RevokedNames>>,
     changes: watch::Sender<u64>,
 }
 
 /// Why something cannot be revoked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RevokeError {
-    /// It is neither of the three.
+    /// It is neither a URL nor a host nor a domain.
     #[error(
         "found {0:?}, allowed: a URL such as \"https://shop.example/page\", a host such as \"www.shop.example\", or \
          \"*.shop.example\" for a domain and all below it"
     )]
     Unreadable(String),
-    /// Too many share it.
+    /// It is a public suffix, below which anyone can have a domain.
     #[error("found {0:?}, under which anyone can have a domain; allowed: a domain of one owner")]
     PublicSuffix(String),
 }
 
-/// Names in the form in which targets are looked up.
+/// Revoked names, in the form in which targets are looked up.
 #[derive(Debug, Default)]
-struct Set {
+struct RevokedNames {
     urls: HashSet<String>,
     hosts: HashSet<String>,
     domains: HashSet<String>,
@@ -58,13 +60,8 @@ impl Revocations {
     /// The store cannot be read, or the system has no thread.
     pub fn start(reader: &Reader) -> Result<Arc<Self>, StoreError> {
         let mut watch = reader.watch_revocations()?;
-        let this = Arc::new(Self {
-            set: RwLock::default(),
-            changes: watch::Sender::new(0),
-        });
-        if let Some((_, rows)) = watch.changes()? {
-            this.replace(&rows);
-        }
+        let rows = watch.changes()?.map_or_else(Vec::new, |(_, rows)| rows);
+        let this = Arc::new(Self::of(&rows));
         let weak = Arc::downgrade(&this);
         let started = thread::Builder::new()
             .name("revoked".to_owned())
@@ -76,11 +73,20 @@ impl Revocations {
         Ok(this)
     }
 
-    /// Whether a target is revoked. Never waits.
+    /// What these rows revoke, without following changes.
+    #[must_use]
+    pub fn of(rows: &[RevocationRow]) -> Self {
+        Self {
+            names: RwLock::new(Arc::new(RevokedNames::of(rows))),
+            changes: watch::Sender::new(0),
+        }
+    }
+
+    /// The revocation of a target, as evidence. Never waits.
     #[must_use]
     pub fn find(&self, target: &Target) -> Option<Evidence> {
-        let set = Arc::clone(&self.set.read().unwrap_or_else(PoisonError::into_inner));
-        let scope = set.find(target)?;
+        let names = Arc::clone(&self.names.read());
+        let scope = names.find(target)?;
         Some(Evidence {
             source: Cow::Borrowed(SOURCE),
             about: target.as_str().to_owned(),
@@ -92,29 +98,29 @@ impl Revocations {
         })
     }
 
-    /// Grows with each change.
+    /// A number that grows with each change.
     #[must_use]
     pub fn generation(&self) -> u64 {
         *self.changes.borrow()
     }
 
-    /// The generation, for those who wait for the next one.
+    /// The generation, to wait for the next one.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     fn replace(&self, rows: &[RevocationRow]) {
-        let set = Arc::new(Set::of(rows));
-        *self.set.write().unwrap_or_else(PoisonError::into_inner) = set;
+        let names = Arc::new(RevokedNames::of(rows));
+        *self.names.write() = names;
         self.changes.send_modify(|n| *n += 1);
     }
 }
 
-/// What the operator writes, as it is stored: a URL (with `://`), a host, or `*.` and a domain.
+/// Parses what the operator writes into the form in which it is stored: a URL (with `://`), a host, or `*.` and a domain.
 ///
 /// # Errors
-/// It is none of these, or everyone's.
+/// It is none of these, or a public suffix.
 pub fn parse(text: &str) -> Result<(RevokedScope, String), RevokeError> {
     let text = text.trim();
     let unreadable = || RevokeError::Unreadable(text.to_owned());
@@ -145,7 +151,7 @@ pub fn parse(text: &str) -> Result<(RevokedScope, String), RevokeError> {
     Ok((scope, name))
 }
 
-impl Set {
+impl RevokedNames {
     fn of(rows: &[RevocationRow]) -> Self {
         let mut set = Self::default();
         for row in rows {
@@ -183,13 +189,13 @@ fn host(target: &Target) -> &str {
 }
 
 /// What tells a revoked URL from others: host, path and query in the form that lists compare. Scheme, port, user, fragment and
-/// spelling could be changed by whoever writes a link and still reach the same page.
+/// spelling can be changed in a link that still reaches the same page.
 fn canonical(target: &Target) -> String {
     let text = target.as_str();
     Canonical::of(text.as_bytes()).map_or_else(|_| text.to_owned(), |url| url.expression().to_owned())
 }
 
-/// Looks at the store until nobody asks any more.
+/// Takes up changes of the store until the revocations are dropped.
 fn follow(revocations: &Weak<Revocations>, mut watch: RevocationWatch) {
     let mut fault = String::new();
     loop {
@@ -222,7 +228,7 @@ fn follow(revocations: &Weak<Revocations>, mut watch: RevocationWatch) {
 mod tests {
     use super::*;
 
-    fn set(texts: &[&str]) -> Set {
+    fn set(texts: &[&str]) -> RevokedNames {
         let row = |text: &&str| {
             let (scope, name) = parse(text).unwrap();
             RevocationRow {
@@ -232,7 +238,7 @@ mod tests {
                 made_at_us: 0,
             }
         };
-        Set::of(&texts.iter().map(row).collect::<Vec<_>>())
+        RevokedNames::of(&texts.iter().map(row).collect::<Vec<_>>())
     }
 
     #[test]

@@ -1,22 +1,19 @@
 //! Everyone who can say something about a URL, behind one trait.
 
 use std::fmt::Debug;
-use std::future::{Future, ready};
-use std::pin::Pin;
+use std::future::ready;
 use std::sync::Arc;
 use std::time::Instant;
 
+use futures_util::future::BoxFuture;
 use link::{Contact, Evidence, Target};
 use tokio::sync::watch;
 use tracing::error;
 
 use crate::intel::Intel;
-use crate::intel::follow::{Explorer, Journey};
+use crate::intel::follow::{ChainReport, Follower};
 use crate::intel::new_domains::NewDomains;
 use crate::intel::revoked::Revocations;
-
-/// A boxed future.
-pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// What is known of URLs. A method that is not written out says that nothing is known.
 ///
@@ -57,7 +54,7 @@ pub trait Sources: Debug + Send + Sync {
     fn recall(&self, _domains: &[&str], _now_s: i64) {}
 
     /// [`Sources::recall`] on a thread where the disk may be read; `None` when all domains are in memory.
-    fn recalled(&self, _domains: &[&str], _now_s: i64) -> Option<Later<'static, ()>> {
+    fn recalled(&self, _domains: &[&str], _now_s: i64) -> Option<BoxFuture<'static, ()>> {
         None
     }
 
@@ -70,13 +67,13 @@ pub trait Sources: Debug + Send + Sync {
     }
 
     /// The answers of sources that are asked over the network, until `until` at the latest.
-    fn remote<'a>(&'a self, _target: &'a Target, _until: Instant) -> Later<'a, Vec<Evidence>> {
+    fn remote<'a>(&'a self, _target: &'a Target, _until: Instant) -> BoxFuture<'a, Vec<Evidence>> {
         Box::pin(ready(Vec::new()))
     }
 
     /// The chain of redirects that begins at a target.
-    fn follow<'a>(&'a self, _: &'a Target, _: Contact, _one_time: bool, _until: Instant) -> Later<'a, Journey> {
-        Box::pin(ready(Journey::default()))
+    fn follow<'a>(&'a self, _: &'a Target, _: Contact, _one_time: bool, _until: Instant) -> BoxFuture<'a, ChainReport> {
+        Box::pin(ready(ChainReport::default()))
     }
 }
 
@@ -92,7 +89,7 @@ pub struct ServerSources {
     /// Lists and services.
     pub intel: Arc<Intel>,
     /// Follows redirects.
-    pub explorer: Arc<Explorer>,
+    pub follower: Arc<Follower>,
     /// The operator's revocations.
     pub revocations: Arc<Revocations>,
     /// Domains that links led to so far.
@@ -130,7 +127,7 @@ impl Sources for ServerSources {
         self.domains.recall(domains, now_s);
     }
 
-    fn recalled(&self, domains: &[&str], now_s: i64) -> Option<Later<'static, ()>> {
+    fn recalled(&self, domains: &[&str], now_s: i64) -> Option<BoxFuture<'static, ()>> {
         let missing = self.domains.missing(domains, now_s);
         if missing.is_empty() {
             return None;
@@ -155,11 +152,17 @@ impl Sources for ServerSources {
         self.intel.has_remote()
     }
 
-    fn remote<'a>(&'a self, target: &'a Target, until: Instant) -> Later<'a, Vec<Evidence>> {
+    fn remote<'a>(&'a self, target: &'a Target, until: Instant) -> BoxFuture<'a, Vec<Evidence>> {
         Box::pin(self.intel.remote(target, until))
     }
 
-    fn follow<'a>(&'a self, target: &'a Target, level: Contact, one_time: bool, until: Instant) -> Later<'a, Journey> {
-        Box::pin(self.explorer.follow(target, level, one_time, until))
+    fn follow<'a>(
+        &'a self,
+        target: &'a Target,
+        level: Contact,
+        one_time: bool,
+        until: Instant,
+    ) -> BoxFuture<'a, ChainReport> {
+        Box::pin(self.follower.follow(target, level, one_time, until))
     }
 }

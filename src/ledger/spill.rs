@@ -3,8 +3,8 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use parking_lot::{Mutex, MutexGuard};
 use store::ClickRow;
 
 /// The file may grow to this many octets; what comes on top is refused.
@@ -88,7 +88,7 @@ impl Spill {
             *appended += 1;
             *appended
         };
-        let mut synced = lock(&self.synced);
+        let mut synced = self.synced.lock();
         if *synced < mine {
             let (file, appended) = {
                 let writing = self.writing();
@@ -150,7 +150,7 @@ impl Spill {
     }
 
     fn writing(&self) -> MutexGuard<'_, Writing> {
-        lock(&self.writing)
+        self.writing.lock()
     }
 }
 
@@ -161,10 +161,6 @@ pub(super) enum TakeError {
     Io(#[from] io::Error),
     #[error(transparent)]
     Store(#[from] store::StoreError),
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn open_private(path: &Path) -> io::Result<File> {

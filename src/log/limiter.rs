@@ -1,7 +1,8 @@
 //! Keeps an event that may happen thousands of times a second from filling the disk with its lines.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// So many lines ...
 const LINES: u32 = 5;
@@ -11,10 +12,10 @@ const WINDOW: Duration = Duration::from_secs(10);
 
 /// Lets a few lines through and counts the others.
 #[derive(Debug, Default)]
-pub struct Limiter(Mutex<State>);
+pub struct Limiter(Mutex<LimiterState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct LimiterState {
     window: Option<Instant>,
     lines: u32,
     left_out: u64,
@@ -48,8 +49,8 @@ impl Limiter {
         Some(std::mem::take(&mut state.left_out))
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, LimiterState> {
+        self.0.lock()
     }
 }
 

@@ -7,14 +7,16 @@ use link::Verdict;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::Book;
-use super::labels::{CheckStep, ClickResult, Counters, FormResult};
+use super::labels::{CheckStep, ClickRefusal, Counters, FormResult};
 use super::seconds::{self, Seconds};
 
 /// Clicks, by how they were answered, for what verdict, and for whom.
 #[derive(Debug, Default)]
 pub struct ClickMetrics {
-    /// By answer.
-    pub results: Counters<ClickResult>,
+    /// By answer, where the link was genuine and its target known.
+    pub outcomes: Counters<store::Outcome>,
+    /// By refusal, where it was not. The same series, under words of its own.
+    pub refusals: Counters<ClickRefusal>,
     /// By verdict, where a target was checked.
     pub verdicts: Counters<Verdict>,
     /// By who seems to have asked.
@@ -54,7 +56,8 @@ impl ClickMetrics {
             seconds.clone(),
         );
         Self {
-            results: Counters::of(&clicks, &[]),
+            outcomes: Counters::of(&clicks, &[]),
+            refusals: Counters::of(&clicks, &[]),
             verdicts: Counters::of(&verdicts, &[]),
             labels: Counters::of(&labels, &[]),
             forms: Counters::of(&forms, &[]),

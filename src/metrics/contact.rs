@@ -4,7 +4,7 @@ use link::Obstacle;
 use prometheus_client::metrics::gauge::Gauge;
 
 use super::Book;
-use super::labels::{Asked, Counters};
+use super::labels::{ContactResult, Counters};
 use super::seconds::{self, Seconds};
 
 /// Counts of chains that are followed.
@@ -13,7 +13,7 @@ pub struct ContactCounts {
     /// Chains that are being followed.
     pub(crate) chains: Gauge,
     /// Requests, by what came back.
-    pub(crate) requests: Counters<Asked>,
+    pub(crate) requests: Counters<ContactResult>,
     /// How long an answer took.
     pub(crate) seconds: Seconds,
     /// What kept us from looking into a target.
@@ -37,7 +37,7 @@ impl ContactCounts {
 
     /// Requests that have come to this.
     #[must_use]
-    pub fn requests(&self, asked: Asked) -> u64 {
+    pub fn requests(&self, asked: ContactResult) -> u64 {
         self.requests.get(asked)
     }
 }

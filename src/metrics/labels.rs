@@ -210,7 +210,7 @@ pub enum PanicPlace {
 /// What a request to a target came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
-pub enum Asked {
+pub enum ContactResult {
     /// It leads on.
     Redirect,
     /// A page or file.
@@ -231,34 +231,10 @@ pub enum Reload {
     Refused,
 }
 
-/// How a request for a click link was answered.
+/// Why a click link leads nowhere, beside the outcomes that are recorded ([`store::Outcome`]).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
-pub enum ClickResult {
-    /// A redirect to the target.
-    Redirected,
-    /// A page with a button.
-    Confirmed,
-    /// The way on, by that button.
-    Continued,
-    /// A warning.
-    Warned,
-    /// The way on from a warning.
-    ClickedThrough,
-    /// A page that says why the target is not opened.
-    Blocked,
-    /// A page that says that the target is not known.
-    UnknownTarget,
-    /// A page that says that the check failed.
-    CouldNotCheck,
-    /// The page for machines.
-    Neutral,
-    /// A page that says that the check goes on.
-    Checking,
-    /// Too many requests.
-    RefusedRate,
-    /// A review was asked for.
-    Review,
+pub enum ClickRefusal {
     /// Not a link of ours, or not as we made it.
     Refused,
     /// A genuine link whose stored target is not in the store.
@@ -328,7 +304,7 @@ pub enum Refresh {
 /// What a source said of a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
-pub enum Answered {
+pub enum SourceAnswer {
     /// It names it.
     Listed,
     /// It does not.
@@ -361,14 +337,15 @@ label! {
     Connect: "result",
     ReplyClass: "class",
     PanicPlace: "place",
-    Asked: "result",
+    ContactResult: "result",
     Reload: "result",
-    ClickResult: "outcome",
+    ClickRefusal: "outcome",
+    store::Outcome: "outcome",
     CheckStep: "result",
     FormResult: "result",
     SourceHealth: "health",
     Refresh: "result",
-    Answered: "answer",
+    SourceAnswer: "answer",
     LinkDecision: "decision",
     Obstacle: "obstacle",
     Phase: "phase",
@@ -452,11 +429,12 @@ mod tests {
         in_order::<SessionEnd>();
         in_order::<MessageResult>();
         in_order::<Phase>();
-        in_order::<ClickResult>();
+        in_order::<ClickRefusal>();
+        in_order::<store::Outcome>();
         in_order::<CheckStep>();
         in_order::<FormResult>();
         in_order::<SourceHealth>();
-        in_order::<Asked>();
+        in_order::<ContactResult>();
         in_order::<Obstacle>();
         in_order::<Verdict>();
         in_order::<LinkDecision>();

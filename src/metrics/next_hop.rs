@@ -1,8 +1,8 @@
 //! What is counted of one next hop, and whether it answers.
 
-use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use parking_lot::{Mutex, MutexGuard};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
 
@@ -99,8 +99,8 @@ impl NextHopCounts {
         self.down().map(|since| since.elapsed())
     }
 
-    fn down(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
-        self.down.lock().unwrap_or_else(PoisonError::into_inner)
+    fn down(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.down.lock()
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use prometheus_client::metrics::gauge::Gauge;
 use strum::VariantArray;
 
-use super::labels::{Answered, Counters, MetricLabel, Refresh, SourceHealth};
+use super::labels::{Counters, MetricLabel, Refresh, SourceAnswer, SourceHealth};
 use crate::log::Limiter;
 
 /// The counters of one source; resolved once. Counting is an atomic addition.
@@ -16,7 +16,7 @@ pub struct SourceCounts {
     pub(super) health: Box<[Gauge]>,
     pub(super) entries: Gauge,
     pub(super) refreshes: Counters<Refresh>,
-    pub(super) answers: Counters<Answered>,
+    pub(super) answers: Counters<SourceAnswer>,
     /// Seconds since 1970; 0 is never.
     pub(super) confirmed: AtomicU64,
     /// For lines that say that it could not be asked.
@@ -60,13 +60,13 @@ impl SourceCounts {
     }
 
     /// It was asked about a URL.
-    pub fn answered(&self, answer: Answered) {
+    pub fn answered(&self, answer: SourceAnswer) {
         self.answers.inc(answer);
     }
 
     /// How often it answered this.
     #[must_use]
-    pub fn answers(&self, answer: Answered) -> u64 {
+    pub fn answers(&self, answer: SourceAnswer) -> u64 {
         self.answers.get(answer)
     }
 

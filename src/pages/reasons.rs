@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use link::{Category, Evidence, Finding, Listing, Weight, Word};
 
 use super::texts::{Piece, Texts, fill};
-use super::{GoogleService, Kind, View, target};
+use super::{GoogleService, PageKind, View, target};
 
 /// One reason.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ impl<'a> Reasons<'a> {
         let google = |source: &str| view.google_sources.iter().find(|(name, _)| *name == source);
         let mut ranked: Vec<&Evidence> = view.evidence.iter().collect();
         ranked.sort_by_key(|e| std::cmp::Reverse(rank(&e.finding)));
-        let unknown_is_the_reason = view.kind == Kind::Unknown;
+        let unknown_is_the_reason = view.kind == PageKind::Unknown;
         let mut all = Self {
             category: gravest.map(|(_, l)| l.category),
             only_google: gravest.is_some_and(|(grave, _)| {

@@ -38,26 +38,26 @@ fn brand() -> Brand {
     }
 }
 
-fn kinds(to: &Target) -> [Kind<'_>; 15] {
+fn kinds(to: &Target) -> [PageKind<'_>; 15] {
     [
-        Kind::Confirm,
-        Kind::Neutral,
-        Kind::Checking {
+        PageKind::Confirm,
+        PageKind::Neutral,
+        PageKind::Checking {
             refresh_s: 2,
             attempt: "/c/x",
         },
-        Kind::Warning,
-        Kind::Blocked,
-        Kind::Unknown,
-        Kind::CouldNotCheck,
-        Kind::NotOurs,
-        Kind::Expired,
-        Kind::Revoked,
-        Kind::TryLater { retry_after_s: 60 },
-        Kind::TooMany { retry_after_s: 60 },
-        Kind::Onward { to },
-        Kind::ReviewSent,
-        Kind::WrongMethod,
+        PageKind::Warning,
+        PageKind::Blocked,
+        PageKind::Unknown,
+        PageKind::CouldNotCheck,
+        PageKind::NotOurs,
+        PageKind::Expired,
+        PageKind::Revoked,
+        PageKind::TryLater { retry_after_s: 60 },
+        PageKind::TooMany { retry_after_s: 60 },
+        PageKind::Onward { to },
+        PageKind::ReviewSent,
+        PageKind::WrongMethod,
     ]
 }
 
@@ -153,7 +153,7 @@ fn every_page_is_sound_in_every_language_whatever_strangers_wrote() {
     let found = all_findings(HOSTILE);
     let chain = vec![HOSTILE.to_owned(), to.as_str().to_owned()];
     let fields = [("go", "\"'<>&")];
-    let form = Form {
+    let form = PageForm {
         action: "/c/x?\"'<>",
         fields: &fields,
     };
@@ -193,7 +193,7 @@ proptest! {
         let brand = Brand { name: Some(text.clone()), text: Some(text.clone()), ..brand() };
         let lang = language("de", &languages, None);
         let count = |html: &str| html.matches('<').count();
-        for kind in [Kind::Warning, Kind::Unknown, Kind::Onward { to: &target }] {
+        for kind in [PageKind::Warning, PageKind::Unknown, PageKind::Onward { to: &target }] {
             let view = View {
                 target: Some(&target),
                 evidence: &found,
@@ -254,18 +254,18 @@ fn each_kind_has_its_status_and_headers() {
 fn a_page_with_a_form_says_nothing_about_where_forms_lead() {
     let languages = Languages::default();
     let brand = Brand::default();
-    let form = Form {
+    let form = PageForm {
         action: "/c/x",
         fields: &[],
     };
-    let plain = View::plain(Kind::Confirm, &brand, language("", &languages, None));
+    let plain = View::plain(PageKind::Confirm, &brand, language("", &languages, None));
     for view in [
         View {
             form: Some(form),
             ..plain.clone()
         },
         View {
-            kind: Kind::Warning,
+            kind: PageKind::Warning,
             review: Some(form),
             ..plain
         },
@@ -282,7 +282,7 @@ fn a_page_with_a_form_says_nothing_about_where_forms_lead() {
 fn the_policy_names_the_very_style_sheets_of_the_page() {
     let languages = Languages::default();
     let brand = brand();
-    let view = View::plain(Kind::NotOurs, &brand, language("", &languages, None));
+    let view = View::plain(PageKind::NotOurs, &brand, language("", &languages, None));
     let page = html(&view);
     let sheets: Vec<_> = page
         .split("<style>")
@@ -307,7 +307,7 @@ fn buttons_stand_only_where_they_should() {
     let lang = language("en", &languages, None);
     let to = Target::parse("https://shop.example/").unwrap();
     let fields = [("go", "seal")];
-    let form = Some(Form {
+    let form = Some(PageForm {
         action: "/c/x",
         fields: &fields,
     });
@@ -322,14 +322,18 @@ fn buttons_stand_only_where_they_should() {
             };
             let page = html(&view);
             let page = body_of(&page);
-            let may_go_on = !matches!(kind, Kind::Blocked)
+            let may_go_on = !matches!(kind, PageKind::Blocked)
                 && matches!(
                     kind,
-                    Kind::Confirm | Kind::Neutral | Kind::Warning | Kind::Unknown | Kind::CouldNotCheck
+                    PageKind::Confirm
+                        | PageKind::Neutral
+                        | PageKind::Warning
+                        | PageKind::Unknown
+                        | PageKind::CouldNotCheck
                 );
             let judges = matches!(
                 kind,
-                Kind::Warning | Kind::Blocked | Kind::Unknown | Kind::CouldNotCheck
+                PageKind::Warning | PageKind::Blocked | PageKind::Unknown | PageKind::CouldNotCheck
             );
             let wanted = usize::from(form.is_some() && may_go_on) + usize::from(review.is_some() && judges);
             assert_eq!(page.matches("<form").count(), wanted, "{kind:?}");
@@ -363,7 +367,7 @@ fn a_target_that_is_not_to_be_shown_is_nowhere_on_the_page() {
         ),
     ];
     let chain = ["https://hop.example/?u=secret".to_owned(), to.as_str().to_owned()];
-    for kind in kinds(&to).into_iter().filter(|k| !matches!(k, Kind::Onward { .. })) {
+    for kind in kinds(&to).into_iter().filter(|k| !matches!(k, PageKind::Onward { .. })) {
         for shown in [false, true] {
             let view = View {
                 target: Some(&to).filter(|_| shown),
@@ -375,12 +379,12 @@ fn a_target_that_is_not_to_be_shown_is_nowhere_on_the_page() {
             let names = page.contains("secret") || page.contains("hop.example");
             let tells = matches!(
                 kind,
-                Kind::Confirm
-                    | Kind::Checking { .. }
-                    | Kind::Warning
-                    | Kind::Blocked
-                    | Kind::Unknown
-                    | Kind::CouldNotCheck
+                PageKind::Confirm
+                    | PageKind::Checking { .. }
+                    | PageKind::Warning
+                    | PageKind::Blocked
+                    | PageKind::Unknown
+                    | PageKind::CouldNotCheck
             );
             assert_eq!(names, shown && tells, "{kind:?}");
         }
@@ -397,7 +401,7 @@ fn a_target_is_never_a_link_but_on_the_page_that_leads_there() {
             target: Some(&to),
             ..View::plain(kind, &brand, language("", &languages, None))
         };
-        let leads = matches!(kind, Kind::Onward { .. });
+        let leads = matches!(kind, PageKind::Onward { .. });
         let page = html(&view);
         assert_eq!(page.contains("href=\"https://shop.example/x\""), leads, "{kind:?}");
         assert_eq!(
@@ -422,7 +426,7 @@ fn google_is_named_only_where_it_speaks_and_then_it_only_supposes() {
                 ("Safe Browsing", GoogleService::SafeBrowsing),
                 ("Web Risk", GoogleService::WebRisk),
             ],
-            ..View::plain(Kind::Blocked, &brand, language("", &languages, None))
+            ..View::plain(PageKind::Blocked, &brand, language("", &languages, None))
         })
     };
     let t = &languages.get("en").unwrap().texts;
@@ -461,7 +465,7 @@ fn the_operators_own_page_takes_the_place_of_the_blocked_one_only() {
             ..View::plain(kind, &brand, language("", &languages, None))
         });
         let location = response.headers().get(header::LOCATION).map(|l| l.to_str().unwrap());
-        if kind == Kind::Blocked {
+        if kind == PageKind::Blocked {
             assert_eq!(response.status(), StatusCode::SEE_OTHER);
             let wanted = "https://help.example/blocked?lang=de&reason=malware&reference=a%26b%3Dc";
             assert_eq!(location, Some(wanted));
@@ -474,7 +478,7 @@ fn the_operators_own_page_takes_the_place_of_the_blocked_one_only() {
 #[test]
 fn reviews_go_where_the_operator_says() {
     let languages = Languages::default();
-    let form = Form {
+    let form = PageForm {
         action: "/c/x",
         fields: &[],
     };
@@ -486,7 +490,7 @@ fn reviews_go_where_the_operator_says() {
         html(&View {
             review: Some(form),
             reference: Some("A 1"),
-            ..View::plain(Kind::Warning, &brand, language("", &languages, None))
+            ..View::plain(PageKind::Warning, &brand, language("", &languages, None))
         })
     };
     assert!(page(ReviewTo::Button).contains("<form method=\"post\" action=\"/c/x\">"));
@@ -519,7 +523,7 @@ fn reasons_say_which_url_of_the_way_they_are_about() {
     let page = html(&View {
         target: Some(&to),
         evidence: &found,
-        ..View::plain(Kind::Warning, &brand, language("", &languages, None))
+        ..View::plain(PageKind::Warning, &brand, language("", &languages, None))
     });
     assert_eq!(page.matches("<bdi>URLhaus</bdi>").count(), 1, "once each");
     assert_eq!(page.matches("<bdi>hop.example</bdi>").count(), 1);

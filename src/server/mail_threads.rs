@@ -11,8 +11,6 @@ use std::time::Duration;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::oneshot;
 
-use crate::log::{hold_lines, write_held};
-
 /// More threads would idle.
 pub(super) const MAX_WORKERS: usize = 4;
 /// Threads for files, beside those for rewriting, of which there is one for each processor. Each busy one costs memory.
@@ -58,7 +56,6 @@ impl MailThreads {
             .max_blocking_threads(processors + 1 + FILE_THREADS)
             .thread_keep_alive(KEEP_THREAD)
             .thread_stack_size(stack)
-            .on_thread_park(write_held)
             .enable_all()
             .build()?;
         let handle = runtime.handle().clone();
@@ -67,7 +64,6 @@ impl MailThreads {
         } else {
             let (stop, stopped) = oneshot::channel::<()>();
             let run = move || {
-                hold_lines();
                 // Ends when the other side is dropped.
                 let _ = runtime.block_on(stopped);
                 runtime.shutdown_background();

@@ -10,15 +10,11 @@ use tracing::{error, warn};
 
 use crate::config::keyfile::Absent;
 use crate::config::{CheckLimits, Click, ClickRules, Listener, Log, Settings};
-use crate::log::Telemetry;
+use crate::log::Logging;
 
 /// Reads the configuration again and swaps the settings, unless there is a reason not to. Says what has changed; `None`, with
 /// lines in the log, when the settings of before stay in force.
-pub(super) async fn reload(
-    current: &watch::Sender<Arc<Settings>>,
-    config: &Path,
-    telemetry: &Telemetry,
-) -> Option<String> {
+pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path, logging: &Logging) -> Option<String> {
     let path = config.to_owned();
     // Compiling the rules of many domains takes a while; sessions must not feel it.
     let loaded = tokio::task::spawn_blocking(move || Settings::load_with(&path, Absent::Refuse)).await;
@@ -51,7 +47,7 @@ pub(super) async fn reload(
         [] => "nothing".to_owned(),
         sections => sections.join(", "),
     };
-    telemetry.reload(&new.log);
+    logging.reload(&new.log);
     current.send_replace(Arc::new(new));
     Some(changed)
 }

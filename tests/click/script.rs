@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::future::BoxFuture;
 use link::{Category, ClickPolicy, Contact, Evidence, Finding, Listing, Scope, Target, Verdict, Weight};
-use linkgate::intel::follow::Journey;
-use linkgate::intel::sources::{Later, Sources};
+use linkgate::intel::follow::ChainReport;
+use linkgate::intel::sources::Sources;
 
 use super::server::{Server, Setup};
 
@@ -154,7 +155,7 @@ impl Sources for Script {
         self.has_remote
     }
 
-    fn remote<'a>(&'a self, target: &'a Target, until: Instant) -> Later<'a, Vec<Evidence>> {
+    fn remote<'a>(&'a self, target: &'a Target, until: Instant) -> BoxFuture<'a, Vec<Evidence>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let delay = *self.delay.lock().unwrap();
         let found = self.remote.lock().unwrap().get(target.host()).cloned();
@@ -166,7 +167,7 @@ impl Sources for Script {
         })
     }
 
-    fn follow<'a>(&'a self, target: &'a Target, _: Contact, one_time: bool, _: Instant) -> Later<'a, Journey> {
+    fn follow<'a>(&'a self, target: &'a Target, _: Contact, one_time: bool, _: Instant) -> BoxFuture<'a, ChainReport> {
         assert!(!one_time, "a link that works once is never followed");
         self.followed.fetch_add(1, Ordering::SeqCst);
         let hops = self
@@ -177,10 +178,10 @@ impl Sources for Script {
             .cloned()
             .unwrap_or_default();
         Box::pin(async move {
-            Journey {
+            ChainReport {
                 hops: hops.iter().map(|hop| Target::parse(hop).unwrap()).collect(),
                 fetched: 1,
-                ..Journey::default()
+                ..ChainReport::default()
             }
         })
     }

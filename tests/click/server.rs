@@ -10,19 +10,19 @@ use std::time::{Duration, Instant};
 use link::{ClickBase, ClickPolicy, MessageClaims, Style, Target, Wrapped, wrap_link};
 use linkgate::admin::Admin;
 use linkgate::click::ClickPages;
-use linkgate::click::visitor::Askers;
+use linkgate::click::visitor::VisitorHistory;
 use linkgate::config::keyfile::Absent;
 use linkgate::config::{self, CheckLimits, ClickRules, ClientIp, DomainRules, Settings};
 use linkgate::http::HttpLimits;
 use linkgate::intel::Intel;
-use linkgate::intel::follow::Explorer;
+use linkgate::intel::follow::Follower;
 use linkgate::intel::new_domains::NewDomains;
 use linkgate::intel::revoked::Revocations;
 use linkgate::intel::sources::{ServerSources, Sources};
 use linkgate::ledger::Ledger;
 use linkgate::mail::budget::Budgets;
-use linkgate::metrics::{ClickMetrics, ClickResult, Metrics};
-use store::{ClickQuery, ClickRow};
+use linkgate::metrics::{ClickMetrics, ClickRefusal, Metrics};
+use store::{ClickQuery, ClickRow, Outcome};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
@@ -150,18 +150,18 @@ impl Setup {
             let _inside = runtime.enter();
             Arc::new(ServerSources {
                 intel: Intel::start(watched.clone(), &metrics),
-                explorer: Arc::new(Explorer::new(watched.clone())),
+                follower: Arc::new(Follower::new(watched.clone(), Arc::clone(&metrics.contact))),
                 revocations: Revocations::start(ledger.store().reader()).unwrap(),
                 domains: Arc::new(NewDomains::new(ledger.store().clone())),
             })
         });
-        let askers = Askers::start(&ledger, 0).unwrap();
+        let visitors = VisitorHistory::start(&ledger, 0).unwrap();
         let clicks = Arc::clone(&metrics.clicks);
         let pages = Arc::new(ClickPages::new(
             watched.clone(),
             ledger.clone(),
             sources,
-            askers,
+            visitors,
             clicks,
         ));
         let (stop, stopping) = watch::channel(false);
@@ -263,11 +263,11 @@ impl Server {
     }
 
     pub(crate) fn counts(&self) -> ClickCounts {
-        let results = &self.metrics().results;
+        let metrics = self.metrics();
         ClickCounts {
-            redirected: results.get(ClickResult::Redirected),
-            refused: results.get(ClickResult::Refused),
-            target_missing: results.get(ClickResult::TargetMissing),
+            redirected: metrics.outcomes.get(Outcome::Redirected),
+            refused: metrics.refusals.get(ClickRefusal::Refused),
+            target_missing: metrics.refusals.get(ClickRefusal::TargetMissing),
         }
     }
 

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use link::Target;
 
-use super::web::{Dns, Web, explorer, found, full, page, redirect};
+use super::web::{Dns, Web, follower, found, full, page, redirect};
 
 /// Spellings of places that must not be reached; `PORT` is one that is asked otherwise.
 const SPELLINGS: &[&str] = &[
@@ -138,21 +138,21 @@ async fn no_spelling_reaches_what_is_not_public() {
     assert!(SPELLINGS.len() >= 60);
     let (trap, dns) = (trap(), dns());
     let port = trap.port().to_string();
-    let explorer = explorer(&format!("ports = [{port:?}]\nhop_timeout_ms = 2000"), Some(&dns));
+    let follower = follower(&format!("ports = [{port:?}]\nhop_timeout_ms = 2000"), Some(&dns));
     for spelling in SPELLINGS {
         let url = spelling.replace("PORT", &port);
         // What is no URL to a browser either cannot be clicked.
         let Ok(target) = Target::parse(&url) else {
             panic!("{url} is no URL");
         };
-        let journey = full(&explorer, target.as_str()).await;
-        let found = found(&journey);
+        let report = full(&follower, target.as_str()).await;
+        let found = found(&report);
         assert!(
             found.contains(&"forbidden-address".to_owned()),
             "{url} ({}): {found:?}",
             target.as_str()
         );
-        assert_eq!((trap.connections(), journey.fetched), (0, 0), "{url}");
+        assert_eq!((trap.connections(), report.fetched), (0, 0), "{url}");
     }
     // The trap is where it should be.
     std::net::TcpStream::connect(("127.0.0.1", trap.port())).unwrap();
@@ -189,16 +189,16 @@ async fn no_redirect_reaches_what_is_not_public() {
         "ports = [{port:?}]\nhop_timeout_ms = 2000\nallow = [\"{}\"]",
         server.address
     );
-    let explorer = explorer(&lines, Some(&dns));
+    let follower = follower(&lines, Some(&dns));
     for way in ["location", "refresh", "meta", "script", "frame"] {
         for (number, spelling) in SPELLINGS.iter().enumerate() {
             let url = format!("http://start.example:{}/{way}/{number}", server.port());
-            let journey = full(&explorer, &url).await;
-            let found = found(&journey);
+            let report = full(&follower, &url).await;
+            let found = found(&report);
             // `http:host` is a path of the page it stands in.
             let relative = *spelling == "http:127.0.0.1:PORT/";
             let stopped = found.contains(&"forbidden-address".to_owned());
-            assert!(stopped || relative, "{spelling} by {way}: {found:?} {:?}", journey.hops);
+            assert!(stopped || relative, "{spelling} by {way}: {found:?} {:?}", report.hops);
             assert_eq!(trap.connections(), 0, "{spelling} by {way}");
         }
     }
@@ -223,19 +223,19 @@ async fn a_name_that_changes_its_mind_is_asked_once_and_judged_each_time() {
     let trap = Web::start(&format!("127.0.0.1:{}", server.port()), |_| page(200, "", "No."));
     // The port is asked anywhere; the address decides.
     let lines = format!("allow = [\"127.0.0.5\"]\nports = [\"{}\"]", server.port());
-    let explorer = explorer(&lines, Some(&dns));
-    let journey = full(&explorer, &format!("http://stable.example:{}/", server.port())).await;
-    assert_eq!((found(&journey), journey.fetched), (vec![], 2));
-    let journey = full(&explorer, &format!("http://rebind.example:{}/", server.port())).await;
+    let follower = follower(&lines, Some(&dns));
+    let report = full(&follower, &format!("http://stable.example:{}/", server.port())).await;
+    assert_eq!((found(&report), report.fetched), (vec![], 2));
+    let report = full(&follower, &format!("http://rebind.example:{}/", server.port())).await;
     assert_eq!(
-        (found(&journey), journey.fetched),
+        (found(&report), report.fetched),
         (vec!["forbidden-address".to_owned()], 1)
     );
     assert_eq!(trap.connections(), 0);
     // One that would do does not help the other.
-    let journey = full(&explorer, &format!("http://mixed.example:{}/", server.port())).await;
+    let report = full(&follower, &format!("http://mixed.example:{}/", server.port())).await;
     assert_eq!(
-        (found(&journey), journey.fetched),
+        (found(&report), report.fetched),
         (vec!["forbidden-address".to_owned()], 0)
     );
     assert_eq!((trap.connections(), server.connections()), (0, 3));
@@ -250,7 +250,7 @@ async fn our_own_addresses_are_not_asked_even_where_they_are_allowed() {
     let admin = settings.lines().skip_while(|l| *l != "[admin]").nth(1).unwrap();
     let address = admin.split('"').nth(1).unwrap();
     let port = address.rsplit_once(':').unwrap().1;
-    let explorer = explorer(&format!("allow = [\"127.0.0.0/8\"]\nports = [{port:?}]"), None);
-    let journey = full(&explorer, &format!("http://{address}/metrics")).await;
-    assert_eq!((journey.skipped, journey.fetched), (Some("own-name"), 0));
+    let follower = follower(&format!("allow = [\"127.0.0.0/8\"]\nports = [{port:?}]"), None);
+    let report = full(&follower, &format!("http://{address}/metrics")).await;
+    assert_eq!((report.skipped, report.fetched), (Some("own-name"), 0));
 }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use link::{Contact, Target};
 
-use super::web::{Dns, Web, allowing, explorer, found, full, page, redirect};
+use super::web::{Dns, Web, allowing, follower, found, full, page, redirect};
 use crate::rig::tls::Certificate;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,10 +43,10 @@ async fn no_answer_takes_longer_than_it_may() {
             &["no-answer"],
         ),
     ] {
-        let explorer = allowing(&[&web], "hop_timeout_ms = 400", None);
+        let follower = allowing(&[&web], "hop_timeout_ms = 400", None);
         let started = Instant::now();
-        let journey = full(&explorer, &format!("http://127.0.0.1:{}/", web.port())).await;
-        assert_eq!(found(&journey), wanted, "{what}");
+        let report = full(&follower, &format!("http://127.0.0.1:{}/", web.port())).await;
+        assert_eq!(found(&report), wanted, "{what}");
         assert!(
             started.elapsed() < Duration::from_secs(2),
             "{what}: {:?}",
@@ -57,24 +57,24 @@ async fn no_answer_takes_longer_than_it_may() {
     let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let nobody = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     for server in [silent.local_addr().unwrap(), nobody] {
-        let explorer = explorer(
+        let follower = follower(
             &format!("hop_timeout_ms = 400\n[checks]\ndns_servers = [\"{server}\"]"),
             None,
         );
         let started = Instant::now();
-        let journey = full(&explorer, "http://a.example/").await;
-        assert_eq!((found(&journey), journey.fetched), (vec!["no-answer".to_owned()], 0));
+        let report = full(&follower, "http://a.example/").await;
+        assert_eq!((found(&report), report.fetched), (vec!["no-answer".to_owned()], 0));
         assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
     }
     // All in all it takes no longer than the caller has.
     let web = slow("", "");
-    let explorer = allowing(&[&web], "", None);
+    let follower = allowing(&[&web], "", None);
     let target = Target::parse(&format!("http://127.0.0.1:{}/", web.port())).unwrap();
     let started = Instant::now();
-    let journey = explorer
+    let report = follower
         .follow(&target, Contact::Full, false, started + Duration::from_millis(300))
         .await;
-    assert_eq!(found(&journey), ["no-answer"]);
+    assert_eq!(found(&report), ["no-answer"]);
     assert!(started.elapsed() < Duration::from_secs(2), "{:?}", started.elapsed());
 }
 
@@ -96,10 +96,10 @@ async fn a_body_is_counted_as_it_is_unpacked() {
             let _ = stream.write_all(&bomb);
         }
     });
-    let explorer = allowing(&[&web], "hop_timeout_ms = 20000", None);
+    let follower = allowing(&[&web], "hop_timeout_ms = 20000", None);
     for path in ["bomb", "endless"] {
-        let journey = full(&explorer, &format!("http://127.0.0.1:{}/{path}", web.port())).await;
-        assert_eq!(found(&journey), ["too-large"], "{path}");
+        let report = full(&follower, &format!("http://127.0.0.1:{}/{path}", web.port())).await;
+        assert_eq!(found(&report), ["too-large"], "{path}");
     }
 }
 
@@ -142,9 +142,9 @@ async fn a_certificate_that_does_not_hold_is_no_answer_to_trust() {
     // Another name, and an authority that nobody trusts.
     let other = Certificate::new("authority.example");
     let unknown = allowing(&[&web], &format!("ca_file = {:?}", other.certificate()), Some(&dns));
-    for (explorer, host) in [(&known, "b.example"), (&unknown, "a.example")] {
-        let journey = full(explorer, &url(host)).await;
-        assert_eq!(found(&journey), ["bad-certificate", "certificate"], "{host}");
+    for (follower, host) in [(&known, "b.example"), (&unknown, "a.example")] {
+        let report = full(follower, &url(host)).await;
+        assert_eq!(found(&report), ["bad-certificate", "certificate"], "{host}");
     }
     assert_eq!(web.requests().len(), 1);
 }
@@ -155,11 +155,11 @@ async fn too_many_at_once_are_told_so() {
         std::thread::sleep(Duration::from_millis(700));
         let _ = stream.write_all(page(200, "", "Words.").as_bytes());
     });
-    let explorer = Arc::new(allowing(&[&web], "max_concurrent = 1", None));
+    let follower = Arc::new(allowing(&[&web], "max_concurrent = 1", None));
     let url = format!("http://127.0.0.1:{}/", web.port());
     let one = || {
-        let (explorer, url) = (Arc::clone(&explorer), url.clone());
-        tokio::spawn(async move { found(&full(&explorer, &url).await) })
+        let (follower, url) = (Arc::clone(&follower), url.clone());
+        tokio::spawn(async move { found(&full(&follower, &url).await) })
     };
     let mut all = [one(), one(), one(), one()];
     let mut busy = 0;
@@ -180,9 +180,9 @@ async fn a_chain_over_many_hosts_ends() {
         redirect(&format!("http://h{}.example:{port}/", n + 1))
     });
     let dns = Dns::start(|_, _| vec!["127.0.0.1".parse().unwrap()]);
-    let explorer = allowing(&[&web], "max_hops = 50", Some(&dns));
-    let journey = full(&explorer, &format!("http://h1.example:{}/", web.port())).await;
-    assert_eq!(found(&journey), ["too-many-hops"]);
+    let follower = allowing(&[&web], "max_hops = 50", Some(&dns));
+    let report = full(&follower, &format!("http://h1.example:{}/", web.port())).await;
+    assert_eq!(found(&report), ["too-many-hops"]);
     // The ninth is known, and not asked.
-    assert_eq!((journey.fetched, journey.hops.len(), web.connections()), (8, 8, 8));
+    assert_eq!((report.fetched, report.hops.len(), web.connections()), (8, 8, 8));
 }

@@ -1,4 +1,4 @@
-//! Web servers that note what they are asked, a resolver that says what it is told, and an explorer that uses both.
+//! Web servers that note what they are asked, a resolver that says what it is told, and an follower that uses both.
 
 use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use link::{Contact, Finding, Target, Word};
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
-use linkgate::intel::follow::{Explorer, Journey};
+use linkgate::intel::follow::{ChainReport, Follower};
+use linkgate::metrics::ContactCounts;
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 use tokio::sync::watch;
 
@@ -218,8 +219,13 @@ fn reply(query: &[u8], question_end: usize, kind: u16, addresses: &[IpAddr]) -> 
     out
 }
 
-/// An explorer with these lines in `[contact]`, which asks `dns`.
-pub(super) fn explorer(lines: &str, dns: Option<&Dns>) -> Explorer {
+/// A follower with these lines in `[contact]`, which asks `dns`.
+pub(super) fn follower(lines: &str, dns: Option<&Dns>) -> Follower {
+    counted(lines, dns, Arc::default())
+}
+
+/// The same, which counts what it does.
+pub(super) fn counted(lines: &str, dns: Option<&Dns>, counts: Arc<ContactCounts>) -> Follower {
     let mut text = include_str!("../../fixtures/config/good/least.toml").to_owned();
     text += &format!("\n[contact]\n{lines}\n");
     if let Some(dns) = dns {
@@ -229,40 +235,40 @@ pub(super) fn explorer(lines: &str, dns: Option<&Dns>) -> Explorer {
         panic!("{faults:?}");
     });
     let (_, settings) = watch::channel(Arc::new(settings));
-    Explorer::new(settings)
+    Follower::new(settings, counts)
 }
 
-/// An explorer that may ask these servers.
-pub(super) fn allowing(servers: &[&Web], more: &str, dns: Option<&Dns>) -> Explorer {
+/// A follower that may ask these servers.
+pub(super) fn allowing(servers: &[&Web], more: &str, dns: Option<&Dns>) -> Follower {
     let allow: Vec<String> = servers
         .iter()
         .map(|web| format!("{:?}", web.address.to_string()))
         .collect();
-    explorer(&format!("allow = [{}]\n{more}", allow.join(", ")), dns)
+    follower(&format!("allow = [{}]\n{more}", allow.join(", ")), dns)
 }
 
-pub(super) async fn follow(explorer: &Explorer, url: &str, level: Contact) -> Journey {
+pub(super) async fn follow(follower: &Follower, url: &str, level: Contact) -> ChainReport {
     let until = Instant::now() + Duration::from_secs(20);
-    explorer.follow(&Target::parse(url).unwrap(), level, false, until).await
+    follower.follow(&Target::parse(url).unwrap(), level, false, until).await
 }
 
-pub(super) async fn full(explorer: &Explorer, url: &str) -> Journey {
-    follow(explorer, url, Contact::Full).await
+pub(super) async fn full(follower: &Follower, url: &str) -> ChainReport {
+    follow(follower, url, Contact::Full).await
 }
 
 /// Findings in short: obstacles and signs by their words.
-pub(super) fn found(journey: &Journey) -> Vec<String> {
+pub(super) fn found(report: &ChainReport) -> Vec<String> {
     let word = |finding: &Finding| match finding {
         Finding::CouldNotInspect(obstacle) => obstacle.as_str().to_owned(),
         Finding::Sign { code, .. } => (*code).to_owned(),
         other => format!("{other:?}"),
     };
-    journey.evidence.iter().map(|e| word(&e.finding)).collect()
+    report.evidence.iter().map(|e| word(&e.finding)).collect()
 }
 
 /// Hops as paths and queries.
-pub(super) fn paths(journey: &Journey) -> Vec<String> {
-    journey
+pub(super) fn paths(report: &ChainReport) -> Vec<String> {
+    report
         .hops
         .iter()
         .map(|hop| hop.as_str().splitn(4, '/').nth(3).unwrap_or_default().to_owned())

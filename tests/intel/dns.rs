@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
 use linkgate::config::{DnsKind, Secret};
-use linkgate::metrics::{Answered, SourceHealth};
+use linkgate::metrics::{SourceAnswer, SourceHealth};
 
 use super::nameserver::{Answer, NameServer, ask};
 use super::*;
@@ -140,8 +140,8 @@ fn rbldnsd_wildcards_exact_names_exclusions_sums_and_refusals() {
     }
     // Nothing is known about addresses, and nobody is asked.
     assert_eq!(findings(&stand, "http://192.0.2.1/"), []);
-    assert_eq!(stand.counts("dbl").answers(Answered::Listed), 8);
-    assert_eq!(stand.counts("dbl").answers(Answered::NotListed), 4);
+    assert_eq!(stand.counts("dbl").answers(SourceAnswer::Listed), 8);
+    assert_eq!(stand.counts("dbl").answers(SourceAnswer::NotListed), 4);
     for host in ["refused", "address", "busy"] {
         let said = findings(&stand, &format!("http://{host}.example/"));
         assert!(
@@ -149,7 +149,7 @@ fn rbldnsd_wildcards_exact_names_exclusions_sums_and_refusals() {
             "{said:?}"
         );
     }
-    assert_eq!(stand.counts("dbl").answers(Answered::CouldNotAsk), 3);
+    assert_eq!(stand.counts("dbl").answers(SourceAnswer::CouldNotAsk), 3);
 
     let others = self::stand(
         server.address,

@@ -3,7 +3,7 @@
 use std::process::{Command, Stdio};
 
 use linkgate::config::Secret;
-use linkgate::metrics::{Answered, Refresh, SourceHealth};
+use linkgate::metrics::{Refresh, SourceAnswer, SourceHealth};
 
 use super::feed::{Feed, Reply, ok, status};
 use super::nameserver::{Answer, NameServer};
@@ -68,8 +68,8 @@ fn a_list_is_fetched_again_only_when_it_has_changed() {
     assert_eq!(stand.local(BAD)[0].finding, wanted);
     assert_eq!(stand.local(BAD)[0].source, "feed");
     assert_eq!(stand.local("http://evil.example/other"), []);
-    assert!(stand.counts("feed").answers(Answered::Listed) > 0);
-    assert!(stand.counts("feed").answers(Answered::NotListed) > 0);
+    assert!(stand.counts("feed").answers(SourceAnswer::Listed) > 0);
+    assert!(stand.counts("feed").answers(SourceAnswer::NotListed) > 0);
 }
 
 #[test]

@@ -14,13 +14,13 @@ const MINUTE: i64 = 60_000_000;
 
 /// A list that a test can change.
 #[derive(Debug)]
-struct List {
+struct TestList {
     name: &'static str,
     names: Mutex<HashMap<String, Category>>,
     generation: watch::Sender<u64>,
 }
 
-impl List {
+impl TestList {
     fn new(name: &'static str) -> Arc<Self> {
         Arc::new(Self {
             name,
@@ -37,15 +37,15 @@ impl List {
 
 /// Several lists that are asked as one.
 #[derive(Debug)]
-struct Lists(Vec<Arc<List>>);
+struct TestLists(Vec<Arc<TestList>>);
 
-impl Sources for Lists {
+impl Sources for TestLists {
     fn local(&self, target: &Target) -> Vec<Evidence> {
         self.0.iter().flat_map(|list| list.local(target)).collect()
     }
 }
 
-impl Sources for List {
+impl Sources for TestList {
     fn local(&self, target: &Target) -> Vec<Evidence> {
         let names = self.names.lock().unwrap();
         let evidence = |finding| Evidence {
@@ -68,15 +68,15 @@ impl Sources for List {
     }
 }
 
-struct Place {
+struct TestSite {
     ledger: Ledger,
     settings: Arc<Settings>,
-    seen: Seen,
+    seen: LastAlerted,
     path: std::path::PathBuf,
     _folder: tempfile::TempDir,
 }
 
-impl Place {
+impl TestSite {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("s.db");
@@ -86,7 +86,7 @@ impl Place {
         Self {
             ledger: Ledger::open(&path).unwrap(),
             settings: Arc::new(Settings::from_toml(text, Path::new("test"), Absent::Pretend).unwrap()),
-            seen: Seen::default(),
+            seen: LastAlerted::default(),
             path,
             _folder: folder,
         }
@@ -108,8 +108,8 @@ impl Place {
         self.ledger.store().record_click(row).wait().unwrap();
     }
 
-    fn sweep(&mut self, lists: &[&Arc<List>], now: i64) -> usize {
-        let lists = Lists(lists.iter().map(|list| Arc::clone(list)).collect());
+    fn sweep(&mut self, lists: &[&Arc<TestList>], now: i64) -> usize {
+        let lists = TestLists(lists.iter().map(|list| Arc::clone(list)).collect());
         let raised = sweep(&self.ledger, &lists, &self.settings, now, &mut self.seen).unwrap();
         self.ledger.store().flush().wait().unwrap();
         raised
@@ -124,7 +124,7 @@ const BAD: &str = "https://bad.example/a";
 
 #[test]
 fn a_target_that_is_listed_late_raises_one_alert_with_people_and_machines() {
-    let (mut place, list) = (Place::new(), List::new("feed"));
+    let (mut place, list) = (TestSite::new(), TestList::new("feed"));
     for n in 0..3 {
         place.click(n, BAD, NOW - n as i64 * MINUTE, |_| {});
     }
@@ -151,7 +151,7 @@ fn a_target_that_is_listed_late_raises_one_alert_with_people_and_machines() {
     assert_eq!(place.ledger.alerts().late_listings, 1);
     // Nothing new: neither for this process nor for the next one.
     assert_eq!(place.sweep(&[&list], NOW + 2), 0);
-    place.seen = Seen::default();
+    place.seen = LastAlerted::default();
     assert_eq!(place.sweep(&[&list], NOW + 3), 0);
     // Another one got there since, by a server that had not heard of it yet.
     place.click(40, BAD, NOW + 4, |_| {});
@@ -161,7 +161,7 @@ fn a_target_that_is_listed_late_raises_one_alert_with_people_and_machines() {
 
 #[test]
 fn what_was_known_or_allowed_at_the_click_is_no_news() {
-    let (mut place, list) = (Place::new(), List::new("feed"));
+    let (mut place, list) = (TestSite::new(), TestList::new("feed"));
     list.add(BAD);
     let reason = |source: &str, code: &str| Reason {
         source: source.to_owned(),
@@ -188,7 +188,7 @@ fn what_was_known_or_allowed_at_the_click_is_no_news() {
 
 #[test]
 fn the_way_to_a_target_counts_and_says_so() {
-    let (mut place, list) = (Place::new(), List::new("feed"));
+    let (mut place, list) = (TestSite::new(), TestList::new("feed"));
     list.add(BAD);
     place.click(1, "https://short.example/1", NOW, |_| {});
     place.click(2, "https://short.example/1", NOW, |row| {
@@ -202,7 +202,7 @@ fn the_way_to_a_target_counts_and_says_so() {
 
 #[test]
 fn a_store_that_takes_no_rows_does_not_make_alerts_repeat() {
-    let (mut place, list) = (Place::new(), List::new("feed"));
+    let (mut place, list) = (TestSite::new(), TestList::new("feed"));
     place.click(1, BAD, NOW, |_| {});
     list.add(BAD);
     let other = rusqlite::Connection::open(&place.path).unwrap();
@@ -224,7 +224,7 @@ fn a_store_that_takes_no_rows_does_not_make_alerts_repeat() {
 
 #[test]
 fn nothing_is_looked_at_again_where_the_operator_does_not_want_it() {
-    let (mut place, list) = (Place::new(), List::new("feed"));
+    let (mut place, list) = (TestSite::new(), TestList::new("feed"));
     place.click(1, BAD, NOW, |_| {});
     list.add(BAD);
     Arc::get_mut(&mut place.settings).unwrap().hindsight.window = Duration::ZERO;
@@ -233,7 +233,7 @@ fn nothing_is_looked_at_again_where_the_operator_does_not_want_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_list_that_changes_sets_it_off() {
-    let (place, list) = (Place::new(), List::new("feed"));
+    let (place, list) = (TestSite::new(), TestList::new("feed"));
     place.click(1, BAD, now_us(), |_| {});
     let (keep, settings) = watch::channel(Arc::clone(&place.settings));
     let watching = tokio::spawn(watch(settings, place.ledger.clone(), list.clone()));

@@ -1,4 +1,4 @@
-//! What is inside a link, with the targets that are too long for a click link of ours and stand in the store.
+//! Unwrapping a link whose layers may be click links of ours with their target in the store.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,26 +9,26 @@ use tracing::error;
 
 use crate::config::Settings;
 
-/// How often the store is asked about one link: what stands in it may hold another link whose target stands in it.
+/// Rounds of reading the store for one link: a target from the store may wrap another one that stands there.
 const MAX_ROUNDS: usize = 4;
 
-/// Targets asked about at a time; nobody nests more by accident.
+/// Targets read in one round; links by accident nest fewer.
 const MAX_IDS: usize = 16;
 
-type Id = [u8; 16];
+type ReferenceId = [u8; 16];
 
 /// Rows by the name that a click link gives them; `None` where there is no such row.
-type Rows = HashMap<Id, Option<ReferenceRow>>;
+type Rows = HashMap<ReferenceId, Option<ReferenceRow>>;
 
-/// Takes a link apart. The store is asked only where a click link of ours is inside whose target it keeps; one that it does not
-/// have, or cannot say, stays unknown.
+/// Unwraps a link. The store is read, on a thread for that, only where a click link inside keeps its target there; one that
+/// cannot be read stays unknown.
 pub(crate) async fn unwrapped(settings: &Settings, reader: &Reader, target: &Target) -> Unwrapped {
     if Glance::new(&settings.click.base).is_plain(target) {
         return Unwrapped::plain(target);
     }
-    let mut known = Rows::new();
+    let mut rows = Rows::new();
     for _ in 0..MAX_ROUNDS {
-        let (inside, mut missing) = look(settings, target, &known);
+        let (inside, mut missing) = unwrap_with(settings, target, &rows);
         if missing.is_empty() {
             return inside;
         }
@@ -36,7 +36,7 @@ pub(crate) async fn unwrapped(settings: &Settings, reader: &Reader, target: &Tar
         let reader = reader.clone();
         let read = move || missing.into_iter().map(|id| Ok((id, reader.reference(&id)?))).collect();
         match tokio::task::spawn_blocking(read).await {
-            Ok(Ok(rows)) => known.extend::<Rows>(rows),
+            Ok(Ok(found)) => rows.extend::<Rows>(found),
             failed => {
                 let failed: Result<Result<Rows, store::StoreError>, _> = failed;
                 let cause = failed.map_or_else(
@@ -48,11 +48,11 @@ pub(crate) async fn unwrapped(settings: &Settings, reader: &Reader, target: &Tar
             }
         }
     }
-    look(settings, target, &known).0
+    unwrap_with(settings, target, &rows).0
 }
 
-/// Takes a link apart as far as can be done with these rows; also says which others it takes.
-fn look(settings: &Settings, target: &Target, known: &Rows) -> (Unwrapped, Vec<Id>) {
+/// Unwraps a link with the rows read so far; gives the names of rows that are missing, too.
+fn unwrap_with(settings: &Settings, target: &Target, rows: &Rows) -> (Unwrapped, Vec<ReferenceId>) {
     let opener = Opener::new(&settings.keys, &settings.click.base);
     let missing = RefCell::new(Vec::new());
     let own = |url: &str| -> Option<Opened> {
@@ -60,7 +60,7 @@ fn look(settings: &Settings, target: &Target, known: &Rows) -> (Unwrapped, Vec<I
         let Some(id) = opened.reference_id() else {
             return Some(opened);
         };
-        match known.get(&id) {
+        match rows.get(&id) {
             Some(Some(row)) => {
                 // A row that is not the one the link was made for is as good as none.
                 let completed = opener.complete(opened.clone(), &row.target, row.written.as_deref());

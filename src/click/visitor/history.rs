@@ -3,19 +3,20 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::Duration;
 
 use data_encoding::HEXLOWER;
 use link::Smuggled;
+use parking_lot::Mutex;
 use quick_cache::unsync::Cache;
 use ring::{digest, hmac};
 use store::{ClickRow, Reader};
 use tracing::warn;
 
 use super::super::client;
-use super::{Judgement, Signs, Surroundings, judge_by, machine_network};
+use super::{RecentClicks, RequestSigns, label_by, machine_network};
 use crate::config::{ClientIp, Settings};
 use crate::ledger::Ledger;
 
@@ -36,31 +37,31 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Who asks, over many clicks: labels each new one, and tells which links are opened by too many.
 #[derive(Debug)]
-pub struct Askers {
+pub struct VisitorHistory {
     secret: hmac::Key,
-    near: Mutex<Surroundings>,
+    recent: Mutex<RecentClicks>,
     /// Networks that opened a link, and networks that a reader uses; by a hash of either.
-    seen: Mutex<Cache<u64, Vec<Opened>>>,
+    networks: Mutex<Cache<u64, Vec<NetworkSeen>>>,
     /// Readers are told apart by hashes that mean nothing outside.
     hasher: RandomState,
 }
 
 /// A network, and when it was last seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Opened {
+struct NetworkSeen {
     network: u64,
     at_us: i64,
 }
 
-impl Askers {
+impl VisitorHistory {
     /// Reads the store's secret, and starts a thread that takes in the openings of the last 30 days.
     ///
     /// # Errors
     /// The store cannot be read.
     pub fn start(ledger: &Ledger, now_us: i64) -> Result<Arc<Self>, store::StoreError> {
         let reader = ledger.store().reader().clone();
-        let askers = Arc::new(Self::new(&reader.network_secret()?));
-        let weak = Arc::downgrade(&askers);
+        let visitors = Arc::new(Self::new(&reader.network_secret()?));
+        let weak = Arc::downgrade(&visitors);
         let from = now_us.saturating_sub(MEMORY);
         let started = thread::Builder::new()
             .name("openings".to_owned())
@@ -68,15 +69,15 @@ impl Askers {
         if let Err(e) = started {
             warn!(target: "linkgate::click", error = %e, "links that were opened before the start are not remembered");
         }
-        Ok(askers)
+        Ok(visitors)
     }
 
     /// Knows nothing yet.
     fn new(secret: &[u8; 32]) -> Self {
         Self {
             secret: hmac::Key::new(hmac::HMAC_SHA256, secret),
-            near: Mutex::new(Surroundings::new(MAX_MAILS)),
-            seen: Mutex::new(Cache::new(MAX_SEEN)),
+            recent: Mutex::new(RecentClicks::new(MAX_MAILS)),
+            networks: Mutex::new(Cache::new(MAX_SEEN)),
             hasher: RandomState::new(),
         }
     }
@@ -86,16 +87,18 @@ impl Askers {
     /// that are missing and the label are filled in.
     ///
     /// Says when the link is opened in a way that its recipient would not.
-    pub fn look(&self, row: &mut ClickRow, client: Option<IpAddr>, settings: &Settings) -> Option<Smuggled> {
+    pub fn label(&self, row: &mut ClickRow, client: Option<IpAddr>, settings: &Settings) -> Option<Smuggled> {
         let network = client.map(|ip| self.network(ip));
         row.facts.link = link(row);
         row.facts.machine_network = client.and_then(|ip| machine_network(ip, &settings.machines));
         if settings.click.client_ip != ClientIp::None {
             row.facts.network.clone_from(&network);
         }
-        let judged = self.judge(row, settings);
-        judged.write_into(row);
-        if judged.label.is_machine() {
+        let signs = RequestSigns::of(row);
+        let neighbours = self.recent.lock().add_and_compare(row, &signs);
+        let label = label_by(row, &signs, neighbours, &settings.machines);
+        label.write_into(row);
+        if label.label.is_machine() {
             return None;
         }
         let (link, user, network) = (row.facts.link.as_deref()?, row.user.as_deref()?, network?);
@@ -114,34 +117,18 @@ impl Askers {
         }
     }
 
-    /// From how many networks a link was opened within 30 days, hits of machines not counted. `link` as in
-    /// [`store::Facts::link`].
-    #[must_use]
-    pub fn many_networks(&self, link: &str) -> u32 {
-        let seen = lock(&self.seen);
-        let networks = number(link).and_then(|link| seen.get(&link));
-        networks.map_or(0, |networks| u32::try_from(networks.len()).unwrap_or(u32::MAX))
-    }
-
-    /// Label of a click by its facts and its neighbours so far.
-    fn judge(&self, row: &ClickRow, settings: &Settings) -> Judgement {
-        let signs = Signs::of(row);
-        let around = lock(&self.near).add_and_look(row, &signs);
-        judge_by(row, &signs, around, &settings.machines)
-    }
-
     /// Notes that a link was opened from a network, or that a reader used it. How many networks that makes, and whether this
     /// one was known.
     fn opened(&self, what: u64, network: u64, at_us: i64) -> (u32, bool) {
-        let mut seen = lock(&self.seen);
-        let note = |networks: &mut Vec<Opened>| {
+        let mut seen = self.networks.lock();
+        let note = |networks: &mut Vec<NetworkSeen>| {
             networks.retain(|o| o.at_us.saturating_add(MEMORY) >= at_us);
             let room = networks.len() < MAX_NETWORKS;
             let known = networks.iter_mut().find(|o| o.network == network);
             let is_known = known.is_some();
             match known {
                 Some(known) => known.at_us = known.at_us.max(at_us),
-                None if room => networks.push(Opened { network, at_us }),
+                None if room => networks.push(NetworkSeen { network, at_us }),
                 None => {}
             }
             (u32::try_from(networks.len()).unwrap_or(u32::MAX), is_known)
@@ -188,7 +175,7 @@ fn number(hash: &str) -> Option<u64> {
 }
 
 /// Takes in the openings since `from`, page by page.
-fn remember(askers: &Weak<Askers>, reader: &Reader, from: i64) {
+fn remember(visitors: &Weak<VisitorHistory>, reader: &Reader, from: i64) {
     let mut last = (from, i64::MIN);
     loop {
         let page = match reader.openings(last) {
@@ -198,7 +185,7 @@ fn remember(askers: &Weak<Askers>, reader: &Reader, from: i64) {
                 return;
             }
         };
-        let (Some(askers), Some(end)) = (askers.upgrade(), page.last()) else {
+        let (Some(visitors), Some(end)) = (visitors.upgrade(), page.last()) else {
             return;
         };
         last = (end.at_us, end.id);
@@ -206,16 +193,12 @@ fn remember(askers: &Weak<Askers>, reader: &Reader, from: i64) {
             let (Some(link), Some(network)) = (number(&opening.link), number(&opening.network)) else {
                 continue;
             };
-            let _ = askers.opened(link, network, opening.at_us);
-            let _ = askers.opened(askers.reader_id(&opening.user), network, opening.at_us);
+            let _ = visitors.opened(link, network, opening.at_us);
+            let _ = visitors.opened(visitors.reader_id(&opening.user), network, opening.at_us);
         }
-        drop(askers);
+        drop(visitors);
         thread::sleep(PAUSE);
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -225,6 +208,12 @@ mod tests {
 
     const DAY: i64 = 86_400_000_000;
     const NOW: i64 = 20_000 * DAY;
+
+    /// From how many networks a link was opened.
+    fn networks_of(history: &VisitorHistory, link: &str) -> usize {
+        let seen = history.networks.lock();
+        number(link).and_then(|link| seen.get(&link)).map_or(0, Vec::len)
+    }
 
     fn click(n: u128, at_us: i64) -> ClickRow {
         let mut row = ClickRow {
@@ -258,11 +247,11 @@ mod tests {
 
     #[test]
     fn a_link_from_many_networks_is_smuggled_and_machines_do_not_count() {
-        let (askers, settings) = (Askers::new(&[1; 32]), settings());
+        let (visitors, settings) = (VisitorHistory::new(&[1; 32]), settings());
         let look = |n: u8, agent: &str| {
             let mut row = click(n.into(), NOW + i64::from(n) * 60_000_000);
             row.user_agent = agent.to_owned();
-            (askers.look(&mut row, from(n), &settings), row)
+            (visitors.label(&mut row, from(n), &settings), row)
         };
         let browser = click(0, NOW).user_agent;
         for n in 0..7 {
@@ -272,36 +261,36 @@ mod tests {
         let (smuggled, row) = look(7, &browser);
         assert_eq!(smuggled, Some(Smuggled::ManyNetworks));
         let link = row.facts.link.unwrap();
-        assert_eq!(askers.many_networks(&link), 8);
-        assert_eq!(askers.many_networks("no link"), 0);
+        assert_eq!(networks_of(&visitors, &link), 8);
+        assert_eq!(networks_of(&visitors, "no link"), 0);
         // Again from a known one; a month later they are forgotten.
         assert_eq!(look(7, &browser).0, Some(Smuggled::ManyNetworks));
         let mut later = click(200, NOW + 40 * DAY);
-        assert_eq!(askers.look(&mut later, from(200), &settings), None);
-        assert_eq!(askers.many_networks(&link), 1);
+        assert_eq!(visitors.label(&mut later, from(200), &settings), None);
+        assert_eq!(networks_of(&visitors, &link), 1);
     }
 
     #[test]
     fn a_link_to_nobody_in_particular_is_opened_from_anywhere() {
-        let (askers, settings) = (Askers::new(&[1; 32]), settings());
+        let (visitors, settings) = (VisitorHistory::new(&[1; 32]), settings());
         for n in 0..40 {
             let mut row = ClickRow {
                 user: None,
                 ..click(n.into(), NOW)
             };
-            assert_eq!(askers.look(&mut row, from(n), &settings), None);
+            assert_eq!(visitors.label(&mut row, from(n), &settings), None);
             assert_eq!(row.facts.link, None);
         }
     }
 
     #[test]
     fn an_old_link_is_strange_from_a_network_that_its_recipient_does_not_use() {
-        let askers = Askers::new(&[1; 32]);
+        let visitors = VisitorHistory::new(&[1; 32]);
         let settings = settings();
-        let look = |at: i64, n: u8| askers.look(&mut click(0, at), from(n), &settings);
+        let look = |at: i64, n: u8| visitors.label(&mut click(0, at), from(n), &settings);
         let mut other = click(1, NOW + 179 * DAY);
         other.mail_id = "m2".to_owned();
-        askers.look(&mut other, from(1), &settings);
+        visitors.label(&mut other, from(1), &settings);
         assert_eq!(look(NOW + 181 * DAY, 1), None, "a network of this reader");
         assert_eq!(look(NOW + 182 * DAY, 2), Some(Smuggled::LongAfter));
         // The young link is opened from anywhere.
@@ -314,23 +303,26 @@ mod tests {
             },
             ..settings
         };
-        assert_eq!(askers.look(&mut click(0, NOW + 183 * DAY), from(4), &never), None);
+        assert_eq!(visitors.label(&mut click(0, NOW + 183 * DAY), from(4), &never), None);
     }
 
     #[test]
     fn what_is_recorded_of_a_network_names_none_and_is_left_out_where_no_address_may_be_kept() {
-        let (askers, mut settings) = (Askers::new(&[1; 32]), settings());
-        let hash = |client: &str, askers: &Askers| askers.network(client.parse().unwrap());
-        assert_eq!(hash("192.0.2.1", &askers), hash("::ffff:192.0.2.200", &askers));
-        assert_ne!(hash("192.0.2.1", &askers), hash("192.0.3.1", &askers));
-        assert_eq!(hash("2001:db8:1:2::3", &askers), hash("2001:db8:1:ffff::", &askers));
-        assert_ne!(hash("192.0.2.1", &askers), hash("192.0.2.1", &Askers::new(&[2; 32])));
+        let (visitors, mut settings) = (VisitorHistory::new(&[1; 32]), settings());
+        let hash = |client: &str, visitors: &VisitorHistory| visitors.network(client.parse().unwrap());
+        assert_eq!(hash("192.0.2.1", &visitors), hash("::ffff:192.0.2.200", &visitors));
+        assert_ne!(hash("192.0.2.1", &visitors), hash("192.0.3.1", &visitors));
+        assert_eq!(hash("2001:db8:1:2::3", &visitors), hash("2001:db8:1:ffff::", &visitors));
+        assert_ne!(
+            hash("192.0.2.1", &visitors),
+            hash("192.0.2.1", &VisitorHistory::new(&[2; 32]))
+        );
         let mut row = click(1, NOW);
-        askers.look(&mut row, from(1), &settings);
+        visitors.label(&mut row, from(1), &settings);
         assert_eq!(row.facts.network.as_deref().map(str::len), Some(16));
         settings.click.client_ip = ClientIp::None;
         let mut row = click(2, NOW);
-        askers.look(&mut row, from(1), &settings);
+        visitors.label(&mut row, from(1), &settings);
         assert_eq!(row.facts.network, None);
         assert_eq!(row.label, store::Label::Unknown);
     }
@@ -340,21 +332,21 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let ledger = Ledger::open(&folder.path().join("s.db")).unwrap();
         let settings = settings();
-        let first = Askers::start(&ledger, NOW).unwrap();
+        let first = VisitorHistory::start(&ledger, NOW).unwrap();
         let mut link = String::new();
         for n in 0..5 {
             let mut row = click(n.into(), NOW + i64::from(n) * 60_000_000);
-            first.look(&mut row, from(n), &settings);
+            first.label(&mut row, from(n), &settings);
             link = row.facts.link.clone().unwrap();
             ledger.store().record_click(row).wait().unwrap();
         }
-        let second = Askers::start(&ledger, NOW + DAY).unwrap();
+        let second = VisitorHistory::start(&ledger, NOW + DAY).unwrap();
         let end = std::time::Instant::now() + Duration::from_secs(10);
-        while second.many_networks(&link) < 5 {
-            assert!(std::time::Instant::now() < end, "{}", second.many_networks(&link));
+        while networks_of(&second, &link) < 5 {
+            assert!(std::time::Instant::now() < end, "{}", networks_of(&second, &link));
             thread::sleep(Duration::from_millis(5));
         }
         let mut old = click(9, NOW + 200 * DAY);
-        assert_eq!(second.look(&mut old, from(9), &settings), Some(Smuggled::LongAfter));
+        assert_eq!(second.label(&mut old, from(9), &settings), Some(Smuggled::LongAfter));
     }
 }

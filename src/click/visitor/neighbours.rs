@@ -5,7 +5,7 @@ use std::hash::{BuildHasher, RandomState};
 
 use store::ClickRow;
 
-use super::{Signs, pressed_button};
+use super::{RequestSigns, pressed_button};
 
 /// Clicks this far apart, in microseconds, say something about each other.
 const REACH: i64 = 15_000_000;
@@ -21,15 +21,15 @@ const MAX_CLICKS: usize = 64;
 
 /// What was seen around a click.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Around {
+pub struct Neighbours {
     /// Several links of the same mail were opened at once.
     pub several_links: bool,
     /// The same link was opened from elsewhere at the same time, by someone who looks more like a person or just as much.
     pub elsewhere: bool,
 }
 
-impl Around {
-    /// What it is worth; see [`super::judge`].
+impl Neighbours {
+    /// What it is worth; see [`super::label`].
     pub(super) fn points(self) -> i32 {
         -4 * i32::from(self.several_links) - 3 * i32::from(self.elsewhere)
     }
@@ -45,9 +45,9 @@ impl Around {
 
 /// The clicks of the last seconds, mail by mail. Bounded, by the number of mails and of clicks on each.
 #[derive(Debug)]
-pub struct Surroundings {
+pub struct RecentClicks {
     /// By a hash of the mail and its recipient.
-    mails: HashMap<u64, VecDeque<Hit>>,
+    mails: HashMap<u64, VecDeque<RecentClick>>,
     /// Mails in the order of their first click, with its time.
     order: VecDeque<(i64, u64)>,
     max_mails: usize,
@@ -57,7 +57,7 @@ pub struct Surroundings {
 
 /// What matters of a click to its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Hit {
+struct RecentClick {
     at_us: i64,
     link: u64,
     network: Option<u64>,
@@ -66,7 +66,7 @@ struct Hit {
     button: bool,
 }
 
-impl Surroundings {
+impl RecentClicks {
     /// Nothing seen yet; remembers clicks on links of so many mails at most.
     #[must_use]
     pub fn new(max_mails: usize) -> Self {
@@ -81,11 +81,11 @@ impl Surroundings {
     /// Remembers a click. Those that can say nothing about later ones any more are forgotten; clicks come in the order of
     /// time, more or less.
     pub fn add(&mut self, row: &ClickRow) {
-        let _ = self.add_and_look(row, &Signs::of(row));
+        let _ = self.add_and_compare(row, &RequestSigns::of(row));
     }
 
     /// Remembers a click, and tells what was seen around it.
-    pub(super) fn add_and_look(&mut self, row: &ClickRow, signs: &Signs) -> Around {
+    pub(super) fn add_and_compare(&mut self, row: &ClickRow, signs: &RequestSigns) -> Neighbours {
         self.forget_before(row.at_us.saturating_sub(2 * REACH));
         let (key, own) = (self.key(row), self.hit(row, signs));
         let hits = match self.mails.get_mut(&key) {
@@ -108,15 +108,15 @@ impl Surroundings {
             hits.pop_front();
         }
         hits.push_back(own);
-        around(hits, &own, row)
+        neighbours(hits, &own, row)
     }
 
     /// What was seen around this click, among those that were added.
     #[must_use]
-    pub fn around(&self, row: &ClickRow) -> Around {
+    pub fn neighbours(&self, row: &ClickRow) -> Neighbours {
         let hits = self.mails.get(&self.key(row));
-        hits.map_or_else(Around::default, |hits| {
-            around(hits, &self.hit(row, &Signs::of(row)), row)
+        hits.map_or_else(Neighbours::default, |hits| {
+            neighbours(hits, &self.hit(row, &RequestSigns::of(row)), row)
         })
     }
 
@@ -126,9 +126,9 @@ impl Surroundings {
         self.hasher.hash_one((&row.mail_id, user.to_ascii_lowercase()))
     }
 
-    fn hit(&self, row: &ClickRow, signs: &Signs) -> Hit {
+    fn hit(&self, row: &ClickRow, signs: &RequestSigns) -> RecentClick {
         let hash = |text: &dyn AsRef<str>| self.hasher.hash_one(text.as_ref());
-        Hit {
+        RecentClick {
             at_us: row.at_us,
             link: hash(row.facts.link.as_ref().unwrap_or(&row.url)),
             network: row.facts.network.as_ref().or(row.client_ip.as_ref()).map(|n| hash(n)),
@@ -168,30 +168,31 @@ impl Surroundings {
 }
 
 /// What these hits say of the click that `own` is taken from.
-fn around(hits: &VecDeque<Hit>, own: &Hit, row: &ClickRow) -> Around {
+fn neighbours(hits: &VecDeque<RecentClick>, own: &RecentClick, row: &ClickRow) -> Neighbours {
     // A link without a recipient was sent to many: what they do at the same time says nothing about one of them.
     if row.user.is_none() {
-        return Around::default();
+        return Neighbours::default();
     }
-    let near = |hit: &Hit, reach: i64| hit.at_us.abs_diff(own.at_us) <= reach.unsigned_abs();
+    let near = |hit: &RecentClick, reach: i64| hit.at_us.abs_diff(own.at_us) <= reach.unsigned_abs();
     let mut links = [own.link; MANY_LINKS];
     let mut found = 1;
     // Who opens one link of a mail while a scanner is at the others is no scanner.
-    let opened = |h: &&Hit| near(h, BURST) && !h.button && (h.agent == own.agent || h.is_near(own));
+    let opened = |h: &&RecentClick| near(h, BURST) && !h.button && (h.agent == own.agent || h.is_near(own));
     for hit in hits.iter().filter(opened) {
         if let (false, Some(place)) = (links.contains(&hit.link), links.get_mut(found)) {
             *place = hit.link;
             found += 1;
         }
     }
-    let elsewhere = |h: &Hit| h.link == own.link && h.is_elsewhere(own) && near(h, REACH) && h.points >= own.points;
-    Around {
+    let elsewhere =
+        |h: &RecentClick| h.link == own.link && h.is_elsewhere(own) && near(h, REACH) && h.points >= own.points;
+    Neighbours {
         several_links: found >= MANY_LINKS,
         elsewhere: hits.iter().any(elsewhere),
     }
 }
 
-impl Hit {
+impl RecentClick {
     /// Known to be in the same network.
     fn is_near(&self, other: &Self) -> bool {
         self.network.is_some() && self.network == other.network

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use store::{ClickQuery, ClickRow, Label, LabelRow, Store, StoreError};
 
-use crate::click::visitor::{Surroundings, judge};
+use crate::click::visitor::{RecentClicks, label};
 use crate::config::Machines;
 
 /// Microseconds around a click that say something about who made it.
@@ -74,11 +74,11 @@ pub fn relabel(store: &Store, machines: &Machines, since_us: Option<i64>) -> Res
         since_us: since_us.map(|since| since.saturating_sub(AROUND)),
         ..ClickQuery::default()
     };
-    let mut work = Work {
+    let mut work = Relabelling {
         store,
         machines,
         since_us: since_us.unwrap_or(i64::MIN),
-        near: Surroundings::new(MAX_MAILS),
+        recent: RecentClicks::new(MAX_MAILS),
         waiting: VecDeque::new(),
         labels: Vec::new(),
         done: Relabelled::default(),
@@ -86,37 +86,37 @@ pub fn relabel(store: &Store, machines: &Machines, since_us: Option<i64>) -> Res
     for click in store.clicks(&query) {
         let click = click?;
         // All that can say something about these has been read.
-        work.judge_before(Some(click.at_us.saturating_sub(AROUND)))?;
-        work.near.add(&click);
+        work.label_before(Some(click.at_us.saturating_sub(AROUND)))?;
+        work.recent.add(&click);
         work.waiting.push_back(click);
     }
-    work.judge_before(None)?;
+    work.label_before(None)?;
     work.write()?;
     Ok(work.done)
 }
 
-struct Work<'a> {
+struct Relabelling<'a> {
     store: &'a Store,
     machines: &'a Machines,
     since_us: i64,
-    near: Surroundings,
+    recent: RecentClicks,
     /// Clicks about which later ones may say something.
     waiting: VecDeque<ClickRow>,
     labels: Vec<LabelRow>,
     done: Relabelled,
 }
 
-impl Work<'_> {
+impl Relabelling<'_> {
     /// Judges what waits and came in before `at_us`; all of it without.
-    fn judge_before(&mut self, at_us: Option<i64>) -> Result<(), StoreError> {
+    fn label_before(&mut self, at_us: Option<i64>) -> Result<(), StoreError> {
         let due = |click: &mut ClickRow| at_us.is_none_or(|at_us| click.at_us < at_us);
         while let Some(click) = self.waiting.pop_front_if(due) {
             if click.at_us < self.since_us {
                 continue;
             }
             self.done.seen += 1;
-            let judged = judge(&click, self.near.around(&click), self.machines);
-            self.labels.extend(judged.relabel(&click));
+            let label = label(&click, self.recent.neighbours(&click), self.machines);
+            self.labels.extend(label.relabel(&click));
             if self.labels.len() >= GROUP {
                 self.write()?;
             }

@@ -39,7 +39,7 @@ fn row(agent: &str, fields: &[&[(&'static str, &str)]]) -> ClickRow {
 }
 
 fn verdict(row: &ClickRow) -> String {
-    let Judgement { label, reasons } = judge(row, Around::default(), &Machines::default());
+    let VisitorLabel { label, reasons } = label(row, Neighbours::default(), &Machines::default());
     format!("{} {}", label.as_str(), reasons.join(" "))
         .trim_end()
         .to_owned()
@@ -209,7 +209,7 @@ fn the_operator_names_agents_and_networks() {
         ..Machines::default()
     };
     let label = |row: &ClickRow| {
-        let Judgement { label, reasons } = judge(row, Around::default(), &machines);
+        let VisitorLabel { label, reasons } = label(row, Neighbours::default(), &machines);
         (label, reasons.first().copied().unwrap_or_default())
     };
     let person = row(CHROME, &[BROWSER, NAVIGATION]);
@@ -262,7 +262,7 @@ fn who_gets_the_neutral_page_is_the_operators_choice() {
 
 #[test]
 fn a_scanner_that_opens_all_links_at_once_is_told_from_the_reader() {
-    let mut near = Surroundings::new(100);
+    let mut near = RecentClicks::new(100);
     let at = |link: &str, agent: &str, network: &str, after_ms: i64| {
         let mut row = row(agent, &[BROWSER, NAVIGATION]);
         row.facts.link = Some(link.to_owned());
@@ -282,52 +282,60 @@ fn a_scanner_that_opens_all_links_at_once_is_told_from_the_reader() {
     for hit in &hits {
         near.add(hit);
     }
-    let several: Vec<bool> = hits.iter().map(|hit| near.around(hit).several_links).collect();
+    let several: Vec<bool> = hits.iter().map(|hit| near.neighbours(hit).several_links).collect();
     assert_eq!(several, [true, true, true, false, false]);
-    let judged = judge(&hits[0], near.around(&hits[0]), &Machines::default());
+    let judged = label(&hits[0], near.neighbours(&hits[0]), &Machines::default());
     assert_eq!(judged.label, Label::Unknown, "{judged:?}");
     // The same a second after delivery is no person.
     let mut fresh = hits[0].clone();
     fresh.facts.issued_at_s = Some(NOW / 1_000_000 - 1);
     assert_eq!(
-        judge(&fresh, near.around(&fresh), &Machines::default()).label,
+        label(&fresh, near.neighbours(&fresh), &Machines::default()).label,
         Label::LikelyMachine
     );
     // To many recipients at once: many readers do that.
-    let mut shared = Surroundings::new(100);
+    let mut shared = RecentClicks::new(100);
     let shared_hits = hits.map(|hit| ClickRow { user: None, ..hit });
     for hit in &shared_hits {
         shared.add(hit);
     }
-    assert!(shared_hits.iter().all(|hit| shared.around(hit) == Around::default()));
+    assert!(
+        shared_hits
+            .iter()
+            .all(|hit| shared.neighbours(hit) == Neighbours::default())
+    );
 }
 
 #[test]
 fn of_two_that_open_the_same_link_the_less_likely_person_is_marked() {
-    let mut near = Surroundings::new(100);
+    let mut near = RecentClicks::new(100);
     let person = row(CHROME, &[BROWSER, NAVIGATION]);
     let mut scanner = row(SAFARI_OLD, &[BROWSER]);
     scanner.at_us = NOW + 12_000_000;
     near.add(&person);
     near.add(&scanner);
-    assert!(!near.around(&person).elsewhere);
-    assert!(near.around(&scanner).elsewhere);
+    assert!(!near.neighbours(&person).elsewhere);
+    assert!(near.neighbours(&scanner).elsewhere);
     assert_eq!(
-        judge(&scanner, near.around(&scanner), &Machines::default()).label,
+        label(&scanner, near.neighbours(&scanner), &Machines::default()).label,
         Label::LikelyMachine
     );
     // The same program from another network; then a minute later.
     let mut again = person.clone();
     again.facts.network = Some("n2".to_owned());
-    assert_eq!(near.around(&again), Around::default(), "no network known for the first");
+    assert_eq!(
+        near.neighbours(&again),
+        Neighbours::default(),
+        "no network known for the first"
+    );
     again.at_us += 60_000_000;
     again.user_agent = SAFARI_OLD.to_owned();
-    assert_eq!(near.around(&again), Around::default());
+    assert_eq!(near.neighbours(&again), Neighbours::default());
 }
 
 #[test]
 fn what_is_remembered_of_neighbours_is_bounded() {
-    let mut near = Surroundings::new(10);
+    let mut near = RecentClicks::new(10);
     for mail in 0..1_000 {
         for _ in 0..100 {
             let mut hit = row(CHROME, &[BROWSER]);
@@ -348,7 +356,7 @@ fn what_is_remembered_of_neighbours_is_bounded() {
 #[test]
 fn a_label_that_stays_is_not_written_again() {
     let mut row = row(CHROME, &[BROWSER, NAVIGATION]);
-    let judged = judge(&row, Around::default(), &Machines::default());
+    let judged = label(&row, Neighbours::default(), &Machines::default());
     let relabel = judged.relabel(&row).unwrap();
     assert_eq!(
         (relabel.event_id, relabel.label, relabel.rules),
@@ -359,7 +367,7 @@ fn a_label_that_stays_is_not_written_again() {
     // The label itself is no fact: judged by it, a wrong one would stay for ever.
     row.label = Label::Machine;
     row.verdict = Some(link::Verdict::Block);
-    assert_eq!(judge(&row, Around::default(), &Machines::default()), judged);
+    assert_eq!(label(&row, Neighbours::default(), &Machines::default()), judged);
     assert!(judged.relabel(&row).is_some());
 }
 
@@ -384,4 +392,14 @@ fn facts_are_shortened_strangers_words() {
         (row.facts.dnt, row.facts.gpc, row.facts.http.as_deref()),
         (true, true, Some("1.1"))
     );
+}
+
+#[test]
+fn user_agents_are_cut_between_characters() {
+    let long = "\u{e9}".repeat(400);
+    let agent = |octets: &[u8]| clip(&HeaderValue::from_bytes(octets).unwrap(), 512);
+    assert_eq!(agent(long.as_bytes()), "\u{e9}".repeat(256));
+    // Octets that are no UTF-8 grow threefold as they are replaced; the limit counts what is kept.
+    assert_eq!(agent(&[0xff; 400]).len(), 510);
+    assert_eq!(agent(b""), "");
 }

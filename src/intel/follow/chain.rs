@@ -10,14 +10,15 @@ use url::Url;
 
 use super::cookies::Jar;
 use super::file::FileScan;
-use super::guard::{Refusal, bare};
-use super::page::{Page, refresh_target};
+use super::guard::{AskRefusal, bare};
+use super::page::{FetchedPage, refresh_target};
 use super::{
-    BAD_CERTIFICATE, Base, EMPTY, Journey, LEAVES_THE_WEB, OPEN_REDIRECTOR, UNENCRYPTED_LOGIN, USER_INFO, evidence,
+    BAD_CERTIFICATE, ChainReport, EMPTY, FollowSetup, LEAVES_THE_WEB, OPEN_REDIRECTOR, UNENCRYPTED_LOGIN, USER_INFO,
+    evidence,
 };
 use crate::config::Settings;
-use crate::intel::follow::request::{Answer, End};
-use crate::metrics::{Asked, ContactCounts};
+use crate::intel::follow::request::{BodyEnd, TargetAnswer};
+use crate::metrics::{ContactCounts, ContactResult};
 
 /// Octets of a page, unpacked.
 const MAX_PAGE: usize = 1 << 20;
@@ -46,8 +47,8 @@ const LOGIN_HOSTS: &[&str] = &[
 ];
 
 /// A chain that is being followed.
-pub(super) struct Trip<'a> {
-    base: &'a Base,
+pub(super) struct Chain<'a> {
+    base: &'a FollowSetup,
     settings: &'a Settings,
     counts: &'a ContactCounts,
     level: Contact,
@@ -56,7 +57,7 @@ pub(super) struct Trip<'a> {
     /// What was asked, with which cookies.
     seen: HashSet<(String, u32)>,
     hosts: HashSet<String>,
-    journey: Journey,
+    report: ChainReport,
 }
 
 /// What an answer comes to.
@@ -69,9 +70,9 @@ struct Onward {
     obstacle: Option<Obstacle>,
 }
 
-impl<'a> Trip<'a> {
+impl<'a> Chain<'a> {
     pub(super) fn new(
-        base: &'a Base,
+        base: &'a FollowSetup,
         settings: &'a Settings,
         counts: &'a ContactCounts,
         level: Contact,
@@ -86,11 +87,11 @@ impl<'a> Trip<'a> {
             jar: Jar::default(),
             seen: HashSet::new(),
             hosts: HashSet::new(),
-            journey: Journey::default(),
+            report: ChainReport::default(),
         }
     }
 
-    pub(super) async fn follow(mut self, link: Target) -> Journey {
+    pub(super) async fn follow(mut self, link: Target) -> ChainReport {
         let mut at = link;
         let mut hops = 0;
         loop {
@@ -117,7 +118,7 @@ impl<'a> Trip<'a> {
                 break;
             }
         }
-        self.journey
+        self.report
     }
 
     /// Asks one target, unless there is a reason not to.
@@ -127,12 +128,12 @@ impl<'a> Trip<'a> {
         }
         let place = match self.base.guard.place(at) {
             Ok(place) => place,
-            Err(Refusal::Own) => {
-                self.journey.skipped = Some("own-name");
+            Err(AskRefusal::Own) => {
+                self.report.skipped = Some("own-name");
                 // The link itself was opened by whoever calls us; other pages may stand on the host as well.
                 if hops > 0 && self.settings.click.base.parse(at.as_str()).is_some() {
                     let finding = Finding::Smuggled(Smuggled::OwnLinkInside);
-                    self.journey.evidence.push(evidence(at, finding));
+                    self.report.evidence.push(evidence(at, finding));
                 }
                 return Ok(None);
             }
@@ -149,10 +150,10 @@ impl<'a> Trip<'a> {
         if hops > 0
             && let Some(why) = self.unasked(at)
         {
-            self.journey.skipped = Some(why);
+            self.report.skipped = Some(why);
             if let Some(opaque) = link::unwrap(at, &|_| None).opaque {
                 let vendor = Finding::TargetUnknown(opaque.vendor.name().into());
-                self.journey.evidence.push(evidence(at, vendor));
+                self.report.evidence.push(evidence(at, vendor));
             }
             return Ok(None);
         }
@@ -188,7 +189,7 @@ impl<'a> Trip<'a> {
         let onward = self.read(at, &mut answer, false, until).await;
         if self.level == Contact::Shorteners && onward.next.is_none() && answer.status.is_success() {
             let vendor = Finding::TargetUnknown(at.host().to_owned().into());
-            self.journey.evidence.push(evidence(at, vendor));
+            self.report.evidence.push(evidence(at, vendor));
         }
         Ok(Some(onward))
     }
@@ -212,9 +213,9 @@ impl<'a> Trip<'a> {
         at: &Target,
         addresses: &[std::net::SocketAddr],
         until: Instant,
-    ) -> Result<Answer, Obstacle> {
+    ) -> Result<TargetAnswer, Obstacle> {
         let cookies = self.jar.field(at);
-        self.journey.fetched += 1;
+        self.report.fetched += 1;
         let asked = self.base.asker.ask(method, at, addresses, cookies.as_deref(), until);
         let started = Instant::now();
         let answer = asked.await;
@@ -230,13 +231,13 @@ impl<'a> Trip<'a> {
                 }
                 let status = answer.status;
                 self.counts.requests.inc(match status {
-                    _ if status.is_redirection() => Asked::Redirect,
-                    _ if status.is_success() => Asked::Content,
-                    _ => Asked::Refused,
+                    _ if status.is_redirection() => ContactResult::Redirect,
+                    _ if status.is_success() => ContactResult::Content,
+                    _ => ContactResult::Refused,
                 });
             }
             Err(obstacle) => {
-                self.counts.requests.inc(Asked::Failed);
+                self.counts.requests.inc(ContactResult::Failed);
                 if *obstacle == Obstacle::Certificate {
                     self.sign(at, BAD_CERTIFICATE, 20, at.host());
                 }
@@ -246,7 +247,7 @@ impl<'a> Trip<'a> {
     }
 
     /// What an answer says of where it goes on. `head_only`: it has no body, and says little if it is no redirect.
-    async fn read(&mut self, at: &Target, answer: &mut Answer, head_only: bool, until: Instant) -> Onward {
+    async fn read(&mut self, at: &Target, answer: &mut TargetAnswer, head_only: bool, until: Instant) -> Onward {
         let challenged = answer
             .field("cf-mitigated")
             .is_some_and(|v| v.eq_ignore_ascii_case("challenge"))
@@ -298,7 +299,7 @@ impl<'a> Trip<'a> {
         onward
     }
 
-    async fn read_page(&mut self, at: &Target, answer: &mut Answer, until: Instant) -> Onward {
+    async fn read_page(&mut self, at: &Target, answer: &mut TargetAnswer, until: Instant) -> Onward {
         let mut octets = Vec::new();
         let take = |more: &[u8]| {
             octets.extend_from_slice(more);
@@ -316,28 +317,28 @@ impl<'a> Trip<'a> {
         let status = answer.status.as_u16();
         // Off the threads that answer clicks: a page may take its time.
         let read = tokio::task::spawn_blocking(move || {
-            let page = Page::read(&decoded(octets));
-            let way = page.way(status);
-            (page, way)
+            let page = FetchedPage::read(&decoded(octets));
+            let exits = page.exits(status);
+            (page, exits)
         });
-        let Ok((page, way)) = read.await else {
+        let Ok((page, exits)) = read.await else {
             return Onward::obstructed(Obstacle::NoAnswer);
         };
         if page.password && at.scheme() == "http" {
             self.sign(at, UNENCRYPTED_LOGIN, 40, at.host());
         }
-        if way.empty_without_script {
+        if exits.empty_without_script {
             self.sign(at, EMPTY, 10, "");
         }
         let base = page.base.as_deref().and_then(|base| at.url().join(base).ok());
         let base = base.as_ref().unwrap_or(at.url());
-        let next = way.next.and_then(|to| leads_on(at, base, &to));
-        let also = way.also.iter().filter_map(|to| leads_on(at, base, to)).collect();
-        let obstacle = way.obstacle.or(match end {
+        let next = exits.next.and_then(|to| leads_on(at, base, &to));
+        let also = exits.also.iter().filter_map(|to| leads_on(at, base, to)).collect();
+        let obstacle = exits.obstacle.or(match end {
             _ if next.is_some() => None,
-            End::Whole if page.whole => None,
-            End::Whole | End::TooLarge => Some(Obstacle::TooLarge),
-            End::Broken => Some(Obstacle::NoAnswer),
+            BodyEnd::Whole if page.whole => None,
+            BodyEnd::Whole | BodyEnd::TooLarge => Some(Obstacle::TooLarge),
+            BodyEnd::Broken => Some(Obstacle::NoAnswer),
         });
         Onward { next, also, obstacle }
     }
@@ -351,11 +352,11 @@ impl<'a> Trip<'a> {
             }
             return None;
         };
-        if !self.journey.hops.contains(&target) {
-            if self.journey.hops.len() >= MAX_NOTED {
+        if !self.report.hops.contains(&target) {
+            if self.report.hops.len() >= MAX_NOTED {
                 return None;
             }
-            self.journey.hops.push(target.clone());
+            self.report.hops.push(target.clone());
         }
         Some(target)
     }
@@ -371,7 +372,7 @@ impl<'a> Trip<'a> {
 
     fn obstacle(&mut self, at: &Target, obstacle: Obstacle) {
         self.counts.obstacles.inc(obstacle);
-        self.journey
+        self.report
             .evidence
             .push(evidence(at, Finding::CouldNotInspect(obstacle)));
     }
@@ -379,7 +380,7 @@ impl<'a> Trip<'a> {
     fn sign(&mut self, at: &Target, code: &'static str, points: u8, detail: &str) {
         let detail = detail.to_owned();
         let sign = Finding::Sign { code, points, detail };
-        self.journey.evidence.push(evidence(at, sign));
+        self.report.evidence.push(evidence(at, sign));
     }
 }
 
@@ -427,7 +428,7 @@ fn leads_on(at: &Target, base: &Url, to: &str) -> Option<Url> {
 }
 
 /// Whether a browser shows it as a page, which may lead on.
-fn is_page(answer: &Answer) -> bool {
+fn is_page(answer: &TargetAnswer) -> bool {
     let disposition = answer.field("content-disposition").unwrap_or_default();
     if disposition.trim_start().to_ascii_lowercase().starts_with("attachment") {
         return false;
@@ -437,20 +438,20 @@ fn is_page(answer: &Answer) -> bool {
 }
 
 /// Whether browsers guess what it is (WHATWG MIME Sniffing, 7).
-fn is_untyped(answer: &Answer) -> bool {
+fn is_untyped(answer: &TargetAnswer) -> bool {
     matches!(
         &*media_type(answer),
         "" | "*/*" | "unknown/unknown" | "application/unknown"
     )
 }
 
-fn media_type(answer: &Answer) -> String {
+fn media_type(answer: &TargetAnswer) -> String {
     let kind = answer.field("content-type").unwrap_or_default().to_ascii_lowercase();
     kind.split(';').next().unwrap_or_default().trim().to_owned()
 }
 
 /// What is in the way of a file without a type; `None` when it is no file of a kind that we know.
-fn file_obstacle(octets: &[u8], end: End) -> Option<Option<Obstacle>> {
+fn file_obstacle(octets: &[u8], end: BodyEnd) -> Option<Option<Obstacle>> {
     let mut scan = FileScan::new();
     FileScan::knows(octets).then(|| {
         scan.take(octets);
@@ -458,7 +459,7 @@ fn file_obstacle(octets: &[u8], end: End) -> Option<Option<Obstacle>> {
     })
 }
 
-async fn read_file(answer: &mut Answer, until: Instant) -> Onward {
+async fn read_file(answer: &mut TargetAnswer, until: Instant) -> Onward {
     let mut scan = FileScan::new();
     let end = answer.read(MAX_FILE, until, |octets| scan.take(octets)).await;
     Onward {

@@ -2,7 +2,7 @@
 
 use link::Obstacle;
 
-use crate::intel::follow::request::End;
+use crate::intel::follow::request::BodyEnd;
 
 /// Looks at a file as it comes in, without keeping it.
 #[derive(Debug)]
@@ -69,15 +69,15 @@ impl FileScan {
     }
 
     /// What is in the way of looking into a file that ended like this.
-    pub(super) fn obstacle(mut self, end: End) -> Option<Obstacle> {
-        if end == End::Whole {
+    pub(super) fn obstacle(mut self, end: BodyEnd) -> Option<Obstacle> {
+        if end == BodyEnd::Whole {
             self.end();
         }
         match (self, end) {
             (Self::Known { encrypted: true }, _) => Some(Obstacle::Encrypted),
             (Self::Known { .. }, _) => None,
-            (_, End::TooLarge) => Some(Obstacle::TooLarge),
-            (_, End::Whole | End::Broken) => Some(Obstacle::NoAnswer),
+            (_, BodyEnd::TooLarge) => Some(Obstacle::TooLarge),
+            (_, BodyEnd::Whole | BodyEnd::Broken) => Some(Obstacle::NoAnswer),
         }
     }
 

@@ -1,9 +1,10 @@
 //! How many chains are followed at a time, and how many of them ask the same host.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// One host is not asked more often than this at a time: a newsletter's readers must not become an attack.
@@ -18,16 +19,16 @@ pub(super) struct Gate {
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
 
-/// Leave to follow one chain; it ends when this is dropped.
+/// ChainPermit to follow one chain; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct Leave {
+pub(super) struct ChainPermit {
     _running: OwnedSemaphorePermit,
     _place: OwnedSemaphorePermit,
 }
 
-/// Leave to ask one host; it ends when this is dropped.
+/// ChainPermit to ask one host; it ends when this is dropped.
 #[derive(Debug)]
-pub(super) struct HostLeave<'a> {
+pub(super) struct HostPermit<'a> {
     gate: &'a Gate,
     host: String,
     permit: Option<OwnedSemaphorePermit>,
@@ -44,25 +45,25 @@ impl Gate {
     }
 
     /// Waits for leave to follow a chain, until `until`. `None` when the queue is full, or time is up.
-    pub(super) async fn enter(&self, until: Instant) -> Option<Leave> {
+    pub(super) async fn enter(&self, until: Instant) -> Option<ChainPermit> {
         let place = Arc::clone(&self.places).try_acquire_owned().ok()?;
         let running = Arc::clone(&self.running).acquire_owned();
         let running = tokio::time::timeout_at(until.into(), running).await.ok()?.ok()?;
-        Some(Leave {
+        Some(ChainPermit {
             _running: running,
             _place: place,
         })
     }
 
     /// Waits for leave to ask `host`, until `until`.
-    pub(super) async fn host(&self, host: &str, until: Instant) -> Option<HostLeave<'_>> {
+    pub(super) async fn host(&self, host: &str, until: Instant) -> Option<HostPermit<'_>> {
         let semaphore = {
-            let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut hosts = self.hosts.lock();
             let new = || Arc::new(Semaphore::new(PER_HOST));
             Arc::clone(hosts.entry(host.to_owned()).or_insert_with(new))
         };
         // Made first, so that the map is tidied when the wait is given up.
-        let mut leave = HostLeave {
+        let mut leave = HostPermit {
             gate: self,
             host: host.to_owned(),
             permit: None,
@@ -73,10 +74,10 @@ impl Gate {
     }
 }
 
-impl Drop for HostLeave<'_> {
+impl Drop for HostPermit<'_> {
     fn drop(&mut self) {
         drop(self.permit.take());
-        let mut hosts = self.gate.hosts.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut hosts = self.gate.hosts.lock();
         // Who waits or asks holds another one.
         if hosts.get(&self.host).is_some_and(|s| Arc::strong_count(s) == 1) {
             hosts.remove(&self.host);
@@ -115,6 +116,6 @@ mod tests {
         assert!(gate.host("a.example", soon()).await.is_none());
         assert!(gate.host("b.example", soon()).await.is_some());
         drop(held);
-        assert_eq!(gate.hosts.lock().unwrap().len(), 0);
+        assert_eq!(gate.hosts.lock().len(), 0);
     }
 }

@@ -21,7 +21,7 @@ pub(super) struct Guard {
 
 /// Why a target is not asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum AskRefusal {
     /// Neither http nor https.
     Scheme,
     /// A port that is not asked.
@@ -34,7 +34,7 @@ pub(super) enum Refusal {
 
 /// Where a target is.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Place<'a> {
+pub(super) enum TargetPlace<'a> {
     /// There.
     At(SocketAddr),
     /// Where this name is, on this port.
@@ -53,58 +53,58 @@ impl Guard {
     }
 
     /// Where `target` is, as far as can be said without asking anyone.
-    pub(super) fn place<'a>(&self, target: &'a Target) -> Result<Place<'a>, Refusal> {
+    pub(super) fn place<'a>(&self, target: &'a Target) -> Result<TargetPlace<'a>, AskRefusal> {
         let url = target.url();
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(Refusal::Scheme);
+            return Err(AskRefusal::Scheme);
         }
-        let port = url.port_or_known_default().ok_or(Refusal::Scheme)?;
+        let port = url.port_or_known_default().ok_or(AskRefusal::Scheme)?;
         // The URL parser has read every spelling of an address by now: octal, hexadecimal, short, in wide digits.
         let literal = match url.host() {
             Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
             Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
             Some(Host::Domain(_)) => None,
-            None => return Err(Refusal::Address),
+            None => return Err(AskRefusal::Address),
         };
         if bare(target.host()) == self.own_host {
-            return Err(Refusal::Own);
+            return Err(AskRefusal::Own);
         }
         if let Some(ip) = literal {
             let address = SocketAddr::new(ip, port);
-            return self.address(address).map(|()| Place::At(address));
+            return self.address(address).map(|()| TargetPlace::At(address));
         }
         let name = bare(target.host());
         if !self.is_port_possible(port) {
-            return Err(Refusal::Port);
+            return Err(AskRefusal::Port);
         }
         // RFC 6761, 6.3, and RFC 6762, 3: known here only. RFC 7686: not to be looked up.
         let last = name.rsplit('.').next().unwrap_or_default();
         // The client would take it for an address.
         let literal = name.parse::<IpAddr>().is_ok();
         if literal || name.is_empty() || matches!(last, "localhost" | "local" | "onion" | "alt") {
-            return Err(Refusal::Address);
+            return Err(AskRefusal::Address);
         }
-        Ok(Place::Named(name, port))
+        Ok(TargetPlace::Named(name, port))
     }
 
     /// Whether an address may be asked.
-    pub(super) fn address(&self, address: SocketAddr) -> Result<(), Refusal> {
+    pub(super) fn address(&self, address: SocketAddr) -> Result<(), AskRefusal> {
         let ip = address.ip().to_canonical();
         let address = SocketAddr::new(ip, address.port());
         if self.allow.contains(&Allowed::Socket(address)) {
             return Ok(());
         }
         if self.own_sockets.iter().any(|own| is_ours(*own, address)) {
-            return Err(Refusal::Own);
+            return Err(AskRefusal::Own);
         }
         if !self.is_usual(address.port()) {
-            return Err(Refusal::Port);
+            return Err(AskRefusal::Port);
         }
         let allowed = |a: &Allowed| matches!(a, Allowed::Network(network) if network.contains(&ip));
         if is_public(ip) || self.allow.iter().any(allowed) {
             Ok(())
         } else {
-            Err(Refusal::Address)
+            Err(AskRefusal::Address)
         }
     }
 

@@ -13,7 +13,7 @@ use super::script::Moves;
 
 /// What stands in a page.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(super) struct FetchedPage {
     /// The first `<base href>`.
     pub(super) base: Option<String>,
     /// Where a meta refresh leads.
@@ -23,7 +23,7 @@ pub(super) struct Page {
     moves: Moves,
     has_script: bool,
     frames: Vec<String>,
-    forms: Vec<Form>,
+    forms: Vec<FetchedForm>,
     /// Fields for a password.
     pub(super) password: bool,
     /// Characters that a reader sees, roughly.
@@ -35,14 +35,14 @@ pub(super) struct Page {
 }
 
 #[derive(Debug, Default)]
-struct Form {
+struct FetchedForm {
     action: String,
     visible: bool,
 }
 
 /// What a page comes to.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Way {
+pub(super) struct PageExits {
     /// Where it goes on, as written.
     pub(super) next: Option<String>,
     /// Where it may go as well.
@@ -85,7 +85,7 @@ const PERSON_MARKS: &[&str] = &[
     "geetest.com",
 ];
 
-impl Page {
+impl FetchedPage {
     /// Reads a page.
     pub(super) fn read(text: &str) -> Self {
         let lower = text.to_ascii_lowercase();
@@ -97,14 +97,14 @@ impl Page {
 
     /// Reads a page, or what stands in its `<noscript>`.
     fn cut(text: &str, started: Instant, without_script: bool) -> Self {
-        let state = State {
+        let state = TagState {
             page: Self::default(),
             raw: None,
             started,
             without_script,
             in_form: false,
         };
-        let tokenizer = Tokenizer::new(Reader(RefCell::new(state)), TokenizerOpts::default());
+        let tokenizer = Tokenizer::new(TagSink(RefCell::new(state)), TokenizerOpts::default());
         let input = BufferQueue::default();
         let mut rest = text;
         let mut whole = true;
@@ -126,10 +126,10 @@ impl Page {
     }
 
     /// What a page comes to that was sent with this status.
-    pub(super) fn way(&self, status: u16) -> Way {
+    pub(super) fn exits(&self, status: u16) -> PageExits {
         let bare = self.letters < BARE;
         let refused = matches!(status, 403 | 405 | 429 | 503);
-        let mut way = Way::default();
+        let mut exits = PageExits::default();
         let mut found: Vec<&str> = Vec::new();
         found.extend(self.refresh.as_deref());
         let sure = found.len();
@@ -148,32 +148,32 @@ impl Page {
             found.extend(self.refresh_without_script.as_deref());
         }
         if self.asks_for_person && (refused || bare) {
-            way.obstacle = Some(link::Obstacle::Captcha);
+            exits.obstacle = Some(link::Obstacle::Captcha);
             found.extend(sent.map(|form| form.action.as_str()));
         } else if let Some(form) = sent.filter(|_| sure == 0) {
             // What is there comes only to who sends the form.
-            way.obstacle = Some(link::Obstacle::NeedsScript);
+            exits.obstacle = Some(link::Obstacle::NeedsScript);
             found.push(&form.action);
         } else if let Some((next, also)) = found.split_first() {
-            way.next = Some((*next).to_owned());
+            exits.next = Some((*next).to_owned());
             found = also.to_vec();
         } else if self.password && self.letters < LOGIN {
-            way.obstacle = Some(link::Obstacle::Login);
+            exits.obstacle = Some(link::Obstacle::Login);
         } else if bare && (self.moves.built || self.moves.obscured) {
-            way.obstacle = Some(link::Obstacle::NeedsScript);
+            exits.obstacle = Some(link::Obstacle::NeedsScript);
         } else {
-            way.empty_without_script = self.has_script && self.letters < EMPTY && self.forms.is_empty();
+            exits.empty_without_script = self.has_script && self.letters < EMPTY && self.forms.is_empty();
         }
         found.extend(later.iter().map(|(to, _)| to.as_str()));
         if !bare && self.frames.len() == 1 {
             found.extend(self.frames.iter().map(String::as_str));
         }
-        way.also = found
+        exits.also = found
             .into_iter()
             .filter(|to| !to.is_empty())
             .map(str::to_owned)
             .collect();
-        way
+        exits
     }
 }
 
@@ -195,11 +195,11 @@ pub(super) fn refresh_target(value: &str) -> Option<&str> {
 }
 
 #[derive(Debug)]
-struct Reader(RefCell<State>);
+struct TagSink(RefCell<TagState>);
 
 #[derive(Debug)]
-struct State {
-    page: Page,
+struct TagState {
+    page: FetchedPage,
     /// The element whose text is no text of the page.
     raw: Option<Raw>,
     started: Instant,
@@ -215,7 +215,7 @@ struct Raw {
     text: String,
 }
 
-impl TokenSink for Reader {
+impl TokenSink for TagSink {
     type Handle = ();
 
     fn process_token(&self, token: Token, _line: u64) -> TokenSinkResult<()> {
@@ -241,7 +241,7 @@ impl TokenSink for Reader {
     }
 }
 
-impl State {
+impl TagState {
     fn opened(&mut self, tag: &Tag) -> TokenSinkResult<()> {
         let value = |name: &str| {
             let found = tag.attrs.iter().find(|a| &*a.name.local == name);
@@ -297,7 +297,7 @@ impl State {
             }
             "form" if self.page.forms.len() < MAX_FORMS => {
                 let action = value("action").unwrap_or_default();
-                self.page.forms.push(Form { action, visible: false });
+                self.page.forms.push(FetchedForm { action, visible: false });
                 self.in_form = true;
             }
             "input" => {
@@ -331,7 +331,7 @@ impl State {
 
     fn end_of(&mut self, raw: &Raw) {
         if raw.kept && raw.name == "noscript" {
-            let inner = Page::cut(&raw.text, self.started, true);
+            let inner = FetchedPage::cut(&raw.text, self.started, true);
             let to = &mut self.page.refresh_without_script;
             *to = to.take().or(inner.refresh);
         } else if raw.kept {
@@ -368,8 +368,8 @@ mod tests {
 
     use super::*;
 
-    fn way(page: &str) -> Way {
-        Page::read(page).way(200)
+    fn exits(page: &str) -> PageExits {
+        FetchedPage::read(page).exits(200)
     }
 
     fn words(n: usize) -> String {
@@ -399,8 +399,8 @@ mod tests {
             format!("<noscript><!--</noscript><script>location='{to}'</script>-->"),
             format!("<!-- <script>location='https://no.example/'</script> --><script>location='{to}'</script>"),
         ] {
-            assert_eq!(way(&page).next.as_deref(), Some(to), "{page}");
-            assert_eq!(way(&page).obstacle, None, "{page}");
+            assert_eq!(exits(&page).next.as_deref(), Some(to), "{page}");
+            assert_eq!(exits(&page).obstacle, None, "{page}");
         }
     }
 
@@ -419,7 +419,7 @@ mod tests {
             ),
             "<iframe src='https://a.example/' width=1 height=1></iframe>".to_owned(),
         ] {
-            assert_eq!((way(&page).next, way(&page).obstacle), (None, None), "{page}");
+            assert_eq!((exits(&page).next, exits(&page).obstacle), (None, None), "{page}");
         }
     }
 
@@ -429,7 +429,7 @@ mod tests {
             "{}<script>function out() {{ location.href = '/logout' }}</script><iframe src='https://video.example/'></iframe>",
             words(500)
         );
-        assert_eq!(way(&page).also, ["/logout", "https://video.example/"]);
+        assert_eq!(exits(&page).also, ["/logout", "https://video.example/"]);
     }
 
     #[test]
@@ -455,15 +455,18 @@ mod tests {
             ("<script>eval(x)</script>".to_owned(), Some(Obstacle::NeedsScript)),
             (format!("<script>location=next()</script>{}", words(500)), None),
         ] {
-            assert_eq!(way(&page).obstacle, wanted, "{page}");
+            assert_eq!(exits(&page).obstacle, wanted, "{page}");
         }
-        assert_eq!(Page::read(turnstile).way(403).obstacle, Some(Obstacle::Captcha));
-        assert_eq!(way(auto).also, ["https://b.example/in"]);
         assert_eq!(
-            way(&format!("{turnstile}<script>location='/next'</script>")).also,
+            FetchedPage::read(turnstile).exits(403).obstacle,
+            Some(Obstacle::Captcha)
+        );
+        assert_eq!(exits(auto).also, ["https://b.example/in"]);
+        assert_eq!(
+            exits(&format!("{turnstile}<script>location='/next'</script>")).also,
             ["/next"]
         );
-        assert!(way("<div id=root></div><script src=app.js></script>").empty_without_script);
+        assert!(exits("<div id=root></div><script src=app.js></script>").empty_without_script);
     }
 
     #[test]
@@ -474,14 +477,14 @@ mod tests {
         }
         page += ">";
         let started = Instant::now();
-        let _ = Page::read(&page);
+        let _ = FetchedPage::read(&page);
         assert!(started.elapsed() < TIME * 8, "{:?}", started.elapsed());
     }
 
     proptest! {
         #[test]
         fn any_page_is_read_to_its_end(page in r#"(<|</|>|<!--|-->|script|noscript|title|iframe src=|form|input type=password|meta http-equiv=refresh content='0;url=|[a-z ='"é]){0,60}"#) {
-            prop_assert!(Page::read(&page).whole);
+            prop_assert!(FetchedPage::read(&page).whole);
         }
     }
 
@@ -489,6 +492,6 @@ mod tests {
     fn raw_text_kinds_are_those_of_the_standard() {
         // Data of a script ends at its end tag, not at one within its comment.
         let page = "<script><!-- </script><script>location='https://a.example/'</script>";
-        assert_eq!(way(page).next.as_deref(), Some("https://a.example/"));
+        assert_eq!(exits(page).next.as_deref(), Some("https://a.example/"));
     }
 }

@@ -15,7 +15,7 @@ use reqwest::{Client, Method, Response, StatusCode};
 use rustls::ClientConfig;
 use tokio::time::timeout_at;
 
-use super::guard::{Guard, Place, Refusal};
+use super::guard::{AskRefusal, Guard, TargetPlace};
 use crate::config::Settings;
 use crate::net::tls::{NextHopTls, Trust};
 
@@ -27,7 +27,7 @@ const MAX_FIELDS: usize = 100;
 const MAX_ADDRESSES: usize = 16;
 
 /// Who asks.
-pub(super) struct Asker {
+pub(super) struct TargetClient {
     resolver: TokioResolver,
     tls: ClientConfig,
     agent: HeaderValue,
@@ -35,7 +35,7 @@ pub(super) struct Asker {
 
 /// An answer whose body has not been read.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct TargetAnswer {
     pub(super) status: StatusCode,
     pub(super) headers: HeaderMap,
     body: Response,
@@ -43,7 +43,7 @@ pub(super) struct Answer {
 
 /// How a body ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(super) enum BodyEnd {
     /// It was read whole, or as far as was asked for.
     Whole,
     /// There is more than is read.
@@ -52,7 +52,7 @@ pub(super) enum End {
     Broken,
 }
 
-impl Asker {
+impl TargetClient {
     /// By the settings of the moment.
     ///
     /// # Errors
@@ -71,13 +71,13 @@ impl Asker {
     /// The addresses of a place. All of them may be asked, or none is.
     pub(super) async fn addresses(
         &self,
-        place: &Place<'_>,
+        place: &TargetPlace<'_>,
         guard: &Guard,
         until: Instant,
     ) -> Result<Vec<SocketAddr>, Obstacle> {
         let (name, port) = match place {
-            Place::At(address) => return Ok(vec![*address]),
-            Place::Named(name, port) => (name, *port),
+            TargetPlace::At(address) => return Ok(vec![*address]),
+            TargetPlace::Named(name, port) => (name, *port),
         };
         // Fully qualified: no search list, and nothing from a file of this machine.
         let answers = timeout_at(until.into(), self.resolver.lookup_ip(format!("{name}."))).await;
@@ -89,7 +89,7 @@ impl Asker {
             return Err(Obstacle::NoAnswer);
         }
         for address in &addresses {
-            guard.address(*address).map_err(Refusal::obstacle)?;
+            guard.address(*address).map_err(AskRefusal::obstacle)?;
         }
         Ok(addresses.into_iter().take(MAX_ADDRESSES).collect())
     }
@@ -102,7 +102,7 @@ impl Asker {
         addresses: &[SocketAddr],
         cookies: Option<&str>,
         until: Instant,
-    ) -> Result<Answer, Obstacle> {
+    ) -> Result<TargetAnswer, Obstacle> {
         let mut url = target.url().clone();
         // Or the client would make a password of it.
         let _ = url.set_username("");
@@ -130,7 +130,7 @@ impl Asker {
         if octets > MAX_HEAD {
             return Err(Obstacle::TooLarge);
         }
-        Ok(Answer {
+        Ok(TargetAnswer {
             status: answer.status(),
             headers: answer.headers().clone(),
             body: answer,
@@ -155,7 +155,7 @@ impl Asker {
     }
 }
 
-impl Answer {
+impl TargetAnswer {
     /// A field of the head as text.
     pub(super) fn field(&self, name: &str) -> Option<String> {
         let value = self.headers.get(name)?;
@@ -163,7 +163,7 @@ impl Answer {
     }
 
     /// Hands the octets of the body to `take`, unpacked, until it has enough or `most` were seen.
-    pub(super) async fn read(&mut self, most: usize, until: Instant, mut take: impl FnMut(&[u8]) -> bool) -> End {
+    pub(super) async fn read(&mut self, most: usize, until: Instant, mut take: impl FnMut(&[u8]) -> bool) -> BodyEnd {
         let mut seen = 0_usize;
         loop {
             match timeout_at(until.into(), self.body.chunk()).await {
@@ -172,20 +172,20 @@ impl Answer {
                     let more = take(left);
                     seen += left.len();
                     if !more {
-                        return End::Whole;
+                        return BodyEnd::Whole;
                     }
                     if left.len() < octets.len() {
-                        return End::TooLarge;
+                        return BodyEnd::TooLarge;
                     }
                 }
-                Ok(Ok(None)) => return End::Whole,
-                Ok(Err(_)) | Err(_) => return End::Broken,
+                Ok(Ok(None)) => return BodyEnd::Whole,
+                Ok(Err(_)) | Err(_) => return BodyEnd::Broken,
             }
         }
     }
 }
 
-impl Refusal {
+impl AskRefusal {
     pub(super) fn obstacle(self) -> Obstacle {
         Obstacle::Forbidden
     }

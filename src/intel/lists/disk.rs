@@ -18,7 +18,7 @@ use crate::intel::lists::fetch::Validators;
 
 /// The folder of all copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Keep {
+pub(crate) struct CopyStore {
     dir: PathBuf,
 }
 
@@ -40,14 +40,14 @@ const MAX_HEAD: u64 = 64 << 10;
 
 /// A copy that was kept.
 #[derive(Debug)]
-pub(crate) struct Kept {
+pub(crate) struct StoredCopy {
     /// Behind the first line.
     pub(crate) body: BufReader<File>,
     pub(crate) validators: Validators,
     pub(crate) confirmed: SystemTime,
 }
 
-impl Keep {
+impl CopyStore {
     pub(crate) fn new(dir: &Path) -> Self {
         Self { dir: dir.to_owned() }
     }
@@ -87,7 +87,7 @@ impl Keep {
     }
 
     /// The copy of a source; `None` when there is none that is from there.
-    pub(crate) fn get(&self, source: &Source) -> io::Result<Option<Kept>> {
+    pub(crate) fn get(&self, source: &Source) -> io::Result<Option<StoredCopy>> {
         let file = match File::open(self.path(source)) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -106,7 +106,7 @@ impl Keep {
         let same = head.linkgate_list == VERSION
             && head.from == source.from.to_string()
             && head.r#type == source.kind.as_str();
-        Ok(same.then_some(Kept {
+        Ok(same.then_some(StoredCopy {
             body,
             validators: head.validators,
             confirmed,

@@ -8,51 +8,53 @@ use std::time::{Duration, SystemTime};
 
 use futures_util::StreamExt;
 use hickory_resolver::TokioResolver;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::header::{
-    ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH,
-    LAST_MODIFIED, LOCATION, RETRY_AFTER,
+    ACCEPT_ENCODING, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    LOCATION, RETRY_AFTER,
 };
 use reqwest::{Client, Response, StatusCode, Url};
 
-use crate::config::{ListKind, Origin, Source, SourceKind};
-use crate::intel::follow::is_public;
+use crate::config::{Origin, Source, SourceKind};
+use crate::intel::kinds;
+use crate::net::public::is_public;
 
-/// More redirects than this are none of an honest server.
+/// Most redirects followed.
 const MAX_REDIRECTS: usize = 5;
 const CONNECT: Duration = Duration::from_secs(10);
-/// Nothing came for that long.
+/// How long a server may be silent.
 const SILENCE: Duration = Duration::from_secs(30);
-/// For all of a list.
+/// How long fetching a whole list may take.
 const WHOLE: Duration = Duration::from_secs(600);
-/// The longest wish to be left alone that is heeded.
+/// Longest `Retry-After` that is heeded.
 const MAX_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// Fetches what one source has.
+/// Fetches the list of one source.
 #[derive(Debug)]
 pub(crate) struct Fetcher {
     client: Client,
-    /// For where a server on the public network redirects to: it reaches nothing else.
+    /// For redirects of a server on the public network: reaches public addresses only.
     guarded: Client,
     source: Arc<Source>,
 }
 
-/// By what a server knows the copy that we have.
+/// Validators of the copy that is in force (RFC 9110, 8.8).
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Validators {
     pub(crate) etag: Option<String>,
     pub(crate) last_modified: Option<String>,
 }
 
-/// What came.
+/// What a fetch came to.
 #[derive(Debug)]
 pub(crate) enum Fetched {
-    /// What we have is what there is.
+    /// The copy that we have is current.
     Unchanged,
-    /// This, of which the body was written.
+    /// Another copy, with these validators; its body was written.
     Copy(Validators),
 }
 
-/// Why nothing came.
+/// Why a fetch failed.
 #[derive(Debug)]
 pub(crate) struct FetchError {
     /// In words; never with a key.
@@ -81,7 +83,7 @@ impl Fetcher {
     pub(crate) fn new(source: Arc<Source>, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Self, String> {
         Ok(Self {
             client: client(&source, resolver, contact)?,
-            guarded: client_by(&source, contact, Names::public(resolver))?,
+            guarded: client_by(&source, contact, FeedResolver::public(resolver))?,
             source,
         })
     }
@@ -142,7 +144,7 @@ impl Fetcher {
                 .headers(headers)
                 .send()
                 .await
-                .map_err(|e| told(&e))?;
+                .map_err(|e| in_words(&e))?;
             if !answer.status().is_redirection() || answer.status() == StatusCode::NOT_MODIFIED {
                 return self.taken(answer, into).await;
             }
@@ -176,7 +178,7 @@ impl Fetcher {
         let mut octets = 0;
         let mut body = answer.bytes_stream();
         while let Some(piece) = body.next().await {
-            let piece = piece.map_err(|e| told(&e))?;
+            let piece = piece.map_err(|e| in_words(&e))?;
             octets += piece.len() as u64;
             // After decompression: this is what counts.
             if octets > limit {
@@ -200,10 +202,10 @@ fn is_private(url: &Url) -> bool {
 
 /// A client for a source whose `from` is a URL.
 pub(crate) fn client(source: &Source, resolver: &Arc<TokioResolver>, contact: &str) -> Result<Client, String> {
-    client_by(source, contact, Names::all(resolver))
+    client_by(source, contact, FeedResolver::all(resolver))
 }
 
-fn client_by(source: &Source, contact: &str, names: Names) -> Result<Client, String> {
+fn client_by(source: &Source, contact: &str, names: FeedResolver) -> Result<Client, String> {
     let mut agent = format!("linkgate/{}", env!("CARGO_PKG_VERSION"));
     if !contact.is_empty() {
         agent = format!("{agent} ({contact})");
@@ -217,18 +219,13 @@ fn client_by(source: &Source, contact: &str, names: Names) -> Result<Client, Str
         .redirect(reqwest::redirect::Policy::none())
         .connect_timeout(CONNECT)
         .read_timeout(SILENCE)
-        // A list is fetched once an hour: nothing is gained by holding on.
-        .pool_max_idle_per_host(if matches!(source.kind, SourceKind::List(_)) {
-            0
-        } else {
-            4
-        })
+        .pool_max_idle_per_host(kinds::idle_connections(source.kind))
         .build()
-        .map_err(|e| told(&e).why)
+        .map_err(|e| in_words(&e).why)
 }
 
-/// What the library says of an error, without the URL, in which a key may stand.
-pub(crate) fn told(e: &reqwest::Error) -> FetchError {
+/// An error of the library in words, without the URL, in which a key may stand.
+pub(crate) fn in_words(e: &reqwest::Error) -> FetchError {
     let mut why = if e.is_timeout() {
         "it did not answer in time".to_owned()
     } else if e.is_connect() {
@@ -294,14 +291,9 @@ fn redirected(from: &Url, answer: &Response) -> Result<Url, FetchError> {
     }
 }
 
-/// The header in which a type of source expects its key.
+/// Adds the header in which a kind of source expects its key.
 fn key_header(headers: &mut HeaderMap, kind: SourceKind, key: &str) {
-    let (name, value) = match kind {
-        SourceKind::List(ListKind::UrlhausCsv | ListKind::UrlhausJson) => ("auth-key", key.to_owned()),
-        SourceKind::List(ListKind::Misp) => (AUTHORIZATION.as_str(), key.to_owned()),
-        SourceKind::SafeBrowsing | SourceKind::WebRisk => ("x-goog-api-key", key.to_owned()),
-        SourceKind::List(_) | SourceKind::Dns(_) => (AUTHORIZATION.as_str(), format!("Bearer {key}")),
-    };
+    let (name, value) = kinds::key_header(kind, key);
     if let Ok(mut value) = HeaderValue::from_str(&value) {
         value.set_sensitive(true);
         if let Ok(name) = reqwest::header::HeaderName::from_bytes(name.as_bytes()) {
@@ -320,29 +312,23 @@ pub(crate) fn key_headers(source: &Source) -> HeaderMap {
     headers
 }
 
-/// As a part of a path or query.
+/// All that RFC 3986, 2.3, does not call unreserved.
+const RESERVED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A key as a part of a path or query.
 fn encoded(key: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-._~".contains(&b);
-    key.bytes()
-        .map(|b| {
-            if plain(b) {
-                char::from(b).to_string()
-            } else {
-                format!("%{b:02X}")
-            }
-        })
-        .collect()
+    utf8_percent_encode(key, &RESERVED).to_string()
 }
 
-/// Names of feed hosts, through our own resolver: that of the C library would hold a thread for as long as it hangs.
+/// FeedResolver of feed hosts, through our own resolver: that of the C library would hold a thread for as long as it hangs.
 #[derive(Debug)]
-struct Names {
+struct FeedResolver {
     resolver: Arc<TokioResolver>,
     /// Whether other addresses than those of the public network are left out.
     public: bool,
 }
 
-impl Names {
+impl FeedResolver {
     fn all(resolver: &Arc<TokioResolver>) -> Self {
         let resolver = Arc::clone(resolver);
         Self {
@@ -357,7 +343,7 @@ impl Names {
     }
 }
 
-impl reqwest::dns::Resolve for Names {
+impl reqwest::dns::Resolve for FeedResolver {
     fn resolve(&self, name: reqwest::dns::Name) -> reqwest::dns::Resolving {
         let (resolver, public) = (Arc::clone(&self.resolver), self.public);
         Box::pin(async move {

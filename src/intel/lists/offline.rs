@@ -1,65 +1,88 @@
-//! What lists say of a URL when no server runs: read anew from their files, and from the copies that a server kept.
+//! Looking URLs up when no server runs: in the revocations of the store, and in lists read anew from their files or from the
+//! copies that a server kept.
 
 use std::io::Read;
 
-use link::{Listing, Target};
+use link::{Finding, Listing, Target};
 use lists::{Canonical, HashKey, ListTable};
+use store::Reader;
 
 use crate::config::{Origin, Settings, Source};
-use crate::intel::base_of;
-use crate::intel::lists::disk::Keep;
+use crate::intel::kinds;
+use crate::intel::lists::disk::CopyStore;
 use crate::intel::lists::reading::read;
-use crate::intel::lists::refresh::{List, open};
+use crate::intel::lists::refresh::open;
+use crate::intel::revoked::{self, Revocations};
+use crate::intel::setup_of;
 
-/// What one source says.
+/// What one source says of some URLs.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Said {
+pub(crate) enum OfflineAnswer {
     /// Its listings; none when it does not name the URL.
     Listings(Vec<Listing>),
-    /// It is a list, but cannot be read.
+    /// The list or the store cannot be read.
     Unreadable(String),
-    /// It is off: the terms of use, which are not met.
+    /// It is off, by the terms of use that are not met.
     Off(String),
-    /// Only a running server asks it.
+    /// It is asked by a running server only.
     NotAsked,
 }
 
-/// Asks all sources that can be asked without the network about these URLs, each by its name. Reads every list from its
-/// beginning, which takes as long as it is.
-pub(crate) fn ask(settings: &Settings, urls: &[&Target]) -> Vec<(String, Said)> {
+/// Looks URLs up in all sources that need no network; each answer with the name of its source. The revocations are among them
+/// where they say something. Reads every list from its beginning, which takes as long as the list is.
+pub(crate) fn ask(settings: &Settings, urls: &[&Target]) -> Vec<(String, OfflineAnswer)> {
+    let revoked = of_revocations(settings, urls).map(|answer| (revoked::SOURCE.to_owned(), answer));
     let sources = settings.checks.sources.iter();
-    let said = sources.map(|source| (source.name.to_string(), of_source(settings, source, urls)));
-    said.collect()
+    let answers = sources.map(|source| (source.name.to_string(), of_source(settings, source, urls)));
+    revoked.into_iter().chain(answers).collect()
 }
 
-fn of_source(settings: &Settings, source: &Source, urls: &[&Target]) -> Said {
-    if let Some(why) = source.refused_for(settings.checks.usage) {
-        return Said::Off(why.to_string());
+/// What is revoked of these URLs; `None` when nothing is, or there is no store yet.
+fn of_revocations(settings: &Settings, urls: &[&Target]) -> Option<OfflineAnswer> {
+    if !settings.store.exists() {
+        return None;
     }
-    let Some(kind) = List::kind_of(source) else {
-        return Said::NotAsked;
+    let rows = match Reader::open(&settings.store).and_then(|reader| reader.revocations()) {
+        Ok(rows) => rows,
+        Err(e) => return Some(OfflineAnswer::Unreadable(e.to_string())),
+    };
+    let revocations = Revocations::of(&rows);
+    let listings = urls.iter().filter_map(|url| match revocations.find(url)?.finding {
+        Finding::Listed(listing) => Some(listing),
+        _ => None,
+    });
+    let listings: Vec<Listing> = listings.collect();
+    (!listings.is_empty()).then_some(OfflineAnswer::Listings(listings))
+}
+
+fn of_source(settings: &Settings, source: &Source, urls: &[&Target]) -> OfflineAnswer {
+    if let Some(why) = source.refused_for(settings.checks.usage) {
+        return OfflineAnswer::Off(why.to_string());
+    }
+    let Some(kind) = kinds::list(source.kind) else {
+        return OfflineAnswer::NotAsked;
     };
     let body: std::io::Result<Option<Box<dyn Read + Send>>> = match &source.from {
         Origin::File(path) => open(kind, path).map(Some),
         Origin::Url(_) => {
-            let kept = Keep::new(&settings.checks.lists_dir).get(source);
+            let kept = CopyStore::new(&settings.checks.lists_dir).get(source);
             kept.map(|kept| kept.map(|kept| Box::new(kept.body) as _))
         }
-        Origin::Zone(_) => return Said::NotAsked,
+        Origin::Zone(_) => return OfflineAnswer::NotAsked,
     };
-    // Nobody who could profit from collisions waits for this.
+    // No click waits for this, so that hash collisions harm nobody.
     let key = HashKey::new([0; 16]);
     let mut body = match body {
         Ok(Some(body)) => body,
-        Ok(None) => return Said::Unreadable("no copy of it was kept yet".to_owned()),
-        Err(e) => return Said::Unreadable(e.to_string()),
+        Ok(None) => return OfflineAnswer::Unreadable("no copy of it was kept yet".to_owned()),
+        Err(e) => return OfflineAnswer::Unreadable(e.to_string()),
     };
-    let copy = match read(kind, &key, &base_of(settings).protected, &mut body) {
+    let copy = match read(kind, &key, &setup_of(settings).protected, &mut body) {
         Ok(copy) => copy,
-        Err(e) => return Said::Unreadable(e.to_string()),
+        Err(e) => return OfflineAnswer::Unreadable(e.to_string()),
     };
     if let Err(why) = lists::accept(None, &copy) {
-        return Said::Unreadable(why.to_string());
+        return OfflineAnswer::Unreadable(why.to_string());
     }
     let table = ListTable::build(&key, 1, &[(0, &copy)]);
     let mut listings = Vec::new();
@@ -74,5 +97,5 @@ fn of_source(settings: &Settings, source: &Source, urls: &[&Target]) -> Said {
             }
         }
     }
-    Said::Listings(listings)
+    OfflineAnswer::Listings(listings)
 }

@@ -1,4 +1,5 @@
-//! One list: loaded at start, kept fresh, and its next copy put in force when there is nothing wrong with it.
+//! Refreshing one list: load its last copy at the start, fetch or read the next one when it is due, and put that in force
+//! when nothing is wrong with it.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek};
@@ -13,35 +14,35 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
-use crate::config::{ListKind, Origin, Source, SourceKind};
-use crate::intel::lists::disk::Keep;
+use crate::config::{ListKind, Origin, Source};
+use crate::intel::lists::disk::CopyStore;
 use crate::intel::lists::fetch::{FetchError, Fetched, Fetcher, Validators};
 use crate::intel::lists::misp;
 use crate::intel::lists::reading::read;
 use crate::intel::lists::tables::Tables;
 use crate::metrics::{Refresh, SourceCounts, SourceHealth};
 
-/// How often a file is looked at.
+/// How often a file is looked at for changes.
 const POLL: Duration = Duration::from_secs(1);
-/// The first attempt after one that failed.
+/// How long after a failed attempt the next one is made.
 const FIRST_AGAIN: Duration = Duration::from_secs(30);
 /// Attempts that fail become as rare as this, or as `refresh_s`.
 const RAREST: Duration = Duration::from_secs(3600);
 
-/// What one list needs.
+/// A list to be kept fresh, with all that this takes.
 #[derive(Debug)]
 pub(crate) struct List {
     pub(crate) source: Arc<Source>,
     pub(crate) kind: ListKind,
     pub(crate) counts: Arc<SourceCounts>,
     pub(crate) tables: Arc<Tables>,
-    pub(crate) keep: Keep,
+    pub(crate) keep: CopyStore,
     pub(crate) protected: Arc<Protected>,
     /// For a source with a URL.
     pub(crate) fetcher: Option<Result<Fetcher, String>>,
 }
 
-/// What is in force.
+/// The copy that is in force.
 #[derive(Debug, Default)]
 struct InForce {
     entries: Option<usize>,
@@ -50,11 +51,11 @@ struct InForce {
     confirmed: Option<SystemTime>,
 }
 
-/// Why the next copy is not in force.
+/// Why a next copy was not put in force.
 enum NotTaken {
-    /// There was none.
+    /// There is none.
     Failed(FetchError),
-    /// There was one, with something wrong with it.
+    /// There is one, and something is wrong with it.
     Refused(String),
 }
 
@@ -90,7 +91,7 @@ impl List {
                     Ok(body) => self.take(body, None, &mut in_force).await,
                     Err(e) => Err(NotTaken::Failed(FetchError::new(e.to_string()))),
                 };
-                self.tell(&result, began, &in_force);
+                self.report_attempt(&result, began, &in_force);
                 taken = Some(now);
             } else {
                 if taken.as_ref() == Some(&now) && in_force.entries.is_some() && !self.counts.is(SourceHealth::Failing)
@@ -116,7 +117,7 @@ impl List {
             tokio::time::sleep(wait).await;
             let began = Instant::now();
             let result = self.fetch(&mut in_force).await;
-            self.tell(&result, began, &in_force);
+            self.report_attempt(&result, began, &in_force);
             wait = match result {
                 Ok(_) => {
                     failures = 0;
@@ -245,7 +246,7 @@ impl List {
         }
     }
 
-    /// The part that works; `None` when it is what is in force.
+    /// Reads a copy and puts it into the tables, on a thread that may block; `None` when the same copy is in force.
     fn read_and_put(
         &self,
         body: Box<dyn Read + Send>,
@@ -277,8 +278,8 @@ impl List {
         }
     }
 
-    /// Log line, counters and health for an attempt.
-    fn tell(&self, result: &Result<Refresh, NotTaken>, began: Instant, in_force: &InForce) {
+    /// Logs and counts an attempt.
+    fn report_attempt(&self, result: &Result<Refresh, NotTaken>, began: Instant, in_force: &InForce) {
         let name = &*self.source.name;
         let (entries, took_ms) = (in_force.entries, began.elapsed().as_millis());
         let (counted, health) = match result {
@@ -314,16 +315,6 @@ impl List {
     }
 }
 
-impl List {
-    /// The list that a source is; `None` when it is none.
-    pub(crate) fn kind_of(source: &Source) -> Option<ListKind> {
-        match source.kind {
-            SourceKind::List(kind) => Some(kind),
-            SourceKind::Dns(_) | SourceKind::SafeBrowsing | SourceKind::WebRisk => None,
-        }
-    }
-}
-
 /// Opens the file, or the folder, of a list.
 pub(crate) fn open(kind: ListKind, path: &Path) -> io::Result<Box<dyn Read + Send>> {
     match kind {
@@ -332,7 +323,7 @@ pub(crate) fn open(kind: ListKind, path: &Path) -> io::Result<Box<dyn Read + Sen
     }
 }
 
-/// What tells one state of a file from another.
+/// Time, size and inode of a file, which differ when it has changed.
 fn stamp(path: &Path, kind: ListKind) -> Option<(i64, i64, u64, u64)> {
     let meta = match kind {
         ListKind::Misp => std::fs::metadata(path.join(misp::MANIFEST)),
@@ -342,13 +333,13 @@ fn stamp(path: &Path, kind: ListKind) -> Option<(i64, i64, u64, u64)> {
     Some((meta.mtime(), meta.mtime_nsec(), meta.len(), meta.ino()))
 }
 
-/// When to try again after so many failures in a row before this one.
+/// How long to wait after a failure that follows so many others.
 fn after_failures(before: u32, refresh: Duration) -> Duration {
     let first = FIRST_AGAIN.min(refresh);
     first.saturating_mul(1 << before.min(20)).min(RAREST.max(refresh))
 }
 
-/// That long, more or less a tenth: hosts that were started together must not ask together for ever.
+/// A time changed by a tenth at most, at random: hosts that were started together must not fetch together for ever.
 fn jittered(time: Duration) -> Duration {
     let mut random = [0; 2];
     if SystemRandom::new().fill(&mut random).is_err() {

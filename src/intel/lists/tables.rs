@@ -1,13 +1,14 @@
 //! Lists in memory: the copies of all sources, and the one table that they are looked up in.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::Arc;
 
 use link::{Evidence, Finding, Target};
 use lists::{Canonical, HashKey, ListCopy, ListTable};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use tokio::sync::watch;
 
 use crate::config::Source;
-use crate::metrics::{Answered, SourceCounts};
+use crate::metrics::{SourceAnswer, SourceCounts};
 
 /// What all lists say, to be looked up while they change.
 #[derive(Debug)]
@@ -25,12 +26,12 @@ pub(crate) struct Tables {
 struct Snapshot {
     table: Arc<ListTable>,
     /// In the order of the configuration.
-    lists: Vec<List>,
+    lists: Vec<TableList>,
 }
 
 /// One list.
 #[derive(Debug, Clone)]
-struct List {
+struct TableList {
     source: Arc<Source>,
     counts: Arc<SourceCounts>,
     /// What the table knows it by, for as long as it is in use.
@@ -72,7 +73,7 @@ impl Tables {
             let hits = match &hits {
                 Ok(hits) if list.in_force => hits,
                 other => {
-                    list.counts.answered(Answered::CouldNotAsk);
+                    list.counts.answered(SourceAnswer::CouldNotAsk);
                     let why = match other {
                         Err(e) => e.to_string(),
                         Ok(_) => "there is no copy of the list yet".to_owned(),
@@ -91,9 +92,9 @@ impl Tables {
                 }
             }
             list.counts.answered(if said.is_empty() {
-                Answered::NotListed
+                SourceAnswer::NotListed
             } else {
-                Answered::Listed
+                SourceAnswer::Listed
             });
         }
         found
@@ -103,11 +104,11 @@ impl Tables {
     pub(crate) fn set_sources(&self, sources: &[(Arc<Source>, Arc<SourceCounts>)]) {
         let _one_at_a_time = self.building();
         let before = self.current();
-        let same = |(list, (source, _)): (&List, &(Arc<Source>, _))| list.source == *source;
+        let same = |(list, (source, _)): (&TableList, &(Arc<Source>, _))| list.source == *source;
         if before.lists.len() == sources.len() && before.lists.iter().zip(sources).all(same) {
             return;
         }
-        let mut lists: Vec<List> = Vec::with_capacity(sources.len());
+        let mut lists: Vec<TableList> = Vec::with_capacity(sources.len());
         for (source, counts) in sources {
             let known = before.lists.iter().find(|l| l.source.name == source.name);
             let taken = |n: &u16| before.lists.iter().chain(&lists).any(|l| l.number == *n);
@@ -115,7 +116,7 @@ impl Tables {
             let Some(number) = known.map(|l| l.number).or(free) else {
                 continue;
             };
-            lists.push(List {
+            lists.push(TableList {
                 source: Arc::clone(source),
                 counts: Arc::clone(counts),
                 number,
@@ -161,7 +162,7 @@ impl Tables {
 
     fn swap(&self, generation: u64, next: Snapshot) {
         let next = Arc::new(next);
-        let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.current.write();
         let before = std::mem::replace(&mut *current, next);
         drop(current);
         // Millions of entries are freed here, not by a click, unless one happens to hold them still.
@@ -170,10 +171,10 @@ impl Tables {
     }
 
     fn current(&self) -> Arc<Snapshot> {
-        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.current.read())
     }
 
     fn building(&self) -> MutexGuard<'_, ()> {
-        self.building.lock().unwrap_or_else(PoisonError::into_inner)
+        self.building.lock()
     }
 }

@@ -1,7 +1,8 @@
 //! A breaker: who fails several times in a row is left alone for a while, so that nobody waits for it.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 /// So many failures in a row open it.
 const FAILURES: u32 = 4;
@@ -13,10 +14,10 @@ const PROBE: Duration = Duration::from_secs(30);
 
 /// Counts failures in a row.
 #[derive(Debug, Default)]
-pub(crate) struct Breaker(Mutex<State>);
+pub(crate) struct Breaker(Mutex<BreakerState>);
 
 #[derive(Debug, Default)]
-struct State {
+struct BreakerState {
     failures: u32,
     /// Nobody but a probe may ask until then; `None` while it is closed.
     open_until: Option<Instant>,
@@ -25,7 +26,7 @@ struct State {
 
 /// Whether a source may be asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Leave {
+pub(crate) enum Permission {
     /// Yes.
     Ask,
     /// Once, in the background: to see whether it answers again.
@@ -35,20 +36,20 @@ pub(crate) enum Leave {
 }
 
 impl Breaker {
-    /// Whether the source may be asked now. Who is told [`Leave::Ask`] or [`Leave::Probe`] says what it came to.
-    pub(crate) fn leave(&self, now: Instant) -> Leave {
+    /// Whether the source may be asked now. Who is told [`Permission::Ask`] or [`Permission::Probe`] says what it came to.
+    pub(crate) fn leave(&self, now: Instant) -> Permission {
         let mut state = self.state();
         let Some(until) = state.open_until else {
-            return Leave::Ask;
+            return Permission::Ask;
         };
         let probing = state
             .probing_since
             .is_some_and(|since| now.saturating_duration_since(since) < PROBE);
         if now < until || probing {
-            return Leave::Not;
+            return Permission::Not;
         }
         state.probing_since = Some(now);
-        Leave::Probe
+        Permission::Probe
     }
 
     /// Whether the last question failed, and it may be asked all the same.
@@ -80,8 +81,8 @@ impl Breaker {
         !was_open && state.open_until.is_some()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, BreakerState> {
+        self.0.lock()
     }
 }
 
@@ -92,7 +93,7 @@ mod tests {
     fn opened(now: Instant) -> Breaker {
         let breaker = Breaker::default();
         for n in 1..=FAILURES {
-            assert_eq!(breaker.leave(now), Leave::Ask);
+            assert_eq!(breaker.leave(now), Permission::Ask);
             assert_eq!(breaker.failed(now, None), n == FAILURES);
             assert_eq!(breaker.is_in_doubt(), n < FAILURES);
         }
@@ -108,8 +109,8 @@ mod tests {
             assert!(!breaker.succeeded());
             assert!(!breaker.is_in_doubt());
         }
-        assert_eq!(breaker.leave(now), Leave::Ask);
-        assert_eq!(opened(now).leave(now), Leave::Not);
+        assert_eq!(breaker.leave(now), Permission::Ask);
+        assert_eq!(opened(now).leave(now), Permission::Not);
     }
 
     #[test]
@@ -119,18 +120,18 @@ mod tests {
         let mut waits = Vec::new();
         for _ in 0..9 {
             let asked = now;
-            while breaker.leave(now) == Leave::Not {
+            while breaker.leave(now) == Permission::Not {
                 now += Duration::from_secs(1);
             }
             waits.push(now.saturating_duration_since(asked).as_secs());
-            assert_eq!(breaker.leave(now), Leave::Not, "a second probe");
+            assert_eq!(breaker.leave(now), Permission::Not, "a second probe");
             breaker.failed(now, None);
         }
         assert_eq!(waits, [5, 10, 20, 40, 80, 160, 300, 300, 300]);
         now += LONGEST;
-        assert_eq!(breaker.leave(now), Leave::Probe);
+        assert_eq!(breaker.leave(now), Permission::Probe);
         assert!(breaker.succeeded());
-        assert_eq!(breaker.leave(now), Leave::Ask);
+        assert_eq!(breaker.leave(now), Permission::Ask);
     }
 
     #[test]
@@ -138,8 +139,8 @@ mod tests {
         let now = Instant::now();
         let breaker = Breaker::default();
         assert!(breaker.failed(now, Some(Duration::from_secs(60))));
-        assert_eq!(breaker.leave(now + Duration::from_secs(59)), Leave::Not);
-        assert_eq!(breaker.leave(now + Duration::from_secs(60)), Leave::Probe);
+        assert_eq!(breaker.leave(now + Duration::from_secs(59)), Permission::Not);
+        assert_eq!(breaker.leave(now + Duration::from_secs(60)), Permission::Probe);
     }
 
     #[test]
@@ -150,7 +151,7 @@ mod tests {
             assert!(!breaker.failed(now, None));
         }
         let later = now + SHORTEST;
-        assert_eq!(breaker.leave(later), Leave::Probe);
-        assert_eq!(breaker.leave(later + PROBE), Leave::Probe);
+        assert_eq!(breaker.leave(later), Permission::Probe);
+        assert_eq!(breaker.leave(later + PROBE), Permission::Probe);
     }
 }

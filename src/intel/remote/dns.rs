@@ -15,31 +15,32 @@ use lists::{Canonical, DnsAnswer};
 use quick_cache::sync::Cache;
 
 use crate::config::{DnsKind, Origin, Source};
-use crate::intel::remote::Failed;
+use crate::intel::remote::SourceFailure;
 
-/// For one packet there and back; then once more.
+/// How long one attempt may take, and how many there are.
 const TIMEOUT: Duration = Duration::from_millis(1_000);
 const ATTEMPTS: usize = 2;
-/// For the whole question.
+/// How long a question may take, all attempts included.
 const WHOLE: Duration = Duration::from_millis(3_500);
 /// Answers that are remembered.
 const REMEMBERED: usize = 16_384;
-/// How long, whatever their time to live says: a name that is listed a minute from now must not stay clean for a day.
+/// Bounds of how long answers are remembered, whatever their time to live says: a name that is listed a minute from now must
+/// not stay clean for a day.
 const LEAST_TTL: Duration = Duration::from_secs(30);
 const MOST_TTL_LISTED: Duration = Duration::from_secs(3_600);
 const MOST_TTL_NOT_LISTED: Duration = Duration::from_secs(600);
 
-/// One list.
+/// A list that is asked by DNS.
 pub(crate) struct DnsList {
     list: lists::DnsList,
     /// With the key, as are the names that are asked for: none of them may get into the log.
     zone: String,
     resolver: Result<Arc<TokioResolver>, String>,
-    remembered: Cache<Arc<str>, Known>,
+    remembered: Cache<Arc<str>, RememberedListings>,
 }
 
 #[derive(Debug, Clone)]
-struct Known {
+struct RememberedListings {
     listings: Vec<Listing>,
     until: Instant,
 }
@@ -77,9 +78,9 @@ impl DnsList {
         (now < known.until).then_some(known.listings)
     }
 
-    pub(crate) async fn ask(&self, name: &Arc<str>) -> Result<Vec<Listing>, Failed> {
-        let resolver = self.resolver.as_ref().map_err(|why| Failed::new(why.clone()))?;
-        let asked = Name::from_ascii(name).map_err(|_| Failed::new("the name cannot be asked for"))?;
+    pub(crate) async fn ask(&self, name: &Arc<str>) -> Result<Vec<Listing>, SourceFailure> {
+        let resolver = self.resolver.as_ref().map_err(|why| SourceFailure::new(why.clone()))?;
+        let asked = Name::from_ascii(name).map_err(|_| SourceFailure::new("the name cannot be asked for"))?;
         let answer = tokio::time::timeout(WHOLE, resolver.lookup(asked, RecordType::A))
             .await
             .unwrap_or(Err(NetError::Timeout));
@@ -98,16 +99,16 @@ impl DnsList {
                 match self.list.read(&addresses) {
                     DnsAnswer::Listed(codes) => (codes.into_iter().map(|code| code.listing).collect(), until),
                     DnsAnswer::NotListed => (Vec::new(), until.min(now + MOST_TTL_NOT_LISTED)),
-                    DnsAnswer::Error(why) => return Err(Failed::new(why)),
+                    DnsAnswer::Error(why) => return Err(SourceFailure::new(why)),
                 }
             }
             Err(NetError::Dns(DnsError::NoRecordsFound(none))) => {
                 let ttl = Duration::from_secs(u64::from(none.negative_ttl.unwrap_or(0)));
                 (Vec::new(), now + ttl.clamp(LEAST_TTL, MOST_TTL_NOT_LISTED))
             }
-            Err(e) => return Err(Failed::new(told(&e))),
+            Err(e) => return Err(SourceFailure::new(in_words(&e))),
         };
-        let known = Known {
+        let known = RememberedListings {
             listings: listings.clone(),
             until,
         };
@@ -144,11 +145,11 @@ pub(crate) fn resolver(servers: &[SocketAddr], hosts: bool) -> Result<Arc<TokioR
         // Answers are remembered as verdicts of their lists.
         options.cache_size = 0;
     }
-    builder.build().map(Arc::new).map_err(|e| told(&e))
+    builder.build().map(Arc::new).map_err(|e| in_words(&e))
 }
 
-/// What the library says of an error, without the name that was asked for, in which a key may stand.
-fn told(e: &NetError) -> String {
+/// An error of the library in words, without the name that was asked for, in which a key may stand.
+fn in_words(e: &NetError) -> String {
     match e {
         NetError::Timeout => "it did not answer in time".to_owned(),
         NetError::Dns(DnsError::ResponseCode(code)) => format!("its answer was an error: {code}"),

@@ -16,39 +16,39 @@ use reqwest::{Client, StatusCode};
 use crate::clock::since_1970;
 use crate::config::{Origin, Source, SourceKind};
 use crate::intel::lists::fetch::{self, FetchError};
-use crate::intel::remote::Failed;
+use crate::intel::remote::SourceFailure;
 
-/// For the whole question.
+/// How long a question may take, body included.
 const WHOLE: Duration = Duration::from_secs(4);
 /// A listing may be acted on for this long after it was told, whatever else is said of it (terms of use).
 const LISTED_FOR: Duration = Duration::from_secs(30 * 60);
-/// That nothing is listed is believed for this long at most.
+/// Longest time for which the lack of a listing is believed.
 const MOST: Duration = Duration::from_secs(24 * 3600);
 /// Answers that are remembered.
 const REMEMBERED: usize = 16_384;
-/// Larger answers are none.
+/// Most octets of an answer.
 const MAX_ANSWER: usize = 1 << 20;
 
-/// One service.
+/// One of the two services.
 #[derive(Debug)]
 pub(crate) struct Browsing {
     source: Arc<Source>,
     client: Client,
     /// What the service said of prefixes of hashes.
-    prefixes: Cache<Prefix, Known>,
+    prefixes: Cache<Prefix, RememberedThreats>,
     /// What it said of whole URLs: listings only, for nothing says how long the lack of one holds.
-    urls: Cache<Box<str>, Known>,
+    urls: Cache<Box<str>, RememberedThreats>,
 }
 
 /// An answer and how long it holds.
 #[derive(Debug, Clone)]
-struct Known {
+struct RememberedThreats {
     answered: Instant,
     holds: Duration,
     threats: Arc<[Threat]>,
 }
 
-impl Known {
+impl RememberedThreats {
     /// Whether it may still be acted on.
     fn is_fresh(&self, now: Instant) -> bool {
         let most = if self.threats.is_empty() { MOST } else { LISTED_FOR };
@@ -70,7 +70,7 @@ impl Browsing {
         })
     }
 
-    /// What is known from before, if that is everything.
+    /// The listings remembered of a URL; `None` unless everything about it is.
     pub(crate) fn known(&self, url: &Canonical, now: Instant) -> Option<Vec<Listing>> {
         if self.source.kind == SourceKind::WebRisk {
             let known = self.urls.get(url.as_str()).filter(|known| known.is_fresh(now))?;
@@ -87,7 +87,7 @@ impl Browsing {
         Some(listings(url, threats))
     }
 
-    pub(crate) async fn ask(&self, url: &Canonical) -> Result<Vec<Listing>, Failed> {
+    pub(crate) async fn ask(&self, url: &Canonical) -> Result<Vec<Listing>, SourceFailure> {
         let asked = async {
             if self.source.kind == SourceKind::WebRisk {
                 self.ask_for_url(url).await
@@ -97,10 +97,10 @@ impl Browsing {
         };
         tokio::time::timeout(WHOLE, asked)
             .await
-            .unwrap_or_else(|_| Err(Failed::new("it did not answer in time")))
+            .unwrap_or_else(|_| Err(SourceFailure::new("it did not answer in time")))
     }
 
-    async fn ask_for_prefixes(&self, url: &Canonical) -> Result<Vec<Listing>, Failed> {
+    async fn ask_for_prefixes(&self, url: &Canonical) -> Result<Vec<Listing>, SourceFailure> {
         let now = Instant::now();
         let mut threats: Vec<Threat> = Vec::new();
         let mut unknown = Vec::new();
@@ -112,10 +112,10 @@ impl Browsing {
             }
         }
         let body = self.get(&safe_browsing::v5_request(&unknown)).await?;
-        let answer = safe_browsing::v5_answer(&body).map_err(Failed::new)?;
+        let answer = safe_browsing::v5_answer(&body).map_err(SourceFailure::new)?;
         for prefix in unknown {
             let own = |threat: &&Threat| threat.hash.is_some_and(|h| safe_browsing::prefix(&h) == prefix);
-            let known = Known {
+            let known = RememberedThreats {
                 answered: now,
                 holds: Duration::from_secs(answer.cache_seconds),
                 threats: answer.threats.iter().filter(own).cloned().collect(),
@@ -126,14 +126,14 @@ impl Browsing {
         Ok(listings(url, threats))
     }
 
-    async fn ask_for_url(&self, url: &Canonical) -> Result<Vec<Listing>, Failed> {
+    async fn ask_for_url(&self, url: &Canonical) -> Result<Vec<Listing>, SourceFailure> {
         let now = Instant::now();
         let body = self.get(&safe_browsing::web_risk_uri_request(url.as_str())).await?;
-        let answer = safe_browsing::web_risk_uri_answer(&body).map_err(Failed::new)?;
+        let answer = safe_browsing::web_risk_uri_answer(&body).map_err(SourceFailure::new)?;
         let Some(expires) = answer.threats.iter().filter_map(|t| t.expires).min() else {
             return Ok(answer.threats.iter().map(|t| listing(t, Scope::Url)).collect());
         };
-        let known = Known {
+        let known = RememberedThreats {
             answered: now,
             holds: Duration::from_secs(expires).saturating_sub(since_1970()),
             threats: answer.threats.into(),
@@ -144,13 +144,13 @@ impl Browsing {
     }
 
     /// Sends a request, and takes the body of its answer.
-    async fn get(&self, request: &str) -> Result<Vec<u8>, Failed> {
+    async fn get(&self, request: &str) -> Result<Vec<u8>, SourceFailure> {
         let Origin::Url(base) = &self.source.from else {
-            return Err(Failed::new("it has no URL"));
+            return Err(SourceFailure::new("it has no URL"));
         };
         let url = format!("{}{request}", base.trim_end_matches('/'));
         let sent = self.client.get(url).headers(fetch::key_headers(&self.source)).send();
-        let answer = sent.await.map_err(|e| failed(fetch::told(&e)))?;
+        let answer = sent.await.map_err(|e| failed(fetch::in_words(&e)))?;
         let status = answer.status();
         if status != StatusCode::OK {
             let mut failed = failed(fetch::refusal(status, answer.headers(), true));
@@ -163,17 +163,17 @@ impl Browsing {
         let mut body = Vec::new();
         let mut pieces = answer.bytes_stream();
         while let Some(piece) = pieces.next().await {
-            body.extend_from_slice(&piece.map_err(|e| failed(fetch::told(&e)))?);
+            body.extend_from_slice(&piece.map_err(|e| failed(fetch::in_words(&e)))?);
             if body.len() > MAX_ANSWER {
-                return Err(Failed::new("its answer is too large"));
+                return Err(SourceFailure::new("its answer is too large"));
             }
         }
         Ok(body)
     }
 }
 
-fn failed(e: FetchError) -> Failed {
-    Failed {
+fn failed(e: FetchError) -> SourceFailure {
+    SourceFailure {
         why: e.why,
         wait: e.wait,
     }
@@ -218,7 +218,7 @@ mod tests {
             expires: None,
         };
         let hour = Duration::from_secs(3600);
-        let known = |holds, threats: &[Threat]| Known {
+        let known = |holds, threats: &[Threat]| RememberedThreats {
             answered,
             holds,
             threats: threats.into(),

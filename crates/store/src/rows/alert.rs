@@ -39,7 +39,6 @@ pub struct AlertRow {
 /// What an alert is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
-#[non_exhaustive]
 pub enum AlertKind {
     /// A target was listed after readers had been let through to it.
     LateListing,

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use link::Word;
+use parking_lot::Mutex;
 use store::{AlertKind, AlertRow};
 use tracing::warn;
 
@@ -16,7 +16,7 @@ const REMEMBERED: usize = 4096;
 
 /// What was told, and how often.
 #[derive(Debug, Default)]
-pub(super) struct Alarm {
+pub(super) struct AlertLog {
     told: Mutex<HashMap<(AlertKind, String), i64>>,
     late_listings: AtomicU64,
     smuggled: AtomicU64,
@@ -31,7 +31,7 @@ pub struct AlertCounts {
     pub smuggled: u64,
 }
 
-impl Alarm {
+impl AlertLog {
     /// Logs and counts an alert; false when the same was told a short while ago.
     pub(super) fn raise(&self, row: &AlertRow) -> bool {
         // Late listings are told once by whoever raises them, and what the operator does is always news.
@@ -41,7 +41,7 @@ impl Alarm {
         match row.kind {
             AlertKind::LateListing => self.late_listings.fetch_add(1, Ordering::Relaxed),
             AlertKind::Smuggled => self.smuggled.fetch_add(1, Ordering::Relaxed),
-            _ => 0,
+            AlertKind::Revoked | AlertKind::Unrevoked | AlertKind::ReviewAsked => 0,
         };
         let AlertRow {
             url,
@@ -61,7 +61,7 @@ impl Alarm {
             AlertKind::Smuggled => "a link turned up where it does not belong".to_owned(),
             AlertKind::Revoked => "revoked".to_owned(),
             AlertKind::ReviewAsked => "a reader asks for a review".to_owned(),
-            _ => "a revocation was taken back".to_owned(),
+            AlertKind::Unrevoked => "a revocation was taken back".to_owned(),
         };
         warn!(
             target: "linkgate::alert",
@@ -79,7 +79,7 @@ impl Alarm {
     }
 
     fn is_news(&self, row: &AlertRow) -> bool {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut told = self.told.lock();
         // A clock that jumps back must not keep alerts quiet.
         let recent = |at: i64| at.abs_diff(row.at_us) < QUIET.unsigned_abs();
         let key = (row.kind, row.url.clone());
@@ -120,24 +120,26 @@ mod tests {
 
     #[test]
     fn the_same_smuggled_link_is_told_once_an_hour() {
-        let alarm = Alarm::default();
-        let raise = |url: &str, at| alarm.raise(&alert(AlertKind::Smuggled, url, at));
+        let alert_log = AlertLog::default();
+        let raise = |url: &str, at| alert_log.raise(&alert(AlertKind::Smuggled, url, at));
         assert_eq!(
             [raise("a", 0), raise("a", 1), raise("b", 1), raise("a", QUIET)],
             [true, false, true, true]
         );
         // The clock jumps back by a day.
         assert!(raise("a", QUIET - 86_400_000_000));
-        assert_eq!(alarm.counts().smuggled, 4);
-        assert!(alarm.raise(&alert(AlertKind::Revoked, "a", 0)) && alarm.raise(&alert(AlertKind::Revoked, "a", 0)));
+        assert_eq!(alert_log.counts().smuggled, 4);
+        assert!(
+            alert_log.raise(&alert(AlertKind::Revoked, "a", 0)) && alert_log.raise(&alert(AlertKind::Revoked, "a", 0))
+        );
     }
 
     #[test]
     fn a_flood_of_alerts_takes_no_more_memory() {
-        let alarm = Alarm::default();
+        let alert_log = AlertLog::default();
         for n in 0..3 * REMEMBERED {
-            alarm.raise(&alert(AlertKind::Smuggled, &n.to_string(), 0));
+            alert_log.raise(&alert(AlertKind::Smuggled, &n.to_string(), 0));
         }
-        assert!(alarm.told.lock().unwrap().len() <= REMEMBERED);
+        assert!(alert_log.told.lock().len() <= REMEMBERED);
     }
 }
