@@ -9,7 +9,7 @@
 //! - [`transaction`]: one message from MAIL to its log line, row and counters: kept or passed on, decided, summed up.
 //! - [`id`]: names each message.
 //! - [`spool`]: holds the octets of a message in memory or in a file; [`budget`] bounds what all messages use.
-//! - [`trace`]: recognises messages that come back by a header line.
+//! - [`header`]: reads the front of a message and puts lines on top; [`trace`] recognises by one the messages that come back.
 //! - [`ports`]: the rewriter and the store as the transaction sees them.
 //! - [`rewrite`]: finds links, decides on each, seals and splices.
 //! - [`relay`]: passes a message on to the next hop.
@@ -17,6 +17,7 @@
 //! [`restore`] puts the original links back; no session does that yet.
 
 pub mod budget;
+mod header;
 pub mod id;
 pub mod listen;
 mod milter;
