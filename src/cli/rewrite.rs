@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn a_run_fails_when_a_file_failed_or_nothing_came_out() {
         let tally = |written, kept_back, failed| {
-            let tally = Tally {
+            let tally = FileTally {
                 written,
                 kept_back,
                 failed,
