@@ -25,6 +25,7 @@ use crate::click::{ApiQuestion, ClickPages};
 use crate::config::Settings;
 use crate::http::{HttpLimits, serve};
 use crate::ledger::Ledger;
+use crate::mail::budget::Budgets;
 use crate::metrics::Metrics;
 
 /// How long a failed attempt to reach a next hop makes us "not ready". Only mail makes another attempt: a server that gets
@@ -49,6 +50,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// The click pages, which count for themselves.
     pub pages: Arc<ClickPages>,
+    /// How much messages use of their budgets.
+    pub budgets: Arc<Budgets>,
     /// The settings of the moment.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Whether the server is being stopped.
@@ -186,6 +189,7 @@ async fn metrics(State(admin): State<Arc<Admin>>) -> impl IntoResponse {
     let settings = Arc::clone(&admin.settings.borrow());
     let sources = ScrapeInput {
         ledger: &admin.ledger,
+        budgets: &admin.budgets,
         limits: &settings.limits,
     };
     ([(header::CONTENT_TYPE, CONTENT_TYPE)], admin.metrics.page(&sources))

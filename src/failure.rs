@@ -1,36 +1,37 @@
-//! Why a message could not be passed on: one value for the log, one bland reply for the peer.
+//! Why a message could not be passed on: one value for the log, and the reply for the client that is made of it.
 
 use std::fmt;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use wire::{Answer, Printable};
 
-/// A message or session came to grief.
+/// A message or session failed: on which side, at which step, and how.
 #[derive(Debug, thiserror::Error)]
 #[error("{side} failed at {phase}: {cause}")]
 pub struct Failure {
-    /// Who failed.
+    /// The side that failed.
     pub side: Side,
-    /// During what.
+    /// The step at which it failed.
     pub phase: Phase,
-    /// How.
+    /// What went wrong.
     #[source]
     pub cause: Cause,
 }
 
-/// Whose fault it is.
+/// The side whose fault a failure is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// Whoever hands us mail.
+    /// The client that hands us mail.
     Client,
-    /// Whoever takes it from us.
+    /// The next hop that takes mail from us.
     NextHop,
     /// linkgate or the machine it runs on.
     Ours,
 }
 
-/// The step at which it happened.
+/// The step at which a failure happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Phase {
@@ -59,25 +60,25 @@ pub enum Phase {
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {
-    /// The operating system said so.
+    /// An error of the operating system.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// The connection ended.
     #[error("connection closed")]
     Closed,
-    /// Nothing happened for that long.
+    /// The other side was silent for that long.
     #[error("nothing for {} s", .0.as_secs_f32())]
     Timeout(Duration),
-    /// What the next hop says is not SMTP.
+    /// The next hop broke the protocol.
     #[error("{0}")]
     Broken(#[from] wire::Broken),
-    /// The next hop does not want us; its reply.
+    /// The next hop refused; its reply.
     #[error("refused: {}", Printable(.0))]
     Refused(Vec<u8>),
-    /// A bug of ours; the message of the panic.
+    /// A panic, which is a bug of ours; its message.
     #[error("panic: {0}")]
     Panic(String),
-    /// The rewriter, or the store.
+    /// An error of the rewriter, the store or the settings.
     #[error("{0}")]
     Other(#[from] Box<dyn std::error::Error + Send + Sync>),
 }
@@ -101,7 +102,22 @@ impl Failure {
         }
     }
 
-    /// What a client is told in a transaction. Always a temporary failure: nothing is lost by trying again.
+    /// Runs `work`; a panic in it is a failure of ours at `phase`.
+    ///
+    /// # Errors
+    /// The failure that `work` returns, or the panic.
+    pub fn catch<T>(phase: Phase, work: impl FnOnce() -> Result<T, Self>) -> Result<T, Self> {
+        catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
+            Err(Self::ours(
+                phase,
+                Cause::Panic(text.unwrap_or_else(|| "no message".to_owned())),
+            ))
+        })
+    }
+
+    /// The reply for a client in a transaction: always a temporary failure, so that nothing is lost by trying again.
     #[must_use]
     pub fn answer(&self) -> Answer {
         match (self.side, self.phase, &self.cause) {

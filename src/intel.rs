@@ -13,6 +13,7 @@ mod lists;
 pub mod new_domains;
 mod remote;
 pub mod revoked;
+pub(crate) mod smuggling;
 pub mod sources;
 
 use std::collections::{HashMap, HashSet};

@@ -1,4 +1,20 @@
-//! The mail path: sockets, spool, relay, rewriting and restoring.
+//! The mail path: takes messages from MTAs, rewrites their links, and passes them on.
+//!
+//! The rooms in the order in which a message passes them:
+//!
+//! - [`listen`]: accepts connections, bounds and drains them; PROXY header, TLS from the first octet.
+//! - [`session`]: what all sessions share: the client's connection, the settings, how a session ends.
+//! - [`smtp`]: one SMTP or LMTP session; divides a message into copies for its recipients.
+//! - [`milter`]: one milter session; turns a patch into changes that the MTA is asked for.
+//! - [`transaction`]: one message from MAIL to its log line, row and counters: kept or passed on, decided, summed up.
+//! - [`id`]: names each message.
+//! - [`spool`]: holds the octets of a message in memory or in a file; [`budget`] bounds what all messages use.
+//! - [`trace`]: recognises messages that come back by a header line.
+//! - [`ports`]: the rewriter and the store as the transaction sees them.
+//! - [`rewrite`]: finds links, decides on each, seals and splices.
+//! - [`relay`]: passes a message on to the next hop.
+//!
+//! [`restore`] puts the original links back; no session does that yet.
 
 pub mod budget;
 pub mod id;
@@ -8,6 +24,7 @@ pub mod ports;
 pub mod relay;
 pub mod restore;
 pub mod rewrite;
+mod session;
 pub mod smtp;
 pub mod spool;
 mod trace;

@@ -1,4 +1,4 @@
-//! Streams and sockets of the mail path: TCP, unix sockets, and TLS over either, behind one face.
+//! Streams and sockets of the mail path: TCP, unix sockets, and TLS over either, behind one type.
 
 mod inbox;
 pub(crate) mod public;
@@ -74,7 +74,7 @@ pub enum Stream {
 
 /// Where exactly a next hop is reached: one address.
 #[derive(Debug, Clone)]
-pub enum Target<'a> {
+pub enum EndpointAddress<'a> {
     /// An address, of perhaps several that a name has.
     Tcp(SocketAddr),
     /// The path of a unix socket.
@@ -111,21 +111,21 @@ impl Stream {
     ///
     /// # Errors
     /// What the system says.
-    pub async fn connect(to: &Target<'_>) -> io::Result<Self> {
+    pub async fn connect(to: &EndpointAddress<'_>) -> io::Result<Self> {
         match to {
-            Target::Tcp(address) => {
+            EndpointAddress::Tcp(address) => {
                 let stream = TcpStream::connect(address).await?;
                 stream.set_nodelay(true)?;
                 Ok(Self::Tcp(stream))
             }
-            Target::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
+            EndpointAddress::Unix(path) => Ok(Self::Unix(UnixStream::connect(path).await?)),
         }
     }
 
     /// Encrypts the connection, as the server.
     ///
     /// # Errors
-    /// What is wrong with the handshake; the connection is of no more use.
+    /// What is wrong with the handshake; the connection cannot be used any more.
     pub async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
         let plain = std::mem::replace(self, Self::Gone);
         let stream = TlsAcceptor::from(config).accept(plain).await?;
@@ -136,7 +136,7 @@ impl Stream {
     /// Encrypts the connection, as the client of `server`.
     ///
     /// # Errors
-    /// What is wrong with the handshake or the certificate; the connection is of no more use.
+    /// What is wrong with the handshake or the certificate; the connection cannot be used any more.
     pub async fn connect_tls(&mut self, config: Arc<ClientConfig>, server: ServerName<'static>) -> io::Result<()> {
         let plain = std::mem::replace(self, Self::Gone);
         let stream = TlsConnector::from(config).connect(server, plain).await?;
@@ -167,10 +167,10 @@ impl Stream {
         }
     }
 
-    /// Ends the connection; of an encrypted one the peer is told so, that it can tell the end from a cut.
+    /// Ends the connection; an encrypted one with a close notification, so that the peer can tell the end from a cut.
     pub async fn close(mut self) {
         if let Self::Tls(stream) = &mut self {
-            // Whoever does not listen any more has missed nothing.
+            // A peer that does not read any more misses nothing.
             let _ = tokio::time::timeout(CLOSE_WAIT, stream.shutdown()).await;
         }
     }
@@ -206,7 +206,7 @@ impl Stream {
 /// Reads without waiting. A read that does not fill the space tells the reactor that nothing is left, which spares the call
 /// that would find it out.
 fn read_at_once<S: AsyncRead + Unpin>(stream: &mut S, to: &mut Vec<u8>) -> io::Result<usize> {
-    // Whoever waits does so in `readable`, which asks again. Without the scheduler's budget, "nothing there" is said only
+    // A caller that waits does so in `readable`, which asks again. Without the scheduler's budget, "nothing there" is said only
     // when it is true.
     let read = pin!(unconstrained(stream.read_buf(to)));
     match read.poll(&mut Context::from_waker(Waker::noop())) {
@@ -220,13 +220,13 @@ impl Endpoint {
     ///
     /// # Errors
     /// The name cannot be looked up, or has no address.
-    pub async fn targets(&self) -> io::Result<Vec<Target<'_>>> {
+    pub async fn targets(&self) -> io::Result<Vec<EndpointAddress<'_>>> {
         let found: Vec<_> = match self {
             Self::Tcp { host, port } => tokio::net::lookup_host((host.as_str(), *port))
                 .await?
-                .map(Target::Tcp)
+                .map(EndpointAddress::Tcp)
                 .collect(),
-            Self::Unix(path) => vec![Target::Unix(path)],
+            Self::Unix(path) => vec![EndpointAddress::Unix(path)],
         };
         if found.is_empty() {
             return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
@@ -306,7 +306,7 @@ impl Socket {
     /// Binds `address`. A unix socket that a dead process has left behind is replaced; `mode` are its permission bits.
     ///
     /// # Errors
-    /// What the system says; `AddrInUse` if somebody listens there.
+    /// What the system says; `AddrInUse` if another process listens there.
     pub async fn bind(address: &Address, mode: u32) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
@@ -323,7 +323,7 @@ impl Socket {
         }
     }
 
-    /// A unix socket that somebody else has bound, and whose file is theirs.
+    /// Takes a unix socket that another process has bound, and whose file stays.
     #[must_use]
     pub fn of_unix(listener: UnixListener, path: PathBuf) -> Self {
         Self::Unix(listener, SocketFile { path, ours: false })
@@ -368,7 +368,7 @@ impl Drop for SocketFile {
     }
 }
 
-/// Removes a socket file that nobody listens on. Anything else that stands there is left alone.
+/// Removes a socket file on which no process listens. Anything else that stands there is left alone.
 async fn remove_dead(path: &Path) -> io::Result<()> {
     match std::fs::symlink_metadata(path) {
         Ok(found) if !found.file_type().is_socket() => Ok(()),

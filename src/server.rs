@@ -35,7 +35,8 @@ use crate::intel::revoked::Revocations;
 use crate::intel::sources::{ServerSources, Sources};
 use crate::ledger::Ledger;
 use crate::log::Logging;
-use crate::mail::listen::{self, Context, InFlight};
+use crate::mail::budget::Budgets;
+use crate::mail::listen::{self, Context, Shared};
 use crate::mail::ports::{Recorder, Rewriter};
 use crate::mail::rewrite::Pipeline;
 use crate::metrics::{Metrics, Reload};
@@ -330,8 +331,10 @@ impl Server {
             visitors,
             Arc::clone(&metrics.clicks),
         ));
+        let budgets = Arc::new(Budgets::new(&watched.borrow().limits));
         let told = Admin {
             ledger: ledger.clone(),
+            budgets: Arc::clone(&budgets),
             metrics: Arc::clone(&metrics),
             pages: Arc::clone(&pages),
             settings: watched.clone(),
@@ -343,12 +346,16 @@ impl Server {
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline::new(sources));
         let threads = MailThreads::start(STACK)?;
-        let in_flight = Arc::new(InFlight::default());
+        let shared = Shared {
+            settings: watched.clone(),
+            rewriter: pipeline,
+            recorder,
+            in_flight: Arc::default(),
+            budgets: Arc::clone(&budgets),
+            metrics: Arc::clone(&metrics),
+        };
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
-            let context = Context::new(listener, watched.clone(), Arc::clone(&pipeline), Arc::clone(&recorder))
-                .among(Arc::clone(&in_flight), index)
-                .following(index)
-                .counting(Arc::clone(&metrics));
+            let context = Context::new(listener, index, &shared);
             // The system accepts for us already.
             context.counts.set_accepting(true);
             tasks.spawn_on(

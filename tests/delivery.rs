@@ -16,7 +16,7 @@ use linkgate::intel::new_domains::NewDomains;
 use linkgate::intel::revoked::{self, Revocations};
 use linkgate::intel::sources::{ServerSources, Sources};
 use linkgate::ledger::Ledger;
-use linkgate::mail::rewrite::{Action, Job, LinkReport, Outcome, rewrite};
+use linkgate::mail::rewrite::{Job, LinkReport, RewriteAction, RewriteOutcome, rewrite};
 use linkgate::metrics::Metrics;
 use store::RevocationRow;
 use tokio::sync::watch;
@@ -89,7 +89,7 @@ impl Site {
         }
     }
 
-    fn judge_from(&self, sender: &str, recipients: &[&str], mail_id: &str, message: &str) -> Outcome {
+    fn judge_from(&self, sender: &str, recipients: &[&str], mail_id: &str, message: &str) -> RewriteOutcome {
         self.judge_by(&self.sources, sender, recipients, mail_id, message)
     }
 
@@ -100,7 +100,7 @@ impl Site {
         recipients: &[&str],
         mail_id: &str,
         message: &str,
-    ) -> Outcome {
+    ) -> RewriteOutcome {
         let recipients: Vec<String> = recipients.iter().map(|r| (*r).to_owned()).collect();
         let job = Job {
             settings: &self.settings,
@@ -112,7 +112,7 @@ impl Site {
         rewrite(&message.as_bytes(), &job, sources).unwrap()
     }
 
-    fn judge(&self, message: &str) -> Outcome {
+    fn judge(&self, message: &str) -> RewriteOutcome {
         self.judge_from(SENDER, &[READER], "m1", message)
     }
 
@@ -150,11 +150,11 @@ fn mail(links: &[&str]) -> String {
     )
 }
 
-fn went(outcome: &Outcome, message: &str) -> String {
+fn went(outcome: &RewriteOutcome, message: &str) -> String {
     String::from_utf8(outcome.patch.apply(message.as_bytes())).unwrap()
 }
 
-fn reasons(outcome: &Outcome) -> Vec<(&'static str, &'static str)> {
+fn reasons(outcome: &RewriteOutcome) -> Vec<(&'static str, &'static str)> {
     outcome
         .report
         .links
@@ -184,7 +184,7 @@ fn a_bad_link_is_wrapped_tagged_blocked_or_refused_as_the_domain_says() {
     ] {
         let site = Site::new(keys);
         let outcome = site.judge(&message);
-        assert_eq!(outcome.action, Action::Forward, "{keys}");
+        assert_eq!(outcome.action, RewriteAction::Forward, "{keys}");
         let went = went(&outcome, &message);
         let (links, blocked) = bad.unwrap_or((0, [false; 4]));
         if links == 0 {
@@ -203,7 +203,7 @@ fn a_bad_link_is_wrapped_tagged_blocked_or_refused_as_the_domain_says() {
         "at_delivery = \"refuse\"\ndelivery_score = 60",
     ] {
         let site = Site::new(keys);
-        let Action::Refuse(why) = site.judge(&message).action else {
+        let RewriteAction::Refuse(why) = site.judge(&message).action else {
             panic!("taken: {keys}");
         };
         let first = if keys.contains("score") {
@@ -213,7 +213,7 @@ fn a_bad_link_is_wrapped_tagged_blocked_or_refused_as_the_domain_says() {
         };
         assert!(why.contains(first), "{why}");
         let doubted = site.judge(&mail(&[GOOD, DOUBTED]));
-        assert_eq!(doubted.action, Action::Forward);
+        assert_eq!(doubted.action, RewriteAction::Forward);
         assert!(went(&doubted, &mail(&[GOOD, DOUBTED])).starts_with(TAG));
     }
 }
@@ -238,13 +238,13 @@ fn the_report_says_what_speaks_against_a_link() {
 #[test]
 fn what_a_rule_lets_pass_is_not_looked_at() {
     let keys = "at_delivery = \"refuse\"\nbypass_senders = [\"ann@there.example\"]";
-    assert_eq!(Site::new(keys).judge(&mail(&[LISTED])).action, Action::Forward);
+    assert_eq!(Site::new(keys).judge(&mail(&[LISTED])).action, RewriteAction::Forward);
     let keys = "at_delivery = \"refuse\"\nbypass_urls = [\"listed.example\"]";
     let message = mail(&[LISTED]);
     let outcome = Site::new(keys).judge(&message);
     assert_eq!(
         (&outcome.action, reasons(&outcome)),
-        (&Action::Forward, vec![("kept", "bypass-url")])
+        (&RewriteAction::Forward, vec![("kept", "bypass-url")])
     );
     assert!(outcome.patch.is_empty());
 }
@@ -260,7 +260,7 @@ fn a_bad_link_in_a_signed_part_is_seen_though_it_stays() {
     assert_eq!(reasons(&tagged), [("kept", "signed")]);
     assert!(went(&tagged, &message).starts_with(TAG));
     let refused = Site::new("at_delivery = \"refuse\"").judge(&message);
-    assert!(matches!(refused.action, Action::Refuse(_)));
+    assert!(matches!(refused.action, RewriteAction::Refuse(_)));
 }
 
 #[test]
@@ -556,10 +556,10 @@ fn a_revoked_link_is_refused_at_delivery() {
     };
     let message = mail(&[GOOD]);
     let judge = || site.judge_by(&sources, SENDER, &[READER], "m1", &message).action;
-    assert!(!matches!(judge(), Action::Refuse(_)));
+    assert!(!matches!(judge(), RewriteAction::Refuse(_)));
     revoke(&ledger, "*.shop.example");
     let end = Instant::now() + Duration::from_secs(10);
-    while !matches!(judge(), Action::Refuse(_)) {
+    while !matches!(judge(), RewriteAction::Refuse(_)) {
         assert!(Instant::now() < end, "{:?}", judge());
         std::thread::sleep(Duration::from_millis(50));
     }

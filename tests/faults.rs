@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use linkgate::config::Protocol;
+
 use crate::rig::{Options, Peer, Rig, eventually};
 
 const KEYWORDS: &[&str] = &["PIPELINING", "SIZE 1000000", "8BITMIME"];
@@ -528,4 +530,34 @@ fn data_without_end_is_cut_off() {
     next_hop.expect("QUIT");
     drop((client, next_hop));
     rig.assert_nothing_left();
+}
+
+#[test]
+fn a_wrong_offset_is_451_and_nothing_goes_on() {
+    for protocol in [Protocol::Smtp, Protocol::Lmtp] {
+        // Small ones are rewritten by the session itself, large ones elsewhere.
+        for (word, size) in [("offset", 1), ("offset", 9000), ("beyond", 1), ("beyond", 9000)] {
+            let rig = Rig::start(&Options {
+                protocol,
+                ..Options::default()
+            });
+            let (mut client, mut next_hop) = (rig.client(), rig.next_hop());
+            next_hop.greet(KEYWORDS);
+            client.hello();
+            for command in ["MAIL FROM:<a@x.test>", "RCPT TO:<b@on.test>"] {
+                client.send(format!("{command}\r\n"));
+                next_hop.expect(command);
+                next_hop.send("250 ok\r\n");
+                client.expect("250 ok");
+            }
+            client.send("DATA\r\n");
+            client.expect("354 *");
+            client.send(format!("X-Test: {word}\r\n\r\n{}.\r\n", "x\r\n".repeat(size)));
+            client.expect("451 4.3.0 *");
+            client.send("QUIT\r\n");
+            client.expect("221 *");
+            assert_eq!(next_hop.rest(), b"QUIT\r\n", "{protocol:?} {word} {size}");
+            assert!(rig.messages().is_empty());
+        }
+    }
 }

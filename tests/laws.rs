@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use link::LinkDecision;
-use linkgate::mail::budget::SpoolBudget;
+use linkgate::config::Limits;
 use linkgate::mail::spool::Spool;
 use mail_parser::{Message, MessageParser, PartType};
 use messages::{Octets, damaged, linked, soup, unlinked};
@@ -149,7 +149,13 @@ proptest! {
     fn a_message_in_a_file_is_read_like_one_in_memory(made in linked(), limit in 1..4096_usize) {
         let pipeline = Pipeline::shared();
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(limit, dir.path(), &Arc::new(SpoolBudget::new(1 << 20)));
+        let limits = Limits {
+            spool_memory: limit,
+            spool_memory_total: 1 << 20,
+            spool_dir: dir.path().to_owned(),
+            ..Limits::default()
+        };
+        let mut spool = Spool::new(&limits, &Arc::default());
         for block in made.bytes.chunks(limit) {
             spool.append(block).unwrap();
         }

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use link::{LinkDecision, Word};
-use linkgate::mail::rewrite::{Action, Outcome};
+use linkgate::mail::rewrite::{RewriteAction, RewriteOutcome};
 use pipeline::{MAX_LINE, Pipeline, longest_line};
 use serde_json::json;
 
@@ -63,7 +63,7 @@ fn what_comes_out_holds_together() {
     for path in messages() {
         let input = fs::read(&path).unwrap();
         let outcome = pipeline.plan(&input);
-        if outcome.action == Action::Forward
+        if outcome.action == RewriteAction::Forward
             && let Err(fault) = holds_together(&pipeline, &input, &outcome)
         {
             let _ = writeln!(faults, "{}: {fault}", path.display());
@@ -73,7 +73,7 @@ fn what_comes_out_holds_together() {
 }
 
 /// What is true of every result, whatever was blessed.
-fn holds_together(pipeline: &Pipeline, input: &[u8], outcome: &Outcome) -> Result<(), String> {
+fn holds_together(pipeline: &Pipeline, input: &[u8], outcome: &RewriteOutcome) -> Result<(), String> {
     let output = outcome.patch.apply(input);
     if outcome.report.changed != (output != input) {
         return Err("the report does not tell whether it changed".into());
@@ -127,7 +127,7 @@ fn off_domains_and_trusted_senders_get_every_message_as_it_came() {
             ("news@trusted.example", "user@on.example"),
         ] {
             let outcome = pipeline.plan_for(&input, sender, recipient);
-            assert_eq!(outcome.action, Action::Forward, "{}", path.display());
+            assert_eq!(outcome.action, RewriteAction::Forward, "{}", path.display());
             assert!(
                 outcome.patch.is_empty(),
                 "{}: from {sender} to {recipient}",
@@ -140,7 +140,7 @@ fn off_domains_and_trusted_senders_get_every_message_as_it_came() {
 /// One message, and what is said about it.
 fn render(pipeline: &Pipeline, input: &[u8]) -> Rendered {
     let outcome = pipeline.plan(input);
-    let output = (outcome.action == Action::Forward).then(|| outcome.patch.apply(input));
+    let output = (outcome.action == RewriteAction::Forward).then(|| outcome.patch.apply(input));
     let restored = output.as_deref().map(|o| pipeline.restore(o));
     let restored = match restored {
         Some(bytes) if bytes == input => "same bytes",
@@ -154,10 +154,10 @@ fn render(pipeline: &Pipeline, input: &[u8]) -> Rendered {
 }
 
 /// The report with a link on each line, so that a change shows in a comparison.
-fn sites(outcome: &Outcome, restored: &str) -> String {
+fn sites(outcome: &RewriteOutcome, restored: &str) -> String {
     let action = match &outcome.action {
-        Action::Forward => "forward".to_owned(),
-        Action::Refuse(reason) => format!("refuse: {reason}"),
+        RewriteAction::Forward => "forward".to_owned(),
+        RewriteAction::Refuse(reason) => format!("refuse: {reason}"),
     };
     let links: Vec<String> = outcome
         .report

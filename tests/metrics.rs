@@ -8,6 +8,7 @@ use linkgate::admin::ScrapeInput;
 use linkgate::config::Settings;
 use linkgate::config::keyfile::Absent;
 use linkgate::ledger::Ledger;
+use linkgate::mail::budget::Budgets;
 use linkgate::metrics::Metrics;
 
 /// Type and label names of a metric.
@@ -30,6 +31,7 @@ fn exposed() -> (String, BTreeMap<String, Shape>) {
     metrics.source("urlhaus").set_confirmed(std::time::SystemTime::now());
     let page = metrics.page(&ScrapeInput {
         ledger: &ledger,
+        budgets: &Budgets::new(&settings().limits),
         limits: &settings().limits,
     });
     let mut shapes = BTreeMap::<String, Shape>::new();
@@ -122,6 +124,7 @@ fn one_name_has_one_set_of_counters() {
     let ledger = Ledger::open(&folder.path().join("linkgate.db")).unwrap();
     let page = metrics.page(&ScrapeInput {
         ledger: &ledger,
+        budgets: &Budgets::new(&settings().limits),
         limits: &settings().limits,
     });
     for line in [

@@ -295,6 +295,19 @@ fn refusals_and_failures_are_said_in_words() {
 }
 
 #[test]
+fn a_wrong_offset_puts_a_message_off() {
+    let rig = Rig::start(&options());
+    let mut mta = Mta::with_client(&rig, VERSION_6, 4321);
+    for size in [1, 3000] {
+        for word in ["offset", "beyond"] {
+            let failed = code(&mta.message(&[ON], word, &b"x\r\n".repeat(size * 3)));
+            assert!(failed.starts_with("451 4.3.0 "), "{word}: {failed}");
+        }
+    }
+    assert_eq!(rig.messages().len(), 0);
+}
+
+#[test]
 fn with_on_error_pass_a_message_goes_on_whole_as_it_came() {
     let rig = Rig::start(&Options {
         on_error: OnError::Pass,

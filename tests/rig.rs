@@ -5,21 +5,23 @@ pub(crate) mod tls;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use ipnet::IpNet;
-use link::{AtDelivery, ClickBase, Delivery, KeyRing, MessageClaims, Opener, Policy, Rewrite, Style};
+use link::{KeyRing, MessageClaims, Opener};
+use linkgate::config::keyfile::Absent;
 use linkgate::config::{
-    BareLineEnds, Click, ClientIp, Dialect, Direction, Domains, Limits, Listener, ListenerTls, Log, LogFormat, NextHop,
-    NextHopOrder, NextHops, OnError, Protocol, Settings,
+    BareLineEnds, Dialect, Domains, Limits, Listener, ListenerTls, NextHop, NextHopOrder, NextHops, OnError, Protocol,
+    Settings,
 };
 use linkgate::failure::{Failure, Phase};
 use linkgate::intel::sources::NoSources;
-use linkgate::mail::listen::{Context, serve};
+use linkgate::mail::budget::Budgets;
+use linkgate::mail::listen::{Context, Shared, serve};
 use linkgate::mail::ports::{Recorder, Rewriter, Stored};
-use linkgate::mail::rewrite::{Action, Job, Outcome, Pipeline};
+use linkgate::mail::rewrite::{Job, Pipeline, RewriteAction, RewriteOutcome};
 use linkgate::mail::spool::Spool;
 use linkgate::metrics::ListenerCounts;
 use linkgate::net::tls::{NextHopTls, Trust};
@@ -156,7 +158,15 @@ impl Rig {
         } else {
             Arc::new(Obedient)
         };
-        let context = Arc::new(Context::new(listener, current, rewriter, recorder));
+        let shared = Shared {
+            budgets: Arc::new(Budgets::new(&current.borrow().limits)),
+            settings: current.clone(),
+            rewriter,
+            recorder,
+            in_flight: Arc::default(),
+            metrics: Arc::default(),
+        };
+        let context = Arc::new(Context::new(listener, 0, &shared));
         runtime.spawn(serve(socket, Arc::clone(&context), stopped));
         Self {
             runtime,
@@ -311,6 +321,7 @@ fn listener(options: &Options, listen: Address, to: Endpoint) -> Listener {
         implicit_tls: options.implicit_tls,
         ..NextHop::plain(options.dialect, to)
     };
+    let plain = settings_of("").listeners.remove(0);
     Listener {
         protocol: options.protocol,
         listen,
@@ -322,7 +333,6 @@ fn listener(options: &Options, listen: Address, to: Endpoint) -> Listener {
         }),
         tls: options.tls.clone(),
         proxy_from: options.proxy_from.clone(),
-        direction: Direction::Inbound,
         bare_line_ends: options.bare_line_ends,
         on_error: options.on_error,
         xforward_from,
@@ -332,7 +342,7 @@ fn listener(options: &Options, listen: Address, to: Endpoint) -> Listener {
         max_recipients: options.max_recipients,
         max_message: options.max_message,
         max_passes: options.max_passes,
-        hostname: "us.test".into(),
+        ..plain
     }
 }
 
@@ -359,64 +369,37 @@ pub(crate) fn accept(next_hop: &TcpListener) -> Peer {
     Peer::over(stream, "next hop")
 }
 
-fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Settings {
-    let policy = |domain: &str, rewrite| {
-        let policy = Policy {
-            domain: domain.into(),
-            rewrite,
-            ..Policy::default()
-        };
-        Arc::new(policy)
-    };
-    let on = policy("on.test", Rewrite::All);
-    let other = policy("other.test", Rewrite::Suspicious);
-    let at_delivery = |domain: &str, at_delivery| {
-        let delivery = Delivery {
-            at_delivery,
-            delivery_score: 60,
-            ..Delivery::default()
-        };
-        let on = Policy::clone(&policy(domain, Rewrite::All));
-        Arc::new(Policy { delivery, ..on })
-    };
-    let domains = [
-        ("on.test", on.clone()),
-        ("twin.test", on),
-        ("other.test", other),
-        ("tags.test", at_delivery("tags.test", AtDelivery::Tag)),
-        ("refuses.test", at_delivery("refuses.test", AtDelivery::Refuse)),
-    ];
-    let anywhere = (Ipv4Addr::LOCALHOST, 1).into();
+/// The settings of a file with the sections that must be there, and these.
+pub(crate) fn settings_of(sections: &str) -> Settings {
+    let text = "[click]\npublic_url = \"https://click.test\"\nlisten = \"127.0.0.1:1\"\nclient_ip = \"none\"\n\
+                [admin]\nlisten = \"127.0.0.1:2\"\n[store]\nurl = \"sqlite:/nowhere/linkgate.db\"\n\
+                [keys]\nfile = \"/nowhere/keys.toml\"\n\
+                [[listener]]\nprotocol = \"smtp\"\nlisten = \"127.0.0.1:3\"\nnext_hop = \"smtp://127.0.0.1:4\"\n\
+                hostname = \"us.test\"\n";
+    let text = format!("{text}{sections}");
+    let settings = Settings::from_toml(&text, Path::new("test"), Absent::Pretend).unwrap();
     Settings {
-        click: Click {
-            base: ClickBase::new("https://click.test", Style::Readable).unwrap(),
-            listen: anywhere,
-            client_ip: ClientIp::None,
-            trusted_proxies: vec![],
-        },
-        admin_listen: anywhere,
-        store: PathBuf::new(),
-        rewriting: message::Options::default(),
-        sender_checks: Default::default(),
-        pages: Default::default(),
-        click_rules: Default::default(),
-        check_limits: Default::default(),
-        contact: Default::default(),
-        checks: linkgate::config::Checks::default(),
-        machines: Default::default(),
-        hindsight: Default::default(),
-        keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([7; 32], 0)),
+        ..settings
+    }
+}
+
+fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Settings {
+    let plain = settings_of(
+        "[domain.\"on.test\"]\n[domain.\"other.test\"]\nrewrite = \"suspicious\"\n\
+         [domain.\"tags.test\"]\nat_delivery = \"tag\"\ndelivery_score = 60\n\
+         [domain.\"refuses.test\"]\nat_delivery = \"refuse\"\ndelivery_score = 60\n",
+    );
+    let policy = |name| plain.domains.of(name).map(Arc::clone).unwrap();
+    let names = ["on.test", "other.test", "tags.test", "refuses.test"];
+    // Two names with one policy share their copy of a message.
+    let twin = ("twin.test".to_owned(), policy("on.test"));
+    let domains = names.map(|name| (name.to_owned(), policy(name)));
+    Settings {
         listeners: vec![listener.clone()],
-        domains: Domains::new(domains.into_iter().map(|(k, v)| (k.to_owned(), v)).collect()),
-        log: Log {
-            level: "info".into(),
-            format: LogFormat::Text,
-        },
+        domains: Domains::new(domains.into_iter().chain([twin]).collect()),
         limits: Limits {
             spool_memory: options.spool_memory,
-            spool_budget: Arc::new(linkgate::mail::budget::SpoolBudget::new(16 << 20)),
-            rewrite_budget: Arc::new(linkgate::mail::budget::RewriteBudget::new(512)),
             spool_dir,
             max_transactions: options.max_transactions,
             command_line: options.command_line,
@@ -428,7 +411,9 @@ fn settings(options: &Options, listener: &Listener, spool_dir: PathBuf) -> Setti
             next_hop_timeout: options.timeout,
             final_reply_timeout: options.final_timeout.unwrap_or(options.timeout),
             drain: options.timeout,
+            ..plain.limits
         },
+        ..plain
     }
 }
 
@@ -459,7 +444,7 @@ impl Recorder for Records {
 struct Obedient;
 
 impl Rewriter for Obedient {
-    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, Failure> {
+    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<RewriteOutcome, Failure> {
         let bytes = spool.read(0..spool.len()).unwrap();
         let text = String::from_utf8_lossy(&bytes);
         let word = text
@@ -474,7 +459,7 @@ impl Rewriter for Obedient {
             Patch::new(vec![change]).unwrap()
         };
         let for_other = job.recipients.iter().any(|r| r.ends_with("@other.test"));
-        let mut outcome = Outcome::default();
+        let mut outcome = RewriteOutcome::default();
         match word {
             "insert" => outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(","))),
             "insert-id" => outcome.patch = insert(format!("X-Id: {}\r\n", job.mail_id)),
@@ -482,12 +467,12 @@ impl Rewriter for Obedient {
             "insert-other" if for_other => {
                 outcome.patch = insert(format!("X-For: {} {}\r\n", job.sender, job.recipients.join(",")));
             }
-            "refuse-other" if for_other => outcome.action = Action::Refuse("told to".into()),
+            "refuse-other" if for_other => outcome.action = RewriteAction::Refuse("told to".into()),
             "dot" => outcome.patch = insert(".leading\r\n".into()),
             "stray" => outcome.patch = insert("a\nb\r\n".into()),
             "swap" => outcome.patch = swap(&text),
             "slow" => std::thread::sleep(Duration::from_millis(10_500)),
-            "refuse" => outcome.action = Action::Refuse("told to".into()),
+            "refuse" => outcome.action = RewriteAction::Refuse("told to".into()),
             "fail" => return Err(Failure::ours(Phase::Rewrite, io::Error::other("told to"))),
             "panic" => panic!("told to"),
             "wrong-offset" => {
@@ -496,6 +481,17 @@ impl Rewriter for Obedient {
                     with: b"told to".to_vec(),
                 };
                 let _ = Patch::new(vec![change]).unwrap().apply(&bytes);
+            }
+            "offset" => {
+                let beyond = bytes.len() + 1;
+                let _ = &bytes[beyond..];
+            }
+            "beyond" => {
+                let change = Change {
+                    at: spool.len() - 1..spool.len() + 1,
+                    with: b"x".to_vec(),
+                };
+                outcome.patch = Patch::new(vec![change]).unwrap();
             }
             "reference" => {
                 outcome.patch = insert("X-Long: 1\r\n".into());

@@ -14,6 +14,7 @@ use store::Health;
 
 use crate::config::Limits;
 use crate::ledger::Ledger;
+use crate::mail::budget::Budgets;
 use crate::mail::spool;
 use crate::metrics::labels::Labels;
 use crate::metrics::{HttpCounts, Metrics, PREFIX, SourceCounts};
@@ -26,7 +27,9 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 pub struct ScrapeInput<'a> {
     /// Store and spill.
     pub ledger: &'a Ledger,
-    /// The settings of the moment, which hold the budgets.
+    /// How much messages use of their budgets.
+    pub budgets: &'a Budgets,
+    /// How much they may use.
     pub limits: &'a Limits,
 }
 
@@ -52,7 +55,7 @@ impl Metrics {
             .register("uptime_seconds", "How long the server has been running", gauge);
         now.ages(&self.sources.lock());
         now.spool();
-        now.budgets(sources.limits);
+        now.budgets(sources.budgets, sources.limits);
         now.store(sources.ledger);
         now.http(&[("click", &self.click_http), ("admin", &self.admin_http)]);
         now.0
@@ -111,29 +114,28 @@ impl Now {
         self.gauge("spool_files", "Files of the spool that are open", usage.files);
     }
 
-    fn budgets(&mut self, limits: &Limits) {
-        let (spool, rewrite) = (&limits.spool_budget, &limits.rewrite_budget);
+    fn budgets(&mut self, budgets: &Budgets, limits: &Limits) {
         let mib = |n: u32| u64::from(n) << 20;
         for (name, help, n) in [
             (
                 "spool_memory_bytes",
                 "Memory that messages take from their budget",
-                spool.used() as u64,
+                budgets.spool.used() as u64,
             ),
             (
                 "spool_memory_limit_bytes",
                 "Memory that all messages together may take",
-                spool.octets() as u64,
+                limits.spool_memory_total as u64,
             ),
             (
                 "rewrite_memory_bytes",
                 "Memory set aside for messages that are being rewritten",
-                mib(rewrite.used_mib()),
+                mib(budgets.rewrite_used_mib()),
             ),
             (
                 "rewrite_memory_limit_bytes",
                 "Memory that may be set aside for rewriting",
-                mib(rewrite.mib()),
+                mib(limits.rewrite_memory_mib),
             ),
         ] {
             self.gauge(name, help, n);

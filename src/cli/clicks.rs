@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use jiff::{Span, Timestamp};
-use link::{Verdict, Word};
+use link::{Verdict, Word, ascii_domain};
 use serde::{Serialize, Serializer};
 use strum::VariantNames;
 
@@ -19,8 +19,8 @@ use super::error::CommandError;
 use super::store;
 use crate::cli::output::{Escaped, json_line, time};
 pub use crate::click::visitor::relabel::{Relabelled, Tally, relabel};
+use crate::config::Settings;
 use crate::config::keyfile::Absent;
-use crate::config::{Settings, ascii_domain};
 
 /// Which clicks to show, and in which form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

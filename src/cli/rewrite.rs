@@ -19,7 +19,7 @@ use crate::config::keyfile::Absent;
 use crate::intel::sources::NoSources;
 use crate::mail::id as mail_id;
 use crate::mail::restore::restore;
-use crate::mail::rewrite::{Action, Job, Outcome, Suspicion, rewrite};
+use crate::mail::rewrite::{Job, RewriteAction, RewriteOutcome, Suspicion, rewrite};
 
 #[derive(Debug, Args)]
 pub(super) struct RewriteArgs {
@@ -142,9 +142,9 @@ fn verdict(tally: &FileTally) -> Result<(), CommandError> {
     }
 }
 
-fn rewritten(file: &str, outcome: Outcome, references: &References<'_>) -> Result<Filtered, String> {
+fn rewritten(file: &str, outcome: RewriteOutcome, references: &References<'_>) -> Result<Filtered, String> {
     let line = report(file, &outcome);
-    if let Action::Refuse(reason) = outcome.action {
+    if let RewriteAction::Refuse(reason) = outcome.action {
         return Ok(Filtered {
             patch: None,
             report: Some(line),
@@ -159,11 +159,11 @@ fn rewritten(file: &str, outcome: Outcome, references: &References<'_>) -> Resul
     })
 }
 
-fn report(file: &str, outcome: &Outcome) -> String {
+fn report(file: &str, outcome: &RewriteOutcome) -> String {
     let found = &outcome.report;
     let refusal = match &outcome.action {
-        Action::Forward => None,
-        Action::Refuse(reason) => Some(reason.as_str()),
+        RewriteAction::Forward => None,
+        RewriteAction::Refuse(reason) => Some(reason.as_str()),
     };
     let links = found.links.iter().map(|l| Link {
         url: &l.url,
@@ -297,7 +297,7 @@ mod tests {
     use crate::config::keyfile::Absent;
     use link::{Decision, WrapReason};
 
-    use crate::mail::rewrite::{LinkReport, Report};
+    use crate::mail::rewrite::{LinkReport, MessageReport};
 
     fn settings(store: &Path) -> Settings {
         let text = include_str!("../../fixtures/config/good/least.toml")
@@ -306,15 +306,15 @@ mod tests {
         Settings::from_toml(&text, Path::new("x"), Absent::Pretend).unwrap()
     }
 
-    fn outcome(action: Action) -> Outcome {
-        Outcome {
+    fn outcome(action: RewriteAction) -> RewriteOutcome {
+        RewriteOutcome {
             action,
             patch: Patch::new(vec![Change {
                 at: 0..1,
                 with: b"x".to_vec(),
             }])
             .unwrap(),
-            report: Report {
+            report: MessageReport {
                 changed: true,
                 links: vec![LinkReport {
                     url: "https://a.example/\"".to_owned(),
@@ -335,7 +335,7 @@ mod tests {
     fn the_report_has_the_keys_that_are_promised() {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(&dir.path().join("s.db"));
-        let done = rewritten("a.eml", outcome(Action::Forward), &References::new(&settings)).unwrap();
+        let done = rewritten("a.eml", outcome(RewriteAction::Forward), &References::new(&settings)).unwrap();
         assert!(done.patch.is_some());
         assert_eq!(
             done.report.as_deref(),
@@ -354,7 +354,7 @@ mod tests {
     fn a_refused_message_is_reported_and_not_written() {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings(&dir.path().join("s.db"));
-        let refuse = Action::Refuse("ambiguous".to_owned());
+        let refuse = RewriteAction::Refuse("ambiguous".to_owned());
         let done = rewritten("a.eml", outcome(refuse), &References::new(&settings)).unwrap();
         assert!(done.patch.is_none());
         let line: serde_json::Value = serde_json::from_str(&done.report.unwrap()).unwrap();
@@ -379,14 +379,14 @@ mod tests {
         };
         let references = References::new(&settings);
         for _ in 0..2 {
-            let mut long = outcome(Action::Forward);
+            let mut long = outcome(RewriteAction::Forward);
             long.references.push(row.clone());
             rewritten("a.eml", long, &references).unwrap();
             let found = Reader::open(&path).unwrap().reference(&row.id).unwrap();
             assert_eq!(found.as_ref(), Some(&row));
         }
         let nowhere = self::settings(&dir.path().join("missing/s.db"));
-        let mut long = outcome(Action::Forward);
+        let mut long = outcome(RewriteAction::Forward);
         long.references.push(row);
         assert!(
             rewritten("a.eml", long, &References::new(&nowhere)).is_err(),

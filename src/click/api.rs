@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use link::{Answer, Opener, Target, Word};
+use link::{Answer, Opener, Target, Word, ascii_domain};
 use serde::{Deserialize, Serialize};
 
 use crate::click::check::{Checked, LinkCheck};
 use crate::click::layers::Layers;
 use crate::click::{ClickPages, request};
 use crate::clock::now_us;
-use crate::config::ascii_domain;
 
 /// A URL that a program wants checked.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]

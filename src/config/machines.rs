@@ -1,38 +1,40 @@
-//! `[machines]`, and what `[checks]` says about clicks that have happened.
+//! `[machines]`: who is no reader.
 
-use std::time::Duration;
+use ipnet::IpNet;
+use strum::{IntoStaticStr, VariantArray};
 
-use super::build::{Root, network};
-use super::walk::{Section, Walk};
-use crate::config::{Hindsight, Machines};
+use super::option::{choice, list, networks, section};
 
-/// A word that short is found in the agents of people.
-const MIN_WORD: usize = 3;
-
-/// `[machines]`
-pub(super) fn machines<'t>(w: &Walk<'t>, root: &'t Root<'t>) -> Option<Machines> {
-    let s = w.section(root, "machines", false);
-    let agents = w.parsed_list(&s, "agents", |word| {
-        let sound = word.len() >= MIN_WORD && word.chars().all(|c| c == ' ' || c.is_ascii_graphic());
-        sound.then(|| word.to_ascii_lowercase())
-    });
-    let networks = w.parsed_list(&s, "networks", network);
-    let neutral_page = w.choice(&s, "neutral_page");
-    Some(Machines {
-        agents,
-        networks,
-        neutral_page: neutral_page?,
-    })
+section! {
+    /// `[machines]`: who is no reader.
+    #[derive(Debug, Clone, PartialEq, Eq, Default)]
+    pub struct Machines {
+        /// Words of a `User-Agent` that only machines use, beside those that are known; in lower case.
+        pub agents: Vec<String> = list("agents", AGENT, agent),
+        /// Networks that only machines ask from.
+        pub networks: Vec<IpNet> = networks("networks"),
+        /// Who gets a page in place of the way to the target.
+        pub neutral_page: NeutralPage = choice("neutral_page").or("certain"),
+    }
 }
 
-/// The keys of `[checks]` that speak of clicks afterwards.
-pub(super) fn hindsight<'t>(w: &Walk<'t>, checks: &Section<'t>) -> Option<Hindsight> {
-    let hours = |name, each: u64| w.integer(checks, name).map(|n| Duration::from_secs(n * each * 3_600));
-    let (window, long_after) = (hours("hindsight_h", 1), hours("long_after_days", 24));
-    let many_networks = w.integer(checks, "many_networks");
-    Some(Hindsight {
-        window: window?,
-        many_networks: u32::try_from(many_networks?).unwrap_or(u32::MAX),
-        long_after: long_after?,
-    })
+/// Who gets the neutral page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "kebab-case")]
+pub enum NeutralPage {
+    /// Machines for certain: those that say so, or of which the operator says so.
+    #[default]
+    Certain,
+    /// Those that are machines by all signs, too.
+    Likely,
+}
+
+const AGENT: &str = "a word of a User-Agent, at least three characters of printable ASCII";
+
+/// Shorter words are found in the agents of people.
+const MIN_WORD: usize = 3;
+
+fn agent(word: &str) -> Option<String> {
+    let sound = word.len() >= MIN_WORD && word.chars().all(|c| c == ' ' || c.is_ascii_graphic());
+    sound.then(|| word.to_ascii_lowercase())
 }

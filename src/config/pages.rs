@@ -1,6 +1,6 @@
 //! How pages look and read: `page_...` of `[default]` and `[domain]`, and `[click] languages_dir`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -8,11 +8,33 @@ use std::sync::Arc;
 use link::Target;
 use toml::Spanned;
 
-use super::build::{Root, path};
+use super::click::public_url_of;
 use super::fault::{ConfigError, place};
-use super::walk::{Section, Walk};
-use crate::config::ascii_domain;
-use crate::pages::{Brand, Colours, Contact, Languages, Logo, MAX_LOGO, Pages, ReviewTo, is_mailbox};
+use super::option::{Fallback, Key, Opt, section, text};
+use super::walk::{Walk, folder, path};
+use crate::pages::{Brand, Colours, Contact, Languages, Logo, MAX_LOGO, ReviewTo, USUAL_COLOUR, is_mailbox};
+
+section! {
+    for Brand {
+        name: Option<String> = page("page_name", "a line of at most 80 characters", "", |_, t| words(t, MAX_NAME)),
+        logo: Option<Arc<Logo>> = page("page_logo", "the path of a PNG or SVG file of at most 256 KiB", "", logo),
+        colour: Colours = text("page_colour", "a colour such as \"#2457a6\"", Colours::parse).or(USUAL_COLOUR),
+        contact: Option<Contact> = page("page_contact", WHOM, "", |_, t| {
+            words(t, MAX_CONTACT).map(|t| Contact::new(&t))
+        }),
+        text: Option<String> = page("page_text", "plain text of at most 2000 characters", "", |_, t| plain(t)),
+        back_to: Option<Target> = page("page_back_to", WEB, "", |_, t| web(t)),
+        redirect_to: Option<Target> = page("page_redirect_to", WEB, "", |_, t| web(t)),
+        language: Option<String> = page("page_language", LANGUAGE, "en", language),
+        review_to: ReviewTo = page("page_review_to", REVIEW, "button", |_, t| review_to(t))
+            .map(Option::unwrap_or_default),
+    }
+}
+
+const WHOM: &str = "a mail address, a web address, or a line of at most 200 characters";
+const WEB: &str = "an http or https URL";
+const LANGUAGE: &str = "the tag of a language that is offered, such as \"de\"";
+const REVIEW: &str = "\"button\", \"none\", or a mail address";
 
 /// Octets of the largest language file.
 const MAX_LANGUAGE: u64 = 256 * 1024;
@@ -22,107 +44,64 @@ const MAX_NAME: usize = 80;
 const MAX_CONTACT: usize = 200;
 const MAX_TEXT: usize = 2_000;
 
-/// All that the file says about pages. `click` is its section of that name; `public_url` says under which path logos stand.
-pub(super) fn pages<'t>(w: &Walk<'t>, root: &'t Root<'t>, click: &Section<'t>, public_url: &str) -> Pages {
-    let languages = languages(w, click);
-    let after_scheme = public_url.split_once("://").map_or("", |(_, rest)| rest);
-    let prefix = after_scheme.find('/').and_then(|at| after_scheme.get(at..));
-    let reader = Reader {
-        w,
-        languages: &languages,
-        prefix: prefix.unwrap_or_default(),
-    };
-    let common = reader.brand(&w.section(root, "default", false), &Brand::default());
-    let mut by_name = HashMap::new();
-    for (name, s) in w.named_sections(root, "domain") {
-        let own = reader.brand(&s, &common);
-        if let Some(domain) = ascii_domain(name.value)
-            && own != common
-        {
-            by_name.insert(domain, Arc::new(own));
+/// An option of pages: an empty string is nothing, and so is `default`, which is what pages do by themselves.
+fn page<T: 'static>(
+    name: &'static str,
+    allowed: &'static str,
+    default: &'static str,
+    parse: impl for<'t> Fn(&Walk<'t>, &str) -> Result<T, String> + 'static,
+) -> Opt<Option<T>> {
+    let key = Key::text(name, allowed).or(Fallback::Text(default));
+    Opt::new(key, move |w, s, key| {
+        if !w.says(s, key) {
+            return (!s.inherits()).then_some(None);
         }
-    }
-    Pages {
-        common: Arc::new(common),
-        by_name,
-        languages: Arc::new(languages),
-    }
+        if w.text(s, key)?.value.trim().is_empty() {
+            return Some(None);
+        }
+        w.parsed_or_why(s, key, |text| parse(w, text)).map(Some)
+    })
 }
 
-struct Reader<'w, 't> {
-    w: &'w Walk<'t>,
-    languages: &'w Languages,
-    prefix: &'w str,
+fn logo(w: &Walk<'_>, file: &str) -> Result<Arc<Logo>, String> {
+    let path = path(file).ok_or("it is no path")?;
+    let octets = read(&path, MAX_LOGO)?;
+    let base = public_url_of(w);
+    let after_scheme = base.as_ref().and_then(|base| base.as_str().split_once("://"));
+    let prefix = after_scheme.and_then(|(_, rest)| rest.get(rest.find('/')?..));
+    Ok(Arc::new(Logo::new(octets, prefix.unwrap_or_default())?))
 }
 
-impl<'t> Reader<'_, 't> {
-    /// The look that a section describes; what it does not say is as in `inherited`, and what it says with an empty string is
-    /// nothing.
-    fn brand(&self, s: &Section<'t>, inherited: &Brand) -> Brand {
-        Brand {
-            name: self.value(s, "page_name", &inherited.name, |t| words(t, MAX_NAME)),
-            logo: self.value(s, "page_logo", &inherited.logo, |t| self.logo(t)),
-            colour: if self.w.says(s, "page_colour") {
-                let parsed = self.w.parsed(s, "page_colour", Colours::parse);
-                parsed.map_or_else(|| inherited.colour.clone(), |c| c.value)
-            } else {
-                inherited.colour.clone()
-            },
-            contact: self.value(s, "page_contact", &inherited.contact, |t| {
-                words(t, MAX_CONTACT).map(|t| Contact::new(&t))
-            }),
-            text: self.value(s, "page_text", &inherited.text, text),
-            back_to: self.value(s, "page_back_to", &inherited.back_to, web),
-            redirect_to: self.value(s, "page_redirect_to", &inherited.redirect_to, web),
-            language: self.value(s, "page_language", &inherited.language, |t| self.language(t)),
-            review_to: self
-                .value(s, "page_review_to", &Some(inherited.review_to.clone()), review_to)
-                .unwrap_or_default(),
-        }
-    }
+fn language(w: &Walk<'_>, tag: &str) -> Result<String, String> {
+    let languages = languages(w);
+    let found = languages.get(tag).map(|l| l.tag().to_owned());
+    found.ok_or_else(|| {
+        let offered: Vec<_> = languages.iter().map(|l| l.tag()).collect();
+        format!("there are {}", offered.join(", "))
+    })
+}
 
-    fn value<T: Clone>(
-        &self,
-        s: &Section<'t>,
-        name: &str,
-        inherited: &Option<T>,
-        parse: impl FnOnce(&str) -> Result<T, String>,
-    ) -> Option<T> {
-        if !self.w.says(s, name) {
-            return inherited.clone();
-        }
-        let given = self.w.text(s, name)?;
-        if given.value.trim().is_empty() {
-            return None;
-        }
-        self.w.parsed_or_why(s, name, parse)
-    }
+/// `[click] languages_dir`
+pub(super) fn languages_dir() -> Key {
+    Key::text("languages_dir", "the path of a folder that exists").or(Fallback::Text(""))
+}
 
-    fn logo(&self, file: &str) -> Result<Arc<Logo>, String> {
-        let path = path(file).ok_or("it is no path")?;
-        let octets = read(&path, MAX_LOGO)?;
-        Ok(Arc::new(Logo::new(octets, self.prefix)?))
-    }
-
-    fn language(&self, tag: &str) -> Result<String, String> {
-        let found = self.languages.get(tag).map(|l| l.tag().to_owned());
-        found.ok_or_else(|| {
-            let offered: Vec<_> = self.languages.iter().map(|l| l.tag()).collect();
-            format!("there are {}", offered.join(", "))
-        })
-    }
+/// The languages that pages are offered in.
+pub(super) fn languages<'w>(w: &'w Walk<'_>) -> &'w Arc<Languages> {
+    w.languages.get_or_init(|| Arc::new(read_languages(w)))
 }
 
 /// The built-in languages, and those of `languages_dir`: a file for each, named by its tag.
-fn languages<'t>(w: &Walk<'t>, click: &Section<'t>) -> Languages {
+fn read_languages(w: &Walk<'_>) -> Languages {
+    let (click, key) = (w.section("click", false), languages_dir());
     let mut all = Languages::default();
-    if !w.says(click, "languages_dir") {
+    if !w.says(&click, &key) {
         return all;
     }
-    let Some(given) = w.text(click, "languages_dir").filter(|i| !i.value.is_empty()) else {
+    let Some(given) = w.text(&click, &key).filter(|i| !i.value.is_empty()) else {
         return all;
     };
-    let Some(folder) = w.parsed(click, "languages_dir", |dir| path(dir).filter(|d| d.is_dir())) else {
+    let Some(folder) = w.parsed(&click, &key, folder) else {
         return all;
     };
     match files(&folder.value) {
@@ -222,7 +201,8 @@ fn words(given: &str, max: usize) -> Result<String, String> {
     Ok(given.to_owned())
 }
 
-fn text(given: &str) -> Result<String, String> {
+/// Lines of words.
+fn plain(given: &str) -> Result<String, String> {
     if given.contains(|c: char| c.is_control() && c != '\n' && c != '\t') {
         return Err("it has control characters".to_owned());
     }

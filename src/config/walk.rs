@@ -1,21 +1,34 @@
 //! A walk through a parsed TOML file that collects faults instead of stopping at the first.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
+use std::net::IpAddr;
 use std::ops::Range;
-use std::path::Path;
-use std::str::FromStr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use ipnet::IpNet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::addresses::Addresses;
 use super::fault::{ConfigError, did_you_mean, place};
-use super::keys::{self, Fallback, KEYS, Kind, NOT_YET, SECTIONS};
+use super::option::{Fallback, Key, Kind};
+use super::settings::{KEYS, SECTIONS};
+use crate::pages::Languages;
 
-/// The file, and the faults found so far.
+pub(super) const KIB: u64 = 1024;
+pub(super) const MIB: u64 = 1024 * 1024;
+
+/// The file, the faults found so far, and what sections have in common.
 pub(super) struct Walk<'t> {
     file: &'t Path,
     text: &'t str,
+    root: &'t DeTable<'t>,
     faults: RefCell<Vec<(usize, ConfigError)>>,
+    /// The addresses of all sections, which must not clash.
+    pub(super) addresses: RefCell<Addresses>,
+    /// The languages of pages, which are read once.
+    pub(super) languages: OnceCell<Arc<Languages>>,
 }
 
 /// A value and where it stands.
@@ -39,11 +52,14 @@ pub(super) struct Section<'t> {
 }
 
 impl<'t> Walk<'t> {
-    pub(super) fn new(file: &'t Path, text: &'t str) -> Self {
+    pub(super) fn new(file: &'t Path, text: &'t str, root: &'t DeTable<'t>) -> Self {
         Self {
             file,
             text,
+            root,
             faults: RefCell::default(),
+            addresses: RefCell::default(),
+            languages: OnceCell::new(),
         }
     }
 
@@ -51,8 +67,14 @@ impl<'t> Walk<'t> {
     pub(super) fn into_faults(self) -> Vec<ConfigError> {
         let mut faults = self.faults.into_inner();
         faults.sort_by_key(|(at, _)| *at);
-        faults.dedup();
-        faults.into_iter().map(|(_, f)| f).collect()
+        let mut once: Vec<(usize, ConfigError)> = Vec::with_capacity(faults.len());
+        for fault in faults {
+            let mut beside = once.iter().rev().take_while(|(at, _)| *at == fault.0);
+            if !beside.any(|other| *other == fault) {
+                once.push(fault);
+            }
+        }
+        once.into_iter().map(|(_, f)| f).collect()
     }
 
     pub(super) fn is_clean(&self) -> bool {
@@ -90,17 +112,18 @@ impl<'t> Walk<'t> {
     }
 
     /// Refuses top-level names that are no sections.
-    pub(super) fn check_sections(&self, root: &DeTable<'_>) {
-        for (name, value) in root {
-            if SECTIONS.contains(&name.get_ref().as_ref()) {
+    pub(super) fn check_sections(&self) {
+        let sections = || SECTIONS.iter().map(|(name, _)| *name);
+        for (name, value) in self.root {
+            if sections().any(|known| known == name.get_ref()) {
                 continue;
             }
             let home = KEYS.iter().find(|k| k.name == name.get_ref().as_ref());
             let hint = match home {
                 Some(k) if !value.get_ref().is_table() => format!(" (it belongs into [{}])", k.section),
-                _ => meant(name.get_ref(), SECTIONS.iter().copied()),
+                _ => meant(name.get_ref(), sections()),
             };
-            let listed = SECTIONS.join(", ");
+            let listed = sections().collect::<Vec<_>>().join(", ");
             self.fault(
                 name.span().start,
                 name.get_ref().escape_debug().to_string(),
@@ -110,8 +133,8 @@ impl<'t> Walk<'t> {
     }
 
     /// A section that may stand once; `required` says whether it must.
-    pub(super) fn section(&self, root: &'t Spanned<DeTable<'t>>, name: &'static str, required: bool) -> Section<'t> {
-        let found = root.get_ref().get(name);
+    pub(super) fn section(&self, name: &'static str, required: bool) -> Section<'t> {
+        let found = self.root.get(name);
         if found.is_none() && required {
             self.fault(
                 0,
@@ -130,9 +153,20 @@ impl<'t> Walk<'t> {
         }
     }
 
+    /// Notes a fault when the file has no `[[name]]`.
+    pub(super) fn require_sections(&self, name: &'static str) {
+        if !self.root.contains_key(name) {
+            let what = format!(
+                "found nothing, allowed: one section [[{name}]] or more, {}",
+                needs(name)
+            );
+            self.fault(0, name, what);
+        }
+    }
+
     /// The tables of `[[name]]`.
-    pub(super) fn sections(&self, root: &'t Spanned<DeTable<'t>>, name: &'static str) -> Vec<Section<'t>> {
-        let Some(v) = root.get_ref().get(name) else {
+    pub(super) fn sections(&self, name: &'static str) -> Vec<Section<'t>> {
+        let Some(v) = self.root.get(name) else {
             return Vec::new();
         };
         match v.get_ref() {
@@ -154,12 +188,8 @@ impl<'t> Walk<'t> {
     }
 
     /// The tables of `[name."x"]`, with `x` and where it stands.
-    pub(super) fn named_sections(
-        &self,
-        root: &'t Spanned<DeTable<'t>>,
-        name: &'static str,
-    ) -> Vec<(Item<&'t str>, Section<'t>)> {
-        let Some(v) = root.get_ref().get(name) else {
+    pub(super) fn named_sections(&self, name: &'static str) -> Vec<(Item<&'t str>, Section<'t>)> {
+        let Some(v) = self.root.get(name) else {
             return Vec::new();
         };
         let DeValue::Table(t) = v.get_ref() else {
@@ -230,8 +260,8 @@ impl<'t> Walk<'t> {
     }
 
     /// A string; a required one that is absent is a fault.
-    pub(super) fn text(&self, s: &Section<'t>, name: &str) -> Option<Item<&'t str>> {
-        let key = entry(s, name);
+    pub(super) fn text(&self, s: &Section<'t>, key: &Key) -> Option<Item<&'t str>> {
+        let name = key.name;
         match self.value(s, name) {
             Some(v) => match v.get_ref().as_str() {
                 Some(t) => Some(self.item(s, name, v.span(), t)),
@@ -241,6 +271,7 @@ impl<'t> Walk<'t> {
                 }
             },
             None => match key.fallback {
+                Fallback::Text(_) if s.inherits() => None,
                 Fallback::Text(t) => Some(default(s, name, t)),
                 Fallback::Required => {
                     // A section that is absent as a whole has been reported as such.
@@ -259,63 +290,28 @@ impl<'t> Walk<'t> {
         }
     }
 
-    /// One of the words that the list of keys allows.
-    pub(super) fn choice<T: FromStr>(&self, s: &Section<'t>, name: &str) -> Option<T> {
-        self.choice_with(s, name, |word| word.parse().ok())
-    }
-
-    /// As [`choice`](Self::choice), for values that do not say their words themselves.
-    pub(super) fn choice_among<T: Copy>(&self, s: &Section<'t>, name: &str, values: &[(&str, T)]) -> Option<T> {
-        let value = |word: &str| values.iter().find(|(w, _)| *w == word).map(|(_, v)| *v);
-        self.choice_with(s, name, value)
-    }
-
-    fn choice_with<T>(&self, s: &Section<'t>, name: &str, value: impl Fn(&str) -> Option<T>) -> Option<T> {
-        let item = self.text(s, name)?;
-        let key = entry(s, name);
-        let words = match key.kind {
-            Kind::Choice(words) => words,
-            _ => &[],
+    /// The position of a string among the words that the key allows.
+    pub(super) fn choice(&self, s: &Section<'t>, key: &Key) -> Option<usize> {
+        let item = self.text(s, key)?;
+        let Kind::Choice(words) = &key.kind else {
+            return None;
         };
-        if let Some(value) = words.contains(&item.value).then(|| value(item.value)).flatten() {
-            return Some(value);
-        }
-        let allowed = allowed_kind(&key.kind);
-        let schema_key = format!("{}.{name}", s.schema);
-        let soon = NOT_YET.iter().any(|(k, v)| *k == schema_key && *v == item.value);
-        let what = if soon {
-            format!("found {:?}, which is not yet supported, allowed: {allowed}", item.value)
-        } else {
+        let found = words.iter().position(|word| *word == item.value);
+        if found.is_none() {
+            let allowed = allowed_kind(&key.kind);
             let hint = meant(item.value, words.iter().copied());
-            format!("found {:?}, allowed: {allowed}{hint}", item.value)
-        };
-        self.fault(item.at, item.key, what);
-        None
-    }
-
-    /// Refuses a string that begins with something planned but not built; tells whether it did.
-    pub(super) fn planned(&self, s: &Section<'t>, name: &str, beginnings: &[&str]) -> bool {
-        let given = self
-            .value(s, name)
-            .and_then(|v| v.get_ref().as_str().zip(Some(v.span())));
-        let Some((text, span)) = given.filter(|(t, _)| beginnings.iter().any(|b| t.starts_with(b))) else {
-            return false;
-        };
-        let allowed = allowed_kind(&entry(s, name).kind);
-        self.fault(
-            span.start,
-            format!("{}.{name}", s.shown),
-            format!("found {text:?}, which is not yet supported, allowed: {allowed}"),
-        );
-        true
+            let what = format!("found {:?}, allowed: {allowed}{hint}", item.value);
+            self.fault(item.at, item.key, what);
+        }
+        found
     }
 
     /// A whole number within its limits.
-    pub(super) fn integer(&self, s: &Section<'t>, name: &str) -> Option<u64> {
-        let key = entry(s, name);
+    pub(super) fn integer(&self, s: &Section<'t>, key: &Key) -> Option<u64> {
+        let name = key.name;
         let Some(v) = self.value(s, name) else {
             return match key.fallback {
-                Fallback::Integer(n) => Some(n),
+                Fallback::Integer(n) if !s.inherits() => Some(n),
                 _ => None,
             };
         };
@@ -341,26 +337,25 @@ impl<'t> Walk<'t> {
     }
 
     /// `true` or `false`.
-    pub(super) fn flag(&self, s: &Section<'t>, name: &str) -> Option<bool> {
-        let key = entry(s, name);
-        let Some(v) = self.value(s, name) else {
+    pub(super) fn flag(&self, s: &Section<'t>, key: &Key) -> Option<bool> {
+        let Some(v) = self.value(s, key.name) else {
             return match key.fallback {
-                Fallback::Flag(on) => Some(on),
+                Fallback::Flag(on) if !s.inherits() => Some(on),
                 _ => None,
             };
         };
         let on = v.get_ref().as_bool();
         if on.is_none() {
-            self.wrong_kind(s, name, v, &allowed_kind(&key.kind));
+            self.wrong_kind(s, key.name, v, &allowed_kind(&key.kind));
         }
         on
     }
 
     /// An array of strings; entries of another kind are faults and are left out.
-    pub(super) fn list(&self, s: &Section<'t>, name: &str) -> Vec<Item<&'t str>> {
-        let key = entry(s, name);
+    pub(super) fn list(&self, s: &Section<'t>, key: &Key) -> Vec<Item<&'t str>> {
+        let name = key.name;
         let Some(v) = self.value(s, name) else {
-            return match key.fallback {
+            return match &key.fallback {
                 Fallback::List(l) => l.iter().map(|t| default(s, name, t)).collect(),
                 _ => Vec::new(),
             };
@@ -384,22 +379,22 @@ impl<'t> Walk<'t> {
     pub(super) fn parsed<T>(
         &self,
         s: &Section<'t>,
-        name: &str,
+        key: &Key,
         parse: impl FnOnce(&str) -> Option<T>,
     ) -> Option<Item<T>> {
-        let item = self.text(s, name)?;
-        self.parse_item(&item, s, name, parse)
+        let item = self.text(s, key)?;
+        self.parse_item(&item, key, parse)
     }
 
     /// As `parsed`, for a parser that says why it refuses.
     pub(super) fn parsed_or_why<T, E: std::fmt::Display>(
         &self,
         s: &Section<'t>,
-        name: &str,
+        key: &Key,
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
-        let item = self.text(s, name)?;
-        let allowed = allowed_kind(&entry(s, name).kind);
+        let item = self.text(s, key)?;
+        let allowed = allowed_kind(&key.kind);
         parse(item.value)
             .map_err(|why| {
                 let what = format!("found {:?} ({why}), allowed: {allowed}", item.value);
@@ -421,17 +416,60 @@ impl<'t> Walk<'t> {
         self.fault(at, format!("{}.{name}", s.shown), what);
     }
 
+    /// Notes that a key of this section holds something that is not allowed, and why, if there is more to say.
+    pub(super) fn fault_with(&self, s: &Section<'t>, key: &Key, why: &str) {
+        let found = match self.given(s, key.name) {
+            Some(text) => format!("{text:?}"),
+            None => "nothing".to_owned(),
+        };
+        self.fault_at(
+            s,
+            key.name,
+            format!("found {found}{why}, allowed: {}", allowed_kind(&key.kind)),
+        );
+    }
+
     /// Whether the file has this key.
-    pub(super) fn says(&self, s: &Section<'t>, name: &str) -> bool {
-        self.value(s, name).is_some()
+    pub(super) fn says(&self, s: &Section<'t>, key: &Key) -> bool {
+        self.value(s, key.name).is_some()
+    }
+
+    /// The string that the file has for a key, allowed or not: for what depends on another key.
+    pub(super) fn given(&self, s: &Section<'t>, name: &str) -> Option<&'t str> {
+        self.value(s, name)?.get_ref().as_str()
     }
 
     /// As `parsed`, for each entry of an array.
-    pub(super) fn parsed_list<T>(&self, s: &Section<'t>, name: &str, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
-        self.list(s, name)
+    pub(super) fn parsed_list<T>(&self, s: &Section<'t>, key: &Key, parse: impl Fn(&str) -> Option<T>) -> Vec<T> {
+        self.list(s, key)
             .iter()
-            .filter_map(|i| self.parse_item(i, s, name, &parse))
+            .filter_map(|i| self.parse_item(i, key, &parse))
             .map(|i| i.value)
+            .collect()
+    }
+
+    /// The rules of an array, as typed, without those that `faults` refuses.
+    pub(super) fn sound_rules(
+        &self,
+        s: &Section<'t>,
+        key: &Key,
+        faults: impl Fn(&[&str]) -> Option<Vec<link::RuleError>>,
+    ) -> Vec<String> {
+        let items = self.list(s, key);
+        let rules: Vec<_> = items.iter().map(|i| i.value).collect();
+        let bad = faults(&rules).unwrap_or_default();
+        for e in &bad {
+            if let Some(item) = items.get(e.index) {
+                let what = format!("found {:?} ({}), allowed: {}", item.value, e.why, e.allowed);
+                self.fault(item.at, &*item.key, what);
+            }
+        }
+        let sound = |(index, _): &(usize, &str)| !bad.iter().any(|e| e.index == *index);
+        rules
+            .into_iter()
+            .enumerate()
+            .filter(sound)
+            .map(|(_, rule)| rule.to_owned())
             .collect()
     }
 
@@ -439,46 +477,36 @@ impl<'t> Walk<'t> {
     pub(super) fn parsed_one_or_more<T>(
         &self,
         s: &Section<'t>,
-        name: &str,
+        key: &Key,
         parse: impl Fn(&str) -> Option<T>,
     ) -> Option<Vec<Item<T>>> {
-        let given = self.value(s, name).map(Spanned::get_ref);
+        let given = self.value(s, key.name).map(Spanned::get_ref);
         let items = match given {
             Some(DeValue::Array(a)) if !a.is_empty() => {
-                let items = self.list(s, name);
+                let items = self.list(s, key);
                 if items.len() < a.len() {
                     return None;
                 }
                 items
             }
-            _ => vec![self.text(s, name)?],
+            _ => vec![self.text(s, key)?],
         };
-        let parsed: Vec<_> = items.iter().map(|i| self.parse_item(i, s, name, &parse)).collect();
+        let parsed: Vec<_> = items.iter().map(|i| self.parse_item(i, key, &parse)).collect();
         parsed.into_iter().collect()
     }
 
-    fn parse_item<T>(
-        &self,
-        item: &Item<&str>,
-        s: &Section<'t>,
-        name: &str,
-        parse: impl FnOnce(&str) -> Option<T>,
-    ) -> Option<Item<T>> {
-        match parse(item.value) {
-            Some(value) => Some(Item {
-                value,
-                at: item.at,
-                key: item.key.clone(),
-            }),
-            None => {
-                let allowed = match entry(s, name).kind {
-                    Kind::Text(what) | Kind::List(what) | Kind::OneOrMore(what) => what,
-                    _ => "something else",
-                };
-                self.refuse(item, allowed);
-                None
+    fn parse_item<T>(&self, item: &Item<&str>, key: &Key, parse: impl FnOnce(&str) -> Option<T>) -> Option<Item<T>> {
+        let Some(value) = parse(item.value) else {
+            if let Kind::Text(what) | Kind::List(what) | Kind::OneOrMore(what) = key.kind {
+                self.refuse(item, what);
             }
-        }
+            return None;
+        };
+        Some(Item {
+            value,
+            at: item.at,
+            key: item.key.clone(),
+        })
     }
 
     fn value(&self, s: &Section<'t>, name: &str) -> Option<&'t Spanned<DeValue<'t>>> {
@@ -510,12 +538,11 @@ fn default<'t>(s: &Section<'_>, name: &str, value: &'t str) -> Item<&'t str> {
     }
 }
 
-/// The entry for a key that this program reads.
-///
-/// # Panics
-/// When the program reads a key that is not listed: a slip of ours that the first test shows.
-fn entry(s: &Section<'_>, name: &str) -> &'static keys::Key {
-    keys::find(s.schema, name).unwrap_or_else(|| panic!("{}.{name} is read but not listed", s.schema))
+impl Section<'_> {
+    /// Whether what it does not say is as in `[default]`.
+    pub(super) fn inherits(&self) -> bool {
+        self.schema == "domain"
+    }
 }
 
 fn allowed_kind(kind: &Kind) -> String {
@@ -553,4 +580,22 @@ fn needs(section: &str) -> String {
         .map(|k| k.name)
         .collect();
     format!("with {}", names.join(", "))
+}
+
+/// An address, or all of a network.
+pub(super) fn network(s: &str) -> Option<IpNet> {
+    s.parse().ok().or_else(|| s.parse::<IpAddr>().ok().map(IpNet::from))
+}
+
+/// A path as it is from here: a relative one starts from the working directory.
+pub(super) fn path(s: &str) -> Option<PathBuf> {
+    if s.is_empty() || s.contains('\0') {
+        return None;
+    }
+    std::path::absolute(Path::new(s)).ok()
+}
+
+/// The path of a folder that exists.
+pub(super) fn folder(s: &str) -> Option<PathBuf> {
+    path(s).filter(|dir| dir.is_dir())
 }

@@ -1,42 +1,67 @@
-//! What all messages together may use of the machine.
+//! Bounds what all messages together use of the machine.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
-/// The octets that all messages together may hold in memory.
-///
-/// Once it is used up, messages go to their files early: what a burst of large messages costs is disk, not memory.
+use crate::config::Limits;
+
+/// The budgets of all messages. How large they are is a matter of settings, and may change.
 #[derive(Debug)]
+pub struct Budgets {
+    /// Memory for messages as they come in.
+    pub spool: Arc<SpoolBudget>,
+    rewrite: Mutex<Arc<RewriteBudget>>,
+}
+
+impl Budgets {
+    /// Budgets of which nothing is used.
+    #[must_use]
+    pub fn new(limits: &Limits) -> Self {
+        Self {
+            spool: Arc::default(),
+            rewrite: Mutex::new(Arc::new(RewriteBudget::new(limits.rewrite_memory_mib))),
+        }
+    }
+
+    /// The budget for rewriting under the settings of the moment. With another size it is another budget: messages under way
+    /// keep their share of the one before.
+    #[must_use]
+    pub fn rewrite(&self, limits: &Limits) -> Arc<RewriteBudget> {
+        let mut rewrite = self.rewrite.lock().unwrap_or_else(PoisonError::into_inner);
+        if rewrite.mib() != limits.rewrite_memory_mib {
+            *rewrite = Arc::new(RewriteBudget::new(limits.rewrite_memory_mib));
+        }
+        Arc::clone(&rewrite)
+    }
+
+    /// MiB that are in use for rewriting.
+    #[must_use]
+    pub fn rewrite_used_mib(&self) -> u32 {
+        self.rewrite.lock().unwrap_or_else(PoisonError::into_inner).used_mib()
+    }
+}
+
+/// The octets that all messages together hold in memory.
+///
+/// Once there are as many as may be, messages go to their files early: what a burst of large messages costs is disk, not
+/// memory.
+#[derive(Debug, Default)]
 pub struct SpoolBudget {
-    octets: usize,
     used: AtomicUsize,
 }
 
 impl SpoolBudget {
-    /// A budget of that many octets.
-    #[must_use]
-    pub fn new(octets: usize) -> Self {
-        Self {
-            octets,
-            used: AtomicUsize::new(0),
-        }
-    }
-
-    /// How many octets there are in all.
-    #[must_use]
-    pub fn octets(&self) -> usize {
-        self.octets
-    }
-
     /// How many octets are in use.
     #[must_use]
     pub fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }
 
-    pub(crate) fn take(&self, n: usize) -> bool {
-        let taken = |used: usize| used.checked_add(n).filter(|sum| *sum <= self.octets);
+    /// Takes `n` octets, if no more than `total` are in use then.
+    pub(crate) fn take(&self, n: usize, total: usize) -> bool {
+        let taken = |used: usize| used.checked_add(n).filter(|sum| *sum <= total);
         self.used
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, taken)
             .is_ok()
@@ -58,7 +83,7 @@ pub struct RewriteBudget {
     mib: u32,
 }
 
-/// What a message takes in memory while it is rewritten, in multiples of its size: its texts decoded, their edits, the proof.
+/// Memory that a message takes while it is rewritten, in multiples of its size: its texts decoded, their edits, the proof.
 const GROWTH: u64 = 6;
 
 /// The right to rewrite one message.
@@ -110,6 +135,21 @@ impl RewriteBudget {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_budget_of_another_size_is_another_and_messages_under_way_keep_their_share() {
+        let mut limits = Limits::default();
+        let budgets = Budgets::new(&limits);
+        let before = budgets.rewrite(&limits);
+        let under_way = before.acquire(1 << 30).await.unwrap();
+        assert!(Arc::ptr_eq(&before, &budgets.rewrite(&limits)));
+        limits.rewrite_memory_mib = 16;
+        let after = budgets.rewrite(&limits);
+        assert_eq!((after.mib(), after.used_mib()), (16, 0));
+        assert_eq!(before.used_mib(), before.mib());
+        drop(under_way);
+        assert_eq!(before.used_mib(), 0);
+    }
 
     #[tokio::test]
     async fn large_messages_are_rewritten_one_after_the_other() {

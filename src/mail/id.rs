@@ -1,4 +1,4 @@
-//! The name a message has in our log, in its click links and in the store.
+//! Names each message: in our log, in its click links and in the store.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Ports that mail comes in by: accept, bound, drain.
+//! Accepts the connections of one listener, bounds their number, and drains them at the end.
 
 pub(super) mod arrival;
 mod clients;
@@ -16,6 +16,7 @@ use self::clients::{Admission, Clients};
 pub use self::in_flight::InFlight;
 use crate::config::{Listener, ListenerTls, Protocol, Settings};
 use crate::log::Limiter;
+use crate::mail::budget::Budgets;
 use crate::mail::ports::{Recorder, Rewriter};
 use crate::mail::relay::Hops;
 use crate::mail::trace::Instance;
@@ -23,20 +24,20 @@ use crate::metrics::{Limit, ListenerCounts, Metrics};
 use crate::net::tls::Identity;
 use crate::net::{Peer, Socket, Stream};
 
-/// How long to wait after the system could not accept a connection (out of file descriptors, mostly).
+/// The pause after the system could not accept a connection (out of file descriptors, mostly).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long the refusal of a connection may take.
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
-/// What the sessions of one listener share. A reload that changes the listener's section makes a new one, for the sessions
+/// The state that the sessions of one listener share. A reload that changes the listener's section makes a new one, for the sessions
 /// that come after it.
 #[derive(Clone)]
 pub struct Context {
     /// The listener's own section: a session goes by one to its end.
     pub listener: Listener,
-    /// Its place in the settings; `None` when no reload may change it.
-    pub(super) index: Option<usize>,
+    /// Its place among the listeners of the settings.
+    index: usize,
     /// The settings of the moment: a session takes a snapshot for each transaction.
     pub settings: watch::Receiver<Arc<Settings>>,
     /// Finds and changes links.
@@ -45,11 +46,13 @@ pub struct Context {
     pub recorder: Arc<dyn Recorder>,
     /// Which next hops work.
     pub hops: Arc<Hops>,
+    /// Memory for the messages of all listeners.
+    pub budgets: Arc<Budgets>,
     /// The messages on their way through all listeners.
     pub(super) in_flight: Arc<InFlight>,
     /// The sessions of this listener, by client.
     clients: Arc<Clients>,
-    /// By this name a message is known again that comes back.
+    /// The name by which a message that comes back is recognised.
     pub(super) instance: Instance,
     /// Everything that is counted, for what a session looks up by name.
     pub metrics: Arc<Metrics>,
@@ -57,65 +60,48 @@ pub struct Context {
     pub counts: Arc<ListenerCounts>,
 }
 
+/// The state that all listeners share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The settings of the moment.
+    pub settings: watch::Receiver<Arc<Settings>>,
+    /// Finds and changes links.
+    pub rewriter: Arc<dyn Rewriter>,
+    /// Keeps references and message rows.
+    pub recorder: Arc<dyn Recorder>,
+    /// The messages on their way.
+    pub in_flight: Arc<InFlight>,
+    /// Memory for the messages of all listeners.
+    pub budgets: Arc<Budgets>,
+    /// Everything that is counted.
+    pub metrics: Arc<Metrics>,
+}
+
 impl Context {
-    /// The context of `listener`, which no reload changes and which counts for itself.
+    /// The context of the `index`th listener of the settings, as it stands in them now.
     #[must_use]
-    pub fn new(
-        listener: Listener,
-        settings: watch::Receiver<Arc<Settings>>,
-        rewriter: Arc<dyn Rewriter>,
-        recorder: Arc<dyn Recorder>,
-    ) -> Self {
-        let instance = Instance::of(&listener, 0);
+    pub fn new(listener: Listener, index: usize, shared: &Shared) -> Self {
+        let shared = shared.clone();
         Self {
-            listener,
-            index: None,
-            settings,
-            rewriter,
-            recorder,
+            index,
+            settings: shared.settings,
+            rewriter: shared.rewriter,
+            recorder: shared.recorder,
             hops: Arc::default(),
-            in_flight: Arc::default(),
+            in_flight: shared.in_flight,
+            budgets: shared.budgets,
             clients: Arc::default(),
-            instance,
-            metrics: Arc::default(),
-            counts: Arc::default(),
-        }
-    }
-
-    /// The context of the `index`th of several listeners, which share the limit of messages on their way.
-    #[must_use]
-    pub fn among(self, in_flight: Arc<InFlight>, index: usize) -> Self {
-        Self {
-            in_flight,
-            instance: Instance::of(&self.listener, index),
-            ..self
-        }
-    }
-
-    /// Takes new settings up: those of the listener at `index` of the file.
-    #[must_use]
-    pub fn following(self, index: usize) -> Self {
-        Self {
-            index: Some(index),
-            ..self
-        }
-    }
-
-    /// Counts in `metrics`.
-    #[must_use]
-    pub fn counting(self, metrics: Arc<Metrics>) -> Self {
-        let counts = metrics.listener(&self.listener.listen.to_string());
-        Self {
-            metrics,
-            counts,
-            ..self
+            instance: Instance::of(&listener, index),
+            counts: shared.metrics.listener(&listener.listen.to_string()),
+            metrics: shared.metrics,
+            listener,
         }
     }
 
     /// The context for new sessions, if the settings of the moment want another one.
     fn renewed(&self) -> Option<Self> {
         let settings = self.settings.borrow();
-        let listener = settings.listeners.get(self.index?)?;
+        let listener = settings.listeners.get(self.index)?;
         (*listener != self.listener).then(|| Self {
             listener: listener.clone(),
             ..self.clone()
@@ -126,11 +112,7 @@ impl Context {
     /// needs no restart.
     fn identity(&self) -> Option<Identity> {
         let settings = self.settings.borrow();
-        let mut all = settings.listeners.iter();
-        let now = match self.index {
-            Some(index) => settings.listeners.get(index),
-            None => all.find(|l| l.listen == self.listener.listen),
-        };
+        let now = settings.listeners.get(self.index);
         now.and_then(|listener| listener.tls.identity())
             .or_else(|| self.listener.tls.identity())
             .cloned()
@@ -147,7 +129,7 @@ impl std::fmt::Debug for Context {
 
 /// Serves one listener until `shutdown` becomes true, then drains.
 ///
-/// Draining: nothing more is accepted, sessions without an open transaction are told 421 at once, the others may finish
+/// Draining: nothing more is accepted, sessions without an open transaction get 421 at once, the others may finish
 /// theirs for as long as `drain_s` says. What is left then is cut off; a client that got no reply tries again.
 pub async fn serve(listener: Socket, mut context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
     let for_sessions = shutdown.clone();
@@ -225,7 +207,7 @@ async fn session(mut stream: Stream, peer: Peer, context: Arc<Context>, mut shut
     drop(admission);
 }
 
-/// Readies an accepted connection for its session: who made it, and its right to be there. `None` when it came to nothing.
+/// Readies an accepted connection for its session: who made it, and its admission. `None` when it was closed or refused.
 async fn receive(stream: &mut Stream, peer: Peer, context: &Context) -> Option<(Peer, Admission)> {
     let peer = arrival::introduce(stream, peer, context).await?;
     let limit = context.listener.max_connections_per_client;

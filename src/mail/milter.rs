@@ -1,25 +1,25 @@
-//! One milter session: an MTA tells of its SMTP clients and their messages, and hears what is to change.
+//! One milter session: an MTA describes its SMTP clients and their messages, and is told what to change.
 
 mod complete;
 mod fields;
 
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
-use tokio::time::{Instant, timeout, timeout_at};
-use tracing::{debug, info, warn};
+use tokio::time::Instant;
+use tracing::{info, warn};
 use wire::milter::{Event, LineEnds, Macros, Reply, Session, Stage, path_line};
-use wire::{Answer, PathLine, Printable};
+use wire::{Answer, PathLine};
 
 use self::fields::FieldMap;
-use crate::config::Settings;
 use crate::failure::Failure;
-use crate::mail::listen::{Context, stopped};
-use crate::mail::transaction::{Recipient, Transaction};
-use crate::metrics::{Limit, SessionEnd, Silence};
+use crate::mail::listen::Context;
+use crate::mail::session::{ClientConnection, Filled};
+use crate::mail::transaction::{Recipient, Transaction, UnderWay};
+use crate::metrics::{Limit, SessionEnd};
 use crate::net::{Inbox, Peer, Stream};
 
 /// Octets read at a time while little is expected.
@@ -36,48 +36,36 @@ const CLIENTS_PACE: Duration = Duration::from_secs(7_210);
 /// be made out to it.
 const LEAST_RECIPIENTS: usize = 2;
 
-/// Octets of anything the MTA tells of its client that are kept for the log.
+/// Octets of each thing the MTA says of its client that are kept for the log.
 const MAX_SHOWN: usize = 256;
 
 /// Serves one MTA to the end of its connection.
 pub(crate) async fn session(stream: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
-    let settings = context.settings.borrow().clone();
     let mut conversation = Conversation {
-        stream,
-        peer,
-        context,
-        settings,
-        shutdown,
+        mta: ClientConnection::new(stream, peer, context, shutdown),
         session: Session::default(),
-        out: Vec::new(),
-        client: Client::default(),
+        client: SmtpClient::default(),
         message: None,
-        end: SessionEnd::Closed,
     };
     let ended = conversation.run().await;
-    conversation.count_end(ended.as_ref().err());
-    conversation.take_leave(ended.err());
+    let Conversation {
+        mta, client, message, ..
+    } = conversation;
+    let unfinished = message.as_ref().map(|message| message.transaction.id());
+    mta.log_end(ended.err().as_ref(), &client.helo, unfinished);
 }
 
+/// A session and its MTA.
 struct Conversation {
-    stream: Stream,
-    peer: Peer,
-    context: Arc<Context>,
-    /// The snapshot of the message, or of the last one.
-    settings: Arc<Settings>,
-    shutdown: watch::Receiver<bool>,
+    mta: ClientConnection,
     session: Session,
-    /// Packets that are not written yet: what is said in one turn goes out in one write.
-    out: Vec<u8>,
-    client: Client,
-    message: Option<Message>,
-    /// How the session ends, as far as is known.
-    end: SessionEnd,
+    client: SmtpClient,
+    message: Option<IncomingMessage>,
 }
 
-/// What the MTA says about its own client.
+/// The MTA's own client, as the MTA describes it.
 #[derive(Default)]
-struct Client {
+struct SmtpClient {
     name: Vec<u8>,
     address: Vec<u8>,
     helo: Vec<u8>,
@@ -93,7 +81,7 @@ struct Client {
     queued_at_mail: bool,
 }
 
-impl Client {
+impl SmtpClient {
     /// Whether a recipient that is refused for now is tried again in a message of its own.
     ///
     /// Postfix also asks about mail that comes from a local program and is in its queue already. There is no client then: a
@@ -103,13 +91,23 @@ impl Client {
         !(self.is_local || self.is_postfix && self.queued_at_mail)
     }
 
+    /// The next client of the same MTA.
+    fn followed_by(&self, name: &[u8], address: &[u8]) -> Self {
+        Self {
+            name: shown(name),
+            address: shown(address),
+            is_postfix: self.is_postfix,
+            ..Self::default()
+        }
+    }
+
     fn message_over(&mut self) {
         self.queue_id.clear();
         self.login.clear();
         self.queued_at_mail = false;
     }
 
-    /// What is known, written as XFORWARD attributes are, so that log lines of all protocols read alike.
+    /// Writes what is known as XFORWARD attributes are written, so that log lines of all protocols read alike.
     fn as_xforward(&self) -> Vec<u8> {
         let mut out = Vec::new();
         for (attribute, value) in [
@@ -133,18 +131,12 @@ impl Client {
 }
 
 /// A message on its way in.
-struct Message {
+struct IncomingMessage {
     transaction: Transaction,
     fields: FieldMap,
     body_lines: LineEnds,
-    /// The rest of the body is not told any more.
+    /// The MTA was asked to skip the rest of the body.
     skipping: bool,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    Continue,
-    Close,
 }
 
 impl Conversation {
@@ -154,27 +146,27 @@ impl Conversation {
         loop {
             let stage = self.session.stage();
             let flow = self.turn(&mut inbox, &mut deadline).await?;
-            self.flush().await?;
+            self.mta.flush().await?;
             if self.session.stage() != stage {
                 deadline = self.deadline();
             }
-            if flow == Flow::Close || !self.fill(&mut inbox, deadline).await? {
+            if flow.is_break() || !self.fill(&mut inbox, deadline).await? {
                 return Ok(());
             }
         }
     }
 
     /// Acts on all that the MTA has said so far.
-    async fn turn(&mut self, inbox: &mut Inbox, deadline: &mut Instant) -> io::Result<Flow> {
+    async fn turn(&mut self, inbox: &mut Inbox, deadline: &mut Instant) -> io::Result<ControlFlow<()>> {
         loop {
             let (used, event) = self.session.next(inbox.filled());
             let flow = match event {
                 Some(event) => self.act(event).await?,
-                None => Flow::Continue,
+                None => ControlFlow::Continue(()),
             };
             let done = event.is_none();
             inbox.consume(used);
-            if done || flow == Flow::Close {
+            if done || flow.is_break() {
                 return Ok(flow);
             }
             *deadline = self.deadline();
@@ -184,28 +176,23 @@ impl Conversation {
     /// Until when the next packet must have come.
     fn deadline(&self) -> Instant {
         let wait = match self.session.stage() {
-            Stage::Idle | Stage::Envelope => self.settings.limits.command_timeout.max(CLIENTS_PACE),
-            Stage::New | Stage::Header | Stage::Body => self.settings.limits.command_timeout,
+            Stage::Idle | Stage::Envelope => self.mta.settings.limits.command_timeout.max(CLIENTS_PACE),
+            Stage::New | Stage::Header | Stage::Body => self.mta.settings.limits.command_timeout,
         };
         Instant::now() + wait
     }
 
-    async fn act(&mut self, event: Event<'_>) -> io::Result<Flow> {
+    async fn act(&mut self, event: Event<'_>) -> io::Result<ControlFlow<()>> {
         match event {
-            Event::Negotiate => self.session.terms().write(&mut self.out),
+            Event::Negotiate => self.session.terms().write(&mut self.mta.out),
             Event::Connect {
                 name,
                 family,
                 port,
                 address,
             } => {
-                self.client = Client {
-                    name: shown(name),
-                    address: shown(address),
-                    is_local: !matches!(family, b'4' | b'6') || port == 0,
-                    is_postfix: self.client.is_postfix,
-                    ..Client::default()
-                };
+                self.client = self.client.followed_by(name, address);
+                self.client.is_local = !matches!(family, b'4' | b'6') || port == 0;
                 self.go_on();
             }
             Event::Hello(name) => {
@@ -220,17 +207,12 @@ impl Conversation {
                     self.go_on();
                 }
             }
+            Event::Header { .. } | Event::EndOfHeader if self.may_pass_over() && self.pass_over() => {}
             Event::Header { name, value } => {
-                if self.may_pass_over() && self.pass_over() {
-                    return Ok(Flow::Continue);
-                }
                 self.header(name, value).await;
                 self.go_on();
             }
             Event::EndOfHeader => {
-                if self.may_pass_over() && self.pass_over() {
-                    return Ok(Flow::Continue);
-                }
                 self.end_of_header().await;
                 self.go_on();
             }
@@ -239,45 +221,42 @@ impl Conversation {
             Event::EndOfMessage => match self.message.take() {
                 Some(message) => self.complete(message).await?,
                 // Nothing is promised for a message that nothing is known of.
-                None => Reply::TempFail.write(&mut self.out),
+                None => Reply::TempFail.write(&mut self.mta.out),
             },
             Event::Abort => self.message_over(),
             Event::NewClient => {
                 self.message_over();
-                self.client = Client {
-                    is_postfix: self.client.is_postfix,
-                    ..Client::default()
-                };
+                self.client = self.client.followed_by(b"", b"");
             }
             Event::Unknown => self.go_on(),
             Event::Quit => {
-                self.end = SessionEnd::Quit;
-                return Ok(Flow::Close);
+                self.mta.end = SessionEnd::Quit;
+                return Ok(ControlFlow::Break(()));
             }
             Event::Close(fault) => {
-                self.end = SessionEnd::Errors;
-                self.context.counts.client_broke_protocol();
+                self.mta.end = SessionEnd::Errors;
+                self.mta.context.counts.client_broke_protocol();
                 warn!(
                     target: "linkgate::mail",
-                    listener = %self.context.listener.listen,
-                    client = %self.peer,
+                    listener = %self.mta.context.listener.listen,
+                    client = %self.mta.peer,
                     "not the milter protocol, or not as expected: {fault}"
                 );
-                return Ok(Flow::Close);
+                return Ok(ControlFlow::Break(()));
             }
         }
-        Ok(Flow::Continue)
+        Ok(ControlFlow::Continue(()))
     }
 
     /// Tells the MTA to go on, if it waits for that.
     fn go_on(&mut self) {
         if self.session.reply_due() {
-            Reply::Continue.write(&mut self.out);
+            Reply::Continue.write(&mut self.mta.out);
         }
     }
 
     fn refuse(&mut self, answer: Answer) {
-        code(answer, None, &mut self.out);
+        code(answer, None, &mut self.mta.out);
     }
 
     fn macros(&mut self, macros: &Macros<'_>) {
@@ -294,30 +273,43 @@ impl Conversation {
         }
     }
 
-    fn mail(&mut self, arguments: &[u8]) -> Flow {
+    fn mail(&mut self, arguments: &[u8]) -> ControlFlow<()> {
         self.message = None;
-        if *self.shutdown.borrow() {
-            self.end = SessionEnd::Shutdown;
+        if self.mta.is_stopping() {
+            self.mta.end = SessionEnd::Shutdown;
             self.refuse(Answer::SHUTTING_DOWN);
-            return Flow::Close;
+            return ControlFlow::Break(());
         }
-        self.settings = self.context.settings.borrow().clone();
+        self.mta.renew_settings();
         let line = path_line(arguments);
         let path = PathLine::behind_colon(&line);
-        if path.size().is_some_and(|size| size > self.context.listener.max_message) {
-            self.context.counts.limits.inc(Limit::MessageSize);
+        if path
+            .size()
+            .is_some_and(|size| size > self.mta.context.listener.max_message)
+        {
+            self.mta.context.counts.limits.inc(Limit::MessageSize);
             self.refuse(Answer::TOO_LARGE);
             self.message_over();
-            return Flow::Continue;
+            return ControlFlow::Continue(());
         }
-        self.message = Some(Message {
-            transaction: Transaction::new(&path, Arc::clone(&self.settings)).counted(self.context.counts.transaction()),
+        let under_way = UnderWay {
+            _open: self.mta.context.counts.transaction(),
+            // The protocol has no way to make an MTA wait.
+            _slot: None,
+        };
+        self.message = Some(IncomingMessage {
+            transaction: Transaction::new(
+                &path,
+                Arc::clone(&self.mta.settings),
+                &self.mta.context.budgets,
+                under_way,
+            ),
             fields: FieldMap::default(),
             body_lines: LineEnds::default(),
             skipping: false,
         });
         self.go_on();
-        Flow::Continue
+        ControlFlow::Continue(())
     }
 
     fn rcpt(&mut self, arguments: &[u8]) {
@@ -325,9 +317,9 @@ impl Conversation {
             return self.refuse(Answer::INTERNAL);
         };
         let line = path_line(arguments);
-        let recipient = Recipient::new(&PathLine::behind_colon(&line), &self.settings);
+        let recipient = Recipient::new(&PathLine::behind_colon(&line), &self.mta.settings);
         let transaction = &mut message.transaction;
-        let has_room = transaction.recipients().len() < self.context.listener.max_recipients.max(LEAST_RECIPIENTS);
+        let has_room = transaction.recipients().len() < self.mta.context.listener.max_recipients.max(LEAST_RECIPIENTS);
         let first = transaction.first();
         if first.is_none_or(|first| first.shares_copy_with(&recipient)) {
             if has_room {
@@ -336,7 +328,7 @@ impl Conversation {
         } else if self.client.may_come_again() {
             return self.refuse(Answer::TOO_MANY_RECIPIENTS);
         } else {
-            // All get the same bytes, and nobody can be asked to send them apart: then nobody who is to be protected goes without.
+            // All get the same bytes, and there is no client that could send them apart: then the policy that protects holds for all.
             info!(
                 target: "linkgate::mail",
                 id = transaction.id(),
@@ -351,20 +343,20 @@ impl Conversation {
         self.go_on();
     }
 
-    /// Whether now is the time to say that a message need not be told: at DATA, or, where the MTA does not tell of that, at the
-    /// beginning of the header.
+    /// Whether the MTA can be told now that it need not send the message: at DATA, or, where it does not announce that, at
+    /// the beginning of the header.
     fn may_pass_over(&self) -> bool {
         let nothing_read = self.message.as_ref().is_some_and(|m| m.fields.is_empty());
         !self.session.terms().tells_of_data() && self.session.reply_due() && nothing_read
     }
 
-    /// A message for recipients whose domains are off is not even looked at. True when this is one.
+    /// Lets a message pass unread if the domains of its recipients are off. True when this is one.
     fn pass_over(&mut self) -> bool {
-        let wanted = |m: &Message| m.transaction.first().is_some_and(Recipient::wants_rewriting);
+        let wanted = |m: &IncomingMessage| m.transaction.first().is_some_and(Recipient::wants_rewriting);
         let Some(message) = self.message.take_if(|m| !wanted(m)) else {
             return false;
         };
-        Reply::Accept.write(&mut self.out);
+        Reply::Accept.write(&mut self.mta.out);
         self.log_passed_over(&message);
         self.message_over();
         true
@@ -375,10 +367,10 @@ impl Conversation {
         if let Some(message) = &mut self.message {
             let mut field = Vec::with_capacity(name.len() + value.len() + 4);
             if message.fields.add(name, value, leading_space, &mut field) {
-                let max = self.context.listener.max_message;
+                let max = self.mta.context.listener.max_message;
                 message.transaction.take_in(&field, max).await;
             } else {
-                message.transaction.give_up_as_too_large();
+                message.transaction.refuse_as_too_large();
             }
         }
     }
@@ -387,7 +379,7 @@ impl Conversation {
         if let Some(message) = &mut self.message
             && message.fields.end()
         {
-            let max = self.context.listener.max_message;
+            let max = self.mta.context.listener.max_message;
             message.transaction.take_in(b"\r\n", max).await;
         }
     }
@@ -399,7 +391,7 @@ impl Conversation {
         {
             let mut lines = Vec::with_capacity(content.len() + 1);
             message.body_lines.push(content, &mut lines);
-            let max = self.context.listener.max_message;
+            let max = self.mta.context.listener.max_message;
             message.transaction.take_in(&lines, max).await;
         }
     }
@@ -414,7 +406,7 @@ impl Conversation {
             // The refusal waits for the end; until then nothing more needs to come.
             Some(message) => {
                 message.skipping = true;
-                Reply::Skip.write(&mut self.out);
+                Reply::Skip.write(&mut self.mta.out);
             }
             None => self.go_on(),
         }
@@ -426,85 +418,27 @@ impl Conversation {
         self.session.message_over();
     }
 
-    fn complain(&self, failure: &Failure, id: &str) {
-        self.context.counts.failure(failure);
-        warn!(
-            target: "linkgate::mail",
-            id,
-            listener = %self.context.listener.listen,
-            client = %self.peer,
-            helo = %Printable(&self.client.helo),
-            xforward = %Printable(&self.client.as_xforward()),
-            "{failure}"
-        );
-    }
-
-    fn count_end(&self, broken: Option<&io::Error>) {
-        let counts = &self.context.counts;
-        let end = match broken.map(io::Error::kind) {
-            None => self.end,
-            Some(_) if self.end != SessionEnd::Closed => self.end,
-            Some(io::ErrorKind::TimedOut) => {
-                counts.timeout(Silence::Reply);
-                SessionEnd::Timeout
-            }
-            Some(_) => SessionEnd::Broken,
-        };
-        counts.ended.inc(end);
-    }
-
-    /// Notes a session that ended in the middle of something.
-    fn take_leave(&self, cause: Option<io::Error>) {
-        let cause = cause.map_or_else(|| "connection closed".to_owned(), |e| e.to_string());
-        match &self.message {
-            Some(message) => {
-                let id = message.transaction.id();
-                info!(target: "linkgate::mail", id, client = %self.peer, helo = %Printable(&self.client.helo), cause, "session ended before its message did");
-            }
-            None => debug!(target: "linkgate::mail", client = %self.peer, cause, "session ended"),
-        }
-    }
-
-    async fn flush(&mut self) -> io::Result<()> {
-        if self.out.is_empty() {
-            return Ok(());
-        }
-        let out = std::mem::take(&mut self.out);
-        self.write(&out).await
-    }
-
-    async fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        timeout(self.settings.limits.command_timeout, self.stream.write_all(bytes)).await?
+    fn log_failure(&self, failure: &Failure, id: &str) {
+        let xforward = self.client.as_xforward();
+        self.mta
+            .log_failure(failure, id, &self.client.helo, Some(&xforward), None);
     }
 
     /// Waits for more from the MTA; false when the session is over.
     async fn fill(&mut self, inbox: &mut Inbox, deadline: Instant) -> io::Result<bool> {
-        let block = match self.session.stage() {
-            Stage::Header | Stage::Body => CONTENT_BLOCK,
-            _ => ENVELOPE_BLOCK,
-        };
+        let in_data = matches!(self.session.stage(), Stage::Header | Stage::Body);
+        let block = if in_data { CONTENT_BLOCK } else { ENVELOPE_BLOCK };
         let idle = self.message.is_none();
-        tokio::select! {
-            biased;
-            // The MTA takes its next message for one whose filter is away, and has its client try again.
-            () = stopped(&mut self.shutdown), if idle => {
-                self.end = SessionEnd::Shutdown;
-                Ok(false)
-            }
-            filled = timeout_at(deadline, inbox.fill(&mut self.stream, block)) => match filled {
-                Ok(n) => Ok(n? > 0),
-                Err(silent) => {
-                    self.end = SessionEnd::Timeout;
-                    let in_data = matches!(self.session.stage(), Stage::Header | Stage::Body);
-                    self.context.counts.timeout(if in_data { Silence::Data } else { Silence::Command });
-                    Err(silent.into())
-                }
-            },
+        match self.mta.fill(inbox, block, deadline, idle, in_data).await? {
+            Filled::Octets => Ok(true),
+            // When linkgate stops, the MTA takes its next message for one whose filter is away, and has its client try again.
+            Filled::Closed | Filled::Shutdown => Ok(false),
+            Filled::Timeout => Err(io::ErrorKind::TimedOut.into()),
         }
     }
 }
 
-/// Appends a refusal in words; with an id, by which the log tells the cause. Gives back the words.
+/// Appends a refusal in words; with the id, if given, under which the log has the cause. Gives back the words.
 fn code(answer: Answer, id: Option<&str>, out: &mut Vec<u8>) -> Vec<u8> {
     let mut text = Vec::new();
     match id {

@@ -1,4 +1,4 @@
-//! What the mail path asks of its neighbours: the rewriter and the store.
+//! The traits through which a transaction reaches the rewriter and the store.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -7,7 +7,7 @@ use store::{MessageRow, ReferenceRow};
 
 use crate::failure::{Cause, Failure, Phase};
 use crate::ledger::Ledger;
-use crate::mail::rewrite::{Job, Outcome};
+use crate::mail::rewrite::{Job, RewriteOutcome};
 use crate::mail::spool::Spool;
 
 /// Finds and changes the links of messages.
@@ -16,13 +16,13 @@ pub trait Rewriter: Send + Sync {
     ///
     /// # Errors
     /// When the message could not be judged; `on_error` says what becomes of it.
-    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, Failure>;
+    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<RewriteOutcome, Failure>;
 }
 
 /// The answer of [`Recorder::store_references`].
 pub type Stored<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;
 
-/// Keeps what must outlive a message.
+/// Stores what must outlive a message.
 pub trait Recorder: Send + Sync {
     /// Stores the targets of long links; they are durable when the future is done.
     fn store_references(&self, rows: Vec<ReferenceRow>) -> Stored<'_>;

@@ -1,7 +1,7 @@
-//! The way to the next hop: a proxy without a queue.
+//! Passes the messages of a session on to the next hop, without a queue.
 //!
 //! The envelope is repeated to the next hop as it comes, and its replies go back as they are. The message itself follows
-//! when it is complete and decided on, or while it comes in if nobody wants it changed. Whatever fails before the final dot
+//! when it is complete and decided on, or while it comes in if no policy may change it. Whatever fails before the final dot
 //! closes the connection without it, so that the next hop never holds half a message for a whole one.
 
 mod connection;
@@ -16,7 +16,7 @@ use wire::{Capabilities, PathLine, Reply, Sent};
 
 use self::connection::Connection;
 pub use self::hops::Hops;
-use self::transfer::Data;
+use self::transfer::DataState;
 pub use self::transfer::Sending;
 pub(crate) use self::transfer::{read_block, sound_line_ends};
 use crate::config::{Dialect, Limits, NextHops};
@@ -33,8 +33,8 @@ const MAX_RESETS: u32 = 8;
 /// XFORWARD lines kept for a transaction; Postfix sends two.
 const MAX_XFORWARD_LINES: usize = 8;
 
-/// Recipients of a copy that are asked for at a time: the replies to more could fill the way back while nobody reads it
-/// (RFC 2920 3.1).
+/// Recipients of a copy that are asked for at a time: the replies to more could fill the buffers of the connection while
+/// they are not read (RFC 2920 3.1).
 const RCPTS_AT_A_TIME: usize = 100;
 
 /// The next-hop side of one client session.
@@ -43,8 +43,8 @@ pub struct Relay {
     to: NextHops,
     hops: Arc<Hops>,
     hostname: String,
-    /// What the next hop offered when the client was told.
-    told: Option<Capabilities>,
+    /// The keywords of the next hop that the client was offered.
+    offered: Option<Capabilities>,
     connection: Option<Connection>,
     /// The next hop has heard MAIL, and no end of that transaction.
     open: bool,
@@ -52,20 +52,20 @@ pub struct Relay {
     xforward: Vec<Vec<u8>>,
     /// The next hop knows these lines, for the transaction that is open or comes next.
     xforward_said: bool,
-    /// What is counted of each next hop, in the order of `to`.
+    /// The counters of each next hop, in the order of `to`.
     counts: Vec<Arc<NextHopCounts>>,
     /// Which of them this session has chosen.
     chosen: usize,
     /// When the message that is under way was complete here.
     sending_since: Instant,
-    data: Data,
-    /// Transactions on this connection that came to nothing, since one that did not.
+    data: DataState,
+    /// Transactions on this connection that failed, since one that did not.
     resets: u32,
 }
 
-/// What the next hop says to a transaction that was begun for some of the recipients.
+/// The replies of the next hop to a transaction that was begun for some of the recipients.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Begun {
+pub enum EnvelopeReply {
     /// MAIL was refused, with this reply.
     Refused(Vec<u8>),
     /// MAIL was accepted; the replies to recipients that were refused.
@@ -75,35 +75,26 @@ pub enum Begun {
 impl Relay {
     /// A relay that is not connected yet; `hops` know which of the next hops work, `hostname` is our name in EHLO.
     #[must_use]
-    pub fn new(to: NextHops, hops: Arc<Hops>, hostname: String) -> Self {
+    pub fn new(to: NextHops, hops: Arc<Hops>, hostname: String, metrics: &Metrics) -> Self {
+        let counts = to.all.iter().map(|hop| metrics.next_hop(&hop.to_string()));
         Self {
+            counts: counts.collect(),
             to,
             hops,
             hostname,
-            told: None,
+            offered: None,
             connection: None,
             open: false,
             xforward: Vec::new(),
             xforward_said: false,
-            counts: Vec::new(),
             chosen: 0,
             sending_since: Instant::now(),
-            data: Data::None,
+            data: DataState::None,
             resets: 0,
         }
     }
 
-    /// Counts in `metrics`.
-    #[must_use]
-    pub fn counting(self, metrics: &Metrics) -> Self {
-        let counts = self.to.all.iter().map(|hop| metrics.next_hop(&hop.to_string()));
-        Self {
-            counts: counts.collect(),
-            ..self
-        }
-    }
-
-    /// What is counted of the next hop that was chosen; `None` when nobody counts.
+    /// The counters of the next hop that was chosen last, or else of the first one; `None` if the list is empty.
     #[must_use]
     pub fn counts(&self) -> Option<&NextHopCounts> {
         self.counts.get(self.chosen).map(AsRef::as_ref)
@@ -115,7 +106,7 @@ impl Relay {
         self.to.dialect() == Dialect::Lmtp
     }
 
-    /// Makes sure of a connection; tells what the next hop offers on it.
+    /// Makes a connection if there is none that works; gives what the next hop offers on it.
     ///
     /// # Errors
     /// The next hop cannot be reached, or does not want us.
@@ -152,20 +143,20 @@ impl Relay {
         Ok(&self.connection.insert(live).offers)
     }
 
-    /// As [`connect`](Self::connect), for the answer to EHLO: the client will go by what it is told now.
+    /// As [`connect`](Self::connect), for the answer to EHLO: the client will go by what is offered to it now.
     ///
     /// # Errors
     /// The next hop cannot be reached, or does not want us.
     pub async fn hello(&mut self, limits: &Limits) -> Result<&Capabilities, Failure> {
-        let told = self.connect(limits).await?.clone();
-        Ok(self.told.insert(told))
+        let offers = self.connect(limits).await?.clone();
+        Ok(self.offered.insert(offers))
     }
 
-    /// What a MAIL or RCPT line relies on because the client was told so, and the next hop that is connected now does not
-    /// offer: the keyword. Next hops that stand in for each other need not offer the same.
+    /// The keyword that a MAIL or RCPT line relies on because it was offered to the client, and the next hop that is connected now does not
+    /// offer. Next hops that stand in for each other need not offer the same.
     #[must_use]
     pub fn lost_keyword(&self, path: &PathLine<'_>) -> Option<&'static str> {
-        self.told.as_ref()?.lost(&self.connection.as_ref()?.offers, path)
+        self.offered.as_ref()?.lost(&self.connection.as_ref()?.offers, path)
     }
 
     /// Whether several commands may be on their way to the next hop at a time.
@@ -202,7 +193,7 @@ impl Relay {
     /// Begins a transaction: queues MAIL for the next write. Its reply comes from [`reply`](Self::reply).
     ///
     /// A declared size is raised by what rewriting may add, but not over the limit that the next hop sets if the message as
-    /// it is fits; a next hop that does not know SIZE is not told. All else goes on as it came.
+    /// it is fits; a next hop that does not know SIZE gets none. All else goes on as it came.
     ///
     /// # Errors
     /// The next hop cannot be reached, or is lost, or is another one than before and cannot take this MAIL.
@@ -264,7 +255,7 @@ impl Relay {
         mail: &PathLine<'_>,
         recipients: &[&[u8]],
         limits: &Limits,
-    ) -> Result<Begun, Failure> {
+    ) -> Result<EnvelopeReply, Failure> {
         let offers = self.connect(limits).await?;
         let (pipelining, xforward) = (offers.pipelining, offers.xforward.is_some());
         self.end_transaction(limits).await?;
@@ -297,10 +288,10 @@ impl Relay {
                 replies.push(self.refusal(limits).await?);
             }
             if let Some(reply) = refused {
-                return Ok(Begun::Refused(reply));
+                return Ok(EnvelopeReply::Refused(reply));
             }
             if asked == recipients.len() {
-                return Ok(Begun::Recipients(replies));
+                return Ok(EnvelopeReply::Recipients(replies));
             }
             asked = self.queue_rcpts(recipients, asked..asked + at_a_time)?;
         }
@@ -318,10 +309,10 @@ impl Relay {
         self.connection = None;
         self.resets = 0;
         self.open = false;
-        self.data = Data::None;
+        self.data = DataState::None;
     }
 
-    /// Takes leave of the next hop.
+    /// Closes the connection, with QUIT if the next hop still hears it.
     pub async fn quit(mut self) {
         self.abandon();
         if let Some(mut connection) = self.connection.take()
@@ -376,19 +367,19 @@ impl Relay {
         Ok(end)
     }
 
-    /// Leaves a connection on which transaction after transaction came to nothing, before the next hop takes us for a pest.
+    /// Leaves a connection on which transaction after transaction failed, before the next hop throttles us.
     fn retire(&mut self) {
         if self.open
             && self.resets >= MAX_RESETS
             && let Some(connection) = self.connection.take()
         {
             self.close();
-            // Nobody need wait until the next hop has said goodbye.
+            // The client need not wait until the next hop has said goodbye.
             tokio::spawn(connection.quit());
         }
     }
 
-    /// Makes the next hop forget a transaction that came to nothing; RSET goes out with what follows if it may.
+    /// Makes the next hop forget a transaction that failed; RSET goes out with what follows if it may.
     async fn end_transaction(&mut self, limits: &Limits) -> Result<(), Failure> {
         let Some(connection) = &mut self.connection else {
             return Ok(());

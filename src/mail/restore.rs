@@ -1,11 +1,11 @@
-//! The way back: puts the original links into a message that was rewritten.
+//! Puts the original links back into a message that was rewritten.
 
 use link::{Opened, Opener};
 use message::{Original, Originals, Patch, Seal, Source};
 
 use crate::config::Settings;
 
-/// What restoring makes of a message.
+/// A message whose links are restored.
 #[derive(Debug)]
 pub struct Restored {
     /// What changes in it.

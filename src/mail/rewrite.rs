@@ -1,6 +1,6 @@
 //! One message in, one patch out: finds the links of a message, decides on each, seals and splices.
 //!
-//! This is where the room of messages and the room of links meet; neither knows the other.
+//! The crates `message` and `link` meet here; neither knows the other.
 
 mod judge;
 pub(super) mod sender;
@@ -10,7 +10,9 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use link::Decision;
-use message::{Change, Judge, Patch, Source};
+#[cfg(feature = "bench")]
+use message::Judge;
+use message::{Change, Patch, Source};
 use store::ReferenceRow;
 
 use crate::config::Settings;
@@ -18,7 +20,7 @@ use crate::failure::{Cause, Failure, Phase};
 use crate::intel::sources::Sources;
 use crate::mail::ports::Rewriter;
 use crate::mail::spool::Spool;
-use judge::Verdicts;
+use judge::LinkJudge;
 pub use suspicion::{Grade, Suspicion};
 
 /// One message, as far as it is not its bytes.
@@ -37,22 +39,22 @@ pub struct Job<'a> {
     pub now_s: i64,
 }
 
-/// What is to become of a message.
+/// The result of rewriting: whether a message goes on, and with which changes.
 #[derive(Debug, Default)]
-pub struct Outcome {
+pub struct RewriteOutcome {
     /// Whether it goes on.
-    pub action: Action,
+    pub action: RewriteAction,
     /// What changes in it.
     pub patch: Patch,
     /// What was found in it.
-    pub report: Report,
+    pub report: MessageReport,
     /// Long targets, to be stored before the next hop gets the message.
     pub references: Vec<ReferenceRow>,
 }
 
 /// Whether a message goes on.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Action {
+pub enum RewriteAction {
     /// To the next hop, with the patch.
     #[default]
     Forward,
@@ -60,9 +62,9 @@ pub enum Action {
     Refuse(String),
 }
 
-/// What was found in a message.
+/// The links and doubtful structures that were found in a message.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Report {
+pub struct MessageReport {
     /// Whether the patch changes anything.
     pub changed: bool,
     /// Every link that was found.
@@ -86,7 +88,7 @@ pub struct LinkReport {
     pub place: Cow<'static, str>,
     /// The part, by number.
     pub part: String,
-    /// What speaks against it, as far as the domain wants to know.
+    /// The signs against it, as far as the rules of the domain count them.
     pub suspicion: Option<Box<Suspicion>>,
 }
 
@@ -113,7 +115,7 @@ impl Pipeline {
 }
 
 impl Rewriter for Pipeline {
-    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<Outcome, Failure> {
+    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<RewriteOutcome, Failure> {
         rewrite(spool, job, &*self.sources).map_err(|e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e))))
     }
 }
@@ -125,36 +127,36 @@ impl Rewriter for Pipeline {
 ///
 /// # Errors
 /// See [`RewriteError`].
-pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &dyn Sources) -> Result<Outcome, RewriteError> {
-    let Some(mut verdicts) = Verdicts::new(job, sources) else {
-        return Ok(Outcome::default());
+pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &dyn Sources) -> Result<RewriteOutcome, RewriteError> {
+    let Some(mut judge) = LinkJudge::new(job, sources) else {
+        return Ok(RewriteOutcome::default());
     };
-    verdicts.read_header(source);
-    let sender_bypassed = verdicts.sender_bypassed;
-    let planned = message::plan(source, &job.settings.rewriting, &mut verdicts)?;
-    verdicts.note_domains();
+    judge.read_header(source);
+    let sender_bypassed = judge.sender_bypassed;
+    let planned = message::plan(source, &job.settings.rewriting, &mut judge)?;
+    judge.note_domains();
     let mut patch = planned.patch;
     if sender_bypassed {
         // Trusted as a whole: nothing in it is touched, odd structures included.
         patch = Patch::default();
-    } else if let Some(tag) = verdicts.tag()
+    } else if let Some(tag) = judge.tag()
         && sender::takes_a_field(source)
     {
         patch = tagged(patch, tag);
     }
     let unsafe_form = planned.refused.map(|quirk| format!("cannot be made safe: {quirk}"));
-    let refusal = unsafe_form.or(verdicts.refusal()).filter(|_| !sender_bypassed);
-    Ok(Outcome {
-        action: refusal.map_or(Action::Forward, Action::Refuse),
-        report: Report {
+    let refusal = unsafe_form.or(judge.refusal()).filter(|_| !sender_bypassed);
+    Ok(RewriteOutcome {
+        action: refusal.map_or(RewriteAction::Forward, RewriteAction::Refuse),
+        report: MessageReport {
             changed: !patch.is_empty(),
-            links: verdicts.links,
+            links: judge.links,
             quirks: planned.quirks.iter().map(|q| q.to_string()).collect(),
             parts: planned.parts,
             message_id: planned.message_id,
         },
         patch,
-        references: verdicts.references,
+        references: judge.references,
     })
 }
 
@@ -166,9 +168,9 @@ fn tagged(patch: Patch, line: Vec<u8>) -> Patch {
     Patch::new(changes).unwrap_or(patch)
 }
 
-/// Whoever decides about the links of a message, alone; for benches.
-#[doc(hidden)]
+/// The judge of the links of one message, without the message; for benches.
+#[cfg(feature = "bench")]
 #[must_use]
 pub fn judge<'a>(job: &Job<'a>, sources: &'a dyn Sources) -> Option<impl Judge + 'a> {
-    Verdicts::new(job, sources)
+    LinkJudge::new(job, sources)
 }

@@ -1,16 +1,17 @@
-//! The bytes of one message on their way through: in memory while they are few, else in an unlinked file.
+//! Holds the octets of one message on their way through: in memory while they are few, else in an unlinked file.
 
 use std::borrow::Cow;
 use std::fs::File;
 use std::io::{self, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use message::Source;
 
+use crate::config::Limits;
 use crate::mail::budget::SpoolBudget;
 
 /// Octets that gather before they are written to the file. Each session with a large message holds that many.
@@ -23,7 +24,9 @@ const ALWAYS_IN_MEMORY: usize = 8 << 10;
 /// One message, without dot-stuffing.
 ///
 /// Scratch only: nothing here survives the process, and the file has no name from the moment it is made.
-#[derive(Debug)]
+///
+/// The default has no place for anything: it stands where a spool has been taken away.
+#[derive(Debug, Default)]
 pub struct Spool {
     /// Without a file: the whole message. With one: what is not written yet.
     memory: Vec<u8>,
@@ -32,15 +35,17 @@ pub struct Spool {
     limit: usize,
     dir: PathBuf,
     budget: Arc<SpoolBudget>,
+    /// Octets that all spools of the budget may hold in memory.
+    total: usize,
     /// Octets taken from the budget.
     charged: usize,
     /// Octets of `memory` that [`usage`] knows of.
     counted: u64,
 }
 
-/// What all spools of the process hold.
+/// The octets that all spools of the process hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Usage {
+pub struct SpoolUsage {
     /// Octets in memory.
     pub in_memory: u64,
     /// Octets in files.
@@ -49,10 +54,10 @@ pub struct Usage {
     pub files: u64,
 }
 
-/// What all spools of the process hold now.
+/// Counts the octets that all spools of the process hold now.
 #[must_use]
-pub fn usage() -> Usage {
-    Usage {
+pub fn usage() -> SpoolUsage {
+    SpoolUsage {
         in_memory: IN_MEMORY.load(Ordering::Relaxed),
         in_files: IN_FILES.load(Ordering::Relaxed),
         files: FILES.load(Ordering::Relaxed),
@@ -64,23 +69,24 @@ static IN_FILES: AtomicU64 = AtomicU64::new(0);
 static FILES: AtomicU64 = AtomicU64::new(0);
 
 impl Spool {
-    /// An empty spool that holds up to `limit` octets in memory as long as `budget` has them, and makes its file in `dir`.
+    /// An empty spool for a message that comes in under these limits.
     #[must_use]
-    pub fn new(limit: usize, dir: &Path, budget: &Arc<SpoolBudget>) -> Self {
+    pub fn new(limits: &Limits, budget: &Arc<SpoolBudget>) -> Self {
         Self {
             memory: Vec::new(),
             file: None,
             written: 0,
-            limit,
-            dir: dir.to_owned(),
+            limit: limits.spool_memory,
+            dir: limits.spool_dir.clone(),
             budget: Arc::clone(budget),
+            total: limits.spool_memory_total,
             charged: 0,
             counted: 0,
         }
     }
 
-    /// Appends octets. The file is written in blocks; who cannot wait for a disk calls [`flush`](Self::flush) elsewhere as
-    /// soon as [`wants_flush`](Self::wants_flush) says so.
+    /// Appends octets. The file is written in blocks; a caller that cannot wait for a disk calls [`flush`](Self::flush) on another
+    /// thread as soon as [`wants_flush`](Self::wants_flush) says so.
     ///
     /// # Errors
     /// The file cannot be made or written.
@@ -148,7 +154,7 @@ impl Spool {
         if self.file.is_some() || held <= self.charged.max(ALWAYS_IN_MEMORY) || self.limit == 0 {
             return;
         }
-        if self.budget.take(held - self.charged) {
+        if self.budget.take(held - self.charged, self.total) {
             self.charged = held;
         } else {
             self.limit = 0;
@@ -203,21 +209,36 @@ impl Source for Spool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use proptest::prelude::*;
 
-    fn plenty() -> Arc<SpoolBudget> {
-        Arc::new(SpoolBudget::new(1 << 30))
+    /// A spool of `limit` octets within `total`.
+    fn spool(limit: usize, dir: &Path, total: usize, budget: &Arc<SpoolBudget>) -> Spool {
+        let limits = Limits {
+            spool_memory: limit,
+            spool_memory_total: total,
+            spool_dir: dir.to_owned(),
+            ..Limits::default()
+        };
+        Spool::new(&limits, budget)
+    }
+
+    /// The same with memory for all.
+    fn roomy(limit: usize, dir: &Path) -> Spool {
+        spool(limit, dir, 1 << 30, &Arc::default())
     }
 
     #[test]
     fn a_used_up_budget_sends_messages_to_their_files() {
         let dir = tempfile::tempdir().unwrap();
-        let budget = Arc::new(SpoolBudget::new(100_000));
-        let mut first = Spool::new(90_000, dir.path(), &budget);
+        let budget = Arc::default();
+        let spool = |dir: &Path| spool(90_000, dir, 100_000, &budget);
+        let mut first = spool(dir.path());
         first.append(&[b'a'; 80_000]).unwrap();
         assert!(first.as_slice().is_some() && budget.used() >= 80_000);
-        let mut second = Spool::new(90_000, dir.path(), &budget);
+        let mut second = spool(dir.path());
         second.append(&[b'b'; 4_000]).unwrap();
         assert!(!second.wants_flush(), "small ones stay in memory");
         second.append(&[b'b'; 26_000]).unwrap();
@@ -226,7 +247,7 @@ mod tests {
         assert_eq!(second.read(0..30_000).unwrap(), &[b'b'; 30_000][..]);
         drop(first);
         assert_eq!(budget.used(), 0, "all is given back");
-        let mut third = Spool::new(90_000, dir.path(), &budget);
+        let mut third = spool(dir.path());
         third.append(&[b'c'; 80_000]).unwrap();
         assert!(third.as_slice().is_some());
         third.append(&[b'c'; 20_000]).unwrap();
@@ -236,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_small_message_makes_no_file() {
-        let mut spool = Spool::new(10, Path::new("/nonexistent"), &plenty());
+        let mut spool = roomy(10, Path::new("/nonexistent"));
         spool.append(b"0123456789").unwrap();
         spool.flush().unwrap();
         assert_eq!(spool.as_slice(), Some(&b"0123456789"[..]));
@@ -248,7 +269,7 @@ mod tests {
     #[test]
     fn the_file_has_no_name() {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(4, dir.path(), &plenty());
+        let mut spool = roomy(4, dir.path());
         spool.append(b"0123456789").unwrap();
         spool.flush().unwrap();
         assert_eq!(spool.as_slice(), None);
@@ -258,7 +279,7 @@ mod tests {
     #[test]
     fn memory_stays_bounded_without_flush() {
         let dir = tempfile::tempdir().unwrap();
-        let mut spool = Spool::new(1000, dir.path(), &plenty());
+        let mut spool = roomy(1000, dir.path());
         for _ in 0..100 {
             spool.append(&[b'x'; 10_000]).unwrap();
             assert!(spool.memory.len() < 2 * BLOCK + 10_000);
@@ -274,7 +295,7 @@ mod tests {
             a in 0u64..200,
             b in 0u64..200,
         ) {
-            let mut spool = Spool::new(limit, &std::env::temp_dir(), &plenty());
+            let mut spool = roomy(limit, &std::env::temp_dir());
             let mut whole = Vec::new();
             for (chunk, flush) in &chunks {
                 spool.append(chunk).unwrap();

@@ -1,4 +1,4 @@
-//! The line by which linkgate knows a message again that comes back to it: `X-Linkgate-Trace: <instance>; <seconds>`.
+//! The header line by which linkgate recognises a message that comes back to it: `X-Linkgate-Trace: <instance>; <seconds>`.
 //!
 //! It stands on top of a message that changes anyway, of one that has such a line already, and of one that has passed so many
 //! servers that it may well go in circles. Any other message that needs no change stays byte for byte as it came.
@@ -32,13 +32,13 @@ const INSTANCE_OCTETS: usize = 8;
 
 /// The name of one listener, the same after every start; it says nothing about the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Instance(String);
+pub(super) struct Instance(String);
 
-/// What the header of a message says about the way it came.
+/// The header lines of a message that the servers it has passed left in it, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Way {
+pub(super) struct Trace {
     /// Trace lines of this instance.
-    pub(crate) passes: usize,
+    pub(super) passes: usize,
     /// Trace lines of any instance.
     marks: usize,
     received: usize,
@@ -48,17 +48,17 @@ pub(crate) struct Way {
 
 impl Instance {
     /// The name of a listener, the `index`th of its configuration.
-    pub(crate) fn of(listener: &Listener, index: usize) -> Self {
+    pub(super) fn of(listener: &Listener, index: usize) -> Self {
         let whole = format!("{}\0{}\0{index}", listener.hostname, listener.listen);
         let hash = digest::digest(&digest::SHA256, whole.as_bytes());
         Self(HEXLOWER.encode(hash.as_ref().get(..INSTANCE_OCTETS).unwrap_or_default()))
     }
 }
 
-impl Way {
+impl Trace {
     /// Reads the header block at the front of `bytes`, up to its end or theirs.
-    pub(crate) fn read(bytes: &[u8], instance: &Instance) -> Self {
-        let mut way = Self {
+    pub(super) fn read(bytes: &[u8], instance: &Instance) -> Self {
+        let mut trace = Self {
             sound: begins_soundly(bytes),
             ..Self::default()
         };
@@ -68,22 +68,43 @@ impl Way {
             rest = behind;
             match line {
                 b"\r\n" | b"\n" => break,
-                [b'r' | b'R', ..] if field(line, "Received").is_some() => way.received += 1,
+                [b'r' | b'R', ..] if field(line, "Received").is_some() => trace.received += 1,
                 [b'x' | b'X', ..] => {
                     if let Some(value) = field(line, FIELD) {
-                        way.marks += 1;
+                        trace.marks += 1;
                         let name = value.split(|b| *b == b';').next().unwrap_or_default();
-                        way.passes += usize::from(name.trim_ascii() == instance.0.as_bytes());
+                        trace.passes += usize::from(name.trim_ascii() == instance.0.as_bytes());
                     }
                 }
                 _ => {}
             }
         }
-        way
+        trace
+    }
+
+    /// Reads the trace of a message from its spool.
+    ///
+    /// # Errors
+    /// The spool's file cannot be read.
+    pub(super) async fn of(spool: &Arc<Spool>, instance: &Instance) -> io::Result<Self> {
+        if let Some(bytes) = spool.as_slice() {
+            let most = usize::try_from(MAX_HEADER).unwrap_or(usize::MAX);
+            return Ok(Self::read(bytes.get(..most).unwrap_or(bytes), instance));
+        }
+        let (spool, instance) = (Arc::clone(spool), instance.clone());
+        let read = tokio::task::spawn_blocking(move || {
+            let head = spool.read(0..USUAL_HEADER.min(spool.len()))?;
+            if memchr::memmem::find(&head, b"\r\n\r\n").is_some() {
+                return Ok(Self::read(&head, &instance));
+            }
+            let head = spool.read(0..MAX_HEADER.min(spool.len()))?;
+            Ok(Self::read(&head, &instance))
+        });
+        read.await.map_err(io::Error::other)?
     }
 
     /// Adds the line to `patch` if it is due; `now_s` in seconds since 1970.
-    pub(crate) fn mark(&self, patch: Patch, instance: &Instance, now_s: i64) -> Patch {
+    pub(super) fn mark(&self, patch: Patch, instance: &Instance, now_s: i64) -> Patch {
         let due = !patch.is_empty() || self.marks > 0 || self.received >= MANY_RECEIVED;
         if !due || !self.sound {
             return patch;
@@ -98,28 +119,7 @@ impl Way {
     }
 }
 
-/// Reads the way of a message from its spool.
-///
-/// # Errors
-/// The spool's file cannot be read.
-pub(crate) async fn way(spool: &Arc<Spool>, instance: &Instance) -> io::Result<Way> {
-    if let Some(bytes) = spool.as_slice() {
-        let most = usize::try_from(MAX_HEADER).unwrap_or(usize::MAX);
-        return Ok(Way::read(bytes.get(..most).unwrap_or(bytes), instance));
-    }
-    let (spool, instance) = (Arc::clone(spool), instance.clone());
-    let read = tokio::task::spawn_blocking(move || {
-        let head = spool.read(0..USUAL_HEADER.min(spool.len()))?;
-        if memchr::memmem::find(&head, b"\r\n\r\n").is_some() {
-            return Ok(Way::read(&head, &instance));
-        }
-        let head = spool.read(0..MAX_HEADER.min(spool.len()))?;
-        Ok(Way::read(&head, &instance))
-    });
-    read.await.map_err(io::Error::other)?
-}
-
-/// What follows the colon, if the line begins a field of this name.
+/// The text behind the colon, if the line begins a field of this name.
 fn field<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
     let (found, rest) = line.split_at_checked(name.len())?;
     let value = rest.trim_ascii_start().strip_prefix(b":")?;
@@ -134,8 +134,8 @@ mod tests {
         Instance(name.to_owned())
     }
 
-    fn way_of(header: &str) -> Way {
-        Way::read(header.as_bytes(), &instance("ab12"))
+    fn trace_of(header: &str) -> Trace {
+        Trace::read(header.as_bytes(), &instance("ab12"))
     }
 
     fn marked(message: &str, change: bool) -> String {
@@ -144,7 +144,7 @@ mod tests {
             with: b"s".to_vec(),
         });
         let patch = Patch::new(changes.into_iter().collect()).unwrap();
-        let patch = way_of(message).mark(patch, &instance("ab12"), 7);
+        let patch = trace_of(message).mark(patch, &instance("ab12"), 7);
         String::from_utf8(patch.apply(message.as_bytes())).unwrap()
     }
 
@@ -173,12 +173,12 @@ mod tests {
 
     #[test]
     fn only_lines_of_this_instance_are_passes() {
-        let way = way_of(
+        let trace = trace_of(
             "X-Linkgate-Trace: ab12; 5\r\nx-linkgate-trace :  ab12 ;4\r\nX-Linkgate-Trace: ab123; 3\r\n\
              X-Linkgate-Traces: ab12; 2\r\n X-Linkgate-Trace: ab12; 2\r\nSubject: X-Linkgate-Trace: ab12; 1\r\n\
              X-Linkgate-Trace: ab12\r\n\r\nX-Linkgate-Trace: ab12; 0\r\n",
         );
-        assert_eq!((way.passes, way.marks), (3, 4));
+        assert_eq!((trace.passes, trace.marks), (3, 4));
     }
 
     #[test]
@@ -187,7 +187,7 @@ mod tests {
             assert_eq!(marked(text, true), format!("s{}", &text[1..]));
         }
         assert_eq!(marked("", false), "");
-        assert!(way_of("\r\nbody").sound);
+        assert!(trace_of("\r\nbody").sound);
     }
 
     #[test]
@@ -213,6 +213,6 @@ mod tests {
     #[test]
     fn an_endless_header_is_read_as_far_as_it_is_given() {
         let header = "X-Linkgate-Trace: ab12; 1\r\n".repeat(3) + "X-Long: ";
-        assert_eq!(way_of(&header).passes, 3);
+        assert_eq!(trace_of(&header).passes, 3);
     }
 }

@@ -1,9 +1,9 @@
-//! One message of a session: its envelope, its bytes, what is decided about it, and what became of it.
+//! One message of a session: its envelope, its content as it comes in, what is decided about it, and what becomes of it.
 
 mod outcome;
 mod recipient;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,59 +11,106 @@ use message::{Patch, Source};
 use tracing::warn;
 use wire::{Answer, LineMeter, PathLine};
 
+pub(in crate::mail) use self::outcome::{LogNames, Summary};
 pub(in crate::mail) use self::recipient::Recipient;
 use crate::clock::since_1970;
 use crate::config::{OnError, Settings};
 use crate::failure::{Cause, Failure, Phase};
+use crate::mail::budget::Budgets;
 use crate::mail::id as mail_id;
 use crate::mail::listen::Context;
-use crate::mail::listen::in_flight::Place;
-use crate::mail::ports::Rewriter;
-use crate::mail::rewrite::{Action, Job, Outcome};
+use crate::mail::listen::in_flight::InFlightSlot;
+use crate::mail::rewrite::{Job, RewriteAction, RewriteOutcome};
 use crate::mail::spool::Spool;
-use crate::mail::trace::{self, Way};
-pub(in crate::mail) use crate::mail::transaction::outcome::{Origin, Story};
+use crate::mail::trace::Trace;
 use crate::metrics::{GaugeGuard, MessageResult};
 
-/// Up to this size, in octets, a message is rewritten where it is: moving it to another thread would cost more.
+/// Up to this size, in octets, a message is rewritten on the session's own thread: moving it to another would cost more.
 const INLINE: u64 = 16 << 10;
 
+/// From this size on, in octets, a message that no policy may change is passed on as it comes in.
+const PASS_FROM: usize = 32 << 10;
+
 /// A transaction from MAIL on, or the part of one that concerns some of its recipients.
-pub(crate) struct Transaction {
+///
+/// Its content goes through the states of [`Content`]:
+///
+/// ```text
+///          begin_to_pass               end
+///   Kept ────────────────► Passing ─────────► Passing
+///    │ │                      │ fault
+///    │ │ fault                ▼               end, in any of these two: the refusal
+///    │ └────► Dropped        Cut ───────────► Ended
+///    │ end
+///    └──────► Ended
+/// ```
+///
+/// A session hands all content to [`receive`](Self::receive) (or, where nothing can be passed on early, to
+/// [`take_in`](Self::take_in)) and calls [`end`](Self::end) or [`decide`](Self::decide) once, after the last of it. What is
+/// wrong with a message is answered there and not earlier, because a client that is still sending does not read replies.
+/// Only where the protocol lets the client be answered in between (a chunk of BDAT, SKIP of a milter) does the session ask
+/// [`has_failed`](Self::has_failed) before. After the end, [`part`](Self::part) divides the transaction among its
+/// recipients, and each part is rewritten, sent, logged and recorded by itself.
+pub(in crate::mail) struct Transaction {
+    id: String,
     envelope: Arc<Envelope>,
     recipients: Vec<Recipient>,
-    /// The next hop was lost: nothing can come of this transaction.
-    pub(crate) lost: bool,
-    spool: Spool,
+    content: Content,
     /// Octets of message content so far.
     octets: u64,
-    /// The content is not kept: it goes to the next hop as it comes.
-    flows: bool,
-    /// Octets of the beginning that were looked through for the end of the header.
-    looked_at: usize,
-    /// The way the message came, once its header is known.
-    way: Way,
-    too_large: bool,
     lines: LineMeter,
-    /// Its place among the messages that may be on their way, for protocols in which a client can be told to wait.
-    pub(crate) place: Option<Place>,
-    fault: Option<Failure>,
-    started: Instant,
-    /// The mark that it is open.
-    pub(crate) open: Option<GaugeGuard>,
 }
 
-/// What does not change after MAIL.
-#[derive(Clone)]
+/// The content of a message: where it is, or why it is not kept.
+enum Content {
+    /// All of it so far is in the spool.
+    Kept {
+        spool: Spool,
+        /// Octets at the front in which no end of the header was found.
+        searched: usize,
+    },
+    /// The next hop gets it as it comes in; nothing of it is here.
+    Passing,
+    /// It was kept until this fault; what still comes in is dropped, and not counted.
+    Dropped(Fault),
+    /// It was passed on until this fault; what still comes in is counted, and not passed on.
+    Cut(Fault),
+    /// The end was reached, and the spool given to those who send it on.
+    Ended(Trace),
+}
+
+/// The fault for which a message is refused or put off.
+enum Fault {
+    TooLarge,
+    TextLineTooLong,
+    /// The next hop was lost before the content began.
+    NextHopLost,
+    Failed(Failure),
+}
+
+/// The content that goes to the next hop now.
+pub(in crate::mail) enum Passed<'a> {
+    /// Nothing: it is kept or dropped.
+    Nothing,
+    /// To give these octets to the next hop.
+    Octets(Cow<'a, [u8]>),
+    /// To break off what the next hop was given so far: it must not get the rest.
+    BreakOff,
+}
+
+/// The envelope as it is fixed at MAIL; all parts of a transaction share it.
 struct Envelope {
+    /// The id of the transaction: a part of it has another.
     id: String,
     settings: Arc<Settings>,
     sender: String,
     /// The MAIL line as it came.
     mail_line: Vec<u8>,
-    /// The id of the transaction that brought the message: another than `id` for a part of it.
-    transaction: String,
     received_us: i64,
+    started: Instant,
+    /// Counts the transaction as open, and takes its slot among the messages that are on their way. Freed with the last
+    /// part.
+    _under_way: UnderWay,
 }
 
 impl Envelope {
@@ -73,8 +120,16 @@ impl Envelope {
     }
 }
 
-/// What becomes of a message.
-pub(crate) enum Verdict {
+/// Marks a message as under way for as long as it lives.
+pub(in crate::mail) struct UnderWay {
+    /// Counts it among the open transactions.
+    pub(in crate::mail) _open: GaugeGuard,
+    /// Its slot, for protocols in which a client can be made to wait for one.
+    pub(in crate::mail) _slot: Option<InFlightSlot>,
+}
+
+/// The decision about a whole message.
+pub(in crate::mail) enum Disposition {
     /// It is refused for its form.
     Refuse(Answer),
     /// It is refused for what is in it; the answer goes out with the id.
@@ -89,274 +144,313 @@ pub(crate) enum Verdict {
 }
 
 impl Transaction {
-    pub(crate) fn new(path: &PathLine<'_>, settings: Arc<Settings>) -> Self {
-        let spool = settings.limits.spool();
-        let now = since_1970();
+    pub(in crate::mail) fn new(
+        path: &PathLine<'_>,
+        settings: Arc<Settings>,
+        budgets: &Budgets,
+        under_way: UnderWay,
+    ) -> Self {
         let id = mail_id::next();
+        let content = Content::Kept {
+            spool: Spool::new(&settings.limits, &budgets.spool),
+            searched: 0,
+        };
         let envelope = Envelope {
             id: id.clone(),
             settings,
             sender: path.address().into_owned(),
             mail_line: path.line.to_vec(),
-            transaction: id,
-            received_us: i64::try_from(now.as_micros()).unwrap_or(i64::MAX),
-        };
-        Self::of(envelope, spool)
-    }
-
-    fn of(envelope: Envelope, spool: Spool) -> Self {
-        let lines = LineMeter::new(envelope.settings.limits.text_line);
-        Self {
-            envelope: Arc::new(envelope),
-            recipients: Vec::new(),
-            lost: false,
-            spool,
-            octets: 0,
-            flows: false,
-            looked_at: 0,
-            way: Way::default(),
-            too_large: false,
-            lines,
-            place: None,
-            fault: None,
+            received_us: i64::try_from(since_1970().as_micros()).unwrap_or(i64::MAX),
             started: Instant::now(),
-            open: None,
-        }
-    }
-
-    /// Keeps the mark that it is open for as long as it is.
-    pub(crate) fn counted(mut self, open: GaugeGuard) -> Self {
-        self.open = Some(open);
-        self
-    }
-
-    /// Adds a recipient whose policy goes for the whole message, whoever was added before.
-    pub(crate) fn add_in_front(&mut self, recipient: Recipient) {
-        self.recipients.insert(0, recipient);
-    }
-
-    /// The message becomes one that is too large, whatever its size.
-    pub(crate) fn give_up_as_too_large(&mut self) {
-        self.too_large = true;
-        self.spool = self.envelope.settings.limits.no_spool();
-    }
-
-    /// The snapshot of settings that this transaction goes by.
-    pub(crate) fn settings(&self) -> &Settings {
-        &self.envelope.settings
-    }
-
-    /// The part of this transaction that concerns these of its recipients, under an id of its own. The message itself stays
-    /// behind: see [`close`](Self::close).
-    pub(crate) fn part(&self, recipients: Vec<Recipient>) -> Self {
-        let envelope = Envelope {
-            id: mail_id::next(),
-            ..Envelope::clone(&self.envelope)
+            _under_way: under_way,
         };
         Self {
-            recipients,
-            octets: self.octets,
-            flows: self.flows,
-            way: self.way,
-            started: self.started,
-            ..Self::of(envelope, self.envelope.settings.limits.no_spool())
+            id,
+            recipients: Vec::new(),
+            content,
+            octets: 0,
+            lines: LineMeter::new(envelope.settings.limits.text_line),
+            envelope: Arc::new(envelope),
         }
     }
 
-    /// The MAIL line as it came, without its end.
-    pub(crate) fn mail_line(&self) -> &[u8] {
-        &self.envelope.mail_line
+    /// The part of a transaction that has ended which concerns these of its recipients, under an id of its own.
+    pub(in crate::mail) fn part(&self, recipients: Vec<Recipient>) -> Self {
+        Self {
+            id: mail_id::next(),
+            envelope: Arc::clone(&self.envelope),
+            recipients,
+            content: match &self.content {
+                Content::Ended(trace) => Content::Ended(*trace),
+                _ => Content::Passing,
+            },
+            octets: self.octets,
+            lines: LineMeter::new(self.envelope.settings.limits.text_line),
+        }
     }
 
-    pub(crate) fn id(&self) -> &str {
+    pub(in crate::mail) fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The id of the transaction that brought the message; a part of it has another one.
+    pub(in crate::mail) fn transaction_id(&self) -> &str {
         &self.envelope.id
     }
 
-    /// The id of the transaction that brought the message.
-    pub(crate) fn transaction_id(&self) -> &str {
-        &self.envelope.transaction
+    /// The snapshot of settings that this transaction goes by.
+    pub(in crate::mail) fn settings(&self) -> &Settings {
+        &self.envelope.settings
     }
 
-    /// Keeps the recipients that `keep` says.
-    pub(crate) fn retain(&mut self, keep: impl FnMut(&Recipient) -> bool) {
-        self.recipients.retain(keep);
+    /// The MAIL line as it came, without its end.
+    pub(in crate::mail) fn mail_line(&self) -> &[u8] {
+        &self.envelope.mail_line
     }
 
-    /// The recipient that decides which others may share the copy.
-    pub(crate) fn first(&self) -> Option<&Recipient> {
-        self.recipients.first()
-    }
-
-    pub(crate) fn recipients(&self) -> &[Recipient] {
+    pub(in crate::mail) fn recipients(&self) -> &[Recipient] {
         &self.recipients
     }
 
-    pub(crate) fn add(&mut self, recipient: Recipient) {
+    /// The recipient that decides which others may share the copy.
+    pub(in crate::mail) fn first(&self) -> Option<&Recipient> {
+        self.recipients.first()
+    }
+
+    pub(in crate::mail) fn add(&mut self, recipient: Recipient) {
         self.recipients.push(recipient);
     }
 
-    /// Whether anybody may want the message changed.
-    pub(crate) fn wants_rewriting(&self) -> bool {
+    /// Adds a recipient whose policy holds for the whole message, in place of the first one's.
+    pub(in crate::mail) fn add_in_front(&mut self, recipient: Recipient) {
+        self.recipients.insert(0, recipient);
+    }
+
+    /// Whether the policy of any recipient may change the message.
+    pub(in crate::mail) fn wants_rewriting(&self) -> bool {
         self.recipients.iter().any(Recipient::wants_rewriting)
     }
 
     /// Whether the message will be refused whatever else comes of it.
-    pub(crate) fn has_failed(&self) -> bool {
-        self.too_large || self.lines.exceeded() || self.fault.is_some()
+    pub(in crate::mail) fn has_failed(&self) -> bool {
+        matches!(self.content, Content::Dropped(_) | Content::Cut(_))
     }
 
-    /// Takes message content in. Once something is wrong with the message the rest is dropped: the verdict waits for the
-    /// end of data, because a client that is answered earlier does not hear it.
-    pub(crate) async fn take_in(&mut self, bytes: &[u8], max_message: u64) {
-        if self.has_failed() {
-            return;
+    /// Whether the next hop was lost before the message began.
+    pub(in crate::mail) fn has_lost_next_hop(&self) -> bool {
+        matches!(self.content, Content::Dropped(Fault::NextHopLost))
+    }
+
+    /// The next hop is lost before the message began.
+    pub(in crate::mail) fn lose_next_hop(&mut self) {
+        self.set_fault(Fault::NextHopLost);
+    }
+
+    /// The message fails; the first fault is the one that is answered.
+    pub(in crate::mail) fn fail(&mut self, failure: Failure) {
+        self.set_fault(Fault::Failed(failure));
+    }
+
+    /// The message is refused as too large, whatever its size.
+    pub(in crate::mail) fn refuse_as_too_large(&mut self) {
+        self.set_fault(Fault::TooLarge);
+    }
+
+    fn set_fault(&mut self, fault: Fault) {
+        match &self.content {
+            Content::Kept { .. } => self.content = Content::Dropped(fault),
+            Content::Passing => self.content = Content::Cut(fault),
+            Content::Dropped(_) | Content::Cut(_) | Content::Ended(_) => {}
         }
-        self.lines.count(bytes);
-        let limits = &self.envelope.settings.limits;
-        self.octets += bytes.len() as u64;
-        self.too_large = self.octets > max_message;
-        if self.has_failed() {
-            self.spool = limits.no_spool();
-            return;
-        }
-        let mut kept = self.spool.append(bytes);
-        if kept.is_ok() && self.spool.wants_flush() {
-            let mut spool = std::mem::replace(&mut self.spool, limits.no_spool());
-            let flushed = tokio::task::spawn_blocking(move || (spool.flush(), spool));
-            kept = match flushed.await {
-                Ok((kept, spool)) => {
-                    self.spool = spool;
-                    kept
+    }
+
+    /// Takes content in, of at most `max_message` octets in all: keeps it, or says what of it goes to the next hop now.
+    pub(in crate::mail) async fn receive<'a>(&mut self, bytes: &'a [u8], context: &Context) -> Passed<'a> {
+        let max_message = context.listener.max_message;
+        match self.content {
+            Content::Kept { .. } => {
+                self.take_in(bytes, max_message).await;
+                let begin = self.begin_to_pass(context);
+                begin.map_or(Passed::Nothing, |begin| Passed::Octets(Cow::Owned(begin)))
+            }
+            Content::Passing => match self.measure(bytes, max_message) {
+                None => Passed::Octets(Cow::Borrowed(bytes)),
+                Some(fault) => {
+                    self.content = Content::Cut(fault);
+                    Passed::BreakOff
                 }
-                Err(e) => Err(std::io::Error::other(e)),
-            };
+            },
+            Content::Cut(_) => {
+                let fault = self.measure(bytes, max_message);
+                if let (Content::Cut(first @ Fault::TextLineTooLong), Some(Fault::TooLarge)) =
+                    (&mut self.content, fault)
+                {
+                    *first = Fault::TooLarge;
+                }
+                Passed::Nothing
+            }
+            Content::Dropped(_) | Content::Ended(_) => Passed::Nothing,
         }
-        self.fault = kept.err().map(|e| Failure::ours(Phase::Receive, e));
     }
 
-    /// What the next hop is given of the message so far, if the rest may go on as it comes: nobody wants it changed, and it
-    /// is large. From then on it is not kept here.
-    pub(crate) fn begin_to_flow(&mut self, context: &Context) -> Option<Vec<u8>> {
-        const FLOW_FROM: usize = 32 << 10;
-        let bytes = self.spool.as_slice()?;
-        // A long header is looked through again when it has doubled.
-        let early = bytes.len() < FLOW_FROM.max(self.looked_at * 2);
-        if early || self.has_failed() || self.wants_rewriting() {
+    /// Keeps content; once something is wrong with the message, drops it.
+    pub(in crate::mail) async fn take_in(&mut self, bytes: &[u8], max_message: u64) {
+        if !matches!(self.content, Content::Kept { .. }) {
+            return;
+        }
+        let mut fault = self.measure(bytes, max_message);
+        if fault.is_none()
+            && let Err(e) = self.append(bytes).await
+        {
+            fault = Some(Fault::Failed(Failure::ours(Phase::Receive, e)));
+        }
+        if let Some(fault) = fault {
+            self.content = Content::Dropped(fault);
+        }
+    }
+
+    /// Counts content; the fault if the message is too large or has too long a line by now.
+    fn measure(&mut self, bytes: &[u8], max_message: u64) -> Option<Fault> {
+        self.octets += bytes.len() as u64;
+        self.lines.count(bytes);
+        if self.octets > max_message {
+            Some(Fault::TooLarge)
+        } else {
+            self.lines.exceeded().then_some(Fault::TextLineTooLong)
+        }
+    }
+
+    /// Appends to the spool; writes its file on another thread, so that other sessions do not wait for the disk.
+    async fn append(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        let Content::Kept { spool, .. } = &mut self.content else {
+            return Ok(());
+        };
+        spool.append(bytes)?;
+        if !spool.wants_flush() {
+            return Ok(());
+        }
+        let mut full = std::mem::replace(spool, Spool::default());
+        let flushed = tokio::task::spawn_blocking(move || (full.flush(), full)).await;
+        let (written, full) = flushed.map_err(std::io::Error::other)?;
+        *spool = full;
+        written
+    }
+
+    /// Begins to pass the message on as it comes, if no policy may change it and it is large: from here on it is not kept.
+    /// Gives what of it the next hop gets at once.
+    fn begin_to_pass(&mut self, context: &Context) -> Option<Vec<u8>> {
+        let Content::Kept { spool, searched } = &mut self.content else {
+            return None;
+        };
+        let bytes = spool.as_slice()?;
+        // A long header is searched again when it has doubled.
+        let early = bytes.len() < PASS_FROM.max(*searched * 2);
+        if early || self.recipients.iter().any(Recipient::wants_rewriting) {
             return None;
         }
-        self.looked_at = bytes.len();
+        *searched = bytes.len();
         memchr::memmem::find(bytes, b"\r\n\r\n")?;
-        let way = Way::read(bytes, &context.instance);
-        if way.passes >= context.listener.max_passes {
+        let trace = Trace::read(bytes, &context.instance);
+        if trace.passes >= context.listener.max_passes {
             return None;
         }
-        let mark = way.mark(Patch::default(), &context.instance, self.envelope.received_s());
+        let mark = trace.mark(Patch::default(), &context.instance, self.envelope.received_s());
         let begin = mark.apply(bytes);
-        self.flows = true;
-        self.spool = self.envelope.settings.limits.no_spool();
+        self.content = Content::Passing;
         Some(begin)
     }
 
-    /// Whether the message goes to the next hop as it comes in.
-    pub(crate) fn flows(&self) -> bool {
-        self.flows
-    }
-
-    /// Counts content that goes past; `false` if it must not go on.
-    pub(crate) fn let_pass(&mut self, bytes: &[u8], max_message: u64) -> bool {
-        self.octets += bytes.len() as u64;
-        self.lines.count(bytes);
-        self.too_large |= self.octets > max_message;
-        !self.has_failed()
-    }
-
-    /// The message comes to nothing for this reason.
-    pub(crate) fn fail(&mut self, failure: Failure) {
-        self.fault.get_or_insert(failure);
-    }
-
-    /// The message is there: works out what becomes of it. What it refers to is in the store when this returns.
+    /// Works out what becomes of a message that is complete. The targets of its long links are stored when this returns.
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
-    pub(crate) async fn decide(&mut self, story: &mut Story, context: &Context) -> Result<Verdict, Failure> {
-        let spool = match self.close(story, context).await? {
+    pub(in crate::mail) async fn decide(
+        &mut self,
+        summary: &mut Summary,
+        context: &Context,
+    ) -> Result<Disposition, Failure> {
+        let spool = match self.end(summary, context).await? {
             Ok(spool) => spool,
             Err(refusal) => {
-                story.is_refused(refusal);
-                return Ok(Verdict::Refuse(refusal));
+                summary.set_refused(refusal);
+                return Ok(Disposition::Refuse(refusal));
             }
         };
-        let outcome = self.judge(&spool, context).await?;
-        self.settle(outcome, spool, story, context).await
+        let outcome = self.rewrite(&spool, context).await?;
+        self.apply(outcome, spool, summary, context).await
     }
 
-    /// The message as it came, if its form lets it go on; else the refusal.
+    /// Ends the content: gives the message as it came if its form lets it go on, else the refusal.
+    ///
+    /// The spool of a message that was passed on is empty.
     ///
     /// # Errors
-    /// It could not be kept.
-    pub(crate) async fn close(
+    /// It could not be kept or passed on.
+    pub(in crate::mail) async fn end(
         &mut self,
-        story: &mut Story,
+        summary: &mut Summary,
         context: &Context,
     ) -> Result<Result<Arc<Spool>, Answer>, Failure> {
-        if let Some(failure) = self.fault.take() {
-            return Err(failure);
-        }
-        if self.too_large {
-            return Ok(Err(Answer::TOO_LARGE));
-        }
-        if self.lines.exceeded() {
-            return Ok(Err(Answer::TEXT_LINE_TOO_LONG));
-        }
-        if story.end.refuse {
+        let kept = match std::mem::replace(&mut self.content, Content::Ended(Trace::default())) {
+            Content::Kept { spool, .. } => Some(spool),
+            Content::Passing => None,
+            Content::Dropped(fault) | Content::Cut(fault) => return fault.refusal().map(Err),
+            Content::Ended(_) => {
+                return Err(Failure::ours(
+                    Phase::Receive,
+                    Cause::Other("the message has ended before".into()),
+                ));
+            }
+        };
+        if summary.end.refuse {
             return Ok(Err(Answer::BARE_LINE_END));
         }
-        let spool = Arc::new(std::mem::replace(
-            &mut self.spool,
-            self.envelope.settings.limits.no_spool(),
-        ));
-        if self.flows {
-            return Ok(Ok(spool));
-        }
-        self.way = trace::way(&spool, &context.instance)
-            .await
-            .map_err(|e| Failure::ours(Phase::Receive, e))?;
-        if self.way.passes >= context.listener.max_passes {
-            story.refused_because = Some(format!("it has come through here {} times", self.way.passes));
+        let Some(spool) = kept.map(Arc::new) else {
+            self.content = Content::Passing;
+            return Ok(Ok(Arc::new(Spool::default())));
+        };
+        let trace = Trace::of(&spool, &context.instance).await;
+        let trace = trace.map_err(|e| Failure::ours(Phase::Receive, e))?;
+        self.content = Content::Ended(trace);
+        if trace.passes >= context.listener.max_passes {
+            summary.refused_because = Some(format!("it has come through here {} times", trace.passes));
             return Ok(Err(Answer::ROUTING_LOOP));
         }
         Ok(Ok(spool))
     }
 
-    /// Has the message rewritten for the recipients of this transaction, if they want that.
+    /// Has the message rewritten for the recipients of this transaction, if their policy wants that.
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
-    pub(crate) async fn judge(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
-        match self.rewrite(spool, context).await {
+    pub(in crate::mail) async fn rewrite(
+        &self,
+        spool: &Arc<Spool>,
+        context: &Context,
+    ) -> Result<RewriteOutcome, Failure> {
+        match self.run_rewriter(spool, context).await {
             Ok(outcome) => Ok(outcome),
             Err(failure) => self.pass_or(failure, context),
         }
     }
 
-    /// Turns what was judged into what is done. What it refers to is in the store when this returns.
+    /// Turns what the rewriter found into what is done. The targets of long links are stored when this returns.
     ///
     /// # Errors
     /// A fault of ours, unless the listener passes messages on then.
-    pub(crate) async fn settle(
+    pub(in crate::mail) async fn apply(
         &self,
-        mut outcome: Outcome,
+        mut outcome: RewriteOutcome,
         spool: Arc<Spool>,
-        story: &mut Story,
+        summary: &mut Summary,
         context: &Context,
-    ) -> Result<Verdict, Failure> {
-        self.tell_of_suspicious_links(&outcome.report);
-        if let Action::Refuse(reason) = outcome.action {
-            story.refused_because = Some(reason);
-            story.report = outcome.report;
-            story.ends(MessageResult::ContentRefused);
-            return Ok(Verdict::RefuseContent(Answer::CONTENT_REFUSED));
+    ) -> Result<Disposition, Failure> {
+        self.log_suspicious_links(&outcome.report);
+        if let RewriteAction::Refuse(reason) = outcome.action {
+            summary.refused_because = Some(reason);
+            summary.report = outcome.report;
+            summary.set_result(MessageResult::ContentRefused);
+            return Ok(Disposition::RefuseContent(Answer::CONTENT_REFUSED));
         }
         if !outcome.references.is_empty() {
             let rows = std::mem::take(&mut outcome.references);
@@ -365,78 +459,91 @@ impl Transaction {
                 outcome = self.pass_or(failure, context)?;
             }
         }
-        story.report = outcome.report;
-        let (patch, octets_out) = if self.flows {
-            (outcome.patch, self.octets)
-        } else {
-            let patch = self
-                .way
-                .mark(outcome.patch, &context.instance, self.envelope.received_s());
-            let octets = patch.patched_len(spool.len());
-            (patch, octets)
+        summary.report = outcome.report;
+        let (patch, octets_out) = match &self.content {
+            Content::Ended(trace) => {
+                let patch = trace.mark(outcome.patch, &context.instance, self.envelope.received_s());
+                let octets = patch.patched_len(spool.len());
+                (patch, octets)
+            }
+            _ => (outcome.patch, self.octets),
         };
-        story.octets_out = octets_out;
-        story.changed = !patch.is_empty();
-        Ok(Verdict::Forward { spool, patch })
+        summary.octets_out = octets_out;
+        summary.changed = !patch.is_empty();
+        Ok(Disposition::Forward { spool, patch })
     }
 
-    async fn rewrite(&self, spool: &Arc<Spool>, context: &Context) -> Result<Outcome, Failure> {
-        if self.first().is_none_or(|first| first.policy.is_none()) {
-            return Ok(Outcome::default());
+    async fn run_rewriter(&self, spool: &Arc<Spool>, context: &Context) -> Result<RewriteOutcome, Failure> {
+        if !self.first().is_some_and(Recipient::wants_rewriting) {
+            return Ok(RewriteOutcome::default());
         }
         let recipients: Vec<String> = self.recipients.iter().map(|r| r.address.clone()).collect();
         let _under_way = context.counts.rewrite();
         let began = Instant::now();
+        let rewriter = Arc::clone(&context.rewriter);
+        let (id, envelope) = (self.id.clone(), Arc::clone(&self.envelope));
+        let work = move |spool: &Spool| {
+            // A panic costs this message, and no other.
+            Failure::catch(Phase::Rewrite, || {
+                let job = Job {
+                    settings: &envelope.settings,
+                    sender: &envelope.sender,
+                    recipients: &recipients,
+                    mail_id: &id,
+                    now_s: envelope.received_s(),
+                };
+                let outcome = rewriter.rewrite(spool, &job)?;
+                let end = outcome.patch.changes().last().map_or(0, |change| change.at.end);
+                if end > spool.len() {
+                    let cause = "a change lies beyond the end of the message".into();
+                    return Err(Failure::ours(Phase::Rewrite, Cause::Other(cause)));
+                }
+                Ok(outcome)
+            })
+        };
         if spool.len() <= INLINE {
-            let judged = rewrite(&*context.rewriter, spool, &self.envelope, &recipients);
+            let outcome = work(spool);
             context.counts.rewritten(began.elapsed());
-            return judged;
+            return outcome;
         }
         let closed = |e| Failure::ours(Phase::Rewrite, Cause::Other(Box::new(e)));
-        let budget = &self.envelope.settings.limits.rewrite_budget;
+        let budget = context.budgets.rewrite(&context.settings.borrow().limits);
         let permit = budget.acquire(spool.len()).await.map_err(closed)?;
-        let (rewriter, spool) = (Arc::clone(&context.rewriter), Arc::clone(spool));
-        let envelope = Arc::clone(&self.envelope);
-        let judged = tokio::task::spawn_blocking(move || rewrite(&*rewriter, &spool, &envelope, &recipients)).await;
+        let spool = Arc::clone(spool);
+        let outcome = tokio::task::spawn_blocking(move || work(&spool)).await;
         drop(permit);
         context.counts.rewritten(began.elapsed());
-        judged.map_err(|e| Failure::ours(Phase::Rewrite, Cause::Panic(e.to_string())))?
+        outcome.map_err(|e| Failure::ours(Phase::Rewrite, Cause::Panic(e.to_string())))?
     }
 
-    /// Our own failure: the message as it came if the listener says so, else the failure.
-    pub(crate) fn pass_or(&self, failure: Failure, context: &Context) -> Result<Outcome, Failure> {
+    /// Turns a failure of ours into the message as it came, if the listener says so.
+    ///
+    /// # Errors
+    /// The failure, if it does not.
+    pub(in crate::mail) fn pass_or(&self, failure: Failure, context: &Context) -> Result<RewriteOutcome, Failure> {
         match context.listener.on_error {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {
                 context.counts.failure(&failure);
                 context.counts.passed_on_error();
                 warn!(target: "linkgate::mail", id = self.id(), "passing the message on unchanged: {failure}");
-                Ok(Outcome::default())
+                Ok(RewriteOutcome::default())
             }
         }
     }
 }
 
-/// Calls the rewriter; a panic in it costs one message.
-fn rewrite(
-    rewriter: &dyn Rewriter,
-    spool: &Spool,
-    envelope: &Envelope,
-    recipients: &[String],
-) -> Result<Outcome, Failure> {
-    let job = Job {
-        settings: &envelope.settings,
-        sender: &envelope.sender,
-        recipients,
-        mail_id: &envelope.id,
-        now_s: envelope.received_s(),
-    };
-    catch_unwind(AssertUnwindSafe(|| rewriter.rewrite(spool, &job))).unwrap_or_else(|panic| {
-        let text = panic
-            .downcast_ref::<&str>()
-            .map(|s| (*s).to_owned())
-            .or_else(|| panic.downcast_ref::<String>().cloned())
-            .unwrap_or_else(|| "no message".to_owned());
-        Err(Failure::ours(Phase::Rewrite, Cause::Panic(text)))
-    })
+impl Fault {
+    /// The refusal that answers it.
+    ///
+    /// # Errors
+    /// The failure, where there is one.
+    fn refusal(self) -> Result<Answer, Failure> {
+        match self {
+            Self::TooLarge => Ok(Answer::TOO_LARGE),
+            Self::TextLineTooLong => Ok(Answer::TEXT_LINE_TOO_LONG),
+            Self::NextHopLost => Err(Failure::next_hop(Phase::Envelope, Cause::Closed)),
+            Self::Failed(failure) => Err(failure),
+        }
+    }
 }

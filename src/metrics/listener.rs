@@ -7,16 +7,13 @@ use std::time::Duration;
 use link::LinkDecision;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::gauge::Gauge;
-use wire::{Answer, DataEnd};
+use wire::Answer;
 
 use super::labels::{Counters, Handshake, Limit, MessageResult, PanicPlace, SessionEnd, Silence, Speaker, Suspect};
-use super::seconds::{self, Seconds};
+use super::seconds::Seconds;
 use crate::failure::{Cause, Failure, Phase, Side};
-use crate::mail::rewrite::{Grade, Report, Suspicion};
 
 /// The counters of one listener; resolved once, shared by its sessions. Counting is an atomic addition.
-///
-/// The default counts for nobody, which is what tests want that look at something else.
 #[derive(Debug)]
 pub struct ListenerCounts {
     /// Sessions that are open.
@@ -65,35 +62,7 @@ pub(super) struct Shared {
     pub(super) rewrites: Gauge,
 }
 
-impl Default for ListenerCounts {
-    fn default() -> Self {
-        Self {
-            connections: Gauge::default(),
-            max_connections: Gauge::default(),
-            accepting: Gauge::default(),
-            accepted: Counter::default(),
-            ended: Counters::default(),
-            limits: Counters::default(),
-            tls: Counters::default(),
-            possible_duplicates: Counter::default(),
-            bdat_chunks: Counter::default(),
-            xclient: Counter::default(),
-            proxy_refused: Counter::default(),
-            transactions: Gauge::default(),
-            messages: Counters::default(),
-            received: Counter::default(),
-            sent: Counter::default(),
-            reply_seconds: Seconds::new(seconds::WAIT),
-            rewrite_seconds: Seconds::new(seconds::WORK),
-            passed_on_error: Counter::default(),
-            timeouts: Counters::default(),
-            protocol_errors: Counters::default(),
-            shared: Arc::default(),
-        }
-    }
-}
-
-/// Something that is counted for as long as this lives.
+/// Adds one to a gauge for as long as it lives.
 #[derive(Debug)]
 pub struct GaugeGuard(Gauge);
 
@@ -155,20 +124,20 @@ impl ListenerCounts {
         }
     }
 
-    /// What was found in a message.
-    pub fn report(&self, report: &Report, end: DataEnd) {
-        for link in &report.links {
-            self.shared.links.inc(link.decision.kind());
-            if let Some(reason) = link.suspicion.as_deref().and_then(suspect) {
-                self.shared.suspicious.inc(reason);
-            }
-        }
-        let of_line_ends = [(end.bare_cr, "bare-cr"), (end.bare_lf, "bare-lf")];
-        let of_line_ends = of_line_ends.iter().filter(|(seen, _)| *seen).map(|(_, name)| *name);
-        for name in report.quirks.iter().map(String::as_str).chain(of_line_ends) {
-            if let Some(quirk) = self.shared.quirks.get(name) {
-                quirk.inc();
-            }
+    /// Counts a link of a message by what was decided about it.
+    pub fn link(&self, decision: LinkDecision) {
+        self.shared.links.inc(decision);
+    }
+
+    /// Counts a link that looked bad when its mail came in.
+    pub fn suspicious_link(&self, reason: Suspect) {
+        self.shared.suspicious.inc(reason);
+    }
+
+    /// Counts a doubtful structure of a message, by its name.
+    pub fn quirk(&self, name: &str) {
+        if let Some(quirk) = self.shared.quirks.get(name) {
+            quirk.inc();
         }
     }
 
@@ -235,26 +204,14 @@ impl ListenerCounts {
     }
 }
 
-/// The gravest of what speaks against a link; `None` for signs that came to nothing.
-fn suspect(suspicion: &Suspicion) -> Option<Suspect> {
-    if suspicion.is_smuggled() {
-        Some(Suspect::OwnLinkSmuggled)
-    } else if !suspicion.listed.is_empty() {
-        Some(Suspect::Listed)
-    } else if suspicion.grade == Grade::Bad {
-        Some(Suspect::Score)
-    } else {
-        (suspicion.grade == Grade::Doubtful).then_some(Suspect::Misplaced)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Metrics;
 
     #[test]
     fn a_failure_is_counted_where_it_belongs() {
-        let counts = ListenerCounts::default();
+        let counts = Metrics::new().listener("192.0.2.1:25");
         let wait = Duration::from_secs(1);
         counts.failure(&Failure::next_hop(Phase::FinalReply, Cause::Timeout(wait)));
         counts.failure(&Failure::ours(Phase::Rewrite, Cause::Panic("told to".to_owned())));
@@ -268,7 +225,7 @@ mod tests {
 
     #[test]
     fn what_is_open_is_counted_until_it_is_dropped() {
-        let counts = ListenerCounts::default();
+        let counts = Metrics::new().listener("192.0.2.1:25");
         let (first, second) = (counts.session(), counts.session());
         let under_way = counts.rewrite();
         drop(first);

@@ -1,7 +1,7 @@
-//! Which addresses are of the public network.
+//! Decides which addresses belong to the public network.
 //!
 //! By the IANA registries of special-purpose addresses for IPv4 and IPv6 (RFC 6890 and what was registered since), the
-//! multicast and reserved space, and the addresses under which cloud machines are told their secrets. What the
+//! multicast and reserved space, and the addresses at which cloud machines fetch their secrets. What the
 //! registries call reachable but no web site lives on (AS112, relays, anycast for protocols) is left out as well.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,12 +19,12 @@ pub(crate) fn is_public(ip: IpAddr) -> bool {
 const V4: &[(Ipv4Addr, u32)] = &[
     (Ipv4Addr::new(0, 0, 0, 0), 8),        // this network, RFC 791
     (Ipv4Addr::new(10, 0, 0, 0), 8),       // private, RFC 1918
-    (Ipv4Addr::new(100, 64, 0, 0), 10),    // shared, RFC 6598; 100.100.100.200 tells secrets at Alibaba
+    (Ipv4Addr::new(100, 64, 0, 0), 10),    // shared, RFC 6598; 100.100.100.200 has secrets at Alibaba
     (Ipv4Addr::new(127, 0, 0, 0), 8),      // loopback, RFC 1122
     (Ipv4Addr::new(168, 63, 129, 16), 32), // Azure's host
-    (Ipv4Addr::new(169, 254, 0, 0), 16),   // link-local, RFC 3927; 169.254.169.254 tells secrets nearly everywhere
+    (Ipv4Addr::new(169, 254, 0, 0), 16),   // link-local, RFC 3927; 169.254.169.254 has secrets nearly everywhere
     (Ipv4Addr::new(172, 16, 0, 0), 12),    // private, RFC 1918
-    (Ipv4Addr::new(192, 0, 0, 0), 24),     // protocol assignments, RFC 6890; 192.0.0.192 tells secrets at Oracle
+    (Ipv4Addr::new(192, 0, 0, 0), 24),     // protocol assignments, RFC 6890; 192.0.0.192 has secrets at Oracle
     (Ipv4Addr::new(192, 0, 2, 0), 24),     // documentation, RFC 5737
     (Ipv4Addr::new(192, 31, 196, 0), 24),  // AS112, RFC 7535
     (Ipv4Addr::new(192, 52, 193, 0), 24),  // AMT, RFC 7450

@@ -1,4 +1,4 @@
-//! TLS of both sides: what a listener proves itself with, and how next hops are judged.
+//! TLS of both sides: the certificate of a listener, and how the certificates of next hops are verified.
 //!
 //! TLS 1.2 and 1.3, with ring. Client certificates are neither asked for nor shown.
 
@@ -220,7 +220,7 @@ fn pem_fault(e: &pem::Error, wanted: &str) -> String {
     }
 }
 
-/// Takes any certificate: against somebody who only listens that is enough, and a next hop that may also be spoken to in
+/// Takes any certificate: against an attacker who only listens that is enough, and a next hop that may also be spoken to in
 /// plain text gains nothing by more (RFC 7435). Signatures are checked, so the peer has the key of what it shows.
 #[derive(Debug)]
 struct AnyCertificate(Arc<CryptoProvider>);

@@ -5,9 +5,8 @@ use std::fmt;
 use std::sync::{Arc, LazyLock};
 
 use axum::body::Bytes;
-use link::Target;
+use link::{Target, ascii_domain};
 
-use crate::config::ascii_domain;
 use crate::pages::Languages;
 
 /// The looks of all domains, and the languages they are offered in.

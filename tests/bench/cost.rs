@@ -16,15 +16,16 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use link::{Category, Circumstances, Decision, MessageClaims, Policy, Target, Weight, wrap_link};
 use linkgate::click::ClickPages;
-use linkgate::click::visitor::Askers;
+use linkgate::click::visitor::VisitorHistory;
 use linkgate::config::Settings;
 use linkgate::intel::Intel;
-use linkgate::intel::follow::Explorer;
+use linkgate::intel::follow::Follower;
 use linkgate::intel::new_domains::NewDomains;
 use linkgate::intel::revoked::Revocations;
 use linkgate::intel::sources::{NoSources, ServerSources};
 use linkgate::ledger::Ledger;
-use linkgate::mail::listen::{Context, serve};
+use linkgate::mail::budget::Budgets;
+use linkgate::mail::listen::{Context, Shared, serve};
 use linkgate::mail::rewrite::{Job, Pipeline, rewrite};
 use linkgate::metrics::Metrics;
 use linkgate::net::Socket;
@@ -118,12 +119,15 @@ fn off_message(count: usize) {
             .expect("a socket");
         let (_reload, settings) = watch::channel(settings);
         let (_stop, stopping) = watch::channel(false);
-        let context = Context::new(
-            listener,
-            settings,
-            Arc::new(Pipeline::new(Arc::new(NoSources))),
-            Arc::new(ledger),
-        );
+        let shared = Shared {
+            budgets: Arc::new(Budgets::new(&settings.borrow().limits)),
+            settings: settings.clone(),
+            rewriter: Arc::new(Pipeline::new(Arc::new(NoSources))),
+            recorder: Arc::new(ledger),
+            in_flight: Arc::default(),
+            metrics: Arc::default(),
+        };
+        let context = Context::new(listener, 0, &shared);
         tokio::spawn(serve(socket, Arc::new(context), stopping));
         tokio::spawn(play_next_hop(next_hop));
 
@@ -209,13 +213,13 @@ fn click(count: usize) {
         let metrics = Arc::new(Metrics::new());
         let world = ServerSources {
             intel: Intel::start(settings.clone(), &metrics),
-            explorer: Arc::new(Explorer::new(settings.clone())),
+            follower: Arc::new(Follower::new(settings.clone(), Arc::clone(&metrics.contact))),
             revocations: Revocations::start(ledger.store().reader()).expect("a store"),
             domains: Arc::new(NewDomains::new(ledger.store().clone())),
         };
-        let askers = Askers::start(&ledger, 0).expect("a store");
+        let visitors = VisitorHistory::start(&ledger, 0).expect("a store");
         let counts = Arc::clone(&metrics.clicks);
-        let pages = ClickPages::new(settings, ledger.clone(), Arc::new(world), askers, counts);
+        let pages = ClickPages::new(settings, ledger.clone(), Arc::new(world), visitors, counts);
         let pages = Arc::new(pages);
         for (path, peer) in &clicks[..count] {
             let answer = pages.answer(browser(path), *peer).await;

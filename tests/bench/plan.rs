@@ -1,20 +1,22 @@
 //! What a message costs, stage by stage and as a whole, beside what the same work costs others.
 //!
-//! `cargo bench` measures single stages with criterion, then pairs in turn: those ratios are what counts, and each has a
-//! bar. `cargo bench -- --pairs` measures the pairs alone, and fails when one is over its bar.
+//! `cargo bench --features bench` measures single stages with criterion, then pairs in turn: those ratios are what counts, and each has a
+//! bar. `cargo bench --features bench -- --pairs` measures the pairs alone, and fails when one is over its bar.
 
 mod mail;
 mod pairs;
 mod setup;
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{BenchmarkGroup, Criterion, Throughput, measurement::WallTime};
 use link::{MessageClaims, Opener, Sealed, Target};
 use linkgate::config::Settings;
 use linkgate::intel::sources::NoSources;
-use linkgate::mail::rewrite::{Job, Outcome, judge, rewrite};
+use linkgate::mail::budget::SpoolBudget;
+use linkgate::mail::rewrite::{Job, RewriteOutcome, judge, rewrite};
 use linkgate::mail::spool::Spool;
 use lol_html::{HtmlRewriter, element};
 use message::bench::{Body, find_html, find_text, rewrite_html};
@@ -53,7 +55,8 @@ pub(crate) struct Bench {
     pub(crate) plain_5k: Vec<u8>,
     plain_20k: Vec<u8>,
     pub(crate) attachment: Vec<u8>,
-    spool_dir: tempfile::TempDir,
+    spool_budget: Arc<SpoolBudget>,
+    _spool_dir: tempfile::TempDir,
 }
 
 impl Bench {
@@ -68,7 +71,8 @@ impl Bench {
             plain_5k: mail::plain(5 << 10),
             plain_20k: mail::plain(20 << 10),
             attachment: mail::attachment(LARGE),
-            spool_dir,
+            spool_budget: Arc::default(),
+            _spool_dir: spool_dir,
         }
     }
 
@@ -83,7 +87,7 @@ impl Bench {
     }
 
     /// The whole plan, as `serve` makes it.
-    pub(crate) fn plan(&self, source: &dyn Source) -> Outcome {
+    pub(crate) fn plan(&self, source: &dyn Source) -> RewriteOutcome {
         rewrite(source, &self.job(), &NoSources).expect("a plan")
     }
 
@@ -122,11 +126,7 @@ impl Bench {
 
     /// A message through a spool that holds no more than `serve` lets it, with a plan or without one.
     pub(crate) fn spooled(&self, message: &[u8], planned: bool) -> u64 {
-        let mut spool = Spool::new(
-            self.settings.limits.spool_memory,
-            self.spool_dir.path(),
-            &self.settings.limits.spool_budget,
-        );
+        let mut spool = Spool::new(&self.settings.limits, &self.spool_budget);
         for chunk in message.chunks(64 << 10) {
             spool.append(chunk).expect("room");
         }

@@ -3,18 +3,16 @@
 use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use link::{ClickBase, ClickPolicy, KeyRing, MessageClaims, Style, Target, Wrapped, wrap_link};
+use link::{ClickBase, ClickPolicy, MessageClaims, Style, Target, Wrapped, wrap_link};
 use linkgate::admin::Admin;
 use linkgate::click::ClickPages;
 use linkgate::click::visitor::VisitorHistory;
 use linkgate::config::keyfile::Absent;
-use linkgate::config::{
-    self, CheckLimits, ClickRules, ClientIp, DomainRules, Domains, Limits, Log, LogFormat, Settings,
-};
+use linkgate::config::{self, CheckLimits, ClickRules, ClientIp, DomainRules, Settings};
 use linkgate::http::HttpLimits;
 use linkgate::intel::Intel;
 use linkgate::intel::follow::Follower;
@@ -22,6 +20,7 @@ use linkgate::intel::new_domains::NewDomains;
 use linkgate::intel::revoked::Revocations;
 use linkgate::intel::sources::{ServerSources, Sources};
 use linkgate::ledger::Ledger;
+use linkgate::mail::budget::Budgets;
 use linkgate::metrics::{ClickMetrics, ClickRefusal, Metrics};
 use store::{ClickQuery, ClickRow, Outcome};
 use tempfile::TempDir;
@@ -106,6 +105,7 @@ impl Setup {
             policy: self.policy,
             ..DomainRules::default()
         };
+        let plain = crate::rig::settings_of("");
         let mut settings = Settings {
             click: config::Click {
                 base: ClickBase::new(PREFIXED, self.style).unwrap(),
@@ -115,33 +115,7 @@ impl Setup {
             },
             admin_listen: local,
             store: store.to_owned(),
-            keys_file: PathBuf::new(),
-            keys: Arc::new(KeyRing::generate([7; 32], 0)),
             listeners: Vec::new(),
-            domains: Domains::default(),
-            log: Log {
-                level: "info".to_owned(),
-                format: LogFormat::Text,
-            },
-            limits: Limits {
-                spool_memory: 0,
-                spool_budget: Arc::new(linkgate::mail::budget::SpoolBudget::new(16 << 20)),
-                rewrite_budget: Arc::new(linkgate::mail::budget::RewriteBudget::new(512)),
-                spool_dir: PathBuf::new(),
-                max_transactions: 1,
-                command_line: 4096,
-                text_line: u64::MAX,
-                command_timeout: Duration::ZERO,
-                next_hop_connect_timeout: Duration::ZERO,
-                data_timeout: Duration::ZERO,
-                message_timeout: Duration::ZERO,
-                next_hop_timeout: Duration::ZERO,
-                final_reply_timeout: Duration::ZERO,
-                drain: Duration::ZERO,
-            },
-            rewriting: Default::default(),
-            sender_checks: Default::default(),
-            pages: Default::default(),
             click_rules: ClickRules::new(rules, HashMap::new()),
             // Tests ask often.
             check_limits: CheckLimits {
@@ -149,10 +123,7 @@ impl Setup {
                 per_network: 0,
                 ..CheckLimits::default()
             },
-            contact: Default::default(),
-            checks: Default::default(),
-            machines: Default::default(),
-            hindsight: Default::default(),
+            ..plain
         };
         if !self.config.is_empty() {
             settings.checks = checks(&self.config, store);
@@ -166,6 +137,7 @@ impl Setup {
         let local = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         let setup = self.clone();
         let settings = Arc::new(self.settings(&store));
+        let limits = settings.limits.clone();
         let ledger = Ledger::open(&store).unwrap();
         let (reload, watched) = watch::channel(Arc::clone(&settings));
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -196,6 +168,7 @@ impl Setup {
         let counts = Arc::clone(&metrics.click_http);
         let told = Arc::new(Admin {
             ledger: ledger.clone(),
+            budgets: Arc::new(Budgets::new(&limits)),
             metrics,
             pages: Arc::clone(&pages),
             settings: watched,

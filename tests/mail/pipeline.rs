@@ -1,15 +1,13 @@
 //! The pipeline under settings that never change: the same message always gives the same bytes.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use link::{ClickBase, KeyRing, Opener, Policy, Rewrite, SenderRules, Style, UrlRules};
-use linkgate::config::{Click, ClientIp, Domains, Limits, Log, LogFormat, Settings};
+use linkgate::config::{Click, Domains, Settings};
 use linkgate::intel::sources::NoSources;
 use linkgate::mail::restore::restore;
-use linkgate::mail::rewrite::{Job, Outcome, rewrite};
+use linkgate::mail::rewrite::{Job, RewriteOutcome, rewrite};
 use message::Source;
 use store::{ReferenceRow, Store};
 
@@ -46,20 +44,20 @@ impl Pipeline {
     }
 
     /// What becomes of a message to a recipient whose domain has opted in.
-    pub(crate) fn plan(&self, message: &[u8]) -> Outcome {
+    pub(crate) fn plan(&self, message: &[u8]) -> RewriteOutcome {
         self.plan_for(message, SENDER, "user@on.example")
     }
 
     /// The same for a message that is elsewhere than in memory.
-    pub(crate) fn plan_source(&self, message: &dyn Source) -> Outcome {
+    pub(crate) fn plan_source(&self, message: &dyn Source) -> RewriteOutcome {
         self.plan_any(message, SENDER, "user@on.example")
     }
 
-    pub(crate) fn plan_for(&self, message: &[u8], sender: &str, recipient: &str) -> Outcome {
+    pub(crate) fn plan_for(&self, message: &[u8], sender: &str, recipient: &str) -> RewriteOutcome {
         self.plan_any(&message, sender, recipient)
     }
 
-    fn plan_any(&self, message: &dyn Source, sender: &str, recipient: &str) -> Outcome {
+    fn plan_any(&self, message: &dyn Source, sender: &str, recipient: &str) -> RewriteOutcome {
         let recipients = [recipient.to_owned()];
         let job = Job {
             settings: &self.settings,
@@ -131,48 +129,14 @@ fn settings() -> Settings {
         ..policy.clone()
     };
     let domains = [policy, off].map(|p| (p.domain.clone(), Arc::new(p)));
-    let nowhere = ([127, 0, 0, 1], 1).into();
+    let plain = crate::rig::settings_of("");
     Settings {
         click: Click {
             base: ClickBase::new(BASE, Style::Readable).unwrap(),
-            listen: nowhere,
-            client_ip: ClientIp::None,
-            trusted_proxies: Vec::new(),
+            ..plain.click.clone()
         },
-        admin_listen: nowhere,
-        store: PathBuf::new(),
-        keys_file: PathBuf::new(),
         keys: Arc::new(KeyRing::generate([0x4c; 32], NOW_S)),
-        listeners: Vec::new(),
         domains: Domains::new(HashMap::from(domains)),
-        log: Log {
-            level: "info".into(),
-            format: LogFormat::Text,
-        },
-        limits: Limits {
-            spool_memory: 1 << 20,
-            spool_budget: Arc::new(linkgate::mail::budget::SpoolBudget::new(16 << 20)),
-            rewrite_budget: Arc::new(linkgate::mail::budget::RewriteBudget::new(512)),
-            spool_dir: PathBuf::new(),
-            max_transactions: 1,
-            command_line: 4096,
-            text_line: u64::MAX,
-            command_timeout: Duration::from_secs(1),
-            next_hop_connect_timeout: Duration::from_secs(1),
-            data_timeout: Duration::from_secs(1),
-            message_timeout: Duration::from_secs(1),
-            next_hop_timeout: Duration::from_secs(1),
-            final_reply_timeout: Duration::from_secs(1),
-            drain: Duration::from_secs(1),
-        },
-        rewriting: message::Options::default(),
-        sender_checks: Default::default(),
-        pages: Default::default(),
-        click_rules: Default::default(),
-        check_limits: Default::default(),
-        contact: Default::default(),
-        checks: Default::default(),
-        machines: Default::default(),
-        hindsight: Default::default(),
+        ..plain
     }
 }

@@ -16,6 +16,7 @@
 mod claims;
 mod click_link;
 mod decision;
+mod domain_name;
 mod escapes;
 mod glance;
 mod keyring;
@@ -35,6 +36,7 @@ mod word;
 pub use claims::MessageClaims;
 pub use click_link::{ClickBase, ClickBaseError, ClickLink, Opener, Reference, Style, Wrapped, wrap_link};
 pub use decision::{Decision, DisarmReason, KeepReason, LinkDecision, WrapReason};
+pub use domain_name::ascii_domain;
 pub use glance::Glance;
 pub use keyring::{AddError, KeyFault, KeyId, KeyInfo, KeyRing, KeyRingError, KeyState, OpenError, RetireError};
 pub use one_time::{OneTime, looks_one_time};

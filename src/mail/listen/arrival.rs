@@ -1,4 +1,4 @@
-//! What stands before a session of any protocol: the header of a proxy, and TLS from the first octet.
+//! Prepares a connection for a session of any protocol: reads the header of a proxy, and encrypts from the first octet.
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::net::{Peer, Stream};
 /// How long a proxy may take for its header: it writes it at once.
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 
-/// Who made a connection: who is there, or whom a load balancer names. `None` when it does not.
+/// Gives the client of a connection: the peer, or the client that a load balancer names. `None` when it names none.
 pub(in crate::mail) async fn introduce(stream: &mut Stream, peer: Peer, context: &Context) -> Option<Peer> {
     let listen = &context.listener.listen;
     let wait = context.settings.borrow().limits.command_timeout;
@@ -25,7 +25,7 @@ pub(in crate::mail) async fn introduce(stream: &mut Stream, peer: Peer, context:
         match timeout_at(Instant::now() + wait.min(HEADER_WAIT), proxy_header(stream)).await {
             Ok(Ok(ProxyHeader::Client(address))) => client = Peer::Tcp(address),
             Ok(Ok(ProxyHeader::Nobody)) => {}
-            // Load balancers see like this whether we are there.
+            // Load balancers connect like this to see whether we are there.
             Ok(Err(cause)) if cause.kind() == io::ErrorKind::NotConnected => {
                 debug!(target: "linkgate::mail", listener = %listen, proxy = %peer, "a proxy came without a client");
                 return None;

@@ -1,8 +1,10 @@
-//! How many sessions each client has at a time.
+//! Counts the sessions of each client.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+
+use parking_lot::Mutex;
 
 use crate::net::Peer;
 
@@ -22,12 +24,12 @@ pub(super) struct Admission {
 }
 
 impl Clients {
-    /// Admits one more session of a client; `None` if it has `limit` of them. 0 is no limit, and who may connect to a unix
-    /// socket has none either: all its sessions look the same.
+    /// Admits one more session of a client; `None` if it has `limit` of them. 0 is no limit, and a unix socket
+    /// has none either: all its sessions look the same.
     pub(super) fn admit(self: &Arc<Self>, peer: Peer, limit: usize) -> Option<Admission> {
         let client = peer.ip().filter(|_| limit > 0).map(network);
         if let Some(client) = client {
-            let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut sessions = self.sessions.lock();
             let count = sessions.entry(client).or_default();
             if *count >= limit {
                 return None;
@@ -44,7 +46,7 @@ impl Clients {
 impl Drop for Admission {
     fn drop(&mut self) {
         let Some(client) = self.client else { return };
-        let mut sessions = self.clients.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut sessions = self.clients.sessions.lock();
         if let Some(count) = sessions.get_mut(&client) {
             *count -= 1;
             if *count == 0 {
@@ -83,8 +85,8 @@ mod tests {
         assert!(third.is_some());
         drop((second, third));
         assert!(
-            clients.sessions.lock().unwrap().is_empty(),
-            "nothing is kept of who has gone"
+            clients.sessions.lock().is_empty(),
+            "nothing is kept of clients that have gone"
         );
     }
 

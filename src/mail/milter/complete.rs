@@ -12,19 +12,19 @@ use wire::DataEnd;
 use wire::milter::{MAX_BODY_PACKET, Reply};
 
 use super::fields::{Edit, FieldMap};
-use super::{Conversation, Message, code};
+use super::{Conversation, IncomingMessage, code};
 use crate::config::BareLineEnds;
 use crate::failure::{Cause, Failure, Phase};
 use crate::mail::relay::{read_block, sound_line_ends};
 use crate::mail::spool::Spool;
-use crate::mail::transaction::{Origin, Story, Verdict};
+use crate::mail::transaction::{Disposition, LogNames, Summary};
 use crate::metrics::MessageResult;
 
 /// How often the MTA hears that its message is being worked on. Postfix waits 300 s for any word
 /// (`milter_content_timeout`).
 const PROGRESS: Duration = Duration::from_secs(10);
 
-/// What the MTA is asked for.
+/// The changes that the MTA is asked for.
 #[derive(Default)]
 struct Changes {
     header: Vec<Edit>,
@@ -38,14 +38,14 @@ struct Changes {
 enum Stretch {
     /// As it came: octets of the spool.
     Spool(Range<u64>),
-    /// What the change of that number puts in.
+    /// The octets that the change of that number puts in.
     New(usize),
 }
 
 impl Conversation {
     /// The message is there: decides about it, asks for its changes, and says what becomes of it.
-    pub(super) async fn complete(&mut self, mut message: Message) -> io::Result<()> {
-        let max = self.context.listener.max_message;
+    pub(super) async fn complete(&mut self, mut message: IncomingMessage) -> io::Result<()> {
+        let max = self.mta.context.listener.max_message;
         let mut last = Vec::new();
         if message.fields.end() {
             last.extend_from_slice(b"\r\n");
@@ -57,118 +57,133 @@ impl Conversation {
         let end = DataEnd {
             bare_cr,
             bare_lf,
-            refuse: (bare_cr || bare_lf) && self.context.listener.bare_line_ends == BareLineEnds::Refuse,
+            refuse: (bare_cr || bare_lf) && self.mta.context.listener.bare_line_ends == BareLineEnds::Refuse,
         };
-        let mut story = Story::new(&message.transaction, end);
-        let _open = message.transaction.open.take();
-        story.count_received(&self.context);
+        let mut summary = Summary::new(&message.transaction, end);
+        summary.count_received(&self.mta.context);
         let id = message.transaction.id().to_owned();
-        let answered = self.answer(&mut message, &mut story).await;
+        let answered = self.answer(&mut message, &mut summary).await;
         let (taken, said) = match &answered {
             Ok(said) => (said.is_none(), said.as_deref().unwrap_or(b"continue")),
             Err(e) => {
-                warn!(target: "linkgate::mail", id, client = %self.peer, cause = %e, "the MTA went away before it had its answer");
-                story.ends(MessageResult::Deferred);
+                warn!(target: "linkgate::mail", id, client = %self.mta.peer, cause = %e, "the MTA went away before it had its answer");
+                summary.set_result(MessageResult::Deferred);
                 (false, &b""[..])
             }
         };
-        story.count(&self.context, if taken { b'2' } else { b'4' });
-        self.log(&message, &story, said);
+        summary.count(&self.mta.context, if taken { b'2' } else { b'4' });
+        self.log(&message, &summary, said);
         self.client.message_over();
         if taken {
-            message.transaction.record(story, &self.context);
+            let transaction = &message.transaction;
+            transaction.record(transaction.recipients(), summary, &self.mta.context);
         }
         answered.map(|_| ())
     }
 
     /// The one line of a message that is not looked at.
-    pub(super) fn log_passed_over(&self, message: &Message) {
-        let story = Story::new(&message.transaction, DataEnd::default());
-        story.count(&self.context, b'2');
-        self.log(message, &story, b"accept");
+    pub(super) fn log_passed_over(&self, message: &IncomingMessage) {
+        let summary = Summary::new(&message.transaction, DataEnd::default());
+        summary.count(&self.mta.context, b'2');
+        self.log(message, &summary, b"accept");
     }
 
-    fn log(&self, message: &Message, story: &Story, said: &[u8]) {
+    fn log(&self, message: &IncomingMessage, summary: &Summary, said: &[u8]) {
         let xforward = self.client.as_xforward();
-        let origin = Origin {
-            client: self.peer,
+        let names = LogNames {
+            client: self.mta.peer,
             helo: &self.client.helo,
             xforward: &xforward,
         };
-        message.transaction.log(story, &origin, said);
+        message.transaction.log(summary, &names, said);
     }
 
     /// Answers the end of a message; gives back the words of a refusal, or `None` when the message is taken.
-    async fn answer(&mut self, message: &mut Message, story: &mut Story) -> io::Result<Option<Vec<u8>>> {
+    async fn answer(&mut self, message: &mut IncomingMessage, summary: &mut Summary) -> io::Result<Option<Vec<u8>>> {
         let id = message.transaction.id().to_owned();
-        let verdict = self.decide(message, story).await?;
-        let (spool, patch) = match verdict {
-            Err(failure) => return Ok(Some(self.fail(&failure, &id, story))),
-            Ok(Verdict::Refuse(answer)) => return Ok(Some(code(answer, None, &mut self.out))),
-            Ok(Verdict::RefuseContent(answer)) => return Ok(Some(code(answer, Some(&id), &mut self.out))),
-            Ok(Verdict::Forward { spool, patch }) => (spool, patch),
+        let disposition = self.decide(message, summary).await?;
+        let (spool, patch) = match disposition {
+            Err(failure) => return Ok(Some(self.fail(&failure, &id, summary))),
+            Ok(Disposition::Refuse(answer)) => return Ok(Some(code(answer, None, &mut self.mta.out))),
+            Ok(Disposition::RefuseContent(answer)) => return Ok(Some(code(answer, Some(&id), &mut self.mta.out))),
+            Ok(Disposition::Forward { spool, patch }) => (spool, patch),
         };
         let changes = match self.changes(message, &spool, patch).await {
             Ok(changes) => changes,
-            Err(failure) => match message.transaction.pass_or(failure, &self.context) {
+            Err(failure) => match message.transaction.pass_or(failure, &self.mta.context) {
                 Ok(_) => {
-                    story.unchanged();
+                    summary.set_unchanged();
                     Changes::default()
                 }
-                Err(failure) => return Ok(Some(self.fail(&failure, &id, story))),
+                Err(failure) => return Ok(Some(self.fail(&failure, &id, summary))),
             },
         };
         for edit in &changes.header {
-            edit.as_reply().write(&mut self.out);
+            edit.as_reply().write(&mut self.mta.out);
         }
         if let Some(body) = &changes.body {
             // Half a body has gone by then: the refusal keeps the MTA from using it, whatever `on_error` says.
             if let Err(failure) = self.replace_body(&spool, body, &changes.patch).await? {
-                return Ok(Some(self.fail(&failure, &id, story)));
+                return Ok(Some(self.fail(&failure, &id, summary)));
             }
         }
-        Reply::Continue.write(&mut self.out);
-        self.flush().await?;
+        Reply::Continue.write(&mut self.mta.out);
+        self.mta.flush().await?;
         Ok(None)
     }
 
     /// Has the message judged, and keeps the MTA waiting meanwhile.
-    async fn decide(&mut self, message: &mut Message, story: &mut Story) -> io::Result<Result<Verdict, Failure>> {
-        let context = Arc::clone(&self.context);
-        let mut decided = std::pin::pin!(message.transaction.decide(story, &context));
+    async fn decide(
+        &mut self,
+        message: &mut IncomingMessage,
+        summary: &mut Summary,
+    ) -> io::Result<Result<Disposition, Failure>> {
+        let context = Arc::clone(&self.mta.context);
+        let mut decided = std::pin::pin!(message.transaction.decide(summary, &context));
         let mut clock = interval_at(Instant::now() + PROGRESS, PROGRESS);
         loop {
             tokio::select! {
-                verdict = &mut decided => return Ok(verdict),
+                disposition = &mut decided => return Ok(disposition),
                 _ = clock.tick() => {
-                    Reply::Progress.write(&mut self.out);
-                    self.flush().await?;
+                    Reply::Progress.write(&mut self.mta.out);
+                    self.mta.flush().await?;
                 }
             }
         }
     }
 
     /// Says that the message must come again.
-    fn fail(&mut self, failure: &Failure, id: &str, story: &mut Story) -> Vec<u8> {
-        story.fails(failure);
-        self.complain(failure, id);
-        code(failure.answer(), Some(id), &mut self.out)
+    fn fail(&mut self, failure: &Failure, id: &str, summary: &mut Summary) -> Vec<u8> {
+        summary.set_failed(failure);
+        self.log_failure(failure, id);
+        code(failure.answer(), Some(id), &mut self.mta.out)
     }
 
     /// The patch as changes that the MTA knows.
-    async fn changes(&self, message: &mut Message, spool: &Arc<Spool>, patch: Patch) -> Result<Changes, Failure> {
+    async fn changes(
+        &self,
+        message: &mut IncomingMessage,
+        spool: &Arc<Spool>,
+        patch: Patch,
+    ) -> Result<Changes, Failure> {
         let fields = std::mem::take(&mut message.fields);
         let altered = message.body_lines.bare_cr() || message.body_lines.bare_lf();
         if patch.is_empty() && !altered && !fields.any_altered() {
             return Ok(Changes::default());
         }
         let leading_space = self.session.terms().leading_space();
+        let work = move |spool: &Spool| {
+            // A session that panics would leave it to the MTA's configuration what becomes of the message.
+            Failure::catch(Phase::Rewrite, || {
+                changes(&fields, altered, leading_space, spool, patch)
+            })
+        };
         if spool.as_slice().is_some() {
-            return changes(&fields, altered, leading_space, spool, patch);
+            return work(spool);
         }
         // The header is read from a file: elsewhere, so that other sessions do not wait.
         let spool = Arc::clone(spool);
-        tokio::task::spawn_blocking(move || changes(&fields, altered, leading_space, &spool, patch))
+        tokio::task::spawn_blocking(move || work(&spool))
             .await
             .map_err(|e| Failure::ours(Phase::Rewrite, Cause::Panic(e.to_string())))?
     }
@@ -186,16 +201,19 @@ impl Conversation {
             let (new, mut from, end) = match stretch {
                 Stretch::Spool(range) => (None, range.start, range.end),
                 Stretch::New(number) => {
-                    let octets = patch.changes().get(*number).map_or(&b""[..], |c| &c.with);
-                    (Some(octets), 0, octets.len() as u64)
+                    let Some(change) = patch.changes().get(*number) else {
+                        return Ok(Err(cannot("a change of the body is missing")));
+                    };
+                    (Some(change.with.as_slice()), 0, change.with.len() as u64)
                 }
             };
             while from < end {
                 let to = end.min(from + (MAX_BODY_PACKET - packet.len()) as u64);
                 match new {
-                    Some(octets) => {
-                        packet.extend_from_slice(octets.get(from as usize..to as usize).unwrap_or_default())
-                    }
+                    Some(octets) => match octets.get(from as usize..to as usize) {
+                        Some(octets) => packet.extend_from_slice(octets),
+                        None => return Ok(Err(cannot("a change lies outside of what it puts in"))),
+                    },
                     None => match read_block(spool, from..to).await {
                         Ok(octets) => packet.extend_from_slice(&octets),
                         Err(failure) => return Ok(Err(failure)),
@@ -204,17 +222,22 @@ impl Conversation {
                 from = to;
                 if packet.len() == MAX_BODY_PACKET {
                     any = true;
-                    Reply::Body(&packet).write(&mut self.out);
+                    Reply::Body(&packet).write(&mut self.mta.out);
                     packet.clear();
-                    self.flush().await?;
+                    self.mta.flush().await?;
                 }
             }
         }
         if !packet.is_empty() || !any {
-            Reply::Body(&packet).write(&mut self.out);
+            Reply::Body(&packet).write(&mut self.mta.out);
         }
         Ok(Ok(()))
     }
+}
+
+/// The failure of a patch that cannot be made into changes for the MTA.
+fn cannot(why: &'static str) -> Failure {
+    Failure::ours(Phase::Rewrite, Cause::Other(why.into()))
 }
 
 /// Divides a patch into edits of header fields and a new body.
@@ -225,7 +248,6 @@ fn changes(
     spool: &Spool,
     patch: Patch,
 ) -> Result<Changes, Failure> {
-    let cannot = |why: &'static str| Failure::ours(Phase::Rewrite, Cause::Other(why.into()));
     sound_line_ends(&patch)?;
     let (header_end, body_start) = (fields.len(), fields.len() + 2);
     let in_header = patch.changes().partition_point(|c| c.at.start < body_start);

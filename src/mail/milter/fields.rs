@@ -1,4 +1,4 @@
-//! The header fields as the MTA told of them, and changes of octets in them as edits of fields.
+//! Maps the header fields that the MTA named to octets, and changes of octets back to edits of fields.
 
 use std::collections::HashMap;
 
@@ -8,7 +8,7 @@ use wire::milter::Reply;
 /// Fields of one message that are taken. Postfix and Sendmail stop long before.
 const MAX_FIELDS: usize = 20_000;
 
-/// Where the fields of a message lie in its octets. The header begins at octet 0.
+/// Maps the fields of a message to its octets. The header begins at octet 0.
 #[derive(Debug, Default)]
 pub(super) struct FieldMap {
     fields: Vec<Field>,
@@ -19,7 +19,7 @@ pub(super) struct FieldMap {
 #[derive(Debug)]
 struct Field {
     start: u64,
-    /// The octets taken in differ from what the MTA has: a lone CR was made good.
+    /// The octets taken in differ from what the MTA has: a lone CR was replaced.
     altered: bool,
 }
 
@@ -54,7 +54,7 @@ impl Edit {
 }
 
 impl FieldMap {
-    /// Whether nothing of the header was told yet.
+    /// Whether nothing of the header has come yet.
     pub(super) fn is_empty(&self) -> bool {
         self.fields.is_empty() && !self.ended
     }
@@ -64,7 +64,7 @@ impl FieldMap {
         self.len
     }
 
-    /// Whether any field had to be made good.
+    /// Whether a lone CR was replaced in any field.
     pub(super) fn any_altered(&self) -> bool {
         self.fields.iter().any(|f| f.altered)
     }
@@ -113,10 +113,10 @@ impl FieldMap {
         !std::mem::replace(&mut self.ended, true)
     }
 
-    /// The changes, all of which lie in `block`, which is the header, as edits in the order in which they must be made.
+    /// Turns changes, all of which lie in `block`, which is the header, into edits in the order in which they must be made.
     ///
     /// # Errors
-    /// There are no such edits; why.
+    /// Why no edits can make these changes.
     pub(super) fn edits(
         &self,
         block: &[u8],
@@ -142,7 +142,7 @@ impl FieldMap {
                     steps.push((gone, None, false));
                 }
                 let altered = self.fields.get(at).is_some_and(|f| f.altered);
-                if altered || self.field(block, at) != whole.as_slice() {
+                if altered || self.field(block, at)? != whole.as_slice() {
                     steps.push((at, Some((name.clone(), packed(value, leading_space)?)), false));
                 }
                 next = at + 1;
@@ -155,7 +155,7 @@ impl FieldMap {
                     Some((name, value)) if is_new && at == self.fields.len() => {
                         appended.push(Edit::Append { name, value });
                     }
-                    // One more stands before it: the MTA's own Received, which is not told of but counts here.
+                    // One more stands before it: the MTA's own Received, which it does not name but counts here.
                     Some((name, value)) if is_new => edits.push(Edit::Insert {
                         index: u32::try_from(at + 1).map_err(|_| "too many fields")?,
                         name,
@@ -183,9 +183,8 @@ impl FieldMap {
     }
 
     /// The octets of a field.
-    fn field<'b>(&self, block: &'b [u8], at: usize) -> &'b [u8] {
-        let range = self.start(at) as usize..self.start(at + 1) as usize;
-        block.get(range).unwrap_or_default()
+    fn field<'b>(&self, block: &'b [u8], at: usize) -> Result<&'b [u8], &'static str> {
+        piece(block, self.start(at), self.start(at + 1))
     }
 
     fn start(&self, at: usize) -> u64 {
@@ -238,22 +237,28 @@ impl FieldMap {
         Ok(groups)
     }
 
-    /// What becomes of the octets of a group.
+    /// Applies the changes of a group to the octets of its fields.
     fn patched(&self, block: &[u8], group: &Group, changes: &[Change]) -> Result<Vec<u8>, &'static str> {
-        let piece = |from: u64, to: u64| block.get(from as usize..to as usize).unwrap_or_default();
         let mut out = Vec::new();
         let mut from = self.start(group.fields.start);
         for change in changes.get(group.changes.clone()).unwrap_or_default() {
-            out.extend_from_slice(piece(from, change.at.start));
+            out.extend_from_slice(piece(block, from, change.at.start)?);
             out.extend_from_slice(&change.with);
             from = change.at.end;
         }
-        out.extend_from_slice(piece(from, self.start(group.fields.end)));
+        out.extend_from_slice(piece(block, from, self.start(group.fields.end))?);
         if !out.is_empty() && !out.ends_with(b"\r\n") {
             return Err("two fields would become one");
         }
         Ok(out)
     }
+}
+
+/// Octets of the header block. Text that is not there must not be taken for text that is empty: a field would go away.
+fn piece(block: &[u8], from: u64, to: u64) -> Result<&[u8], &'static str> {
+    block
+        .get(from as usize..to as usize)
+        .ok_or("octets outside of the header")
 }
 
 /// Neighbouring fields that change together; none for what is put between two.
@@ -264,7 +269,7 @@ struct Group {
 }
 
 impl Group {
-    /// A field that changes only because it had to be made good.
+    /// A field that changes only because a lone CR in it was replaced.
     fn untouched(field: usize, changes_before: usize) -> Self {
         Self {
             fields: field..field + 1,
@@ -284,7 +289,7 @@ impl<'b> Numbers<'b> {
         let mut counts = HashMap::<Vec<u8>, u32>::new();
         let (mut names, mut numbers) = (Vec::new(), Vec::new());
         for at in 0..map.fields.len() {
-            let field = map.field(block, at);
+            let field = map.field(block, at)?;
             let colon = memchr::memchr(b':', field).ok_or("a field without a colon")?;
             let name = field.get(..colon).unwrap_or_default();
             let count = counts.entry(name.to_ascii_lowercase()).or_default();
@@ -343,7 +348,7 @@ fn packed(value: &[u8], leading_space: bool) -> Result<Vec<u8>, &'static str> {
         [b' ', rest @ ..] if !leading_space => rest,
         all => all,
     };
-    // Lone CRs were refused or made good before.
+    // Lone CRs were refused or replaced before.
     Ok(value.iter().copied().filter(|b| *b != b'\r').collect())
 }
 

@@ -11,12 +11,12 @@ use wire::{Capabilities, NextHop, Reply, Sent};
 use crate::config::{self, Dialect};
 use crate::failure::{Cause, Failure, Phase};
 use crate::net::tls::{NextHopTls, Trust};
-use crate::net::{Endpoint, Inbox, Stream, Target};
+use crate::net::{Endpoint, EndpointAddress, Inbox, Stream};
 
 /// Octets read at a time: replies are short.
 const BLOCK: usize = 4096;
 
-/// How long a connection that was told QUIT is waited for.
+/// How long the answer to QUIT is waited for.
 const QUIT_WAIT: Duration = Duration::from_secs(1);
 
 /// A connection that has been greeted, and what the next hop offers on it.
@@ -36,7 +36,7 @@ pub(super) struct Connection {
     pub(super) plain_because: Option<String>,
 }
 
-/// Whom to call, and as whom.
+/// The next hop to call, and our name.
 #[derive(Debug)]
 pub(super) struct Call<'a> {
     pub(super) to: &'a config::NextHop,
@@ -70,7 +70,7 @@ impl Connection {
     /// As [`open`](Self::open), with one address. A next hop that need not be encrypted and cannot shake hands is called
     /// again in plain text.
     async fn open_at(
-        target: &Target<'_>,
+        target: &EndpointAddress<'_>,
         call: &Call<'_>,
         connect: Duration,
         deadline: Instant,
@@ -87,7 +87,7 @@ impl Connection {
     }
 
     async fn dial(
-        target: &Target<'_>,
+        target: &EndpointAddress<'_>,
         call: &Call<'_>,
         connect: Duration,
         deadline: Instant,
@@ -129,7 +129,7 @@ impl Connection {
             if connection.last().class() == 2 {
                 connection.nothing_behind_reply()?;
                 connection.shake_hands(call, tls, left.min(wait())).await?;
-                // What was offered in plain text may have been said by anybody (RFC 3207 4.2).
+                // What was offered in plain text may have been changed on the way (RFC 3207 4.2).
                 connection.offers = Capabilities::default();
                 connection.hello(call, wait()).await?;
                 return Ok(connection);
@@ -188,7 +188,7 @@ impl Connection {
 
     /// Fails if anything stands behind the reply that was read last.
     fn nothing_behind_reply(&mut self) -> Result<(), Failure> {
-        self.settle_inbox();
+        self.drop_last_reply();
         match self.inbox.filled().len() {
             0 => Ok(()),
             n => Err(Failure::next_hop(Phase::Tls, wire::Broken::Injected(n))),
@@ -200,7 +200,7 @@ impl Connection {
         self.stream.cipher()
     }
 
-    /// Whether the connection is of no more use: the next hop has closed it, or said goodbye on it, or was left with a
+    /// Whether the connection cannot be used any more: the next hop has closed it, or said goodbye on it, or was left with a
     /// command unanswered.
     pub(super) fn is_stale(&mut self) -> bool {
         let unread = self.inbox.filled().len() > self.read;
@@ -250,7 +250,7 @@ impl Connection {
     /// Writes what is queued, then waits for the next reply: [`last`](Self::last).
     pub(super) async fn reply(&mut self, phase: Phase, wait: Duration) -> Result<(), Failure> {
         self.flush(phase, wait).await?;
-        self.settle_inbox();
+        self.drop_last_reply();
         loop {
             match self.dialogue.reply(self.inbox.filled()) {
                 Ok(Some((used, _, reply))) => {
@@ -335,7 +335,7 @@ impl Connection {
         if self.dialogue.awaiting().is_some() {
             return Ok(());
         }
-        self.settle_inbox();
+        self.drop_last_reply();
         let closed = match self.inbox.try_fill(&mut self.stream, BLOCK) {
             Ok(n) => n == 0,
             Err(e) => e.kind() != io::ErrorKind::WouldBlock,
@@ -349,7 +349,7 @@ impl Connection {
         }
     }
 
-    fn settle_inbox(&mut self) {
+    fn drop_last_reply(&mut self) {
         self.inbox.consume(std::mem::take(&mut self.read));
     }
 }

@@ -1,13 +1,14 @@
-//! Several next hops: which of them is called, and which are left out for a while.
+//! Chooses which of several next hops is called, and leaves out for a while those that fail.
 //!
 //! What counts against a next hop is that a connection to it does not come about: it cannot be reached, does not greet, or
 //! refuses EHLO or TLS. A refused sender or message says nothing about the server.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
@@ -22,15 +23,15 @@ const FIRST_BACK_OFF: Duration = Duration::from_secs(1);
 /// How long it is left out at most.
 const LONGEST_BACK_OFF: Duration = Duration::from_secs(60);
 
-/// What is known of next hops, by all sessions of a listener, across reloads.
+/// The state of next hops as all sessions of a listener have found it, across reloads.
 #[derive(Debug, Default)]
 pub struct Hops {
-    known: Mutex<Known>,
+    states: Mutex<HopStates>,
     jitter: RandomState,
 }
 
 #[derive(Debug, Default)]
-struct Known {
+struct HopStates {
     /// Connections that were asked for, for `round-robin`.
     turn: usize,
     /// Next hops that failed last time.
@@ -44,7 +45,7 @@ struct Down {
     failures: u32,
     /// When it is tried again.
     until: Instant,
-    /// Somebody tries it now.
+    /// A session tries it now.
     probing: bool,
 }
 
@@ -73,7 +74,7 @@ impl Hops {
                 hostname,
             };
             let connect = limits.next_hop_connect_timeout;
-            // Nobody stands in for the last one, so it may be as slow as it likes.
+            // No other stands in for the last one, so it may be as slow as it likes.
             let deadline = if is_last {
                 overall
             } else {
@@ -106,14 +107,14 @@ impl Hops {
         outcome
     }
 
-    /// Where in the list to begin.
+    /// The place in the list to begin at.
     fn first(&self, to: &NextHops) -> usize {
         match to.order {
             NextHopOrder::InOrder => 0,
             NextHopOrder::RoundRobin => {
-                let mut known = self.known();
-                known.turn = known.turn.wrapping_add(1);
-                known.turn.wrapping_sub(1) % to.all.len().max(1)
+                let mut states = self.states.lock();
+                states.turn = states.turn.wrapping_add(1);
+                states.turn.wrapping_sub(1) % to.all.len().max(1)
             }
         }
     }
@@ -121,19 +122,19 @@ impl Hops {
     /// The next hop to try: the first, from `first` on, that works, or whose time has come; if there is none, the one whose
     /// time comes first.
     fn choose<'a>(&'a self, to: &'a NextHops, first: usize, tried: &[usize], now: Instant) -> Option<Attempt<'a>> {
-        let mut known = self.known();
+        let mut states = self.states.lock();
         let (before, from) = to.all.split_at_checked(first)?;
         let left: Vec<&NextHop> = from
             .iter()
             .chain(before)
             .filter(|hop| !tried.iter().any(|t| to.all.get(*t) == Some(hop)))
             .collect();
-        let is_ready = |hop: &NextHop| known.down.get(hop).is_none_or(|d| d.until <= now && !d.probing);
+        let is_ready = |hop: &NextHop| states.down.get(hop).is_none_or(|d| d.until <= now && !d.probing);
         let ready = left.iter().find(|hop| is_ready(hop));
-        let by_time = || left.iter().min_by_key(|hop| known.down.get(**hop).map(|d| d.until));
+        let by_time = || left.iter().min_by_key(|hop| states.down.get(**hop).map(|d| d.until));
         let hop: &NextHop = ready.or_else(by_time)?;
         let ready = ready.is_some();
-        let down = known.down.get_mut(hop);
+        let down = states.down.get_mut(hop);
         let seen = down.as_ref().map_or(0, |d| d.failures);
         let probes = match down {
             Some(down) if !down.probing => {
@@ -156,21 +157,16 @@ impl Hops {
         if !hop.may_encrypt() {
             return;
         }
-        let mut known = self.known();
+        let mut states = self.states.lock();
         match (&connection.plain_because, connection.cipher()) {
-            (Some(cause), _) if known.plain.insert(hop.clone()) => {
+            (Some(cause), _) if states.plain.insert(hop.clone()) => {
                 warn!(target: "linkgate::mail", next_hop = %hop, cause, "mail to the next hop is not encrypted");
             }
-            (None, Some(cipher)) if known.plain.remove(hop) => {
+            (None, Some(cipher)) if states.plain.remove(hop) => {
                 info!(target: "linkgate::mail", next_hop = %hop, cipher, "mail to the next hop is encrypted again");
             }
             _ => {}
         }
-    }
-
-    fn known(&self) -> MutexGuard<'_, Known> {
-        // Nothing is ever half changed.
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// How long to leave a next hop out after so many failures: a little longer each time than others do, lest all come
@@ -196,12 +192,12 @@ struct Attempt<'a> {
 
 impl Attempt<'_> {
     fn worked(self) {
-        self.hops.known().down.remove(self.hop);
+        self.hops.states.lock().down.remove(self.hop);
     }
 
     fn failed(self, failure: &Failure, now: Instant) {
-        let mut known = self.hops.known();
-        let failures = known.down.get(self.hop).map_or(0, |d| d.failures);
+        let mut states = self.hops.states.lock();
+        let failures = states.down.get(self.hop).map_or(0, |d| d.failures);
         // Sessions that fail together count once.
         if failures != self.seen {
             return;
@@ -212,7 +208,7 @@ impl Attempt<'_> {
             until: now + wait,
             probing: false,
         };
-        known.down.insert(self.hop.clone(), down);
+        states.down.insert(self.hop.clone(), down);
         if failures == 0 {
             warn!(target: "linkgate::mail", next_hop = %self.hop, "the next hop is left out for a while: {failure}");
         }
@@ -222,7 +218,7 @@ impl Attempt<'_> {
 impl Drop for Attempt<'_> {
     fn drop(&mut self) {
         if self.probes
-            && let Some(down) = self.hops.known().down.get_mut(self.hop)
+            && let Some(down) = self.hops.states.lock().down.get_mut(self.hop)
         {
             down.probing = false;
         }
@@ -329,7 +325,7 @@ mod tests {
             fail(beside, start);
         }
         assert_eq!(
-            known.known().down[&to.all[0]].failures,
+            known.states.lock().down[&to.all[0]].failures,
             3,
             "sessions that fail together count once"
         );

@@ -14,9 +14,9 @@ use crate::config::Limits;
 use crate::failure::{Cause, Failure, Phase};
 use crate::mail::spool::Spool;
 
-/// How far the message of the open transaction is.
+/// The progress of the message of the open transaction.
 #[derive(Debug)]
-pub(super) enum Data {
+pub(super) enum DataState {
     /// DATA has not been said.
     None,
     /// DATA has been said; the reply has not been read.
@@ -35,7 +35,7 @@ pub(super) struct Outgoing {
     out: Vec<u8>,
 }
 
-/// How far a message came on its way to the next hop.
+/// The outcome of sending a message to the next hop.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Sending {
     /// DATA was refused, with this reply; nothing was sent.
@@ -47,25 +47,25 @@ pub enum Sending {
 impl Relay {
     /// Says DATA ahead of the message, so that its reply is there when the message is.
     ///
-    /// A transaction that comes to nothing after this costs the connection.
+    /// A transaction that fails after this costs the connection.
     ///
     /// # Errors
     /// The next hop is lost; so is the transaction.
     pub async fn announce(&mut self, limits: &Limits) -> Result<(), Failure> {
-        if !matches!(self.data, Data::None) {
+        if !matches!(self.data, DataState::None) {
             return Ok(());
         }
         let connection = self.connection.as_mut().ok_or_else(lost)?;
         connection.queue(Sent::Data, b"DATA\r\n");
         let outcome = connection.flush(Phase::Transfer, limits.next_hop_timeout).await;
         match &outcome {
-            Ok(()) => self.data = Data::Said,
+            Ok(()) => self.data = DataState::Said,
             Err(failure) => self.lose(failure),
         }
         outcome
     }
 
-    /// Passes message content on as it comes. What the next hop refuses it is not given; [`send`](Self::send) tells.
+    /// Passes message content on as it comes. What the next hop refuses is not sent; [`send`](Self::send) gives the refusal.
     ///
     /// # Errors
     /// The next hop is lost, or refuses while the message is on its way; the connection is closed.
@@ -80,7 +80,7 @@ impl Relay {
     async fn pass_block(&mut self, content: &[u8], wait: Duration) -> Result<(), Failure> {
         self.open_data(wait).await?;
         let connection = self.connection.as_mut().ok_or_else(lost)?;
-        let Data::Open(data) = &mut self.data else {
+        let DataState::Open(data) = &mut self.data else {
             return Ok(());
         };
         for block in content.chunks(BLOCK) {
@@ -94,15 +94,15 @@ impl Relay {
     async fn open_data(&mut self, wait: Duration) -> Result<(), Failure> {
         let connection = self.connection.as_mut().ok_or_else(lost)?;
         match self.data {
-            Data::None => connection.queue(Sent::Data, b"DATA\r\n"),
-            Data::Said => {}
-            Data::Refused(_) | Data::Open(_) => return Ok(()),
+            DataState::None => connection.queue(Sent::Data, b"DATA\r\n"),
+            DataState::Said => {}
+            DataState::Refused(_) | DataState::Open(_) => return Ok(()),
         }
         connection.reply(Phase::Transfer, wait).await?;
         let reply = connection.last();
         self.data = match reply.class() {
-            3 => Data::Open(Box::default()),
-            _ => Data::Refused(reply.bytes.to_vec()),
+            3 => DataState::Open(Box::default()),
+            _ => DataState::Refused(reply.bytes.to_vec()),
         };
         self.count_reply();
         Ok(())
@@ -112,7 +112,7 @@ impl Relay {
     /// said, the patched message, the final dot.
     ///
     /// # Errors
-    /// The message was not taken, or nobody can tell whether it was ([`Phase::FinalReply`]); the connection is closed. A
+    /// The message was not taken, or it is not known whether it was ([`Phase::FinalReply`]); the connection is closed. A
     /// next hop that refuses while the message is on its way ([`Cause::Refused`]) has said so in a reply.
     pub async fn send(
         &mut self,
@@ -133,7 +133,7 @@ impl Relay {
     /// The next of the replies to the final dot, for which the next hop may take `wait`.
     ///
     /// # Errors
-    /// The next hop is lost: nobody can tell whether it has taken the message for those whose replies are missing.
+    /// The next hop is lost: it is not known whether it has taken the message for those whose replies are missing.
     pub async fn final_reply(&mut self, wait: Duration) -> Result<Reply<'_>, Failure> {
         let connection = self.connection.as_mut().ok_or_else(lost)?;
         let outcome = connection.reply(Phase::FinalReply, wait).await;
@@ -157,10 +157,10 @@ impl Relay {
     /// Gives the connection up if the next hop is in the middle of a message: without the final dot it forgets it.
     pub fn abandon(&mut self) {
         match self.data {
-            Data::None => {}
+            DataState::None => {}
             // Nothing was begun.
-            Data::Refused(_) => self.data = Data::None,
-            Data::Said | Data::Open(_) => self.close(),
+            DataState::Refused(_) => self.data = DataState::None,
+            DataState::Said | DataState::Open(_) => self.close(),
         }
     }
 
@@ -175,10 +175,10 @@ impl Relay {
         let wait = limits.next_hop_timeout;
         self.open_data(wait).await?;
         let connection = self.connection.as_mut().ok_or_else(lost)?;
-        let Outgoing { mut stuffer, mut out } = match std::mem::replace(&mut self.data, Data::None) {
-            Data::Refused(reply) => return Ok(Sending::Refused(reply)),
-            Data::Open(data) => *data,
-            Data::None | Data::Said => return Err(lost()),
+        let Outgoing { mut stuffer, mut out } = match std::mem::replace(&mut self.data, DataState::None) {
+            DataState::Refused(reply) => return Ok(Sending::Refused(reply)),
+            DataState::Open(data) => *data,
+            DataState::None | DataState::Said => return Err(lost()),
         };
         let length = patch.patched_len(spool.len());
         out.reserve(usize::try_from(length).unwrap_or(BLOCK).min(BLOCK) + 1024);

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use link::{
     AtDelivery, Circumstances, ClickBase, Decision, DisarmReason, Glance, KeepReason, KeyRing, LayerKind, LeaveReason,
-    MessageClaims, Opened, Opener, Policy, Provenance, Resolve, Resolved, Rewrite, Sealer, SenderFacts, Sign, Smuggled,
-    Target, Unwrapped, WrapReason, registrable_domain, resolve, signs_of_smuggling, unwrap, wrap_link,
+    MessageClaims, Opened, Opener, Policy, Resolve, Resolved, Rewrite, Sealer, SenderFacts, Sign, Smuggled, Target,
+    Unwrapped, WrapReason, registrable_domain, resolve, unwrap, wrap_link,
 };
 use message::{Judge, Ruling, Seal, Site, Source, Use};
 use store::ReferenceRow;
@@ -15,10 +15,11 @@ use store::ReferenceRow;
 use super::suspicion::{Conclusion, Grade, OWN_LINK_SMUGGLED, Suspicion};
 use super::{Job, LinkReport, sender};
 use crate::config::Settings;
+use crate::intel::smuggling::smuggled;
 use crate::intel::sources::Sources;
 
 /// Decides about every site of one message.
-pub(super) struct Verdicts<'a> {
+pub(super) struct LinkJudge<'a> {
     settings: &'a Settings,
     sources: &'a dyn Sources,
     policy: &'a Arc<Policy>,
@@ -42,7 +43,7 @@ pub(super) struct Verdicts<'a> {
     /// The document's base as it was last seen, parsed.
     document_base: Option<(String, Option<Target>)>,
     /// The link that was wrapped last.
-    last: Option<Last>,
+    last: Option<LastWrapped>,
     pub(super) links: Vec<LinkReport>,
     pub(super) references: Vec<ReferenceRow>,
     mail_id: &'a str,
@@ -51,7 +52,7 @@ pub(super) struct Verdicts<'a> {
 
 /// A wrapped link. Newsletters write the same one twice in a row: around a picture and its caption, for Outlook and for
 /// everyone else. The second time it need not be read, decided on and sealed again.
-struct Last {
+struct LastWrapped {
     usage: Use,
     base: Option<String>,
     written: Vec<u8>,
@@ -62,7 +63,7 @@ struct Last {
     suspicion: Suspicion,
 }
 
-impl Last {
+impl LastWrapped {
     fn is(&self, site: &Site<'_>) -> bool {
         self.written == site.written
             && self.url == site.url
@@ -73,14 +74,14 @@ impl Last {
 }
 
 /// A decision, before anything is sealed, with what led to it.
-struct Judged {
+struct LinkRuling {
     /// `None` for what is not reported: it leads to a place within the message, or nowhere.
     decision: Option<Decision>,
     target: Option<Target>,
     suspicion: Suspicion,
 }
 
-impl From<Option<Decision>> for Judged {
+impl From<Option<Decision>> for LinkRuling {
     fn from(decision: Option<Decision>) -> Self {
         Self {
             decision,
@@ -90,7 +91,7 @@ impl From<Option<Decision>> for Judged {
     }
 }
 
-impl<'a> Verdicts<'a> {
+impl<'a> LinkJudge<'a> {
     /// `None` when the recipients' domain did not opt in.
     pub(super) fn new(job: &Job<'a>, sources: &'a dyn Sources) -> Option<Self> {
         let policy = job.recipients.first().and_then(|r| job.settings.domains.policy(r));
@@ -175,7 +176,7 @@ impl<'a> Verdicts<'a> {
     }
 
     /// `whole`: with what lists say, and whether the link belongs here; without, only what decides whether it may stay.
-    fn verdict(&mut self, site: &Site<'_>, whole: bool) -> Judged {
+    fn ruling(&mut self, site: &Site<'_>, whole: bool) -> LinkRuling {
         let in_text = matches!(
             site.usage,
             Use::HtmlText | Use::PlainText | Use::QuotedValue | Use::Folded { .. }
@@ -194,7 +195,7 @@ impl<'a> Verdicts<'a> {
         Some(decision).into()
     }
 
-    fn web(&mut self, site: &Site<'_>, target: Target, whole: bool) -> Judged {
+    fn web(&mut self, site: &Site<'_>, target: Target, whole: bool) -> LinkRuling {
         let own = self.own(site.url.trim(), &target);
         if own.as_ref().is_some_and(|opened| self.belongs(opened)) {
             return Some(Decision::Keep(KeepReason::OwnLink)).into();
@@ -236,7 +237,7 @@ impl<'a> Verdicts<'a> {
             }
             (decision, _) => decision,
         };
-        Judged {
+        LinkRuling {
             decision: Some(decision),
             target: Some(target),
             suspicion,
@@ -263,7 +264,7 @@ impl<'a> Verdicts<'a> {
             || self.from_inside
     }
 
-    /// What speaks against a link.
+    /// Collects the signs against a link.
     fn weigh(&mut self, site: &Site<'_>, target: &Target, whole: bool) -> Suspicion {
         let mut suspicion = Suspicion::default();
         // Nearly all links have nothing inside.
@@ -291,30 +292,22 @@ impl<'a> Verdicts<'a> {
                 LayerKind::Own(opened) => !self.belongs(opened),
                 _ => false,
             });
-            let smuggled = signs_of_smuggling(
-                inside,
-                &Provenance {
-                    sender: self.sender,
-                    recipient: self.claims.recipient.as_deref(),
-                    is_ours: &|domain| self.settings.domains.is_ours(domain),
-                    own_wrappers: &self.settings.click_rules.own_wrappers,
-                    sender_uses: &|sender, vendor| self.settings.click_rules.sender_uses(sender, vendor),
-                },
-            );
+            let recipient = self.claims.recipient.as_deref();
+            let smuggled = smuggled(self.settings, inside, self.sender, recipient);
             let own = [Smuggled::OwnLinkInside, Smuggled::OtherRecipient];
             let smuggled: Vec<_> = smuggled.into_iter().filter(|s| strangers || !own.contains(s)).collect();
             suspicion.take_smuggled(&smuggled);
         }
-        self.see(target);
+        self.remember_domain(target);
         inside
             .into_iter()
             .flat_map(Unwrapped::to_check)
-            .for_each(|url| self.see(url));
+            .for_each(|url| self.remember_domain(url));
         suspicion
     }
 
-    /// Remembers that a link leads to this domain, if anybody wants to know.
-    fn see(&mut self, target: &Target) {
+    /// Remembers that a link leads to this domain, if domains are remembered.
+    fn remember_domain(&mut self, target: &Target) {
         if self.sources.remembers_domains()
             && let Some(domain) = registrable_domain(target)
             && !self.domains.contains_key(domain)
@@ -435,7 +428,7 @@ fn query_encoding<F: Fn(&str) -> Cow<'_, [u8]>>(f: F) -> F {
     f
 }
 
-impl Judge for Verdicts<'_> {
+impl Judge for LinkJudge<'_> {
     fn rule(&mut self, site: &Site<'_>) -> Ruling {
         let left = site.left.map(KeepReason::Structure);
         let left = left.or(self.sender_bypassed.then_some(KeepReason::BypassSender));
@@ -447,11 +440,11 @@ impl Judge for Verdicts<'_> {
             self.last = Some(last);
             return Ruling::Replace(with);
         }
-        let Judged {
+        let LinkRuling {
             decision,
             target,
             suspicion,
-        } = self.verdict(site, true);
+        } = self.ruling(site, true);
         let Some(decision) = decision else {
             return Ruling::Keep;
         };
@@ -467,7 +460,7 @@ impl Judge for Verdicts<'_> {
         let click_url = self.wrap(site, target, reason == WrapReason::Blocked);
         // The text of the next one may say something else.
         if !site.has_legacy_query() && !self.wants_signs() {
-            self.last = Some(Last {
+            self.last = Some(LastWrapped {
                 usage: site.usage,
                 base: site.base.map(str::to_owned),
                 written: site.written.to_vec(),
@@ -483,7 +476,7 @@ impl Judge for Verdicts<'_> {
     }
 
     fn is_safe(&mut self, site: &Site<'_>) -> bool {
-        matches!(self.verdict(site, false).decision, None | Some(Decision::Keep(_))) || self.sender_bypassed
+        matches!(self.ruling(site, false).decision, None | Some(Decision::Keep(_))) || self.sender_bypassed
     }
 
     fn seal_mark(&self, kept: &[u8]) -> Seal {

@@ -1,4 +1,4 @@
-//! What the header of a message says about its sender, as far as it can be believed.
+//! Reads from the header of a message what it says about its sender, as far as that can be believed.
 
 use std::collections::BTreeSet;
 
@@ -6,19 +6,19 @@ use link::SenderFacts;
 use mail_parser::parsers::MessageStream;
 use message::Source;
 
-/// What there is to know of a sender.
+/// The facts about a sender.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sender {
-    /// What counts against links; who was here before, and what is posed, is not known here.
+    /// The facts that count against links. Whether the sender was here before, and poses as another, is found out later.
     pub(super) facts: SenderFacts,
-    /// Who the From field names, at most [`MAX_SENDERS`]; nearly always there is one.
+    /// The mailboxes of the From field, at most [`MAX_SENDERS`]; nearly always there is one.
     pub(super) from: Vec<Mailbox>,
 }
 
 /// A mailbox of the From field.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Mailbox {
-    /// What readers see in place of the address; may be empty.
+    /// The name that readers see in place of the address; may be empty.
     pub(super) shown: String,
     /// The registrable domain of the address.
     pub(super) domain: String,
@@ -178,7 +178,7 @@ fn domain(value: &[u8]) -> Option<String> {
 /// The registrable domain of what stands behind an `@`.
 fn registrable(domain: &str) -> Option<String> {
     let end = domain.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_')));
-    let domain = crate::config::ascii_domain(domain.get(..end.unwrap_or(domain.len()))?)?;
+    let domain = link::ascii_domain(domain.get(..end.unwrap_or(domain.len()))?)?;
     link::registrable_domain(&link::Target::parse(&format!("http://{domain}/")).ok()?).map(str::to_owned)
 }
 

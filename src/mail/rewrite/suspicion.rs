@@ -1,30 +1,30 @@
-//! What speaks against a link when mail comes in, and what that means for the message.
+//! Collects the signs against a link when mail comes in, and what they mean for the message.
 
 use link::{AtDelivery, Delivery, Evidence, Finding, Sign, Smuggled, Weight, Word};
 
-/// What speaks against a link.
+/// The signs against a link.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Suspicion {
-    /// What can be seen without asking anyone; empty where nobody wants to know.
+    /// Signs in the URL alone; empty where no rule of the domain counts them.
     pub signs: Vec<Sign>,
     /// The lists that name it, and what a listing there is worth.
     pub listed: Vec<(String, Weight)>,
     /// Why it does not belong into this mail, as stable words.
     pub misplaced: Vec<&'static str>,
-    /// What it all comes to by what the domain has chosen.
+    /// The grade that all of them lead to under the rules of the domain.
     pub grade: Grade,
 }
 
 /// The word for a click link of ours that was made for someone else.
 pub(super) const OWN_LINK_SMUGGLED: &str = "own-link-smuggled";
 
-/// How bad a link is.
+/// The grade of a link under the rules of its domain.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Grade {
-    /// Nothing that a domain wants to hear of.
+    /// Nothing that a rule of the domain counts.
     #[default]
     None,
-    /// Something for filters behind us.
+    /// Marked in a header line, for filters behind us.
     Doubtful,
     /// It is listed as harmful, or has too many points.
     Bad,
@@ -95,7 +95,7 @@ impl Suspicion {
     }
 }
 
-/// What all links of a message come to.
+/// The conclusion from all links of a message.
 #[derive(Debug, Default)]
 pub(super) struct Conclusion {
     /// Links that are at least doubtful.

@@ -1,8 +1,8 @@
 //! One message for several recipients who are answered one by one: which of them share a copy, and how each copy goes to the
 //! next hop.
 //!
-//! A copy that is changed for a recipient is theirs alone: nobody else's address or token is in it. Whoever gets the message
-//! as it came shares one copy with all others of that kind.
+//! A copy that is changed for a recipient is theirs alone: no other recipient's address or token is in it. All who get the
+//! message as it came share one copy.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +15,10 @@ use super::Conversation;
 use crate::config::Limits;
 use crate::failure::{Cause, Failure, Phase};
 use crate::mail::listen::Context;
-use crate::mail::relay::{Begun, Sending};
-use crate::mail::rewrite::{Action, Outcome};
+use crate::mail::relay::{EnvelopeReply, Sending};
+use crate::mail::rewrite::{RewriteAction, RewriteOutcome};
 use crate::mail::spool::Spool;
-use crate::mail::transaction::{Origin, Recipient, Story, Transaction, Verdict};
+use crate::mail::transaction::{Disposition, LogNames, Recipient, Summary, Transaction};
 use crate::metrics::MessageResult;
 
 /// The shortest wait for a reply to a dot: with less, what the next hop takes would often arrive twice.
@@ -26,41 +26,41 @@ const LEAST_WAIT: Duration = Duration::from_secs(1);
 
 /// A message on its way to all of its recipients.
 pub(super) struct Copies {
-    pub(super) parts: Vec<Part>,
-    /// What the client hears.
+    pub(super) parts: Vec<TransactionPart>,
+    /// The replies to the final dot, for the client.
     pub(super) replies: FinalReplies,
-    /// How many the next hop has accepted in the transaction that is open.
+    /// Recipients that the next hop has accepted in the transaction that is open.
     pub(super) recipients: usize,
     /// The client does not hear us any more.
     pub(super) client_gone: bool,
-    /// Recipients of whom nobody knows whether the next hop has taken the message for them.
+    /// Recipients for whom it is not known whether the next hop has taken the message.
     pub(super) uncertain: usize,
     pub(super) clock: Clock,
 }
 
 /// Recipients for whom a message is judged as one, with an id, a line in the log and a row of their own.
-pub(super) struct Part {
+pub(super) struct TransactionPart {
     pub(super) transaction: Transaction,
-    /// What is known of it, until it is written down.
-    story: Option<Story>,
+    /// The summary, until it is written down.
+    summary: Option<Summary>,
     /// For each recipient the place among the replies, and the reply once it is known.
     slots: Vec<(usize, Option<Vec<u8>>)>,
-    plan: Plan,
+    plan: CopyPlan,
 }
 
-/// What is to be done for a part.
-enum Plan {
+/// The work that is left for a part.
+enum CopyPlan {
     /// It shares the message as it came. This is what was found in it.
-    Original(Outcome),
-    /// It gets a copy of its own, which may have been judged already.
-    Own(Option<Outcome>),
-    /// It could not be judged; this is said.
+    Original(RewriteOutcome),
+    /// It gets a copy of its own, which may have been rewritten already.
+    Own(Option<RewriteOutcome>),
+    /// It could not be rewritten; the recipients get this answer.
     Failed(Answer),
     /// All is done.
     Nothing,
 }
 
-/// How long the copies of one message may take.
+/// The time that the copies of one message may take.
 #[derive(Clone, Copy)]
 pub(super) struct Clock {
     /// No further copy is begun later than this, and no reply is waited for longer than that.
@@ -87,7 +87,7 @@ impl Clock {
         self.ends.is_none_or(|(begin, _)| Instant::now() < begin)
     }
 
-    /// What is left for the next reply to a dot.
+    /// The time that is left for the next reply to a dot.
     fn wait(&self, limits: &Limits) -> Duration {
         let left = self
             .ends
@@ -96,38 +96,38 @@ impl Clock {
     }
 }
 
-impl Part {
+impl TransactionPart {
     /// All recipients of a transaction, with `slots` replies for them: one, or one for each.
-    pub(super) fn whole(transaction: Transaction, story: Story, slots: usize) -> Self {
+    pub(super) fn whole(transaction: Transaction, summary: Summary, slots: usize) -> Self {
         let last = slots.saturating_sub(1);
         let slots = (0..transaction.recipients().len()).map(|at| (at.min(last), None));
         Self {
             slots: slots.collect(),
             transaction,
-            story: Some(story),
-            plan: Plan::Own(None),
+            summary: Some(summary),
+            plan: CopyPlan::Own(None),
         }
     }
 
     /// Some of the recipients.
-    fn of(all: &Transaction, story: &Story, who: &[usize], plan: Plan) -> Self {
+    fn of(all: &Transaction, summary: &Summary, who: &[usize], plan: CopyPlan) -> Self {
         Self {
             transaction: all.part(chosen(all, who)),
-            story: Some(story.clone()),
+            summary: Some(summary.clone()),
             slots: who.iter().map(|at| (*at, None)).collect(),
             plan,
         }
     }
 
     /// The reply for one recipient, as the next hop gave it.
-    fn tell(&mut self, at: usize, reply: &Reply<'_>, replies: &mut FinalReplies) {
+    fn reply_to(&mut self, at: usize, reply: &Reply<'_>, replies: &mut FinalReplies) {
         let mut bytes = Vec::with_capacity(reply.bytes.len());
         reply.write(&mut bytes);
         self.set(at, bytes, replies);
     }
 
     /// The same reply of ours for all who have none.
-    pub(super) fn tell_all(&mut self, answer: Answer, replies: &mut FinalReplies) {
+    pub(super) fn reply_to_all(&mut self, answer: Answer, replies: &mut FinalReplies) {
         for at in 0..self.slots.len() {
             let mut bytes = Vec::new();
             answer.write(&mut bytes);
@@ -135,69 +135,66 @@ impl Part {
         }
     }
 
-    /// The same reply of ours for all who have none, with the id by which the log tells the cause.
-    pub(super) fn tell_all_with_id(&mut self, answer: Answer, replies: &mut FinalReplies) {
+    /// The same reply of ours for all who have none, with the id under which the log has the cause.
+    pub(super) fn reply_to_all_with_id(&mut self, answer: Answer, replies: &mut FinalReplies) {
         for at in 0..self.slots.len() {
-            self.tell_with_id(at, answer, replies);
+            self.reply_to_with_id(at, answer, replies);
         }
     }
 
-    fn tell_with_id(&mut self, at: usize, answer: Answer, replies: &mut FinalReplies) {
+    fn reply_to_with_id(&mut self, at: usize, answer: Answer, replies: &mut FinalReplies) {
         let mut bytes = Vec::new();
         answer.write_with_id(self.transaction.id(), &mut bytes);
         self.set(at, bytes, replies);
     }
 
     fn set(&mut self, at: usize, reply: Vec<u8>, replies: &mut FinalReplies) {
-        if let Some((slot, told @ None)) = self.slots.get_mut(at) {
+        if let Some((slot, known @ None)) = self.slots.get_mut(at) {
             replies.set(*slot, &reply);
-            *told = Some(reply);
+            *known = Some(reply);
         }
     }
 
-    /// What became of it is known by another cause than a reply.
-    pub(super) fn ends(&mut self, tell: impl FnOnce(&mut Story)) {
-        if let Some(story) = &mut self.story {
-            tell(story);
+    /// Changes the summary, until it is written down.
+    pub(super) fn update(&mut self, change: impl FnOnce(&mut Summary)) {
+        if let Some(summary) = &mut self.summary {
+            change(summary);
         }
     }
 
-    /// How many recipients the next hop has taken the message for.
+    /// Counts the recipients for whom the next hop has taken the message.
     pub(super) fn taken(&self) -> usize {
         self.slots.iter().filter(|(_, reply)| is_success(reply)).count()
     }
 
-    /// What the log says of the replies: one for all, or each.
-    fn summary(&self) -> Vec<u8> {
-        let mut told: Vec<&[u8]> = self
+    /// The replies for the log: one for all, or each.
+    fn replies_for_log(&self) -> Vec<u8> {
+        let mut replies: Vec<&[u8]> = self
             .slots
             .iter()
             .filter_map(|(_, reply)| reply.as_deref())
             .map(<[u8]>::trim_ascii_end)
             .collect();
-        told.dedup();
-        told.join(&b" | "[..])
+        replies.dedup();
+        replies.join(&b" | "[..])
     }
 
     /// Whether all of its recipients have a reply, and nothing is written down yet.
     fn is_through(&self) -> bool {
-        self.story.is_some() && self.slots.iter().all(|(_, reply)| reply.is_some())
+        self.summary.is_some() && self.slots.iter().all(|(_, reply)| reply.is_some())
     }
 
     /// Writes down what became of it: the line of the log, and the row for those recipients who get the message.
-    fn write_down(&mut self, origin: &Origin<'_>, context: &Context) {
-        let Some(story) = self.story.take() else { return };
+    fn write_down(&mut self, names: &LogNames<'_>, context: &Context) {
+        let Some(summary) = self.summary.take() else { return };
         let replies = self.slots.iter().filter_map(|(_, reply)| reply.as_deref());
         let best = replies.filter_map(|reply| reply.first()).min().copied();
-        story.count(context, best.unwrap_or(b'4'));
-        self.transaction.log(&story, origin, &self.summary());
-        let empty = self.transaction.part(Vec::new());
-        let mut done = std::mem::replace(&mut self.transaction, empty);
-        let mut taken = self.slots.iter().map(|(_, reply)| is_success(reply));
-        done.retain(|_| taken.next().unwrap_or_default());
-        if done.first().is_some() {
-            done.record(story, context);
-        }
+        summary.count(context, best.unwrap_or(b'4'));
+        self.transaction.log(&summary, names, &self.replies_for_log());
+        let recipients = self.transaction.recipients().iter().zip(&self.slots);
+        let taken = recipients.filter(|(_, (_, reply))| is_success(reply));
+        self.transaction
+            .record(taken.map(|(recipient, _)| recipient), summary, context);
     }
 }
 
@@ -206,9 +203,9 @@ impl Conversation {
     ///
     /// For each policy the message is judged once, for the first of its recipients: what changes nothing for one of them
     /// changes nothing for any, for the others differ in name only.
-    pub(super) async fn divide(&self, all: Transaction, story: &Story, spool: &Arc<Spool>) -> Vec<Part> {
-        if self.form == Form::One || all.recipients().len() <= 1 {
-            return vec![Part::whole(all, story.clone(), 1)];
+    pub(super) async fn divide(&self, all: Transaction, summary: &Summary, spool: &Arc<Spool>) -> Vec<TransactionPart> {
+        if self.incoming.form == Form::One || all.recipients().len() <= 1 {
+            return vec![TransactionPart::whole(all, summary.clone(), 1)];
         }
         let mut parts = Vec::new();
         // One patch is held at a time.
@@ -217,31 +214,37 @@ impl Conversation {
             let Some((first, others)) = group.split_first() else {
                 continue;
             };
-            let mut part = Part::of(&all, story, std::slice::from_ref(first), Plan::Nothing);
+            let mut part = TransactionPart::of(&all, summary, std::slice::from_ref(first), CopyPlan::Nothing);
             if part
                 .transaction
                 .first()
                 .is_none_or(|recipient| !recipient.wants_rewriting())
             {
-                parts.push(Part::of(&all, story, &group, Plan::Original(Outcome::default())));
+                parts.push(TransactionPart::of(
+                    &all,
+                    summary,
+                    &group,
+                    CopyPlan::Original(RewriteOutcome::default()),
+                ));
                 continue;
             }
-            match part.transaction.judge(spool, &self.context).await {
-                Ok(outcome) if outcome.action == Action::Forward && !outcome.patch.is_empty() => {
-                    part.plan = Plan::Own((!holding).then_some(outcome));
+            match part.transaction.rewrite(spool, &self.client.context).await {
+                Ok(outcome) if outcome.action == RewriteAction::Forward && !outcome.patch.is_empty() => {
+                    part.plan = CopyPlan::Own((!holding).then_some(outcome));
                     holding = true;
                     parts.push(part);
-                    let own = |at: &usize| Part::of(&all, story, std::slice::from_ref(at), Plan::Own(None));
+                    let own =
+                        |at: &usize| TransactionPart::of(&all, summary, std::slice::from_ref(at), CopyPlan::Own(None));
                     parts.extend(others.iter().map(own));
                 }
-                Ok(outcome) if outcome.action == Action::Forward => {
-                    parts.push(Part::of(&all, story, &group, Plan::Original(outcome)));
+                Ok(outcome) if outcome.action == RewriteAction::Forward => {
+                    parts.push(TransactionPart::of(&all, summary, &group, CopyPlan::Original(outcome)));
                 }
                 // For the same cause for all of them, without a further look.
-                Ok(outcome) => parts.push(Part::of(&all, story, &group, Plan::Own(Some(outcome)))),
+                Ok(outcome) => parts.push(TransactionPart::of(&all, summary, &group, CopyPlan::Own(Some(outcome)))),
                 Err(failure) => {
-                    let part = Part::of(&all, story, &group, Plan::Failed(failure.answer()));
-                    self.complain(&failure, part.transaction.id());
+                    let part = TransactionPart::of(&all, summary, &group, CopyPlan::Failed(failure.answer()));
+                    self.log_failure(&failure, part.transaction.id());
                     parts.push(part);
                 }
             }
@@ -255,7 +258,7 @@ impl Conversation {
         let mut original = Vec::new();
         for (at, part) in copies.parts.iter().enumerate() {
             match part.plan {
-                Plan::Original(_) => original.push(at),
+                CopyPlan::Original(_) => original.push(at),
                 _ => rounds.push(vec![at]),
             }
         }
@@ -278,7 +281,7 @@ impl Conversation {
                     .parts
                     .first()
                     .map_or("", |part| part.transaction.transaction_id());
-                return self.complain(&failure, id);
+                return self.log_failure(&failure, id);
             }
             if let Some(patch) = self.prepare(copies, round, spool).await {
                 self.hand_on_one(copies, round, spool, &patch).await;
@@ -290,50 +293,52 @@ impl Conversation {
 
     /// Writes down what became of the parts that are through: what was found in a copy is not kept until the last one is.
     pub(super) fn write_down(&self, copies: &mut Copies) {
-        let origin = Origin {
-            client: self.peer,
-            helo: &self.name,
-            xforward: self.xforward.trim_ascii(),
+        let names = LogNames {
+            client: self.client.peer,
+            helo: &self.identity.name,
+            xforward: self.identity.xforward.trim_ascii(),
         };
         for part in copies.parts.iter_mut().filter(|part| part.is_through()) {
-            part.write_down(&origin, &self.context);
+            part.write_down(&names, &self.client.context);
         }
     }
 
-    /// Works out what changes in a copy; `None` when it goes to nobody.
+    /// Works out the patch of a copy; `None` when no recipient gets it.
     async fn prepare(&mut self, copies: &mut Copies, round: &[usize], spool: &Arc<Spool>) -> Option<Patch> {
         let mut found = None;
         for at in round {
             let part = copies.parts.get_mut(*at)?;
-            let judged = match std::mem::replace(&mut part.plan, Plan::Nothing) {
-                Plan::Original(outcome) | Plan::Own(Some(outcome)) => Ok(outcome),
-                Plan::Own(None) => part.transaction.judge(spool, &self.context).await,
-                Plan::Failed(answer) => {
-                    part.ends(|story| story.ends(MessageResult::Deferred));
-                    part.tell_all_with_id(answer, &mut copies.replies);
+            let judged = match std::mem::replace(&mut part.plan, CopyPlan::Nothing) {
+                CopyPlan::Original(outcome) | CopyPlan::Own(Some(outcome)) => Ok(outcome),
+                CopyPlan::Own(None) => part.transaction.rewrite(spool, &self.client.context).await,
+                CopyPlan::Failed(answer) => {
+                    part.update(|summary| summary.set_result(MessageResult::Deferred));
+                    part.reply_to_all_with_id(answer, &mut copies.replies);
                     continue;
                 }
-                Plan::Nothing => continue,
+                CopyPlan::Nothing => continue,
             };
-            let verdict = match (judged, &mut part.story) {
-                (Ok(outcome), Some(story)) => {
+            let disposition = match (judged, &mut part.summary) {
+                (Ok(outcome), Some(summary)) => {
                     let spool = Arc::clone(spool);
-                    part.transaction.settle(outcome, spool, story, &self.context).await
+                    part.transaction
+                        .apply(outcome, spool, summary, &self.client.context)
+                        .await
                 }
                 (Err(failure), _) => Err(failure),
                 // It is written down already.
                 (_, None) => continue,
             };
-            match verdict {
+            match disposition {
                 // The parts of the original have no patch, the others are alone.
-                Ok(Verdict::Forward { patch, .. }) => found = Some(patch),
-                Ok(Verdict::Refuse(answer)) => part.tell_all(answer, &mut copies.replies),
-                Ok(Verdict::RefuseContent(answer)) => part.tell_all_with_id(answer, &mut copies.replies),
+                Ok(Disposition::Forward { patch, .. }) => found = Some(patch),
+                Ok(Disposition::Refuse(answer)) => part.reply_to_all(answer, &mut copies.replies),
+                Ok(Disposition::RefuseContent(answer)) => part.reply_to_all_with_id(answer, &mut copies.replies),
                 Err(failure) => {
-                    part.ends(|story| story.fails(&failure));
-                    part.tell_all_with_id(failure.answer(), &mut copies.replies);
+                    part.update(|summary| summary.set_failed(&failure));
+                    part.reply_to_all_with_id(failure.answer(), &mut copies.replies);
                     let id = part.transaction.id().to_owned();
-                    self.complain(&failure, &id);
+                    self.log_failure(&failure, &id);
                 }
             }
         }
@@ -343,7 +348,7 @@ impl Conversation {
     /// Gives one copy to the next hop: in the transaction that is open if it is for all of its recipients, else in one of
     /// its own.
     async fn hand_on_one(&mut self, copies: &mut Copies, round: &[usize], spool: &Arc<Spool>, patch: &Patch) {
-        let settings = Arc::clone(&self.settings);
+        let settings = Arc::clone(&self.client.settings);
         let limits = &settings.limits;
         let mut to = copies.addressees(round);
         if to.len() != copies.recipients {
@@ -354,17 +359,17 @@ impl Conversation {
                 return;
             };
             match self.relay.begin(&path, &lines, limits).await {
-                Ok(Begun::Recipients(refused)) => {
+                Ok(EnvelopeReply::Recipients(refused)) => {
                     let mut refused = refused.into_iter();
                     to.retain(|who| match refused.next().flatten() {
                         Some(reply) => {
-                            copies.tell(*who, &reply);
+                            copies.reply_to(*who, &reply);
                             false
                         }
                         None => true,
                     });
                 }
-                Ok(Begun::Refused(reply)) => return to.iter().for_each(|who| copies.tell(*who, &reply)),
+                Ok(EnvelopeReply::Refused(reply)) => return to.iter().for_each(|who| copies.reply_to(*who, &reply)),
                 Err(failure) => return self.fail_for(copies, &to, &failure),
             }
             if to.is_empty() {
@@ -373,16 +378,16 @@ impl Conversation {
         }
         let replies = match self.relay.send(spool, patch, to.len(), limits).await {
             Ok(Sending::Sent(replies)) => replies,
-            Ok(Sending::Refused(reply)) => return to.iter().for_each(|who| copies.tell(*who, &reply)),
+            Ok(Sending::Refused(reply)) => return to.iter().for_each(|who| copies.reply_to(*who, &reply)),
             Err(failure) => return self.fail_for(copies, &to, &failure),
         };
         // One reply for all of them, or one for each.
         let each = to.len().div_ceil(replies.max(1));
-        for (n, told) in to.chunks(each).enumerate() {
+        for (n, some) in to.chunks(each).enumerate() {
             match self.relay.final_reply(copies.clock.wait(limits)).await {
                 Ok(reply) => {
-                    for who in told {
-                        copies.tell(*who, reply.bytes);
+                    for who in some {
+                        copies.reply_to(*who, reply.bytes);
                     }
                 }
                 Err(failure) => {
@@ -394,7 +399,7 @@ impl Conversation {
         }
     }
 
-    /// The next hop failed with a copy: its recipients are told, in its words if it said any.
+    /// Replies to the recipients of a copy with which the next hop failed: in its words if it said any.
     pub(super) fn fail_for(&self, copies: &mut Copies, to: &[Addressee], failure: &Failure) {
         if failure.phase == Phase::FinalReply {
             copies.uncertain += to.len();
@@ -403,12 +408,12 @@ impl Conversation {
         for who in to {
             if complained != Some(who.part) {
                 complained = Some(who.part);
-                self.complain(failure, copies.id(*who));
+                self.log_failure(failure, copies.id(*who));
                 copies.fails(*who, failure);
             }
             match &failure.cause {
-                Cause::Refused(reply) if failure.phase == Phase::Transfer => copies.tell(*who, reply),
-                _ => copies.tell_failure(*who, failure.answer()),
+                Cause::Refused(reply) if failure.phase == Phase::Transfer => copies.reply_to(*who, reply),
+                _ => copies.reply_failure_to(*who, failure.answer()),
             }
         }
     }
@@ -457,24 +462,24 @@ impl Copies {
 
     fn fails(&mut self, who: Addressee, failure: &Failure) {
         if let Some(part) = self.parts.get_mut(who.part).filter(|part| part.taken() == 0) {
-            part.ends(|story| story.fails(failure));
+            part.update(|summary| summary.set_failed(failure));
         }
     }
 
     /// The next hop's reply for a recipient.
-    fn tell(&mut self, who: Addressee, reply: &[u8]) {
+    fn reply_to(&mut self, who: Addressee, reply: &[u8]) {
         let Some(part) = self.parts.get_mut(who.part) else {
             return;
         };
         match Reply::read(reply) {
-            Ok(Some((_, reply))) => part.tell(who.at, &reply, &mut self.replies),
-            _ => part.tell_with_id(who.at, Answer::NEXT_HOP_GARBLED, &mut self.replies),
+            Ok(Some((_, reply))) => part.reply_to(who.at, &reply, &mut self.replies),
+            _ => part.reply_to_with_id(who.at, Answer::NEXT_HOP_GARBLED, &mut self.replies),
         }
     }
 
-    fn tell_failure(&mut self, who: Addressee, answer: Answer) {
+    fn reply_failure_to(&mut self, who: Addressee, answer: Answer) {
         if let Some(part) = self.parts.get_mut(who.part) {
-            part.tell_with_id(who.at, answer, &mut self.replies);
+            part.reply_to_with_id(who.at, answer, &mut self.replies);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is known of a message when all is over: its log line, its row, its counters.
+//! Sums up a message at its end: its line in the log, its row in the store, its counters.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,37 +9,38 @@ use store::{LinkRow, MessageRow};
 use tracing::{info, warn};
 use wire::{Answer, DataEnd, Printable};
 
-use super::Transaction;
+use super::{Recipient, Transaction};
 use crate::failure::{Cause, Failure, Side};
 use crate::mail::listen::Context;
-use crate::mail::rewrite::{Grade, LinkReport, Report, Suspicion};
-use crate::metrics::MessageResult;
+use crate::mail::rewrite::{Grade, LinkReport, MessageReport, Suspicion};
+use crate::metrics::{ListenerCounts, MessageResult, Suspect};
 use crate::net::Peer;
 
 /// Octets of recipients' addresses in a line of the log.
 const MAX_ADDRESSEES: usize = 1000;
 
-/// What is known of a message when its log line is written.
+/// The facts of a message for its log line, its row and its counters.
 #[derive(Clone)]
-pub(in crate::mail) struct Story {
+pub(in crate::mail) struct Summary {
     pub(super) end: DataEnd,
     pub(super) octets_in: u64,
-    pub(super) report: Report,
+    pub(super) report: MessageReport,
     pub(super) octets_out: u64,
     pub(super) refused_because: Option<String>,
-    /// Whether what goes on is not what came.
+    /// Whether what goes on differs from what came.
     pub(super) changed: bool,
-    pub(super) result: Option<MessageResult>,
-    pub(super) ended: Instant,
+    /// The result, if another than the final reply says.
+    result: Option<MessageResult>,
+    ended: Instant,
 }
 
-impl Story {
-    /// The story of a message whose data has ended.
+impl Summary {
+    /// The summary of a message whose data has ended.
     pub(in crate::mail) fn new(transaction: &Transaction, end: DataEnd) -> Self {
         Self {
             end,
             octets_in: transaction.octets,
-            report: Report::default(),
+            report: MessageReport::default(),
             octets_out: 0,
             refused_because: None,
             changed: false,
@@ -48,14 +49,14 @@ impl Story {
         }
     }
 
-    /// What became of the message. What was said first counts.
-    pub(in crate::mail) fn ends(&mut self, result: MessageResult) {
+    /// Sets the result; the first one that is set counts.
+    pub(in crate::mail) fn set_result(&mut self, result: MessageResult) {
         self.result.get_or_insert(result);
     }
 
-    /// The message came to grief.
-    pub(in crate::mail) fn fails(&mut self, failure: &Failure) {
-        self.ends(match (&failure.cause, failure.side) {
+    /// Sets the result that a failure leads to.
+    pub(in crate::mail) fn set_failed(&mut self, failure: &Failure) {
+        self.set_result(match (&failure.cause, failure.side) {
             (Cause::Refused(reply), Side::NextHop) if reply.first() == Some(&b'5') => MessageResult::NextHopRefused,
             (Cause::Refused(_), Side::NextHop) => MessageResult::NextHopDeferred,
             (_, Side::NextHop) => MessageResult::NextHopLost,
@@ -63,14 +64,21 @@ impl Story {
         });
     }
 
-    /// The message was refused for its form.
-    pub(in crate::mail) fn is_refused(&mut self, refusal: Answer) {
-        self.ends(match refusal {
+    /// Sets the result of a message that was refused for its form.
+    pub(in crate::mail) fn set_refused(&mut self, refusal: Answer) {
+        self.set_result(match refusal {
             Answer::TOO_LARGE => MessageResult::TooLarge,
             Answer::TEXT_LINE_TOO_LONG => MessageResult::TextLine,
             Answer::ROUTING_LOOP => MessageResult::Loop,
             _ => MessageResult::BareLineEnd,
         });
+    }
+
+    /// Forgets what was found and changed: the message goes on as it came after all.
+    pub(in crate::mail) fn set_unchanged(&mut self) {
+        self.report = MessageReport::default();
+        self.octets_out = self.octets_in;
+        self.changed = false;
     }
 
     /// Counts the octets of the message, once for all of its copies.
@@ -87,20 +95,46 @@ impl Story {
             _ => MessageResult::NextHopDeferred,
         });
         context.counts.message(result, self.octets_out, self.ended.elapsed());
-        context.counts.report(&self.report, self.end);
+        self.count_report(&context.counts);
     }
 
-    /// The message goes on as it came after all.
-    pub(in crate::mail) fn unchanged(&mut self) {
-        self.report = Report::default();
-        self.octets_out = self.octets_in;
-        self.changed = false;
+    /// Counts the links and quirks that were found.
+    fn count_report(&self, counts: &ListenerCounts) {
+        for link in &self.report.links {
+            counts.link(link.decision.kind());
+            if let Some(reason) = link.suspicion.as_deref().and_then(suspect) {
+                counts.suspicious_link(reason);
+            }
+        }
+        self.quirks().for_each(|quirk| counts.quirk(quirk));
+    }
+
+    /// The names of all quirks, those of line ends included.
+    fn quirks(&self) -> impl Iterator<Item = &str> {
+        let line_ends = [(self.end.bare_cr, "bare-cr"), (self.end.bare_lf, "bare-lf")];
+        let line_ends = line_ends.into_iter().filter_map(|(seen, name)| seen.then_some(name));
+        self.report.quirks.iter().map(String::as_str).chain(line_ends)
     }
 }
 
-/// Where a message came from, for its log line.
-pub(in crate::mail) struct Origin<'a> {
-    /// Who is connected to us.
+/// The gravest of what speaks against a link; `None` for signs that no rule of the domain counts.
+fn suspect(suspicion: &Suspicion) -> Option<Suspect> {
+    if suspicion.is_smuggled() {
+        Some(Suspect::OwnLinkSmuggled)
+    } else if !suspicion.listed.is_empty() {
+        Some(Suspect::Listed)
+    } else {
+        match suspicion.grade {
+            Grade::Bad => Some(Suspect::Score),
+            Grade::Doubtful => Some(Suspect::Misplaced),
+            Grade::None => None,
+        }
+    }
+}
+
+/// The names of the client in the log line of a message.
+pub(in crate::mail) struct LogNames<'a> {
+    /// The client that is connected to us.
     pub(in crate::mail) client: Peer,
     /// What it calls itself.
     pub(in crate::mail) helo: &'a [u8],
@@ -109,9 +143,9 @@ pub(in crate::mail) struct Origin<'a> {
 }
 
 impl Transaction {
-    /// The one line of the message in the log; `reply` is what the client is told.
-    pub(in crate::mail) fn log(&self, story: &Story, origin: &Origin<'_>, reply: &[u8]) {
-        let report = &story.report;
+    /// Writes the one line of the message in the log; `reply` is what the client is told.
+    pub(in crate::mail) fn log(&self, summary: &Summary, names: &LogNames<'_>, reply: &[u8]) {
+        let report = &summary.report;
         let (mut wrapped, mut disarmed) = (0u32, 0u32);
         let mut kept = BTreeMap::<&str, u32>::new();
         for link in &report.links {
@@ -121,56 +155,42 @@ impl Transaction {
                 Decision::Keep(_) => *kept.entry(link.decision.reason()).or_default() += 1,
             }
         }
-        let mut kept_by_reason = String::new();
-        for (reason, n) in kept {
-            let _ = write!(
-                kept_by_reason,
-                "{}{reason}={n}",
-                if kept_by_reason.is_empty() { "" } else { "," }
-            );
-        }
-        let mut quirks = report.quirks.join(",");
-        for (seen, name) in [(story.end.bare_cr, "bare-cr"), (story.end.bare_lf, "bare-lf")] {
-            if seen {
-                let _ = write!(quirks, "{}{name}", if quirks.is_empty() { "" } else { "," });
-            }
-        }
+        let kept: Vec<String> = kept.iter().map(|(reason, n)| format!("{reason}={n}")).collect();
+        let quirks: Vec<&str> = summary.quirks().collect();
         info!(
             target: "linkgate::mail",
             id = self.id(),
-            transaction = %self.envelope.transaction,
-            client = %origin.client,
-            helo = %Printable(origin.helo),
-            xforward = %Printable(origin.xforward),
+            transaction = %self.envelope.id,
+            client = %names.client,
+            helo = %Printable(names.helo),
+            xforward = %Printable(names.xforward),
             from = %Printable(self.envelope.sender.as_bytes()),
             to = %Printable(self.addressees().as_bytes()),
             recipients = self.recipients.len(),
             message_id = %Printable(report.message_id.as_deref().unwrap_or_default().as_bytes()),
-            octets_in = story.octets_in,
-            octets_out = story.octets_out,
+            octets_in = summary.octets_in,
+            octets_out = summary.octets_out,
             parts = report.parts,
             links = report.links.len(),
             wrapped,
             disarmed,
-            kept = %kept_by_reason,
-            quirks = %Printable(quirks.as_bytes()),
-            refused_because = %Printable(story.refused_because.as_deref().unwrap_or_default().as_bytes()),
-            ms = self.started.elapsed().as_millis() as u64,
+            kept = %kept.join(","),
+            quirks = %Printable(quirks.join(",").as_bytes()),
+            refused_because = %Printable(summary.refused_because.as_deref().unwrap_or_default().as_bytes()),
+            ms = self.envelope.started.elapsed().as_millis() as u64,
             reply = %Printable(reply.trim_ascii_end()),
             "message"
         );
     }
 
-    /// A line for each kind of bad link, with the first of them; what is merely odd is told at a lower level.
-    pub(super) fn tell_of_suspicious_links(&self, report: &Report) {
+    /// Writes a line for each kind of bad link, with the first of them; links that are merely out of place at a lower level.
+    pub(super) fn log_suspicious_links(&self, report: &MessageReport) {
         let of = |link: &LinkReport| {
-            let suspicion = link.suspicion.as_deref()?;
-            Some(match suspicion.grade {
-                _ if suspicion.is_smuggled() => "own-link-smuggled",
-                _ if !suspicion.listed.is_empty() => "listed-link",
-                Grade::Bad => "suspicious-link",
-                Grade::Doubtful => "misplaced-link",
-                Grade::None => return None,
+            Some(match suspect(link.suspicion.as_deref()?)? {
+                Suspect::OwnLinkSmuggled => "own-link-smuggled",
+                Suspect::Listed => "listed-link",
+                Suspect::Score => "suspicious-link",
+                Suspect::Misplaced => "misplaced-link",
             })
         };
         let mut events = BTreeMap::<&str, (u32, &LinkReport)>::new();
@@ -200,46 +220,41 @@ impl Transaction {
                 named.push_str(",...");
                 break;
             }
-            let _ = write!(
-                named,
-                "{}{}",
-                if named.is_empty() { "" } else { "," },
-                recipient.address
-            );
+            let comma = if named.is_empty() { "" } else { "," };
+            let _ = write!(named, "{comma}{}", recipient.address);
         }
         named
     }
 
-    /// Queues the row of a message that was taken.
-    pub(in crate::mail) fn record(self, story: Story, context: &Context) {
+    /// Queues the row of a message that the next hop has taken for these of its recipients.
+    pub(in crate::mail) fn record<'a>(
+        &self,
+        recipients: impl IntoIterator<Item = &'a Recipient>,
+        summary: Summary,
+        context: &Context,
+    ) {
+        let mut recipients = recipients.into_iter().peekable();
         // Domains that did not opt in leave no trace in the store.
-        let Some(policy) = self.first().and_then(|first| first.policy.clone()) else {
+        let Some(policy) = recipients.peek().and_then(|first| first.policy.as_ref()) else {
             return;
         };
-        let count = |decision| {
-            let n = story
-                .report
-                .links
-                .iter()
-                .filter(|link| link.decision.kind() == decision)
-                .count();
+        let MessageReport { links, message_id, .. } = summary.report;
+        let count = |kind| {
+            let n = links.iter().filter(|link| link.decision.kind() == kind).count();
             u32::try_from(n).unwrap_or(u32::MAX)
         };
-        let (links_wrapped, links_kept) = (count(LinkDecision::Wrap), count(LinkDecision::Keep));
         context.recorder.message(MessageRow {
-            mail_id: self.envelope.id.clone(),
-            message_id: story.report.message_id,
+            mail_id: self.id.clone(),
+            message_id,
             sender: self.envelope.sender.clone(),
-            recipients: self.recipients.into_iter().map(|r| r.address).collect(),
+            policy_domain: Some(policy.domain.clone()),
+            recipients: recipients.map(|r| r.address.clone()).collect(),
             received_at_us: self.envelope.received_us,
             listener: context.listener.listen.to_string(),
-            policy_domain: Some(policy.domain.clone()),
-            links_found: u32::try_from(story.report.links.len()).unwrap_or(u32::MAX),
-            links_wrapped,
-            links_kept,
-            links: story
-                .report
-                .links
+            links_found: u32::try_from(links.len()).unwrap_or(u32::MAX),
+            links_wrapped: count(LinkDecision::Wrap),
+            links_kept: count(LinkDecision::Keep),
+            links: links
                 .into_iter()
                 .map(|link| LinkRow {
                     url: link.url,

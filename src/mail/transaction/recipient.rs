@@ -33,7 +33,7 @@ impl Recipient {
             Some((policy, domain))
         });
         match found.next() {
-            // Named in a way that leads to the same policy for whoever asks again.
+            // Named so that a second look finds the same policy.
             Some((policy, domain)) if on(&address).is_none() => Self {
                 address: format!("{address}@{domain}"),
                 line,
