@@ -3,13 +3,13 @@
 //! The rooms in the order in which a message passes them:
 //!
 //! - [`listen`]: accepts connections, bounds and drains them; PROXY header, TLS from the first octet.
-//! - [`session`]: what all sessions share: the client's connection, the settings, how a session ends.
+//! - `session`: what all sessions share: the client's connection, the settings, how a session ends.
 //! - [`smtp`]: one SMTP or LMTP session; divides a message into copies for its recipients.
-//! - [`milter`]: one milter session; turns a patch into changes that the MTA is asked for.
-//! - [`transaction`]: one message from MAIL to its log line, row and counters: kept or passed on, decided, summed up.
+//! - `milter`: one milter session; turns a patch into changes that the MTA is asked for.
+//! - `transaction`: one message from MAIL to its log line, row and counters: kept or passed on, decided, summed up.
 //! - [`id`]: names each message.
 //! - [`spool`]: holds the octets of a message in memory or in a file; [`budget`] bounds what all messages use.
-//! - [`trace`]: recognises messages that come back by a header line.
+//! - `header`: reads the front of a message and puts lines on top; `trace` recognises by one the messages that come back.
 //! - [`ports`]: the rewriter and the store as the transaction sees them.
 //! - [`rewrite`]: finds links, decides on each, seals and splices.
 //! - [`relay`]: passes a message on to the next hop.
@@ -17,6 +17,7 @@
 //! [`restore`] puts the original links back; no session does that yet.
 
 pub mod budget;
+mod header;
 pub mod id;
 pub mod listen;
 mod milter;

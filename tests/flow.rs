@@ -143,6 +143,26 @@ fn a_message_refused_for_its_form_in_the_middle_ends_without_a_dot() {
 }
 
 #[test]
+fn a_message_with_a_long_line_that_then_grows_too_large_is_too_large() {
+    let rig = Rig::start(&Options {
+        text_line: 1000,
+        ..options()
+    });
+    for (rest, wanted) in [(1, "554 5.6.0 *"), (700_000, "552 5.3.4 *")] {
+        let (mut client, mut next_hop) = half(&rig);
+        next_hop.send("354 go\r\n");
+        let listening = std::thread::spawn(move || next_hop.rest());
+        client.send([b'x'; 1001]);
+        client.send("\r\n");
+        client.send(LINE.repeat(rest));
+        client.send("\r\n.\r\n");
+        client.expect(wanted);
+        assert!(!listening.join().unwrap().ends_with(b"\r\n.\r\n"));
+    }
+    assert!(rig.messages().is_empty());
+}
+
+#[test]
 fn bare_line_ends_are_normalised_as_they_pass() {
     let rig = Rig::start(&Options {
         bare_line_ends: BareLineEnds::Normalise,

@@ -3,7 +3,7 @@
 //! The crates `message` and `link` meet here; neither knows the other.
 
 mod judge;
-pub(super) mod sender;
+mod sender;
 mod suspicion;
 
 use std::borrow::Cow;
@@ -12,12 +12,13 @@ use std::sync::Arc;
 use link::Decision;
 #[cfg(feature = "bench")]
 use message::Judge;
-use message::{Change, Patch, Source};
+use message::{Patch, Source};
 use store::ReferenceRow;
 
 use crate::config::Settings;
 use crate::failure::{Cause, Failure, Phase};
 use crate::intel::sources::Sources;
+use crate::mail::header;
 use crate::mail::ports::Rewriter;
 use crate::mail::spool::Spool;
 use judge::LinkJudge;
@@ -140,9 +141,9 @@ pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &dyn Sources) -> Res
         // Trusted as a whole: nothing in it is touched, odd structures included.
         patch = Patch::default();
     } else if let Some(tag) = judge.tag()
-        && sender::takes_a_field(source)
+        && header::read_front(source).is_ok_and(|front| header::begins_soundly(&front))
     {
-        patch = tagged(patch, tag);
+        patch = header::on_top(tag, patch);
     }
     let unsafe_form = planned.refused.map(|quirk| format!("cannot be made safe: {quirk}"));
     let refusal = unsafe_form.or(judge.refusal()).filter(|_| !sender_bypassed);
@@ -158,14 +159,6 @@ pub fn rewrite(source: &dyn Source, job: &Job<'_>, sources: &dyn Sources) -> Res
         patch,
         references: judge.references,
     })
-}
-
-/// Puts a header line on top.
-fn tagged(patch: Patch, line: Vec<u8>) -> Patch {
-    let line = Change { at: 0..0, with: line };
-    let changes = std::iter::once(line).chain(patch.changes().iter().cloned()).collect();
-    // An insertion at the very front overlaps nothing.
-    Patch::new(changes).unwrap_or(patch)
 }
 
 /// The judge of the links of one message, without the message; for benches.

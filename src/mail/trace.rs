@@ -8,21 +8,15 @@ use std::sync::Arc;
 
 use data_encoding::HEXLOWER;
 use memchr::memchr;
-use message::{Change, Patch, Source};
+use message::Patch;
 use ring::digest;
 
 use crate::config::Listener;
-use crate::mail::rewrite::sender::begins_soundly;
+use crate::mail::header;
 use crate::mail::spool::Spool;
 
 /// The name of the header field.
 const FIELD: &str = "X-Linkgate-Trace";
-
-/// Octets of a message that are searched for the end of its header.
-const MAX_HEADER: u64 = 256 << 10;
-
-/// Octets that hold the header of nearly any message.
-const USUAL_HEADER: u64 = 16 << 10;
 
 /// Received fields from which on a message is marked: Postfix gives it up at 50.
 const MANY_RECEIVED: usize = 25;
@@ -59,7 +53,7 @@ impl Trace {
     /// Reads the header block at the front of `bytes`, up to its end or theirs.
     pub(super) fn read(bytes: &[u8], instance: &Instance) -> Self {
         let mut trace = Self {
-            sound: begins_soundly(bytes),
+            sound: header::begins_soundly(bytes),
             ..Self::default()
         };
         let mut rest = bytes;
@@ -88,17 +82,13 @@ impl Trace {
     /// The spool's file cannot be read.
     pub(super) async fn of(spool: &Arc<Spool>, instance: &Instance) -> io::Result<Self> {
         if let Some(bytes) = spool.as_slice() {
-            let most = usize::try_from(MAX_HEADER).unwrap_or(usize::MAX);
+            let most = usize::try_from(header::MAX_HEADER).unwrap_or(usize::MAX);
             return Ok(Self::read(bytes.get(..most).unwrap_or(bytes), instance));
         }
         let (spool, instance) = (Arc::clone(spool), instance.clone());
         let read = tokio::task::spawn_blocking(move || {
-            let head = spool.read(0..USUAL_HEADER.min(spool.len()))?;
-            if memchr::memmem::find(&head, b"\r\n\r\n").is_some() {
-                return Ok(Self::read(&head, &instance));
-            }
-            let head = spool.read(0..MAX_HEADER.min(spool.len()))?;
-            Ok(Self::read(&head, &instance))
+            let front = header::read_front(&*spool)?;
+            Ok(Self::read(&front, &instance))
         });
         read.await.map_err(io::Error::other)?
     }
@@ -109,13 +99,8 @@ impl Trace {
         if !due || !self.sound {
             return patch;
         }
-        let line = Change {
-            at: 0..0,
-            with: format!("{FIELD}: {}; {now_s}\r\n", instance.0).into_bytes(),
-        };
-        let changes = std::iter::once(line).chain(patch.changes().iter().cloned()).collect();
-        // An insertion at the very front overlaps nothing.
-        Patch::new(changes).unwrap_or(patch)
+        let line = format!("{FIELD}: {}; {now_s}\r\n", instance.0);
+        header::on_top(line.into_bytes(), patch)
     }
 }
 
@@ -128,6 +113,8 @@ fn field<'a>(line: &'a [u8], name: &str) -> Option<&'a [u8]> {
 
 #[cfg(test)]
 mod tests {
+    use message::Change;
+
     use super::*;
 
     fn instance(name: &str) -> Instance {

@@ -6,6 +6,8 @@ use link::SenderFacts;
 use mail_parser::parsers::MessageStream;
 use message::Source;
 
+use crate::mail::header;
+
 /// The facts about a sender.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Sender {
@@ -27,12 +29,6 @@ pub(super) struct Mailbox {
 /// Readers see the first few, and each is looked for in the store.
 const MAX_SENDERS: usize = 4;
 
-/// Octets of a message that are searched for the end of its header.
-const MAX_HEADER: u64 = 256 << 10;
-
-/// Octets that hold the header of nearly any message.
-const USUAL_HEADER: u64 = 16 << 10;
-
 /// Reads the facts. `authserv_ids`: whose `Authentication-Results` are believed, in lower case.
 ///
 /// Of several results the worst counts: a forged field can only make things look worse than they are. Our own mail server
@@ -40,24 +36,9 @@ const USUAL_HEADER: u64 = 16 << 10;
 /// itself, would let a stranger say that all is well, which is what is taken for granted anyway.
 pub(super) fn read(source: &dyn Source, authserv_ids: &[String]) -> Sender {
     // A message that cannot be read fails soon after this, with a word on why.
-    let mut head = source.read(0..USUAL_HEADER.min(source.len())).unwrap_or_default();
-    if end_of_header(&head).is_none() && source.len() > USUAL_HEADER {
-        head = source.read(0..MAX_HEADER.min(source.len())).unwrap_or_default();
-    }
-    let end = end_of_header(&head).unwrap_or(head.len());
-    read_header(head.get(..end).unwrap_or_default(), authserv_ids)
-}
-
-/// Whether a line on top of a message would stand in its header: it begins with a field, or with the empty line behind none.
-pub(super) fn takes_a_field(source: &dyn Source) -> bool {
-    let head = source.read(0..USUAL_HEADER.min(source.len())).unwrap_or_default();
-    begins_soundly(&head)
-}
-
-fn end_of_header(bytes: &[u8]) -> Option<usize> {
-    let crlf = memchr::memmem::find(bytes, b"\r\n\r\n");
-    let lf = memchr::memmem::find(bytes, b"\n\n");
-    crlf.into_iter().chain(lf).min().map(|at| at + 1)
+    let front = header::read_front(source).unwrap_or_default();
+    let end = header::end(&front).unwrap_or(front.len());
+    read_header(front.get(..end).unwrap_or_default(), authserv_ids)
 }
 
 fn read_header(header: &[u8], authserv_ids: &[String]) -> Sender {
@@ -180,17 +161,6 @@ fn registrable(domain: &str) -> Option<String> {
     let end = domain.find(|c: char| !(c.is_alphanumeric() || matches!(c, '-' | '.' | '_')));
     let domain = link::ascii_domain(domain.get(..end.unwrap_or(domain.len()))?)?;
     link::registrable_domain(&link::Target::parse(&format!("http://{domain}/")).ok()?).map(str::to_owned)
-}
-
-/// Whether a line may be put on top: a message begins with a header field, or with the empty line behind none. On top of
-/// anything else it would make a header of it.
-pub(in crate::mail) fn begins_soundly(bytes: &[u8]) -> bool {
-    if bytes.starts_with(b"\r\n") {
-        return true;
-    }
-    let name = bytes.iter().take_while(|b| b.is_ascii_graphic() && **b != b':').count();
-    let mut behind = bytes.get(name..).unwrap_or_default().iter();
-    name > 0 && behind.find(|b| !matches!(b, b' ' | b'\t')) == Some(&b':')
 }
 
 #[cfg(test)]
