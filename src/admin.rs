@@ -28,8 +28,8 @@ use crate::ledger::Ledger;
 use crate::mail::budget::Budgets;
 use crate::metrics::Metrics;
 
-/// How long a failed attempt to reach a next hop speaks against us. Only mail makes another attempt: who gets none while
-/// it is "not ready" would never be ready again.
+/// How long a failed attempt to reach a next hop makes us "not ready". Only mail makes another attempt: a server that gets
+/// none while it is "not ready" would never be ready again.
 const NEXT_HOP_MEMORY: Duration = Duration::from_secs(60);
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -41,7 +41,7 @@ const MAX_QUESTION: usize = 64 * 1024;
 /// How long a program may take to send it.
 const QUESTION: Duration = Duration::from_secs(10);
 
-/// What the admin pages tell about.
+/// The parts of the server that the admin pages show.
 #[derive(Debug)]
 pub struct Admin {
     /// Store and spill.

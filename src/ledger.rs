@@ -1,4 +1,6 @@
-//! What the mail path and the click path leave behind: one handle to the store, and what happens when it fails.
+//! Recording clicks, messages and alerts: one handle to the store, and a file beside it for when the store fails.
+//!
+//! `spill` is that file, `alert_log` logs and counts alerts.
 //!
 //! A click is worth more than a store that is down: when it cannot be committed in time it goes to a file beside the
 //! store, and from there back into the store as soon as that works again. Only when that file fails too is a click lost,
@@ -45,7 +47,7 @@ struct Inner {
     alert_log: AlertLog,
 }
 
-/// What became of a click.
+/// Where a click was recorded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum ClickRecorded {
@@ -57,7 +59,7 @@ pub enum ClickRecorded {
     Lost,
 }
 
-/// How many clicks took the hard way since the start.
+/// Clicks since the start that the store did not take at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnstoredClicks {
     /// Clicks that went to the file beside the store.
@@ -95,7 +97,7 @@ impl Ledger {
         &self.0.store
     }
 
-    /// How many clicks took the hard way.
+    /// Clicks that the store did not take at once.
     #[must_use]
     pub fn unstored(&self) -> UnstoredClicks {
         let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
@@ -134,12 +136,12 @@ impl Ledger {
         }
     }
 
-    /// Tells the log of an alert and records it some time soon. Never waits. False, and nothing is told or recorded, when
-    /// the same smuggled link was told of within the hour.
+    /// Logs an alert and has it recorded. Never waits. False, and nothing is logged or recorded, when the same smuggled URL
+    /// raised one within the hour.
     pub fn alert(&self, row: AlertRow) -> bool {
         let news = self.0.alert_log.raise(&row);
         if news {
-            // Nobody waits: the log has it already, and the store keeps it until its disk is well again.
+            // Not waited for: the log has it already, and the store holds it until its disk takes it.
             drop(self.0.store.record_alert(row));
         }
         news

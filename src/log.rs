@@ -1,7 +1,7 @@
 //! Logs: one line per event on standard error, for people or as JSON.
 //!
-//! What a stranger wrote (addresses, host names, user agents ...) ends up in log fields. Nobody may forge a line, steer a
-//! terminal or turn text around with it, so every control character is escaped here, in one place, whatever the field.
+//! Strangers' text (addresses, host names, user agents ...) ends up in log fields. It must not forge a line, steer a
+//! terminal or turn text around, so every control character is escaped here, in one place, whatever the field.
 
 mod limiter;
 

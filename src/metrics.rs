@@ -1,6 +1,6 @@
 //! Counters, gauges and histograms of a running server, for Prometheus.
 //!
-//! Whoever counts holds handles that were resolved beforehand ([`ListenerCounts`] for a listener, [`NextHopCounts`] for
+//! Code that counts holds handles that were resolved beforehand ([`ListenerCounts`] for a listener, [`NextHopCounts`] for
 //! a next hop): counting takes no lock and allocates nothing. Every metric stands in `docs/metrics.md`.
 
 mod checks;
@@ -301,7 +301,7 @@ impl Book {
         gauge
     }
 
-    /// What is known from the start.
+    /// Registers what does not change: the version and the time of the start.
     fn start(&mut self) {
         let info = Info::new([("version", env!("CARGO_PKG_VERSION"))]);
         self.0.register("build", "The program", info);

@@ -48,7 +48,7 @@ use crate::net::{Address, Socket};
 const BLOCKING_THREADS: usize = 8;
 /// Trees of hostile HTML are deep; what is not used of it costs nothing.
 const STACK: usize = 8 * 1024 * 1024;
-/// The admin pages are closed last; who asks for one then gets it.
+/// Limits of the admin pages, which are closed last and answer until then.
 const ADMIN_LIMITS: HttpLimits = HttpLimits {
     connections: 64,
     head: Duration::from_secs(15),

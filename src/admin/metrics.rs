@@ -22,7 +22,7 @@ use crate::metrics::{HttpCounts, Metrics, PREFIX, SourceCounts};
 /// The media type of the page.
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What is counted elsewhere, and looked up when someone asks.
+/// Where numbers come from that are looked up for each page.
 #[derive(Debug, Clone, Copy)]
 pub struct ScrapeInput<'a> {
     /// Store and spill.

@@ -22,7 +22,7 @@ pub use crate::click::visitor::relabel::{Relabelled, Tally, relabel};
 use crate::config::Settings;
 use crate::config::keyfile::Absent;
 
-/// What was asked for.
+/// Which clicks to show, and in which form.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClicksArgs {
     /// Which clicks; [`parse_since`] reads `--since`.

@@ -27,7 +27,7 @@ use crate::log::Logging;
 use crate::net::Socket;
 use crate::server::{Server, Sockets, open_ledger, runtime};
 
-/// Loopback is quick; whoever waits longer waits in vain.
+/// Longest wait for an answer over loopback.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often the store is asked for new clicks.
 const LOOK: Duration = Duration::from_millis(300);

@@ -22,7 +22,7 @@ use tempfile::NamedTempFile;
 
 /// Larger messages are read piece by piece.
 const IN_MEMORY: u64 = 4 * 1024 * 1024;
-/// What is copied at a time.
+/// Octets copied at a time.
 const PIECE: u64 = 256 * 1024;
 /// A parser that recurses must not meet the two MiB of an ordinary thread.
 const STACK: usize = 8 * 1024 * 1024;
@@ -57,9 +57,9 @@ impl Filtered {
 /// written for it.
 pub type Filter<'f> = dyn Fn(&dyn Source, &str) -> Result<Filtered, String> + Sync + 'f;
 
-/// What became of all messages.
+/// The outcome of all messages.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct FileTally {
     /// Messages written.
     pub written: usize,
     /// Messages that the filter kept back.
@@ -131,12 +131,12 @@ impl Plan {
         report: &mut dyn Write,
         out: &mut dyn Write,
         err: &mut dyn Write,
-    ) -> io::Result<Tally> {
+    ) -> io::Result<FileTally> {
         let Some(dir) = &self.out_dir else {
-            let mut tally = Tally::default();
+            let mut tally = FileTally::default();
             for input in &self.inputs {
                 let done = one(input, filter, &mut |patch, source| write_to(out, patch, source));
-                settle(done, &mut tally, report, err)?;
+                count(done, &mut tally, report, err)?;
             }
             out.flush()?;
             return Ok(tally);
@@ -151,7 +151,7 @@ impl Plan {
         filter: &Filter<'_>,
         report: &mut dyn Write,
         err: &mut dyn Write,
-    ) -> io::Result<Tally> {
+    ) -> io::Result<FileTally> {
         let workers = thread::available_parallelism()
             .map_or(1, NonZero::get)
             .min(self.inputs.len());
@@ -178,14 +178,14 @@ impl Plan {
                 thread::Builder::new().stack_size(STACK).spawn_scoped(scope, work)?;
             }
             drop(send);
-            let mut tally = Tally::default();
+            let mut tally = FileTally::default();
             let mut early = BTreeMap::new();
             let mut due = 0;
             while let Ok((n, done)) = receive.recv() {
                 early.insert(n, done);
                 while let Some(done) = early.remove(&due) {
                     due += 1;
-                    if let Err(e) = settle(done, &mut tally, report, err) {
+                    if let Err(e) = count(done, &mut tally, report, err) {
                         stop.store(true, Ordering::Relaxed);
                         // Frees workers that wait to send.
                         while receive.recv().is_ok() {}
@@ -198,8 +198,8 @@ impl Plan {
     }
 }
 
-/// What became of one message.
-enum Done {
+/// The outcome of one message.
+enum FileOutcome {
     Filtered {
         written: bool,
         filtered: Filtered,
@@ -213,41 +213,41 @@ fn one(
     input: &Input,
     filter: &Filter<'_>,
     write: &mut dyn FnMut(&Patch, &dyn Source) -> Result<(), WriteError>,
-) -> Done {
+) -> FileOutcome {
     let source = match &input.path {
         Some(path) => open(path),
         None => all_of_stdin(),
     };
     let source = match source {
         Ok(source) => source,
-        Err(e) => return Done::Failed(format!("{}: {e}", input.shown)),
+        Err(e) => return FileOutcome::Failed(format!("{}: {e}", input.shown)),
     };
     // One message that trips the program up must not take the others with it.
     let filtered = catch_unwind(AssertUnwindSafe(|| filter(&*source, &input.shown)));
     let filtered = match filtered.unwrap_or_else(|_| Ok(Filtered::unreadable(&input.shown, "internal fault"))) {
         Ok(filtered) => filtered,
-        Err(why) => return Done::Failed(format!("{}: {why}", input.shown)),
+        Err(why) => return FileOutcome::Failed(format!("{}: {why}", input.shown)),
     };
     let Some(patch) = &filtered.patch else {
-        return Done::Filtered {
+        return FileOutcome::Filtered {
             written: false,
             filtered,
         };
     };
     match write(patch, &*source) {
-        Ok(()) => Done::Filtered {
+        Ok(()) => FileOutcome::Filtered {
             written: true,
             filtered,
         },
-        Err(WriteError::Input(e)) => Done::Failed(format!("{}: {e}", input.shown)),
-        Err(WriteError::File(path, e)) => Done::Failed(format!("{}: {e}", path.display())),
-        Err(WriteError::Output(e)) => Done::OutputGone(e),
+        Err(WriteError::Input(e)) => FileOutcome::Failed(format!("{}: {e}", input.shown)),
+        Err(WriteError::File(path, e)) => FileOutcome::Failed(format!("{}: {e}", path.display())),
+        Err(WriteError::Output(e)) => FileOutcome::OutputGone(e),
     }
 }
 
-fn settle(done: Done, tally: &mut Tally, report: &mut dyn Write, err: &mut dyn Write) -> io::Result<()> {
+fn count(done: FileOutcome, tally: &mut FileTally, report: &mut dyn Write, err: &mut dyn Write) -> io::Result<()> {
     match done {
-        Done::Filtered { written, filtered } => {
+        FileOutcome::Filtered { written, filtered } => {
             if let Some(line) = filtered.report {
                 writeln!(report, "{line}")?;
             }
@@ -260,11 +260,11 @@ fn settle(done: Done, tally: &mut Tally, report: &mut dyn Write, err: &mut dyn W
                 tally.kept_back += 1;
             }
         }
-        Done::Failed(line) => {
+        FileOutcome::Failed(line) => {
             writeln!(err, "linkgate: {}", escaped(&line))?;
             tally.failed += 1;
         }
-        Done::OutputGone(e) => return Err(e),
+        FileOutcome::OutputGone(e) => return Err(e),
     }
     Ok(())
 }

@@ -90,7 +90,7 @@ pub fn run(
     Ok(failed)
 }
 
-/// What was found behind one URL.
+/// An opened URL.
 struct OpenedUrl {
     url: String,
     opened: Option<Opened>,
@@ -140,7 +140,7 @@ struct RevealedMessage<'a> {
 #[derive(Serialize)]
 struct RevealedLayer {
     vendor: &'static str,
-    /// What is behind it; `null` when only the vendor knows.
+    /// The URL behind it; `null` when only the vendor knows.
     url: Option<String>,
     /// The host that the vendor names when it names no more.
     #[serde(skip_serializing_if = "Option::is_none")]

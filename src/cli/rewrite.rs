@@ -12,7 +12,7 @@ use serde::Serialize;
 use store::{Reader, ReferenceRow, Store};
 
 use super::error::CommandError;
-use crate::cli::files::{Filtered, Plan, Tally};
+use crate::cli::files::{FileTally, Filtered, Plan};
 use crate::clock::now_s;
 use crate::config::Settings;
 use crate::config::keyfile::Absent;
@@ -133,7 +133,7 @@ pub(super) fn restore_command(config: &Path, args: &RestoreArgs, out: &mut impl 
 
 /// A file that failed is a failure. A message that is refused is a result, unless nothing else came out: the next
 /// program of a pipe must not take an empty output for a message.
-fn verdict(tally: &Tally) -> Result<(), CommandError> {
+fn verdict(tally: &FileTally) -> Result<(), CommandError> {
     let nothing = tally.written == 0 && tally.kept_back > 0;
     if tally.failed > 0 || nothing {
         Err(CommandError::Reported)
@@ -397,7 +397,7 @@ mod tests {
     #[test]
     fn a_run_fails_when_a_file_failed_or_nothing_came_out() {
         let tally = |written, kept_back, failed| {
-            let tally = Tally {
+            let tally = FileTally {
                 written,
                 kept_back,
                 failed,

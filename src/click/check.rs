@@ -154,7 +154,7 @@ struct RemoteAnswers {
     skipped: Option<&'static str>,
 }
 
-/// What is kept under one state of the settings.
+/// The caches of one state of the settings.
 #[derive(Debug)]
 struct Caches {
     /// Held, so that no other settings can come to stand at the same address.

@@ -1,4 +1,4 @@
-//! Who clicked, as a network address: behind proxies that are trusted, and as much of it as may be kept.
+//! Finding the network address of a reader behind trusted proxies, and shortening it to what may be kept.
 
 use std::net::IpAddr;
 

@@ -1,5 +1,5 @@
-//! What can be seen of a link without asking anyone: what is wrapped in it, whether it belongs where it is, and whether a
-//! rule of the operator lets it pass.
+//! Taking a link apart: what is wrapped in it, whether it belongs where it is, and whether a rule of the operator lets it
+//! pass. Other hosts are not asked.
 
 mod stored;
 
@@ -17,9 +17,9 @@ use crate::config::{DomainRules, Settings};
 #[derive(Debug)]
 pub(super) struct Layers {
     unwrapped: Unwrapped,
-    /// What speaks against it by itself.
+    /// Evidence against the link by itself.
     pub(super) evidence: Vec<Evidence>,
-    /// Where it turned up and does not belong.
+    /// Signs that the link turned up where it does not belong.
     pub(super) smuggled: Vec<Smuggled>,
 }
 
@@ -49,7 +49,7 @@ impl Layers {
         layers
     }
 
-    /// Takes a URL apart that came with a mail of which `message` says more, or from nowhere.
+    /// Takes a URL apart; `message` says of which mail it is, if of any.
     pub(super) async fn of_url(
         settings: &Settings,
         reader: &Reader,
@@ -90,7 +90,7 @@ impl Layers {
         }
     }
 
-    /// Whether it looks as if it worked only once. Reads the whole link: only for who would ask the target otherwise.
+    /// Whether it looks as if it worked only once. Reads the whole link, so only to be called before a target is asked.
     pub(super) fn is_one_time(&self) -> bool {
         self.unwrapped.looks_one_time(None).is_some()
     }
@@ -129,7 +129,7 @@ impl Layers {
     }
 }
 
-/// What a URL itself shows.
+/// The signs of a URL by itself, and of its domain if that is new.
 pub(super) fn signs_of(settings: &Settings, domain: &str, url: &Target, is_new: bool) -> Vec<Evidence> {
     let policy = settings.domains.of(domain);
     let circumstances = Circumstances {

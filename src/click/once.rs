@@ -1,4 +1,5 @@
-//! Things that count once: forms of pages, and alerts.
+//! Remembering what counts once: forms of pages, and alerts. The oldest is forgotten first, so that a flood of others does
+//! not make a recent one count again, as it would in a cache.
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
@@ -6,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-/// What was seen lately, with a bound on how many.
+/// Keys seen lately, of bounded number.
 #[derive(Debug)]
 pub(super) struct Once<K> {
     seen: Mutex<OnceKeys<K>>,

@@ -14,7 +14,7 @@ use parking_lot::RwLock;
 use super::client::network;
 use crate::config::CheckLimits;
 
-/// How often keys that nobody used lately are dropped.
+/// How often keys not used lately are dropped.
 const CLEAN: Duration = Duration::from_secs(60);
 
 /// The rates of the settings in force.
@@ -56,7 +56,7 @@ impl Rates {
         }
     }
 
-    /// Counts a request of this client's network. Loopback is not counted: whoever comes from there is a proxy that was not
+    /// Counts a request of this client's network. Loopback is not counted: it is a proxy that was not
     /// named, with all readers behind it, or the operator.
     pub(super) fn network(&self, limits: &CheckLimits, client: Option<IpAddr>) -> Result<(), TooMany> {
         let Some(client) = client.filter(|c| limits.per_network > 0 && !c.is_loopback()) else {
@@ -78,7 +78,7 @@ impl Rates {
         limiters.links.as_ref().map_or(Ok(()), |l| limiters.check(l, key))
     }
 
-    /// Drops what nobody used lately, once in a while.
+    /// Drops keys not used lately, once in a while.
     pub(super) fn clean(&self) {
         let now = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         let last = self.cleaned.load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! Person or machine: a label for whoever asked, from what the request said and what happened around it.
+//! Labelling visitors as persons or machines, by what the request said and what happened around it.
 //!
 //! The rules are pure: a row in, a label with its reasons out. Raw facts are stored beside the label, so that it can be
 //! computed again when the rules get better ([`RULES`]), or when more has happened around the click ([`Neighbours`]).
@@ -27,7 +27,7 @@ const MAX_VALUE: usize = 256;
 /// A label and what it rests on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VisitorLabel {
-    /// Who asked.
+    /// Person or machine.
     pub label: Label,
     /// Why, as stable words, what speaks for a machine among what speaks for a person.
     pub reasons: Vec<&'static str>,
@@ -55,7 +55,7 @@ impl VisitorLabel {
 }
 
 /// What the head of a request says that the rules, of today or later, may go by. Network, link and time of the link are
-/// left to be filled in by whoever knows them.
+/// left for the caller to fill in.
 #[must_use]
 pub fn facts(headers: &HeaderMap, version: Version) -> Facts {
     let mut facts = Facts {
@@ -102,7 +102,7 @@ pub fn machine_network(client: IpAddr, machines: &Machines) -> Option<String> {
     network.map(ToString::to_string)
 }
 
-/// Who made the click of this row, by its raw facts alone: label and verdict of the row are not looked at.
+/// The label of the click of this row, by its raw facts alone: label and verdict of the row are not looked at.
 #[must_use]
 pub fn label(row: &ClickRow, neighbours: Neighbours, machines: &Machines) -> VisitorLabel {
     label_by(row, &RequestSigns::of(row), neighbours, machines)
@@ -113,8 +113,7 @@ fn label_by(row: &ClickRow, signs: &RequestSigns, neighbours: Neighbours, machin
     let mut reasons = Vec::new();
     let certain = certain_machine(row, machines);
     reasons.extend(certain);
-    // The page was asked for, shown, and its button pressed. Whoever does not look like a person gets the neutral page, and
-    // its button is the way on.
+    // The page was asked for, shown, and its button pressed: on the neutral page that is how a person goes on.
     if pressed_button(row) {
         reasons.insert(0, "button");
         return VisitorLabel {
@@ -141,8 +140,7 @@ fn label_by(row: &ClickRow, signs: &RequestSigns, neighbours: Neighbours, machin
     VisitorLabel { label, reasons }
 }
 
-/// Whether whoever has this label gets the neutral page in place of the way to the target. Nothing is asked of the target
-/// then.
+/// Whether a visitor of this label gets the neutral page in place of the target, of which nothing is asked then.
 #[must_use]
 pub fn gets_neutral_page(label: Label, machines: &Machines) -> bool {
     match machines.neutral_page {

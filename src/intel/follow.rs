@@ -1,7 +1,7 @@
-//! Asking targets where they lead, under guard.
+//! Following a link to where it leads, by asking targets under guard.
 //!
-//! Only where a domain's policy says so, never for a machine's hit, never for a link that looks like it works once. What is
-//! asked, and what the asked one sees of it, stands in `docs/contact.md`.
+//! Only where a domain's policy says so, never for a machine's hit, never for a link that looks like it works once. What a
+//! target sees of a request stands in `docs/contact.md`.
 //!
 //! Of each target on the way, in this order: may it be asked (`guard`), where is it (one resolution, every address judged),
 //! one request to just these addresses (`ask`), and what the answer says of where it goes on (`page`, `script`, `file`).

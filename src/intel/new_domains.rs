@@ -1,5 +1,5 @@
-//! The registrable domains that links led to and senders wrote from so far: the one sign of a new domain that needs nobody
-//! else.
+//! Telling new domains: the registrable domains that links led to and senders wrote from so far. The one sign of a new domain
+//! that needs no other source.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 

@@ -1,4 +1,4 @@
-//! Sources that are asked over the network about each URL: all at once, each with its breaker.
+//! Asking sources over the network about a URL: all at once, each behind a breaker.
 
 mod breaker;
 pub(super) mod dns;
@@ -29,7 +29,7 @@ const AT_A_TIME: usize = 64;
 /// Pause before a source that failed is asked again to see whether it is dead.
 const AGAIN: Duration = Duration::from_millis(250);
 
-/// One source.
+/// A source that is asked over the network.
 pub(super) struct Remote {
     pub(super) source: Arc<Source>,
     pub(super) client: SourceClient,
@@ -39,11 +39,11 @@ pub(super) struct Remote {
     under_way: Mutex<UnderWay>,
     /// Someone is at [`Remote::resolve_doubt`].
     in_doubt: AtomicBool,
-    /// Where they run: connections to a source must outlive whoever asked first.
+    /// The runtime of questions: connections to a source must outlive the request that needed them first.
     questions: Handle,
 }
 
-/// What a question came to.
+/// The listings that a source answers, or why it could not be asked.
 type QueryResult = Result<Vec<Listing>, String>;
 
 /// Questions without an answer yet.
@@ -51,7 +51,7 @@ type UnderWay = HashMap<Arc<str>, watch::Receiver<Option<QueryResult>>>;
 
 const INTERNAL: &str = "an internal fault";
 
-/// Takes a question off those that are under way when it goes.
+/// Removes a question from those that are under way when dropped, also by a panic.
 struct UnderWayEntry<'a> {
     remote: &'a Remote,
     key: Arc<str>,
@@ -63,7 +63,7 @@ impl Drop for UnderWayEntry<'_> {
     }
 }
 
-/// Takes a flag down when it goes.
+/// Clears a flag when dropped, also by a panic.
 struct FlagGuard<'a>(&'a AtomicBool);
 
 impl Drop for FlagGuard<'_> {
@@ -72,16 +72,16 @@ impl Drop for FlagGuard<'_> {
     }
 }
 
-/// How it is asked.
+/// The protocol by which a source is asked.
 #[derive(Debug)]
 pub(super) enum SourceClient {
     Dns(DnsList),
     Browsing(Browsing),
-    /// Not at all: why.
+    /// The source cannot be asked, for this reason.
     Unable(String),
 }
 
-/// Why a question has no answer.
+/// A question that a source did not answer.
 #[derive(Debug)]
 pub(super) struct SourceFailure {
     /// In words; never with a key.
@@ -99,7 +99,7 @@ impl SourceFailure {
     }
 }
 
-/// What is asked.
+/// A question to a source.
 pub(super) enum SourceQuery {
     /// A name, with that of the zone. It may hold a key.
     Name(Arc<str>),
@@ -118,7 +118,7 @@ impl fmt::Debug for Remote {
 }
 
 impl SourceQuery {
-    /// What tells it from others to the same source.
+    /// The text that tells a question from others to the same source.
     fn text(&self) -> Arc<str> {
         match self {
             Self::Name(name) => Arc::clone(name),
@@ -147,7 +147,7 @@ impl Remote {
         })
     }
 
-    /// What it says by `until`; nothing when it cannot know such a target.
+    /// The evidence of the source by `until`; none when it cannot know such a target.
     pub(super) async fn evidence(self: Arc<Self>, target: &Target, until: Instant) -> Vec<Evidence> {
         let Some(question) = self.client.question(target) else {
             return Vec::new();
@@ -190,7 +190,7 @@ impl Remote {
         }
     }
 
-    /// A question that is under way; `None` where nobody should wait for it.
+    /// The pending answer of a question; `None` when the breaker is open and no reader should wait.
     fn asked(self: &Arc<Self>, question: SourceQuery) -> Option<watch::Receiver<Option<QueryResult>>> {
         let mut under_way = self.under_way();
         let key = question.text();

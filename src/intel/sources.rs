@@ -1,4 +1,4 @@
-//! Everyone who can say something about a URL, behind one trait.
+//! The one trait by which mail and clicks ask about a URL, and its implementation in a running server.
 
 use std::fmt::Debug;
 use std::future::ready;
@@ -15,7 +15,7 @@ use crate::intel::follow::{ChainReport, Follower};
 use crate::intel::new_domains::NewDomains;
 use crate::intel::revoked::Revocations;
 
-/// What is known of URLs. A method that is not written out says that nothing is known.
+/// Sources of evidence about URLs. The default of each method is that nothing is known.
 ///
 /// Domains are registrable domains of links, and, with an `@` in front, domains of senders.
 pub trait Sources: Debug + Send + Sync {
@@ -77,7 +77,7 @@ pub trait Sources: Debug + Send + Sync {
     }
 }
 
-/// Sources that know nothing, for commands that ask nobody.
+/// Sources that know nothing, for commands that ask none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct NoSources;
 

@@ -1,4 +1,7 @@
-//! Alerts on their way into the log and the store: the same is not told over and over.
+//! Logging and counting alerts, without repeating the same one.
+//!
+//! There are two bounds, on purpose: the click path raises the same sign of one link once a day, so that a reader who
+//! opens it often raises one alert; here one URL is logged once an hour, so that a mail to a thousand readers does.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,10 +17,10 @@ const QUIET: i64 = 3_600_000_000;
 /// Alerts that are remembered for that.
 const REMEMBERED: usize = 4096;
 
-/// What was told, and how often.
+/// Alerts logged lately, and how many there were.
 #[derive(Debug, Default)]
 pub(super) struct AlertLog {
-    told: Mutex<HashMap<(AlertKind, String), i64>>,
+    logged: Mutex<HashMap<(AlertKind, String), i64>>,
     late_listings: AtomicU64,
     smuggled: AtomicU64,
 }
@@ -32,9 +35,9 @@ pub struct AlertCounts {
 }
 
 impl AlertLog {
-    /// Logs and counts an alert; false when the same was told a short while ago.
+    /// Logs and counts an alert; false when the same was logged within the hour.
     pub(super) fn raise(&self, row: &AlertRow) -> bool {
-        // Late listings are told once by whoever raises them, and what the operator does is always news.
+        // Late listings are raised once each, and what the operator does is always new.
         if row.kind == AlertKind::Smuggled && !self.is_news(row) {
             return false;
         }
@@ -79,21 +82,21 @@ impl AlertLog {
     }
 
     fn is_news(&self, row: &AlertRow) -> bool {
-        let mut told = self.told.lock();
+        let mut logged = self.logged.lock();
         // A clock that jumps back must not keep alerts quiet.
         let recent = |at: i64| at.abs_diff(row.at_us) < QUIET.unsigned_abs();
         let key = (row.kind, row.url.clone());
-        if told.get(&key).is_some_and(|at| recent(*at)) {
+        if logged.get(&key).is_some_and(|at| recent(*at)) {
             return false;
         }
-        if told.len() >= REMEMBERED {
-            told.retain(|_, at| recent(*at));
-            // A flood: better told twice than memory without bound.
-            if told.len() >= REMEMBERED {
-                told.clear();
+        if logged.len() >= REMEMBERED {
+            logged.retain(|_, at| recent(*at));
+            // A flood: better logged twice than memory without bound.
+            if logged.len() >= REMEMBERED {
+                logged.clear();
             }
         }
-        told.insert(key, row.at_us);
+        logged.insert(key, row.at_us);
         true
     }
 }
@@ -140,6 +143,6 @@ mod tests {
         for n in 0..3 * REMEMBERED {
             alert_log.raise(&alert(AlertKind::Smuggled, &n.to_string(), 0));
         }
-        assert!(alert_log.told.lock().len() <= REMEMBERED);
+        assert!(alert_log.logged.lock().len() <= REMEMBERED);
     }
 }

@@ -18,10 +18,10 @@ const GROUP: usize = 1024;
 pub(super) struct Spill {
     /// Rows are appended here.
     path: PathBuf,
-    /// What is being taken back was renamed to this, so that new rows go to a new file.
+    /// The name of the file while its rows are taken back, so that new rows go to a new file.
     taken: PathBuf,
     writing: Mutex<Writing>,
-    /// How many appends are on disk. Held during a sync: who comes meanwhile finds its row synced, too.
+    /// How many appends are on disk. Held during a sync: a caller that waits finds its row synced, too.
     synced: Mutex<u64>,
 }
 

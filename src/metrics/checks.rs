@@ -1,4 +1,4 @@
-//! What is counted of clicks, and of the checks behind them.
+//! Counters of clicks, and of the checks behind them.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub struct ClickMetrics {
     pub refusals: Counters<ClickRefusal>,
     /// By verdict, where a target was checked.
     pub verdicts: Counters<Verdict>,
-    /// By who seems to have asked.
+    /// By label of the visitor.
     pub labels: Counters<store::Label>,
     /// Forms of pages that came back.
     pub forms: Counters<FormResult>,

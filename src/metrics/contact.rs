@@ -1,4 +1,4 @@
-//! What is counted of targets that are asked where they lead.
+//! Counters of targets that are asked where they lead.
 
 use link::Obstacle;
 use prometheus_client::metrics::gauge::Gauge;

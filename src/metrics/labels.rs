@@ -399,7 +399,7 @@ impl<L: MetricLabel> Counters<L> {
 }
 
 impl<L: MetricLabel> Default for Counters<L> {
-    /// Counters that nobody reads.
+    /// Counters outside every registry.
     fn default() -> Self {
         Self {
             each: L::VARIANTS.iter().map(|_| Counter::default()).collect(),

@@ -1,4 +1,4 @@
-//! What is counted of one listener and its sessions.
+//! Counters of one listener and its sessions.
 
 use std::collections::HashMap;
 use std::sync::Arc;

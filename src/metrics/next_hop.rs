@@ -1,4 +1,4 @@
-//! What is counted of one next hop, and whether it answers.
+//! Counters of one next hop, and whether it answers.
 
 use std::time::{Duration, Instant};
 

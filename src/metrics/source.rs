@@ -1,4 +1,4 @@
-//! What is counted of one source that is asked about links, and whether it answers.
+//! Counters of one source that is asked about links, and whether it answers.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -70,7 +70,7 @@ impl SourceCounts {
         self.answers.get(answer)
     }
 
-    /// What is in force was what the source has, at this time.
+    /// The list in force was the current one of its source at this time.
     pub fn set_confirmed(&self, at: SystemTime) {
         let seconds = at.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         self.confirmed.store(seconds, Ordering::Relaxed);

@@ -11,7 +11,7 @@ use super::{GoogleService, PageKind, View, target};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reason<'a> {
     pub(super) text: Vec<Piece<'a>>,
-    /// What was found; a stranger's text.
+    /// The detail that was found; a stranger's text.
     pub(super) detail: Option<String>,
     /// That it is about a URL on the way; empty when it is about the target.
     pub(super) way: Vec<Piece<'a>>,
@@ -29,11 +29,11 @@ pub(super) struct Reasons<'a> {
     /// How to recognise such links.
     pub(super) teach: &'a str,
     category: Option<Category>,
-    /// Whether nobody but Google says that it is harmful.
+    /// Whether Google alone says that it is harmful.
     only_google: bool,
 }
 
-/// More reasons persuade nobody.
+/// Most reasons shown of each sort.
 const MAX_REASONS: usize = 6;
 
 /// Characters of a detail.

@@ -108,7 +108,7 @@ impl Texts {
 /// Octets of the longest text.
 const MAX_TEXT: usize = 1000;
 
-/// What is wrong with one text of a language file.
+/// A fault of one text of a language file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TextFault {
     /// Its key.

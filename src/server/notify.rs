@@ -1,4 +1,4 @@
-//! What the service manager hears (sd_notify(3)). Without `NOTIFY_SOCKET` nobody listens, and all of it is nothing.
+//! Notifying the service manager (sd_notify(3)); without `NOTIFY_SOCKET` nothing is sent.
 
 use std::time::Duration;
 

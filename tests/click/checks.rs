@@ -378,6 +378,8 @@ fn links_and_networks_have_rates() {
         .filter(|o| *o == Outcome::RefusedRate)
         .count();
     assert_eq!(refusals, 2, "the first of each burst");
+    let counted = server.metrics().outcomes.get(Outcome::RefusedRate);
+    assert_eq!(counted, 3, "each refusal once, recorded or not");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! The two ends that a demo needs: someone who sends and clicks, and a next hop that keeps what it gets.
+//! The two ends of a demo: a sender that also clicks, and a next hop that keeps what it gets.
 
 use std::io;
 use std::net::SocketAddr;

@@ -1,4 +1,4 @@
-//! What a `User-Agent` tells about who sent it.
+//! Reading `User-Agent`: whether a machine, a tool or a browser names itself, and how old a browser is.
 
 use std::sync::LazyLock;
 

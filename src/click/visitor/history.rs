@@ -1,5 +1,5 @@
-//! Who asks, click by click: what happened just before, and from how many networks a link was opened. One reader has few, a
-//! link that was passed on or smuggled has many.
+//! Remembering clicks: those just before, and from how many networks each link was opened. One reader has few networks, a link
+//! that was passed on or smuggled has many.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -35,7 +35,7 @@ const MAX_MAILS: usize = 4_096;
 /// Pause between two pages of rows that are read at the start: a server has better things to do.
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// Who asks, over many clicks: labels each new one, and tells which links are opened by too many.
+/// The clicks of the last 30 days, as far as labels and signs of smuggling need them.
 #[derive(Debug)]
 pub struct VisitorHistory {
     secret: hmac::Key,
@@ -82,7 +82,7 @@ impl VisitorHistory {
         }
     }
 
-    /// Looks at a click that has just come in. Its row must say when, by what method and agent, for which link of which mail
+    /// Labels a click that has just come in, and remembers it. Its row must say when, by what method and agent, for which link of which mail
     /// to whom, behind which page, and have the facts of its head ([`super::facts`]) and the time of the link. The facts
     /// that are missing and the label are filled in.
     ///

@@ -1,4 +1,5 @@
-//! What happens around a click: scanners open many links of a mail at once, and the same link as its reader does.
+//! Comparing a click with those just before and after it: scanners open many links of a mail at once, and the same link as
+//! its reader does.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -10,7 +11,7 @@ use super::{RequestSigns, pressed_button};
 /// Clicks this far apart, in microseconds, say something about each other.
 const REACH: i64 = 15_000_000;
 
-/// Links of one mail that nobody opens by hand within [`BURST`].
+/// Links of one mail that no reader opens by hand within [`BURST`].
 const MANY_LINKS: usize = 3;
 
 /// Microseconds within which they are opened at once.
@@ -19,12 +20,12 @@ const BURST: i64 = 5_000_000;
 /// Clicks of one mail that are remembered at a time.
 const MAX_CLICKS: usize = 64;
 
-/// What was seen around a click.
+/// What other clicks say about one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Neighbours {
     /// Several links of the same mail were opened at once.
     pub several_links: bool,
-    /// The same link was opened from elsewhere at the same time, by someone who looks more like a person or just as much.
+    /// The same link was opened from elsewhere at the same time, by a visitor who looks as much like a person or more.
     pub elsewhere: bool,
 }
 
@@ -84,7 +85,7 @@ impl RecentClicks {
         let _ = self.add_and_compare(row, &RequestSigns::of(row));
     }
 
-    /// Remembers a click, and tells what was seen around it.
+    /// Remembers a click, and says what the others say about it.
     pub(super) fn add_and_compare(&mut self, row: &ClickRow, signs: &RequestSigns) -> Neighbours {
         self.forget_before(row.at_us.saturating_sub(2 * REACH));
         let (key, own) = (self.key(row), self.hit(row, signs));
@@ -111,7 +112,7 @@ impl RecentClicks {
         neighbours(hits, &own, row)
     }
 
-    /// What was seen around this click, among those that were added.
+    /// What those that were added say about this click.
     #[must_use]
     pub fn neighbours(&self, row: &ClickRow) -> Neighbours {
         let hits = self.mails.get(&self.key(row));

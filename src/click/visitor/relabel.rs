@@ -1,4 +1,4 @@
-//! `linkgate clicks relabel`: who opened links, by today's rules and with what happened around each click.
+//! Labelling stored clicks anew, by today's rules and with what happened around each (`linkgate clicks relabel`).
 
 use std::collections::VecDeque;
 
@@ -23,7 +23,7 @@ pub struct Tally {
     pub people: u64,
     /// By machines or likely machines.
     pub machines: u64,
-    /// By whom nobody can tell.
+    /// By visitors of whom that cannot be told.
     pub unknown: u64,
 }
 
@@ -54,7 +54,7 @@ impl std::fmt::Display for Tally {
     }
 }
 
-/// What was done.
+/// How many clicks were labelled anew.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Relabelled {
     /// Clicks that were looked at.

@@ -1,4 +1,4 @@
-//! One chain, from the link to where it ends.
+//! Following one chain of redirects, from the link to where it ends.
 
 use std::collections::HashSet;
 use std::time::Instant;
@@ -54,18 +54,18 @@ pub(super) struct Chain<'a> {
     level: Contact,
     until: Instant,
     jar: Jar,
-    /// What was asked, with which cookies.
+    /// URLs that were asked, with the state of the cookies.
     seen: HashSet<(String, u32)>,
     hosts: HashSet<String>,
     report: ChainReport,
 }
 
-/// What an answer comes to.
+/// Where an answer leads.
 #[derive(Default)]
 struct Onward {
-    /// Where it goes on.
+    /// The URL that a browser goes on to.
     next: Option<Url>,
-    /// Where it may go as well.
+    /// URLs that it may go on to as well.
     also: Vec<Url>,
     obstacle: Option<Obstacle>,
 }
@@ -130,7 +130,7 @@ impl<'a> Chain<'a> {
             Ok(place) => place,
             Err(AskRefusal::Own) => {
                 self.report.skipped = Some("own-name");
-                // The link itself was opened by whoever calls us; other pages may stand on the host as well.
+                // The link itself was opened by the caller; other pages may stand on the host as well.
                 if hops > 0 && self.settings.click.base.parse(at.as_str()).is_some() {
                     let finding = Finding::Smuggled(Smuggled::OwnLinkInside);
                     self.report.evidence.push(evidence(at, finding));
@@ -343,7 +343,7 @@ impl<'a> Chain<'a> {
         Onward { next, also, obstacle }
     }
 
-    /// Writes down a URL that a target leads to. `None` when the way ends there: it is none of the web, or one too many.
+    /// Adds a URL that a target leads to. `None` when the chain ends there: the URL is none of the web, or one too many.
     fn note(&mut self, at: &Target, url: Url) -> Option<Target> {
         let Ok(target) = Target::parse(url.as_str()) else {
             if !matches!(url.scheme(), "about" | "mailto" | "tel" | "sms" | "javascript") {
@@ -450,7 +450,7 @@ fn media_type(answer: &TargetAnswer) -> String {
     kind.split(';').next().unwrap_or_default().trim().to_owned()
 }
 
-/// What is in the way of a file without a type; `None` when it is no file of a kind that we know.
+/// The obstacle of a file sent without a type; `None` when it is no file of a known kind.
 fn file_obstacle(octets: &[u8], end: BodyEnd) -> Option<Option<Obstacle>> {
     let mut scan = FileScan::new();
     FileScan::knows(octets).then(|| {

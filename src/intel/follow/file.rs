@@ -68,7 +68,7 @@ impl FileScan {
         [OLE, PDF, ZIP].iter().any(|start| octets.starts_with(start))
     }
 
-    /// What is in the way of looking into a file that ended like this.
+    /// The obstacle to looking into a file that ended like this.
     pub(super) fn obstacle(mut self, end: BodyEnd) -> Option<Obstacle> {
         if end == BodyEnd::Whole {
             self.end();

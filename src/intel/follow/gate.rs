@@ -1,4 +1,4 @@
-//! How many chains are followed at a time, and how many of them ask the same host.
+//! Bounds on the chains followed at a time, and on how many of them ask the same host.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const PER_HOST: usize = 4;
 #[derive(Debug)]
 pub(super) struct Gate {
     running: Arc<Semaphore>,
-    /// Places in the queue, those who are through included.
+    /// Places in the queue, chains that are through included.
     places: Arc<Semaphore>,
     hosts: Mutex<HashMap<String, Arc<Semaphore>>>,
 }
@@ -78,7 +78,7 @@ impl Drop for HostPermit<'_> {
     fn drop(&mut self) {
         drop(self.permit.take());
         let mut hosts = self.gate.hosts.lock();
-        // Who waits or asks holds another one.
+        // A chain that waits for the host or asks it holds another one.
         if hosts.get(&self.host).is_some_and(|s| Arc::strong_count(s) == 1) {
             hosts.remove(&self.host);
         }

@@ -1,4 +1,4 @@
-//! What may be asked: scheme, port, name and address of a target, before anything is sent.
+//! Judging whether a target may be asked, by scheme, port, name and address, before anything is sent.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -8,7 +8,7 @@ use url::Host;
 use crate::config::{Allowed, Settings};
 use crate::net::public::is_public;
 
-/// What holds for every target.
+/// The rules for every target.
 #[derive(Debug)]
 pub(super) struct Guard {
     ports: Vec<u16>,
@@ -26,18 +26,18 @@ pub(super) enum AskRefusal {
     Scheme,
     /// A port that is not asked.
     Port,
-    /// It is ourselves.
+    /// It is linkgate itself.
     Own,
     /// A name that is only known on this machine or its network, or an address that is not public.
     Address,
 }
 
-/// Where a target is.
+/// The address of a target, or the name to resolve.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TargetPlace<'a> {
-    /// There.
+    /// At this address.
     At(SocketAddr),
-    /// Where this name is, on this port.
+    /// At the addresses of this name, on this port.
     Named(&'a str, u16),
 }
 
@@ -118,7 +118,7 @@ impl Guard {
     }
 }
 
-/// Whether who connects to `address` may find us: we listen at `own`. Of the public addresses nobody knows which are ours.
+/// Whether a connection to `address` may reach our own listener at `own`. Which public addresses are ours is not known.
 fn is_ours(own: SocketAddr, address: SocketAddr) -> bool {
     own == address || (own.ip().is_unspecified() && own.port() == address.port() && !is_public(address.ip()))
 }

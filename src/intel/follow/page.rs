@@ -1,4 +1,4 @@
-//! Where an HTML page leads by itself, and what stands in the way of looking into it.
+//! Reading an HTML page for where it leads by itself, and for obstacles to looking into it.
 //!
 //! The page is cut into tags with html5ever, and nothing of it is run.
 
@@ -11,14 +11,14 @@ use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSin
 
 use super::script::Moves;
 
-/// What stands in a page.
+/// What was read from a page.
 #[derive(Debug, Default)]
 pub(super) struct FetchedPage {
     /// The first `<base href>`.
     pub(super) base: Option<String>,
     /// Where a meta refresh leads.
     refresh: Option<String>,
-    /// Where it leads who has no scripts.
+    /// Where it leads a browser without scripts.
     refresh_without_script: Option<String>,
     moves: Moves,
     has_script: bool,
@@ -40,14 +40,14 @@ struct FetchedForm {
     visible: bool,
 }
 
-/// What a page comes to.
+/// Where a page leads, and what keeps us from seeing it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct PageExits {
-    /// Where it goes on, as written.
+    /// The URL that a browser goes on to, as written.
     pub(super) next: Option<String>,
-    /// Where it may go as well.
+    /// URLs that it may go on to as well, as written.
     pub(super) also: Vec<String>,
-    /// What is in the way.
+    /// What keeps us from looking into it.
     pub(super) obstacle: Option<link::Obstacle>,
     /// It shows nothing unless its scripts run.
     pub(super) empty_without_script: bool,
@@ -62,7 +62,7 @@ const EMPTY: usize = 40;
 /// More of them are not looked at.
 const MAX_FRAMES: usize = 16;
 const MAX_FORMS: usize = 32;
-/// What reading may take: thousands of attributes of one tag take time that grows with their square.
+/// Longest time for reading: thousands of attributes of one tag take time that grows with their square.
 const TIME: Duration = Duration::from_millis(500);
 /// Octets between two looks at the clock.
 const CHUNK: usize = 4096;
@@ -125,7 +125,7 @@ impl FetchedPage {
         Self { whole, ..state.page }
     }
 
-    /// What a page comes to that was sent with this status.
+    /// Where a page leads that was sent with this status.
     pub(super) fn exits(&self, status: u16) -> PageExits {
         let bare = self.letters < BARE;
         let refused = matches!(status, 403 | 405 | 429 | 503);

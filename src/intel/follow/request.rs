@@ -1,4 +1,4 @@
-//! One request: to addresses that were judged before, with limits on all that comes back.
+//! Sending one request to addresses that were judged before, with limits on the answer.
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
@@ -26,7 +26,7 @@ const MAX_FIELDS: usize = 100;
 /// Addresses of a name: more are not tried.
 const MAX_ADDRESSES: usize = 16;
 
-/// Who asks.
+/// The client that asks targets.
 pub(super) struct TargetClient {
     resolver: TokioResolver,
     tls: ClientConfig,
@@ -191,7 +191,7 @@ impl AskRefusal {
     }
 }
 
-/// Knows these addresses and nobody to ask.
+/// A resolver that answers with these addresses, whatever the name.
 struct Fixed(Vec<SocketAddr>);
 
 impl Resolve for Fixed {
@@ -224,7 +224,7 @@ fn resolver(servers: &[SocketAddr], timeout: Duration) -> Result<TokioResolver, 
     builder.build().map_err(|e| e.to_string())
 }
 
-/// What a failed request comes to.
+/// The obstacle that a failed request stands for.
 fn obstacle(e: &(dyn Error + 'static)) -> Obstacle {
     if e.downcast_ref().is_some_and(hyper::Error::is_parse_too_large) {
         return Obstacle::TooLarge;

@@ -1,5 +1,5 @@
 //! Where a script sends its page, as far as that can be read without running it: assignments of literals to `location`
-//! and the calls that do the same. What is put together at run time is only noticed.
+//! and the calls that do the same. That a URL is put together at run time is only noticed.
 
 use std::collections::HashMap;
 

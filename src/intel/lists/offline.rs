@@ -37,7 +37,7 @@ pub(crate) fn ask(settings: &Settings, urls: &[&Target]) -> Vec<(String, Offline
     revoked.into_iter().chain(answers).collect()
 }
 
-/// What is revoked of these URLs; `None` when nothing is, or there is no store yet.
+/// The revocations of these URLs; `None` when none is revoked, or there is no store yet.
 fn of_revocations(settings: &Settings, urls: &[&Target]) -> Option<OfflineAnswer> {
     if !settings.store.exists() {
         return None;

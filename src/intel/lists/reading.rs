@@ -9,7 +9,7 @@ use crate::config::ListKind;
 
 const PIECE: usize = 64 << 10;
 
-/// Reads all of a list. What is wrong with it stands in the copy.
+/// Reads all of a list; faults of its lines stand in the report of the copy.
 pub(crate) fn read(kind: ListKind, key: &HashKey, protected: &Protected, body: &mut impl Read) -> io::Result<ListCopy> {
     let mut reading = Reading::new(format(kind), category(kind), Weight::Block, key, protected);
     let mut body = BufReader::with_capacity(PIECE, body);
@@ -49,7 +49,7 @@ fn format(kind: ListKind) -> Format {
     }
 }
 
-/// For what a list of this type names URLs, where an entry does not say.
+/// The category of entries that do not name one, by kind of list.
 fn category(kind: ListKind) -> Category {
     match kind {
         ListKind::UrlhausCsv | ListKind::UrlhausJson => Category::Malware,

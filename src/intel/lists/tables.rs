@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::config::Source;
 use crate::metrics::{SourceAnswer, SourceCounts};
 
-/// What all lists say, to be looked up while they change.
+/// All lists in one table, to be looked up while lists change.
 #[derive(Debug)]
 pub(crate) struct Tables {
     pub(crate) key: HashKey,
@@ -29,12 +29,12 @@ struct Snapshot {
     lists: Vec<TableList>,
 }
 
-/// One list.
+/// A list in use.
 #[derive(Debug, Clone)]
 struct TableList {
     source: Arc<Source>,
     counts: Arc<SourceCounts>,
-    /// What the table knows it by, for as long as it is in use.
+    /// Its number in the table, for as long as it is in use.
     number: u16,
     /// Whether there is a copy of it in the table.
     in_force: bool,
@@ -53,7 +53,7 @@ impl Tables {
         }
     }
 
-    /// What the lists say: listings, and who has no copy yet.
+    /// Looks a target up: its listings, and lists of which there is no copy yet.
     pub(crate) fn find(&self, target: &Target) -> Vec<Evidence> {
         let now = self.current();
         if now.lists.is_empty() {

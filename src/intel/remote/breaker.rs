@@ -1,15 +1,15 @@
-//! A breaker: who fails several times in a row is left alone for a while, so that nobody waits for it.
+//! A circuit breaker: a source that fails several times in a row is not asked for a while, so that no click waits for it.
 
 use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard};
 
-/// So many failures in a row open it.
+/// Failures in a row that open the breaker.
 const FAILURES: u32 = 4;
-/// For how long at first; each failure after that doubles it, up to the longest.
+/// How long it stays open at first; each further failure doubles that, up to the longest.
 const SHORTEST: Duration = Duration::from_secs(5);
 const LONGEST: Duration = Duration::from_secs(300);
-/// A probe that has said nothing for that long was lost.
+/// How long a probe may take before it counts as lost.
 const PROBE: Duration = Duration::from_secs(30);
 
 /// Counts failures in a row.
@@ -19,7 +19,7 @@ pub(crate) struct Breaker(Mutex<BreakerState>);
 #[derive(Debug, Default)]
 struct BreakerState {
     failures: u32,
-    /// Nobody but a probe may ask until then; `None` while it is closed.
+    /// Until when only a probe may ask; `None` while the breaker is closed.
     open_until: Option<Instant>,
     probing_since: Option<Instant>,
 }
@@ -36,7 +36,8 @@ pub(crate) enum Permission {
 }
 
 impl Breaker {
-    /// Whether the source may be asked now. Who is told [`Permission::Ask`] or [`Permission::Probe`] says what it came to.
+    /// Whether the source may be asked now. After [`Permission::Ask`] or [`Permission::Probe`] the outcome has to be
+    /// reported.
     pub(crate) fn leave(&self, now: Instant) -> Permission {
         let mut state = self.state();
         let Some(until) = state.open_until else {

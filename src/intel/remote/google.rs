@@ -20,7 +20,7 @@ use crate::intel::remote::SourceFailure;
 
 /// How long a question may take, body included.
 const WHOLE: Duration = Duration::from_secs(4);
-/// A listing may be acted on for this long after it was told, whatever else is said of it (terms of use).
+/// Longest time for which a listing may be acted on (terms of use).
 const LISTED_FOR: Duration = Duration::from_secs(30 * 60);
 /// Longest time for which the lack of a listing is believed.
 const MOST: Duration = Duration::from_secs(24 * 3600);
