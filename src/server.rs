@@ -36,9 +36,11 @@ use crate::intel::sources::{ServerSources, Sources};
 use crate::ledger::Ledger;
 use crate::log::Logging;
 use crate::mail::budget::Budgets;
-use crate::mail::listen::{self, Context, Shared};
-use crate::mail::ports::{Recorder, Rewriter};
+use crate::mail::context::{ListenerContext, MailContext};
+use crate::mail::listen;
+use crate::mail::ports::Recorder;
 use crate::mail::rewrite::Pipeline;
+use crate::mail::rewrite::Rewriter;
 use crate::metrics::{Metrics, Reload};
 use crate::net::{Address, Socket};
 
@@ -346,7 +348,7 @@ impl Server {
         let recorder: Arc<dyn Recorder> = Arc::new(ledger.clone());
         let pipeline: Arc<dyn Rewriter> = Arc::new(Pipeline::new(sources));
         let threads = MailThreads::start(STACK)?;
-        let shared = Shared {
+        let shared = MailContext {
             settings: watched.clone(),
             rewriter: pipeline,
             recorder,
@@ -355,7 +357,7 @@ impl Server {
             metrics: Arc::clone(&metrics),
         };
         for (index, (socket, listener)) in sockets.mail.into_iter().zip(listeners).enumerate() {
-            let context = Context::new(listener, index, &shared);
+            let context = ListenerContext::new(listener, index, &shared);
             // The system accepts for us already.
             context.counts.set_accepting(true);
             tasks.spawn_on(

@@ -4,6 +4,7 @@ mod checks;
 mod forms;
 mod modes;
 mod pages;
+mod protection;
 mod script;
 mod seams;
 pub(crate) mod server;
@@ -20,7 +21,7 @@ use proptest::test_runner::{RngAlgorithm, TestRng};
 use store::{ClickQuery, Method, Outcome, ReferenceRow};
 
 use self::server::{Answer, Server, Setup, ask, connect, next_answer, talk};
-use crate::store::raw;
+use crate::ledger::store::raw;
 
 #[test]
 fn the_redirect_leads_exactly_to_the_target() {

@@ -5,6 +5,7 @@ mod dns;
 mod feed;
 mod feeds;
 mod files;
+mod follow;
 mod nameserver;
 
 use std::path::Path;

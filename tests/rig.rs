@@ -19,9 +19,10 @@ use linkgate::config::{
 use linkgate::failure::{Failure, Phase};
 use linkgate::intel::sources::NoSources;
 use linkgate::mail::budget::Budgets;
-use linkgate::mail::listen::{Context, Shared, serve};
-use linkgate::mail::ports::{Recorder, Rewriter, Stored};
-use linkgate::mail::rewrite::{Job, Pipeline, RewriteAction, RewriteOutcome};
+use linkgate::mail::context::{ListenerContext, MailContext};
+use linkgate::mail::listen::serve;
+use linkgate::mail::ports::{Recorder, Stored};
+use linkgate::mail::rewrite::{Job, Pipeline, RewriteAction, RewriteOutcome, Rewriter};
 use linkgate::mail::spool::Spool;
 use linkgate::metrics::ListenerCounts;
 use linkgate::net::tls::{NextHopTls, Trust};
@@ -119,7 +120,7 @@ pub(crate) struct Rig {
     next_hop: Ear,
     /// Where unix sockets are.
     sockets: tempfile::TempDir,
-    context: Arc<Context>,
+    context: Arc<ListenerContext>,
     stop: watch::Sender<bool>,
     settings: watch::Sender<Arc<Settings>>,
     spool_dir: tempfile::TempDir,
@@ -158,7 +159,7 @@ impl Rig {
         } else {
             Arc::new(Obedient)
         };
-        let shared = Shared {
+        let shared = MailContext {
             budgets: Arc::new(Budgets::new(&current.borrow().limits)),
             settings: current.clone(),
             rewriter,
@@ -166,7 +167,7 @@ impl Rig {
             in_flight: Arc::default(),
             metrics: Arc::default(),
         };
-        let context = Arc::new(Context::new(listener, 0, &shared));
+        let context = Arc::new(ListenerContext::new(listener, 0, &shared));
         runtime.spawn(serve(socket, Arc::clone(&context), stopped));
         Self {
             runtime,

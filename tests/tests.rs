@@ -1,31 +1,14 @@
-//! Integration tests, all in one binary: linking the program once per file would take longer than running them.
+//! Integration tests, laid out like `src/`, all in one binary: linking the program once per file would take longer than running
+//! them.
 
 mod arrows;
 mod cli;
 mod click;
 mod config;
-mod contact;
-mod delivery;
-mod dialogs;
 mod docs;
-mod faults;
-mod flow;
-mod hops;
 mod intel;
-mod laws;
-mod limits;
-mod lmtp;
-mod load;
+mod ledger;
 mod mail;
-mod matrix;
 mod metrics;
-mod milter;
 mod peers;
-mod protection;
-mod proxy;
-mod records;
-mod restore;
 mod rig;
-mod smuggling;
-mod store;
-mod tls;

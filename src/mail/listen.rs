@@ -1,9 +1,5 @@
 //! Accepts the connections of one listener, bounds their number, and drains them at the end.
 
-pub(super) mod arrival;
-mod clients;
-pub(super) mod in_flight;
-
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,16 +8,12 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
-use self::clients::{Admission, Clients};
-pub use self::in_flight::InFlight;
-use crate::config::{Listener, ListenerTls, Protocol, Settings};
+use crate::config::{ListenerTls, Protocol};
 use crate::log::Limiter;
-use crate::mail::budget::Budgets;
-use crate::mail::ports::{Recorder, Rewriter};
-use crate::mail::relay::Hops;
-use crate::mail::trace::Instance;
-use crate::metrics::{Limit, ListenerCounts, Metrics};
-use crate::net::tls::Identity;
+use crate::mail::arrival;
+use crate::mail::clients::Admission;
+use crate::mail::context::{ListenerContext, stopped};
+use crate::metrics::Limit;
 use crate::net::{Peer, Socket, Stream};
 
 /// The pause after the system could not accept a connection (out of file descriptors, mostly).
@@ -30,108 +22,11 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long the refusal of a connection may take.
 const TURN_AWAY: Duration = Duration::from_secs(1);
 
-/// The state that the sessions of one listener share. A reload that changes the listener's section makes a new one, for the sessions
-/// that come after it.
-#[derive(Clone)]
-pub struct Context {
-    /// The listener's own section: a session goes by one to its end.
-    pub listener: Listener,
-    /// Its place among the listeners of the settings.
-    index: usize,
-    /// The settings of the moment: a session takes a snapshot for each transaction.
-    pub settings: watch::Receiver<Arc<Settings>>,
-    /// Finds and changes links.
-    pub rewriter: Arc<dyn Rewriter>,
-    /// Keeps references and message rows.
-    pub recorder: Arc<dyn Recorder>,
-    /// Which next hops work.
-    pub hops: Arc<Hops>,
-    /// Memory for the messages of all listeners.
-    pub budgets: Arc<Budgets>,
-    /// The messages on their way through all listeners.
-    pub(super) in_flight: Arc<InFlight>,
-    /// The sessions of this listener, by client.
-    clients: Arc<Clients>,
-    /// The name by which a message that comes back is recognised.
-    pub(super) instance: Instance,
-    /// Everything that is counted, for what a session looks up by name.
-    pub metrics: Arc<Metrics>,
-    /// The listener's own counters.
-    pub counts: Arc<ListenerCounts>,
-}
-
-/// The state that all listeners share.
-#[derive(Clone)]
-pub struct Shared {
-    /// The settings of the moment.
-    pub settings: watch::Receiver<Arc<Settings>>,
-    /// Finds and changes links.
-    pub rewriter: Arc<dyn Rewriter>,
-    /// Keeps references and message rows.
-    pub recorder: Arc<dyn Recorder>,
-    /// The messages on their way.
-    pub in_flight: Arc<InFlight>,
-    /// Memory for the messages of all listeners.
-    pub budgets: Arc<Budgets>,
-    /// Everything that is counted.
-    pub metrics: Arc<Metrics>,
-}
-
-impl Context {
-    /// The context of the `index`th listener of the settings, as it stands in them now.
-    #[must_use]
-    pub fn new(listener: Listener, index: usize, shared: &Shared) -> Self {
-        let shared = shared.clone();
-        Self {
-            index,
-            settings: shared.settings,
-            rewriter: shared.rewriter,
-            recorder: shared.recorder,
-            hops: Arc::default(),
-            in_flight: shared.in_flight,
-            budgets: shared.budgets,
-            clients: Arc::default(),
-            instance: Instance::of(&listener, index),
-            counts: shared.metrics.listener(&listener.listen.to_string()),
-            metrics: shared.metrics,
-            listener,
-        }
-    }
-
-    /// The context for new sessions, if the settings of the moment want another one.
-    fn renewed(&self) -> Option<Self> {
-        let settings = self.settings.borrow();
-        let listener = settings.listeners.get(self.index)?;
-        (*listener != self.listener).then(|| Self {
-            listener: listener.clone(),
-            ..self.clone()
-        })
-    }
-
-    /// The certificate to show in a handshake that begins now: that of the settings of the moment, so that a renewed one
-    /// needs no restart.
-    fn identity(&self) -> Option<Identity> {
-        let settings = self.settings.borrow();
-        let now = settings.listeners.get(self.index);
-        now.and_then(|listener| listener.tls.identity())
-            .or_else(|| self.listener.tls.identity())
-            .cloned()
-    }
-}
-
-impl std::fmt::Debug for Context {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context")
-            .field("listener", &self.listener)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Serves one listener until `shutdown` becomes true, then drains.
 ///
 /// Draining: nothing more is accepted, sessions without an open transaction get 421 at once, the others may finish
 /// theirs for as long as `drain_s` says. What is left then is cut off; a client that got no reply tries again.
-pub async fn serve(listener: Socket, mut context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
+pub async fn serve(listener: Socket, mut context: Arc<ListenerContext>, mut shutdown: watch::Receiver<bool>) {
     let for_sessions = shutdown.clone();
     let mut settings = context.settings.clone();
     let mut reloads = true;
@@ -185,12 +80,7 @@ pub async fn serve(listener: Socket, mut context: Arc<Context>, mut shutdown: wa
     info!(target: "linkgate::mail", listener = %context.listener.listen, "listener closed");
 }
 
-/// Waits for the order to stop; an owner that is gone counts as one.
-pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
-    let _ = shutdown.wait_for(|stop| *stop).await;
-}
-
-async fn session(mut stream: Stream, peer: Peer, context: Arc<Context>, mut shutdown: watch::Receiver<bool>) {
+async fn session(mut stream: Stream, peer: Peer, context: Arc<ListenerContext>, mut shutdown: watch::Receiver<bool>) {
     let _open = context.counts.session();
     let received = tokio::select! {
         biased;
@@ -208,7 +98,7 @@ async fn session(mut stream: Stream, peer: Peer, context: Arc<Context>, mut shut
 }
 
 /// Readies an accepted connection for its session: who made it, and its admission. `None` when it was closed or refused.
-async fn receive(stream: &mut Stream, peer: Peer, context: &Context) -> Option<(Peer, Admission)> {
+async fn receive(stream: &mut Stream, peer: Peer, context: &ListenerContext) -> Option<(Peer, Admission)> {
     let peer = arrival::introduce(stream, peer, context).await?;
     let limit = context.listener.max_connections_per_client;
     let Some(admission) = context.clients.admit(peer, limit) else {
@@ -222,7 +112,7 @@ async fn receive(stream: &mut Stream, peer: Peer, context: &Context) -> Option<(
 }
 
 /// Tells a client that it has as many sessions as one may have.
-async fn turn_away(stream: &mut Stream, peer: Peer, context: &Context) {
+async fn turn_away(stream: &mut Stream, peer: Peer, context: &ListenerContext) {
     info!(target: "linkgate::mail", listener = %context.listener.listen, client = %peer, "too many connections of one client");
     if context.listener.protocol == Protocol::Milter {
         // There is no word for it before terms are agreed on: the MTA sees a filter that is away.
@@ -238,7 +128,7 @@ async fn turn_away(stream: &mut Stream, peer: Peer, context: &Context) {
     let _ = tokio::time::timeout(TURN_AWAY, stream.write_all(&reply)).await;
 }
 
-fn report(ended: Result<(), tokio::task::JoinError>, context: &Context) {
+fn report(ended: Result<(), tokio::task::JoinError>, context: &ListenerContext) {
     if let Err(e) = ended
         && e.is_panic()
     {

@@ -16,7 +16,7 @@ use wire::{Answer, PathLine};
 
 use self::fields::FieldMap;
 use crate::failure::Failure;
-use crate::mail::listen::Context;
+use crate::mail::context::ListenerContext;
 use crate::mail::session::{ClientConnection, Filled};
 use crate::mail::transaction::{Recipient, Transaction, UnderWay};
 use crate::metrics::{Limit, SessionEnd};
@@ -40,7 +40,12 @@ const LEAST_RECIPIENTS: usize = 2;
 const MAX_SHOWN: usize = 256;
 
 /// Serves one MTA to the end of its connection.
-pub(crate) async fn session(stream: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
+pub(crate) async fn session(
+    stream: Stream,
+    peer: Peer,
+    context: Arc<ListenerContext>,
+    shutdown: watch::Receiver<bool>,
+) {
     let mut conversation = Conversation {
         mta: ClientConnection::new(stream, peer, context, shutdown),
         session: Session::default(),

@@ -7,17 +7,6 @@ use store::{MessageRow, ReferenceRow};
 
 use crate::failure::{Cause, Failure, Phase};
 use crate::ledger::Ledger;
-use crate::mail::rewrite::{Job, RewriteOutcome};
-use crate::mail::spool::Spool;
-
-/// Finds and changes the links of messages.
-pub trait Rewriter: Send + Sync {
-    /// Decides about one message. CPU-bound: large messages are given to the blocking pool, panics are caught.
-    ///
-    /// # Errors
-    /// When the message could not be judged; `on_error` says what becomes of it.
-    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<RewriteOutcome, Failure>;
-}
 
 /// The answer of [`Recorder::store_references`].
 pub type Stored<'a> = Pin<Box<dyn Future<Output = Result<(), Failure>> + Send + 'a>>;

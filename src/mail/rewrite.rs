@@ -19,7 +19,6 @@ use crate::config::Settings;
 use crate::failure::{Cause, Failure, Phase};
 use crate::intel::sources::Sources;
 use crate::mail::header;
-use crate::mail::ports::Rewriter;
 use crate::mail::spool::Spool;
 use judge::LinkJudge;
 pub use suspicion::{Grade, Suspicion};
@@ -99,6 +98,15 @@ pub enum RewriteError {
     /// Its bytes cannot be read, or its plan cannot be made.
     #[error(transparent)]
     Plan(#[from] message::PlanError),
+}
+
+/// Finds and changes the links of messages.
+pub trait Rewriter: Send + Sync {
+    /// Decides about one message. CPU-bound: large messages are given to the blocking pool, panics are caught.
+    ///
+    /// # Errors
+    /// When the message could not be judged; `on_error` says what becomes of it.
+    fn rewrite(&self, spool: &Spool, job: &Job<'_>) -> Result<RewriteOutcome, Failure>;
 }
 
 /// Rewrites messages as [`rewrite`] does, asking these sources.

@@ -12,7 +12,7 @@ use wire::Printable;
 
 use crate::config::Settings;
 use crate::failure::Failure;
-use crate::mail::listen::{Context, stopped};
+use crate::mail::context::{ListenerContext, stopped};
 use crate::metrics::{SessionEnd, Silence};
 use crate::net::{Inbox, Peer, Stream};
 
@@ -24,7 +24,7 @@ pub(super) struct ClientConnection {
     pub(super) stream: Stream,
     /// The client: at the other end of the connection, or the one that a proxy there names.
     pub(super) peer: Peer,
-    pub(super) context: Arc<Context>,
+    pub(super) context: Arc<ListenerContext>,
     /// The snapshot of the settings for the message under way, or for the last one.
     pub(super) settings: Arc<Settings>,
     pub(super) shutdown: watch::Receiver<bool>,
@@ -48,7 +48,12 @@ pub(super) enum Filled {
 }
 
 impl ClientConnection {
-    pub(super) fn new(stream: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) -> Self {
+    pub(super) fn new(
+        stream: Stream,
+        peer: Peer,
+        context: Arc<ListenerContext>,
+        shutdown: watch::Receiver<bool>,
+    ) -> Self {
         let settings = context.settings.borrow().clone();
         Self {
             stream,

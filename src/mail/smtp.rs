@@ -19,7 +19,8 @@ use self::identity::ClientIdentity;
 use crate::config::{ListenerTls, Protocol};
 use crate::failure::{Failure, Phase, Side};
 use crate::log::Limiter;
-use crate::mail::listen::{Context, arrival, stopped};
+use crate::mail::arrival;
+use crate::mail::context::{ListenerContext, stopped};
 use crate::mail::relay::Relay;
 use crate::mail::session::{ClientConnection, Filled};
 use crate::mail::transaction::{Recipient, Transaction, UnderWay};
@@ -42,7 +43,12 @@ const MAX_RCPT_OCTETS: usize = 256 << 10;
 const MAX_SHOWN: usize = 512;
 
 /// Serves one client to the end of its session.
-pub(crate) async fn session(stream: Stream, peer: Peer, context: Arc<Context>, shutdown: watch::Receiver<bool>) {
+pub(crate) async fn session(
+    stream: Stream,
+    peer: Peer,
+    context: Arc<ListenerContext>,
+    shutdown: watch::Receiver<bool>,
+) {
     let client = ClientConnection::new(stream, peer, context, shutdown);
     let listener = &client.context.listener;
     let mut session = match listener.protocol {

@@ -17,9 +17,9 @@ use crate::clock::since_1970;
 use crate::config::{OnError, Settings};
 use crate::failure::{Cause, Failure, Phase};
 use crate::mail::budget::Budgets;
+use crate::mail::context::ListenerContext;
 use crate::mail::id as mail_id;
-use crate::mail::listen::Context;
-use crate::mail::listen::in_flight::InFlightSlot;
+use crate::mail::in_flight::InFlightSlot;
 use crate::mail::rewrite::{Job, RewriteAction, RewriteOutcome};
 use crate::mail::spool::Spool;
 use crate::mail::trace::Trace;
@@ -265,7 +265,7 @@ impl Transaction {
     }
 
     /// Takes content in, of at most `max_message` octets in all: keeps it, or says what of it goes to the next hop now.
-    pub(in crate::mail) async fn receive<'a>(&mut self, bytes: &'a [u8], context: &Context) -> Passed<'a> {
+    pub(in crate::mail) async fn receive<'a>(&mut self, bytes: &'a [u8], context: &ListenerContext) -> Passed<'a> {
         let max_message = context.listener.max_message;
         match self.content {
             Content::Kept { .. } => {
@@ -338,7 +338,7 @@ impl Transaction {
 
     /// Begins to pass the message on as it comes, if no policy may change it and it is large: from here on it is not kept.
     /// Gives what of it the next hop gets at once.
-    fn begin_to_pass(&mut self, context: &Context) -> Option<Vec<u8>> {
+    fn begin_to_pass(&mut self, context: &ListenerContext) -> Option<Vec<u8>> {
         let Content::Kept { spool, searched } = &mut self.content else {
             return None;
         };
@@ -367,7 +367,7 @@ impl Transaction {
     pub(in crate::mail) async fn decide(
         &mut self,
         summary: &mut Summary,
-        context: &Context,
+        context: &ListenerContext,
     ) -> Result<Disposition, Failure> {
         let spool = match self.end(summary, context).await? {
             Ok(spool) => spool,
@@ -389,7 +389,7 @@ impl Transaction {
     pub(in crate::mail) async fn end(
         &mut self,
         summary: &mut Summary,
-        context: &Context,
+        context: &ListenerContext,
     ) -> Result<Result<Arc<Spool>, Answer>, Failure> {
         let kept = match std::mem::replace(&mut self.content, Content::Ended(Trace::default())) {
             Content::Kept { spool, .. } => Some(spool),
@@ -426,7 +426,7 @@ impl Transaction {
     pub(in crate::mail) async fn rewrite(
         &self,
         spool: &Arc<Spool>,
-        context: &Context,
+        context: &ListenerContext,
     ) -> Result<RewriteOutcome, Failure> {
         match self.run_rewriter(spool, context).await {
             Ok(outcome) => Ok(outcome),
@@ -443,7 +443,7 @@ impl Transaction {
         mut outcome: RewriteOutcome,
         spool: Arc<Spool>,
         summary: &mut Summary,
-        context: &Context,
+        context: &ListenerContext,
     ) -> Result<Disposition, Failure> {
         self.log_suspicious_links(&outcome.report);
         if let RewriteAction::Refuse(reason) = outcome.action {
@@ -473,7 +473,7 @@ impl Transaction {
         Ok(Disposition::Forward { spool, patch })
     }
 
-    async fn run_rewriter(&self, spool: &Arc<Spool>, context: &Context) -> Result<RewriteOutcome, Failure> {
+    async fn run_rewriter(&self, spool: &Arc<Spool>, context: &ListenerContext) -> Result<RewriteOutcome, Failure> {
         if !self.first().is_some_and(Recipient::wants_rewriting) {
             return Ok(RewriteOutcome::default());
         }
@@ -520,7 +520,11 @@ impl Transaction {
     ///
     /// # Errors
     /// The failure, if it does not.
-    pub(in crate::mail) fn pass_or(&self, failure: Failure, context: &Context) -> Result<RewriteOutcome, Failure> {
+    pub(in crate::mail) fn pass_or(
+        &self,
+        failure: Failure,
+        context: &ListenerContext,
+    ) -> Result<RewriteOutcome, Failure> {
         match context.listener.on_error {
             OnError::Tempfail => Err(failure),
             OnError::Pass => {

@@ -25,7 +25,8 @@ use linkgate::intel::revoked::Revocations;
 use linkgate::intel::sources::{NoSources, ServerSources};
 use linkgate::ledger::Ledger;
 use linkgate::mail::budget::Budgets;
-use linkgate::mail::listen::{Context, Shared, serve};
+use linkgate::mail::context::{ListenerContext, MailContext};
+use linkgate::mail::listen::serve;
 use linkgate::mail::rewrite::{Job, Pipeline, rewrite};
 use linkgate::metrics::Metrics;
 use linkgate::net::Socket;
@@ -119,7 +120,7 @@ fn off_message(count: usize) {
             .expect("a socket");
         let (_reload, settings) = watch::channel(settings);
         let (_stop, stopping) = watch::channel(false);
-        let shared = Shared {
+        let shared = MailContext {
             budgets: Arc::new(Budgets::new(&settings.borrow().limits)),
             settings: settings.clone(),
             rewriter: Arc::new(Pipeline::new(Arc::new(NoSources))),
@@ -127,7 +128,7 @@ fn off_message(count: usize) {
             in_flight: Arc::default(),
             metrics: Arc::default(),
         };
-        let context = Context::new(listener, 0, &shared);
+        let context = ListenerContext::new(listener, 0, &shared);
         tokio::spawn(serve(socket, Arc::new(context), stopping));
         tokio::spawn(play_next_hop(next_hop));
 

@@ -10,7 +10,7 @@ use store::{AlertKind, AlertQuery, Outcome};
 
 use super::script::{Script, listed};
 use super::server::{BROWSER, Server, Setup};
-use crate::store::raw;
+use crate::ledger::store::raw;
 
 /// Short enough for a test.
 fn quick(settings: &mut Settings) {

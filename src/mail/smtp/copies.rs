@@ -14,7 +14,7 @@ use wire::{Answer, Command, FinalReplies, Form, Reply, classify};
 use super::Conversation;
 use crate::config::Limits;
 use crate::failure::{Cause, Failure, Phase};
-use crate::mail::listen::Context;
+use crate::mail::context::ListenerContext;
 use crate::mail::relay::{EnvelopeReply, Sending};
 use crate::mail::rewrite::{RewriteAction, RewriteOutcome};
 use crate::mail::spool::Spool;
@@ -185,7 +185,7 @@ impl TransactionPart {
     }
 
     /// Writes down what became of it: the line of the log, and the row for those recipients who get the message.
-    fn write_down(&mut self, names: &LogNames<'_>, context: &Context) {
+    fn write_down(&mut self, names: &LogNames<'_>, context: &ListenerContext) {
         let Some(summary) = self.summary.take() else { return };
         let replies = self.slots.iter().filter_map(|(_, reply)| reply.as_deref());
         let best = replies.filter_map(|reply| reply.first()).min().copied();

@@ -11,7 +11,7 @@ use wire::{Answer, DataEnd, Printable};
 
 use super::{Recipient, Transaction};
 use crate::failure::{Cause, Failure, Side};
-use crate::mail::listen::Context;
+use crate::mail::context::ListenerContext;
 use crate::mail::rewrite::{Grade, LinkReport, MessageReport, Suspicion};
 use crate::metrics::{ListenerCounts, MessageResult, Suspect};
 use crate::net::Peer;
@@ -82,12 +82,12 @@ impl Summary {
     }
 
     /// Counts the octets of the message, once for all of its copies.
-    pub(in crate::mail) fn count_received(&self, context: &Context) {
+    pub(in crate::mail) fn count_received(&self, context: &ListenerContext) {
         context.counts.received(self.octets_in);
     }
 
     /// Counts the message, or one copy of it, when it is answered; `class` is the first digit of the best reply.
-    pub(in crate::mail) fn count(&self, context: &Context, class: u8) {
+    pub(in crate::mail) fn count(&self, context: &ListenerContext, class: u8) {
         let result = self.result.unwrap_or(match class {
             b'2' if self.changed => MessageResult::Rewritten,
             b'2' => MessageResult::Unchanged,
@@ -231,7 +231,7 @@ impl Transaction {
         &self,
         recipients: impl IntoIterator<Item = &'a Recipient>,
         summary: Summary,
-        context: &Context,
+        context: &ListenerContext,
     ) {
         let mut recipients = recipients.into_iter().peekable();
         // Domains that did not opt in leave no trace in the store.

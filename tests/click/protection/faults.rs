@@ -17,8 +17,8 @@ use strum::VariantArray;
 use super::program::{Program, now_s};
 use super::{LISTED, LISTS, eventually, reader};
 use crate::click::server::Answer;
-use crate::records::on_a_small_disk;
-use crate::store::raw;
+use crate::ledger::records::on_a_small_disk;
+use crate::ledger::store::raw;
 
 /// A domain for each word of `on_failure`.
 const DOMAINS: &str = r#"
@@ -327,7 +327,7 @@ fn a_clock_that_jumps_neither_closes_links_nor_lets_old_forms_count() {
 fn the_clock_of_a_running_server_is_set_back_and_forth() {
     let dir = tempfile::tempdir().unwrap();
     let (clock, library) = (dir.path().join("clock"), dir.path().join("clock.so"));
-    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/protection/clock.c");
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/click/protection/clock.c");
     let made = Command::new("cc")
         .args(["-shared", "-fPIC", "-O1", "-o"])
         .arg(&library)

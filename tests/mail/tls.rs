@@ -465,7 +465,7 @@ fn smtps_next_hops_are_encrypted_from_the_first_octet() {
 #[test]
 fn next_hops_are_encrypted_unless_they_are_on_this_machine() {
     let certificate = Certificate::new("authority.test");
-    let sample = include_str!("../fixtures/config/good/least.toml");
+    let sample = include_str!("../../fixtures/config/good/least.toml");
     let (before, rest) = sample.split_once("\nnext_hop ").unwrap();
     let (_, behind) = rest.split_once('\n').unwrap();
     let ca = format!("next_hop_ca = {:?}", certificate.certificate());

@@ -246,7 +246,7 @@ async fn a_name_that_changes_its_mind_is_asked_once_and_judged_each_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn our_own_addresses_are_not_asked_even_where_they_are_allowed() {
-    let settings = include_str!("../../fixtures/config/good/least.toml");
+    let settings = include_str!("../../../fixtures/config/good/least.toml");
     let admin = settings.lines().skip_while(|l| *l != "[admin]").nth(1).unwrap();
     let address = admin.split('"').nth(1).unwrap();
     let port = address.rsplit_once(':').unwrap().1;

@@ -8,8 +8,8 @@ use tokio::time::{Instant, timeout_at};
 use tracing::{debug, info};
 use wire::{MAX_PROXY_HEADER, ProxyHeader};
 
-use super::Context;
 use crate::config::ListenerTls;
+use crate::mail::context::ListenerContext;
 use crate::metrics::Handshake;
 use crate::net::{Peer, Stream};
 
@@ -17,7 +17,7 @@ use crate::net::{Peer, Stream};
 const HEADER_WAIT: Duration = Duration::from_secs(10);
 
 /// Gives the client of a connection: the peer, or the client that a load balancer names. `None` when it names none.
-pub(in crate::mail) async fn introduce(stream: &mut Stream, peer: Peer, context: &Context) -> Option<Peer> {
+pub(in crate::mail) async fn introduce(stream: &mut Stream, peer: Peer, context: &ListenerContext) -> Option<Peer> {
     let listen = &context.listener.listen;
     let wait = context.settings.borrow().limits.command_timeout;
     let mut client = peer;
@@ -46,7 +46,7 @@ pub(in crate::mail) async fn introduce(stream: &mut Stream, peer: Peer, context:
 }
 
 /// TLS from the first octet, where the listener wants it; whether the connection can go on.
-pub(in crate::mail) async fn encrypt(stream: &mut Stream, client: Peer, context: &Context) -> bool {
+pub(in crate::mail) async fn encrypt(stream: &mut Stream, client: Peer, context: &ListenerContext) -> bool {
     let ListenerTls::Implicit(_) = context.listener.tls else {
         return true;
     };
@@ -58,7 +58,7 @@ pub(in crate::mail) async fn encrypt(stream: &mut Stream, client: Peer, context:
 pub(in crate::mail) async fn shake_hands(
     stream: &mut Stream,
     client: Peer,
-    context: &Context,
+    context: &ListenerContext,
     deadline: Instant,
 ) -> bool {
     let listen = &context.listener.listen;

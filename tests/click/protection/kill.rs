@@ -12,7 +12,7 @@ use store::{Label, Outcome};
 
 use super::program::Program;
 use super::{LISTED, LISTS, PATIENCE, eventually, reader};
-use crate::store::raw;
+use crate::ledger::store::raw;
 
 const HOSTS: [(&str, u16, Outcome, Verdict); 3] = [
     ("good.example", 302, Outcome::Redirected, Verdict::Allow),

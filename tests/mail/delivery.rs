@@ -24,7 +24,7 @@ use tokio::sync::watch;
 use crate::cli::{Home, code, json_lines, out};
 use crate::rig::{Options, Peer, Rig};
 
-const LEAST: &str = include_str!("../fixtures/config/good/least.toml");
+const LEAST: &str = include_str!("../../fixtures/config/good/least.toml");
 const BAD: &str = "https://paypal.com.evil.example:81/login";
 const GOOD: &str = "https://www.shop.example/offer";
 const LISTED: &str = "https://listed.example/x";

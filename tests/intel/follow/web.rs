@@ -226,7 +226,7 @@ pub(super) fn follower(lines: &str, dns: Option<&Dns>) -> Follower {
 
 /// The same, which counts what it does.
 pub(super) fn counted(lines: &str, dns: Option<&Dns>, counts: Arc<ContactCounts>) -> Follower {
-    let mut text = include_str!("../../fixtures/config/good/least.toml").to_owned();
+    let mut text = include_str!("../../../fixtures/config/good/least.toml").to_owned();
     text += &format!("\n[contact]\n{lines}\n");
     if let Some(dns) = dns {
         text += &format!("[checks]\ndns_servers = [\"{}\"]\n", dns.address);

@@ -16,7 +16,7 @@ use mail_parser::{Message, MessageParser, PartType};
 use messages::{Octets, damaged, linked, soup, unlinked};
 use proptest::prelude::*;
 
-use crate::mail::pipeline::{MAX_LINE, Pipeline, longest_line};
+use crate::mail::messages::pipeline::{MAX_LINE, Pipeline, longest_line};
 
 /// What a mail program reads in the parts of a message, in order: texts decoded, files as bytes.
 #[derive(Debug, PartialEq, Eq)]

@@ -7,8 +7,8 @@ use proptest::prelude::*;
 use proptest::sample::select;
 
 use super::messages::{plain_text, quoted_printable};
-use crate::mail::pipeline::{BASE, Pipeline};
-use crate::restore::message;
+use crate::mail::messages::pipeline::{BASE, Pipeline};
+use crate::mail::restore::message;
 
 /// What a program does to the text that it quotes.
 #[derive(Debug, Clone, Copy)]

@@ -1,6 +1,6 @@
 //! The way back from what becomes of a rewritten message: replies in another kind of text, another encoding, other lines.
 
-use crate::mail::pipeline::{BASE, Pipeline};
+use crate::mail::messages::pipeline::{BASE, Pipeline};
 
 /// A message of one part.
 pub(crate) fn message(kind: &str, body: &[u8]) -> Vec<u8> {

@@ -19,7 +19,7 @@ use store::{
 use strum::VariantArray;
 
 use crate::cli::{Home, code, err, json_lines, out};
-use crate::store::raw;
+use crate::ledger::store::raw;
 
 /// 2026-11-22
 const NOW: i64 = 1_795_305_600_000_000;
