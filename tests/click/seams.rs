@@ -148,3 +148,45 @@ fn a_wrapper_that_the_sender_is_known_to_quote_is_not_warned_of() {
         Outcome::Warned
     );
 }
+
+/// Calls by which this thread has read anything so far, those of this function included.
+fn reads() -> u64 {
+    let io = std::fs::read_to_string("/proc/thread-self/io").expect("the kernel counts input and output");
+    let count = io.lines().find_map(|line| line.strip_prefix("syscr: "));
+    count.unwrap().parse().unwrap()
+}
+
+#[test]
+fn no_click_reads_the_store_on_the_thread_that_answers() {
+    let server = Server::start();
+    let plain = server.path("https://shop.example/");
+    let long = stored(&server, "long.example", true);
+    let inside = around(&server, &stored(&server, "inside.example", true));
+    let path = |url: &str| url.strip_prefix("https://click.example.com").unwrap_or(url).to_owned();
+    // A click link inside a click link is warned of, once its target is known.
+    let links = [
+        (plain, Outcome::Redirected),
+        (path(&long), Outcome::Redirected),
+        (path(&inside), Outcome::Warned),
+    ];
+    // All async work is done by this thread; what may block is not.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let click = |path: &str| {
+        let request = axum::http::Request::get(path).body(axum::body::Body::empty()).unwrap();
+        let peer = ([127, 0, 0, 1], 1).into();
+        runtime.block_on(server.pages.answer(request, peer));
+    };
+    let start = reads();
+    let each = reads() - start;
+    server.rows();
+    assert!(reads() - start > 2 * each, "reading the store is counted");
+    for (path, outcome) in links {
+        let before = reads();
+        click(&path);
+        assert_eq!(reads() - before, each, "{path}");
+        assert_eq!(server.rows().pop().unwrap().outcome, outcome, "{path}");
+    }
+}
