@@ -329,7 +329,7 @@ impl Transaction {
         if !spool.wants_flush() {
             return Ok(());
         }
-        let mut full = std::mem::replace(spool, Spool::default());
+        let mut full = std::mem::take(spool);
         let flushed = tokio::task::spawn_blocking(move || (full.flush(), full)).await;
         let (written, full) = flushed.map_err(std::io::Error::other)?;
         *spool = full;
