@@ -176,9 +176,8 @@ impl ClickPages {
             headers: head.headers,
             settings,
         };
-        let pages = Arc::clone(self);
-        // In a task of its own: the click counts even if the connection goes.
-        let answer = tokio::spawn(async move { pages.opened(request, opened, sent, too_many).await });
+        // In a task of its own: the click counts even if the connection goes. Boxed, for it is large and would be moved often.
+        let answer = tokio::spawn(Box::pin(Arc::clone(self).opened(request, opened, sent, too_many)));
         match answer.await.map_err(JoinError::try_into_panic) {
             Ok(response) => response,
             Err(Ok(panic)) => resume_unwind(panic),
