@@ -296,15 +296,15 @@ fn splice_of<'a>(target: &str, written: &'a [u8]) -> Splice<'a> {
 
 fn splice_from<'a>(template: &[u8], written: &'a [u8], mode: u8) -> Splice<'a> {
     let head = template.iter().zip(written).take_while(|(a, b)| a == b).count();
-    let rest = template.get(head..).unwrap_or_default();
-    let middle = written.get(head..).unwrap_or_default();
+    let (_, rest) = template.split_at(head);
+    let (_, middle) = written.split_at(head);
     let tail = rest
         .iter()
         .rev()
         .zip(middle.iter().rev())
         .take_while(|(a, b)| a == b)
         .count();
-    let middle = middle.get(..middle.len() - tail).unwrap_or_default();
+    let (middle, _) = middle.split_at(middle.len() - tail);
     Splice {
         mode,
         head,

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use data_encoding::BASE64_NOPAD;
+use percent_encoding::{percent_decode_str, percent_encode_byte};
 
 use crate::target::{Resolve, Resolved, Target, resolve};
 
@@ -20,31 +21,14 @@ pub(crate) fn clip(text: &str, max: usize) -> &str {
 /// Undoes percent escapes once. What is no escape stays, and so do escapes that are not UTF-8: decoding those would lose
 /// their octets.
 pub(crate) fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
+    let octets: Cow<'_, [u8]> = percent_decode_str(text).into();
+    let Cow::Owned(octets) = octets else {
         return Cow::Borrowed(text);
-    }
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        if first == b'%'
-            && let [high, low, after @ ..] = after
-            && let (Some(high), Some(low)) = (hex_digit(*high), hex_digit(*low))
-        {
-            octets.push(high << 4 | low);
-            rest = after;
-        } else {
-            octets.push(first);
-            rest = after;
-        }
-    }
+    };
     let mut decoded = String::with_capacity(octets.len());
     for chunk in octets.utf8_chunks() {
         decoded.push_str(chunk.valid());
-        for octet in chunk.invalid() {
-            decoded.push('%');
-            decoded.push(char::from(HEX.get(usize::from(octet >> 4)).copied().unwrap_or(b'0')));
-            decoded.push(char::from(HEX.get(usize::from(octet & 0xf)).copied().unwrap_or(b'0')));
-        }
+        decoded.extend(chunk.invalid().iter().map(|octet| percent_encode_byte(*octet)));
     }
     Cow::Owned(decoded)
 }
@@ -176,12 +160,7 @@ pub(crate) fn hidden_target(value: &str) -> Option<Target> {
     None
 }
 
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
 const STANDARD: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn hex_digit(octet: u8) -> Option<u8> {
-    char::from(octet).to_digit(16).and_then(|d| u8::try_from(d).ok())
-}
 
 /// Whether a slash follows the scheme: `http:` alone begins many a text that is none.
 fn names_host(text: &str) -> bool {

@@ -89,6 +89,8 @@ fn related(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
     use crate::unwrap::unwrap;
     use crate::{ClickBase, KeyRing, MessageClaims, Opener, SenderRules, Style, Target, wrap_link};
 
@@ -124,14 +126,7 @@ mod tests {
     }
 
     fn around(url: &str) -> String {
-        let escaped: String = url
-            .bytes()
-            .map(|b| match b {
-                b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
-                b => format!("%{b:02X}"),
-            })
-            .collect();
-        format!("{LIBRAESVA}{escaped}")
+        format!("{LIBRAESVA}{}", utf8_percent_encode(url, NON_ALPHANUMERIC))
     }
 
     fn own(recipient: Option<&str>, url: &str) -> String {

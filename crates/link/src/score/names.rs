@@ -171,7 +171,7 @@ impl NameTable {
         let of_hash = |text: &str| {
             let hash = hash(text);
             let from = self.shortened.partition_point(|(h, _)| *h < hash);
-            let rest = self.shortened.get(from..).unwrap_or_default();
+            let (_, rest) = self.shortened.split_at(from);
             rest.iter()
                 .take_while(move |(h, _)| *h == hash)
                 .map(|(_, place)| self.name(*place))
