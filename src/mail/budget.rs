@@ -1,8 +1,9 @@
 //! Bounds what all messages together use of the machine.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use tokio::sync::{AcquireError, Semaphore, SemaphorePermit};
 
 use crate::config::Limits;
@@ -29,7 +30,7 @@ impl Budgets {
     /// keep their share of the one before.
     #[must_use]
     pub fn rewrite(&self, limits: &Limits) -> Arc<RewriteBudget> {
-        let mut rewrite = self.rewrite.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut rewrite = self.rewrite.lock();
         if rewrite.mib() != limits.rewrite_memory_mib {
             *rewrite = Arc::new(RewriteBudget::new(limits.rewrite_memory_mib));
         }
@@ -39,7 +40,7 @@ impl Budgets {
     /// MiB that are in use for rewriting.
     #[must_use]
     pub fn rewrite_used_mib(&self) -> u32 {
-        self.rewrite.lock().unwrap_or_else(PoisonError::into_inner).used_mib()
+        self.rewrite.lock().used_mib()
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a token says, and its compact binary form.
+//! The claims of a token, and their compact binary form.
 //!
 //! The sealed part of a token is a message section, the same for all links of a copy, and a link section:
 //!
@@ -32,14 +32,14 @@ pub struct MessageClaims {
     pub recipient: Option<String>,
     /// Envelope sender; empty for `<>`.
     pub sender: String,
-    /// When the mail was rewritten, in seconds since 1970.
+    /// Time of the rewriting, in seconds since 1970.
     pub issued_at: i64,
-    /// The recipient domain whose policy was applied, in lower case.
+    /// The recipient domain of the policy, in lower case.
     pub domain: String,
 }
 
 impl MessageClaims {
-    /// As a token gives them back: what is longer than any real address is left out.
+    /// The claims as opened from a token: without addresses longer than any real one.
     #[must_use]
     pub fn as_sealed(&self) -> Self {
         let mut plain = encode_message(self);
@@ -48,7 +48,7 @@ impl MessageClaims {
     }
 }
 
-/// What one link adds.
+/// The claims of one link.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Link {
     /// The target itself, and the octets that stood in the mail when they differ.
@@ -57,7 +57,7 @@ pub(crate) enum Link {
     Reference { id: [u8; 16], host: String },
 }
 
-/// The longest message section, in octets; with it any reference fits into a click link.
+/// Longest message section, in octets; with it any reference fits into a click link.
 pub(crate) const MAX_MESSAGE: usize = 512;
 const MAX_MESSAGE_ID: usize = 128;
 const MAX_DOMAIN: usize = 255;
@@ -75,12 +75,12 @@ const WRITTEN_SPLICED_ESCAPED: u8 = 3;
 const START_SHIFT: u8 = 2;
 const HAS_FORM: u8 = 1 << 5;
 const REFERENCE: u8 = 1 << 6;
-/// In the place of the start: another octet follows that has it.
+/// In the place of the start: it stands in the next octet.
 const MORE: u8 = 0b111;
 const BLOCKED: u8 = 1 << 3;
 const PADDED: u8 = 1 << 7;
 
-/// How most targets start; the index is sealed instead. Never change an entry; up to seven fit.
+/// Starts of most targets, sealed as their index. Never change an entry; up to seven fit.
 const STARTS: [&str; 5] = ["", "https://", "http://", "https://www.", "http://www."];
 
 /// Encodes the message section.
@@ -160,7 +160,7 @@ pub(crate) fn push_reference(out: &mut Vec<u8>, id: &[u8; 16], host: &str, form:
     out.extend_from_slice(host.as_bytes());
 }
 
-/// Says of the link section, whose kind octet stands at `kind_at`, that the link was blocked when the mail came in.
+/// Marks the link section, whose kind octet stands at `kind_at`, as blocked at delivery.
 pub(crate) fn block(out: &mut Vec<u8>, kind_at: usize) {
     if let Some(kind) = out.get_mut(kind_at) {
         let start = (*kind >> START_SHIFT) & MORE;
@@ -177,17 +177,17 @@ pub(crate) fn pad(out: &mut Vec<u8>, kind_at: usize) {
     }
 }
 
-/// What a token says.
+/// The claims of a token.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Claims {
     pub(crate) message: MessageClaims,
     pub(crate) link: Link,
     pub(crate) form: u8,
-    /// The link was known to be bad when the mail came in.
+    /// The link was known to be bad at delivery.
     pub(crate) blocked: bool,
 }
 
-/// Reads both sections; `None` when this is not what version 1 writes.
+/// Reads both sections; `None` for octets that version 1 does not write.
 pub(crate) fn decode(plain: &[u8]) -> Option<Claims> {
     let mut r = Reader(plain);
     let flags = r.octet()?;
@@ -270,7 +270,7 @@ struct Splice<'a> {
     middle: &'a [u8],
 }
 
-/// Writes `written` as what differs from the target, or from the target as HTML writes it.
+/// Writes `written` as its difference from the target, or from the target as HTML writes it.
 fn splice_of<'a>(target: &str, written: &'a [u8]) -> Splice<'a> {
     let ands = target.contains('&');
     if ands && is_escaped(target, written) {
@@ -296,15 +296,15 @@ fn splice_of<'a>(target: &str, written: &'a [u8]) -> Splice<'a> {
 
 fn splice_from<'a>(template: &[u8], written: &'a [u8], mode: u8) -> Splice<'a> {
     let head = template.iter().zip(written).take_while(|(a, b)| a == b).count();
-    let rest = template.get(head..).unwrap_or_default();
-    let middle = written.get(head..).unwrap_or_default();
+    let (_, rest) = template.split_at(head);
+    let (_, middle) = written.split_at(head);
     let tail = rest
         .iter()
         .rev()
         .zip(middle.iter().rev())
         .take_while(|(a, b)| a == b)
         .count();
-    let middle = middle.get(..middle.len() - tail).unwrap_or_default();
+    let (middle, _) = middle.split_at(middle.len() - tail);
     Splice {
         mode,
         head,
@@ -335,7 +335,7 @@ fn escaped(target: &str) -> Vec<u8> {
     out
 }
 
-/// Whether `written` is the target as [`escaped`] writes it; the usual case, so nothing is allocated for it.
+/// Whether `written` is the target as [`escaped`] writes it; without allocation, as this is the usual case.
 fn is_escaped(target: &str, written: &[u8]) -> bool {
     let mut rest = written;
     for piece in target.split_inclusive('&') {

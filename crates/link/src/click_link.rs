@@ -7,7 +7,7 @@ use crate::keyring::OpenError;
 use crate::target::Target;
 use crate::token::{self, Opened, Sealed, Sealer};
 
-/// How click links look.
+/// The style of click links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Style {
@@ -18,12 +18,12 @@ pub enum Style {
     Short,
 }
 
-/// What all click links of an installation begin with.
+/// The front of all click links of an installation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClickBase {
     /// `https://click.example.com/prefix/c/`
     prefix: String,
-    /// Where the path begins in `prefix`.
+    /// Offset of the path in `prefix`.
     path_at: usize,
     style: Style,
 }
@@ -32,10 +32,10 @@ impl ClickBase {
     /// The longest click link, in characters.
     pub const MAX_LINK: usize = 900;
 
-    /// The longest public URL, in characters: it leaves room for every token.
+    /// The longest public URL, in characters, which leaves room for every token.
     pub const MAX_PUBLIC_URL: usize = 128;
 
-    /// Takes `public_url` of the configuration. A path is allowed, a final slash is ignored.
+    /// Reads `public_url` of the configuration. A path is allowed, a final slash is ignored.
     ///
     /// # Errors
     /// See [`ClickBaseError`].
@@ -72,7 +72,7 @@ impl ClickBase {
         self.prefix.strip_suffix(MARK).unwrap_or(&self.prefix)
     }
 
-    /// How its click links look.
+    /// The style of its click links.
     #[must_use]
     pub fn style(&self) -> Style {
         self.style
@@ -80,8 +80,8 @@ impl ClickBase {
 
     /// The click link that carries `token` for `target`.
     ///
-    /// The host is left out in the short style, and when it has signs that programs do not take into a link (IPv6,
-    /// underscores) or is longer than a reader would read.
+    /// The host is left out in the short style, and when it is very long or has characters at which programs end a link (IPv6,
+    /// underscores).
     #[must_use]
     pub fn link(&self, target: &Target, token: &str) -> String {
         let host = Some(target.host()).filter(|h| self.style == Style::Readable && is_shown(h));
@@ -99,7 +99,7 @@ impl ClickBase {
         link
     }
 
-    /// Reads a text that begins with a click link; nothing is verified yet.
+    /// Reads the click link at the front of a text, without verification.
     ///
     /// Scheme and host are compared without case, the port may be spelt out, the path is compared exactly.
     #[must_use]
@@ -116,22 +116,21 @@ impl ClickBase {
         pieces(rest.strip_prefix(path)?)
     }
 
-    /// Length in octets of the click link that `url` begins with, whatever follows it; `None` when it begins with none.
-    /// Nothing is verified.
+    /// Length in octets of the click link at the front of `url`, without verification; `None` when there is none.
     #[must_use]
     pub fn link_len(&self, url: &str) -> Option<usize> {
         let link = self.parse(url)?;
         Some(url.len() - link.token.len() + token::extent(link.token)?)
     }
 
-    /// Reads the path of an HTTP request, with or without the path of the public URL: a reverse proxy may have cut it off.
+    /// Reads the path of an HTTP request, with or without the path of the public URL, which a reverse proxy may cut off.
     #[must_use]
     pub fn parse_path<'a>(&self, path: &'a str) -> Option<ClickLink<'a>> {
         let (_, prefix) = self.origin_and_path();
         pieces(path.strip_prefix(prefix).or_else(|| path.strip_prefix(MARK))?)
     }
 
-    /// The path of one of our links as a browser knows it: a proxy may have cut off the path of the public URL.
+    /// The path of a click link in a browser, with the path of the public URL, which a proxy may cut off.
     #[must_use]
     pub fn public_path(&self, path: &str) -> String {
         let (_, prefix) = self.origin_and_path();
@@ -141,10 +140,10 @@ impl ClickBase {
         }
     }
 
-    /// Where in `bytes` the first text stands that may be a click link of ours; a cheap test before any parsing.
+    /// Offset in `bytes` of the first text that may be a click link of ours; a cheap test before any parsing.
     ///
-    /// It sees links as they are written by [`ClickBase::link`], in any case of scheme and host; transfer encodings and character
-    /// references must have been decoded.
+    /// It finds links as [`ClickBase::link`] writes them, with scheme and host in any case; transfer encodings and character
+    /// references must be decoded.
     #[must_use]
     pub fn find_prefix(&self, bytes: &[u8]) -> Option<usize> {
         let (origin, path) = self.origin_and_path();
@@ -166,7 +165,7 @@ impl ClickBase {
         self.prefix.split_at_checked(self.path_at).unwrap_or((&self.prefix, ""))
     }
 
-    /// The port of the scheme, which the origin leaves out; `None` when it names another one.
+    /// The default port of the scheme, which the origin leaves out; `None` when it names another one.
     fn usual_port(&self) -> Option<&'static str> {
         let (origin, _) = self.origin_and_path();
         let (scheme, authority) = origin.split_once("://")?;
@@ -182,13 +181,13 @@ impl ClickBase {
     }
 }
 
-/// What stands between the public URL and host or token.
+/// The text between the public URL and host or token.
 const MARK: &str = "/c/";
 
-/// Longest host that is shown, in characters.
+/// Longest host shown, in characters.
 const MAX_SHOWN: usize = 100;
 
-/// Whether a host stands in a readable link: its characters are kept by all programs, and it cannot be taken for a token.
+/// Whether a readable link shows a host: all programs keep its characters, and it cannot be taken for a token.
 fn is_shown(host: &str) -> bool {
     // Browsers resolve a host of dots alone as a step up in the path.
     host.bytes().any(|b| b.is_ascii_alphanumeric())
@@ -199,9 +198,9 @@ fn is_shown(host: &str) -> bool {
         && token::extent(host).is_none()
 }
 
-/// Reads what follows the mark of a click link.
+/// Reads host and token behind the mark of a click link.
 pub(crate) fn pieces(rest: &str) -> Option<ClickLink<'_>> {
-    // A token never holds a dot or a slash, so what reads as one is one, even if a slash follows it.
+    // A token holds no dot or slash, so a text that reads as one is one, even before a slash.
     if token::extent(rest).is_none()
         && let Some((host, token)) = rest.split_once('/')
         && is_shown(&host.to_ascii_lowercase())
@@ -217,12 +216,12 @@ pub(crate) fn pieces(rest: &str) -> Option<ClickLink<'_>> {
     })
 }
 
-/// The pieces of a click link; nothing in it is verified.
+/// The parts of a click link, not verified.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClickLink<'a> {
-    /// The host that the reader sees, if the link shows one.
+    /// The host that the link shows, if any.
     pub host: Option<&'a str>,
-    /// Text that begins with the token; more may follow it.
+    /// The token, perhaps with more text behind it.
     pub token: &'a str,
 }
 
@@ -233,7 +232,7 @@ pub enum ClickBaseError {
     /// The URL parser refuses it.
     #[error("not an absolute URL")]
     Invalid,
-    /// Readers' browsers have to open it.
+    /// Browsers could not open it.
     #[error("neither http nor https")]
     Scheme,
     /// Browsers warn of such links.
@@ -242,7 +241,7 @@ pub enum ClickBaseError {
     /// The path goes on behind it.
     #[error("a query or fragment in it")]
     QueryOrFragment,
-    /// Programs that find links in text might end the link there.
+    /// Programs might end a link within its path.
     #[error("a path with other characters than letters, digits and / - _ . ~")]
     Path,
     /// There would be no room for the token.
@@ -258,36 +257,27 @@ pub struct Opener<'a> {
 }
 
 impl<'a> Opener<'a> {
-    /// Joins the two.
+    /// An opener for a key ring and a base.
     #[must_use]
     pub fn new(keys: &'a KeyRing, base: &'a ClickBase) -> Self {
         Self { keys, base }
     }
 
-    /// Whether `url` begins with a genuine click link of ours: the token opens, and a host that the link shows is that of
-    /// the target.
+    /// Opens the genuine click link of ours at the front of `url`, if there is one.
     #[must_use]
     pub fn recognise(&self, url: &str) -> Option<Opened> {
         self.open_url(url).ok()
     }
 
-    /// Opens the click link that `url` begins with.
+    /// Opens the click link at the front of `url`.
     ///
     /// # Errors
-    /// See [`OpenError`]; what does not begin with our base is [`OpenError::Malformed`].
+    /// See [`OpenError`]; a text without our base is [`OpenError::Malformed`].
     pub fn open_url(&self, url: &str) -> Result<Opened, OpenError> {
         self.open_link(&self.base.parse(url).ok_or(OpenError::Malformed)?)
     }
 
-    /// Opens the click link of an HTTP request's path.
-    ///
-    /// # Errors
-    /// See [`OpenError`]; a path that is not below ours is [`OpenError::Malformed`].
-    pub fn open_path(&self, path: &str) -> Result<Opened, OpenError> {
-        self.open_link(&self.base.parse_path(path).ok_or(OpenError::Malformed)?)
-    }
-
-    /// Opens the token of a click link and compares the host that the reader sees.
+    /// Opens the token of a click link and compares the host that the link shows.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -302,7 +292,7 @@ impl<'a> Opener<'a> {
     /// Puts the stored row into an opened reference; see [`KeyRing::complete`].
     ///
     /// # Errors
-    /// [`OpenError::WrongReference`] when this is not what was sealed.
+    /// [`OpenError::WrongReference`] when another row was sealed.
     pub fn complete(&self, opened: Opened, target: &str, written: Option<&[u8]>) -> Result<Opened, OpenError> {
         self.keys.complete(opened, target, written)
     }
@@ -311,16 +301,16 @@ impl<'a> Opener<'a> {
 /// A wrapped link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrapped {
-    /// What stands in the mail now; at most [`ClickBase::MAX_LINK`] characters.
+    /// The click link; at most [`ClickBase::MAX_LINK`] characters.
     pub click_url: String,
-    /// What must be stored, durably, before the mail goes on.
+    /// The row that must be stored, durably, before the mail goes on.
     pub reference: Option<Reference>,
 }
 
 /// A target too long for its click link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reference {
-    /// Names the row.
+    /// The id of the row.
     pub id: [u8; 16],
     /// The whole target.
     pub target: String,
@@ -330,8 +320,8 @@ pub struct Reference {
 
 /// Seals a target into a click link, or into a reference when that would be too long.
 ///
-/// `written` are the bytes that stood in the mail, for restoring them; `form` is a number of the caller's that comes back with
-/// the opened token.
+/// `written` are the bytes that stood in the mail, for restoring them; `form` is a number of the caller's that the opened
+/// token returns.
 #[must_use]
 pub fn wrap_link(sealer: &Sealer<'_>, base: &ClickBase, target: &Target, written: Option<&[u8]>, form: u8) -> Wrapped {
     // Base64 of the target alone would not fit: do not seal in vain.
@@ -508,8 +498,9 @@ mod tests {
         let opener = Opener::new(&ring, &base);
         let link = wrap(&base, "https://shop.example/x").click_url;
         let path = link.strip_prefix(PUBLIC).unwrap();
-        assert!(opener.open_path(path).is_ok());
-        assert!(opener.open_path(path.strip_prefix("/mail").unwrap()).is_ok());
+        for path in [path, path.strip_prefix("/mail").unwrap()] {
+            assert!(opener.open_link(&base.parse_path(path).unwrap()).is_ok(), "{path}");
+        }
         for wrong in [
             "",
             "/",
@@ -520,7 +511,7 @@ mod tests {
             "/mail/mail/c/x",
             "c/x",
         ] {
-            assert_eq!(opener.open_path(wrong), Err(OpenError::Malformed), "{wrong}");
+            assert_eq!(base.parse_path(wrong), None, "{wrong}");
         }
     }
 

@@ -1,11 +1,11 @@
-//! The decision about a link of a message: the one type that policy, rewriting, reports, rows and metrics share.
+//! The decision about a link of a message, shared by policy, rewriting, reports, rows and metrics.
 
 use strum::{EnumDiscriminants, EnumString, IntoStaticStr, VariantArray};
 
 use crate::target::LeaveReason;
 use crate::word::Word;
 
-/// What becomes of a link of a message, and why.
+/// The decision about a link of a message, with its reason.
 ///
 /// Without the reason it is a [`LinkDecision`], whose word rows, logs and metrics hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumDiscriminants)]
@@ -32,7 +32,7 @@ pub enum Decision {
 pub enum WrapReason {
     /// The policy of the recipient domain.
     Policy,
-    /// It is known to be bad: its click link only ever leads to the page for blocked links.
+    /// It is known to be bad: its click link only leads to the page for blocked links.
     Blocked,
     /// It is a click link of ours that was made for another mail.
     OwnLinkSmuggled,
@@ -51,13 +51,13 @@ pub enum KeepReason {
     NotSuspicious,
     /// A click link of ours that belongs into this mail.
     OwnLink,
-    /// It leads nowhere on the web.
+    /// It does not lead to the web.
     NotWeb(LeaveReason),
     /// A relative reference in a document without a base.
     Relative,
     /// It stands in text and is no URL; text cannot be disarmed.
     InvalidUrl,
-    /// It stands where nothing can be replaced; the word of the part of the program that found it.
+    /// It stands where nothing can be replaced; the word names the structure.
     Structure(&'static str),
 }
 
@@ -65,15 +65,15 @@ pub enum KeepReason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum DisarmReason {
-    /// Its scheme is none that mail should open.
+    /// Its scheme is not allowed in mail.
     Scheme,
     /// It cannot be read as a URL, though a lenient client might open it.
     InvalidUrl,
-    /// A form is sent to it: that carries more than a click.
+    /// A form is sent to it, which carries more than a click.
     Form,
     /// It is loaded without a click.
     Frame,
-    /// It is told of each click on the link beside it.
+    /// It is notified of each click on the link beside it.
     Ping,
 }
 

@@ -1,11 +1,10 @@
-//! Domain names as people and configurations write them.
+//! Domain names in ASCII.
 
 use std::net::Ipv4Addr;
 
 use crate::target::Target;
 
-/// A domain name in lower case with A-labels and without a final dot; `None` for what is no domain name, such as an
-/// address literal.
+/// A domain name in lower case with A-labels and without a final dot; `None` for other texts, such as an address literal.
 #[must_use]
 pub fn ascii_domain(name: &str) -> Option<String> {
     const MAX_NAME: usize = 253; // RFC 1035, 2.3.4, without the dot of the root

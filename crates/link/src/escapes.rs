@@ -1,15 +1,16 @@
-//! Text that hides in URLs: percent escapes, Base64, values of a query, and the web URLs that come out.
+//! Text hidden in URLs: percent escapes, Base64, values of a query, and the web URLs in them.
 
 use std::borrow::Cow;
 
 use data_encoding::BASE64_NOPAD;
+use percent_encoding::{percent_decode_str, percent_encode_byte};
 
 use crate::target::{Resolve, Resolved, Target, resolve};
 
-/// Longest text that is read as a URL, in octets: the longest that browsers open from a link is far below.
+/// Longest text read as a URL, in octets: the longest that browsers open from a link is far below.
 pub(crate) const MAX_TEXT: usize = 32 * 1024;
 
-/// How often a value is decoded until a URL shows.
+/// Most times that a value is decoded in search of a URL.
 const MAX_ROUNDS: usize = 3;
 
 /// The front of a text: `max` octets, or as many fewer as leave its last character whole.
@@ -17,39 +18,21 @@ pub(crate) fn clip(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
-/// Undoes percent escapes once. What is no escape stays, and so do escapes that are not UTF-8: decoding those would lose
-/// their octets.
+/// Decodes percent escapes once. Escapes that are not UTF-8 stay: decoded they would lose their octets.
 pub(crate) fn percent_decoded(text: &str) -> Cow<'_, str> {
-    if !text.contains('%') {
+    let octets: Cow<'_, [u8]> = percent_decode_str(text).into();
+    let Cow::Owned(octets) = octets else {
         return Cow::Borrowed(text);
-    }
-    let mut octets = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        if first == b'%'
-            && let [high, low, after @ ..] = after
-            && let (Some(high), Some(low)) = (hex_digit(*high), hex_digit(*low))
-        {
-            octets.push(high << 4 | low);
-            rest = after;
-        } else {
-            octets.push(first);
-            rest = after;
-        }
-    }
+    };
     let mut decoded = String::with_capacity(octets.len());
     for chunk in octets.utf8_chunks() {
         decoded.push_str(chunk.valid());
-        for octet in chunk.invalid() {
-            decoded.push('%');
-            decoded.push(char::from(HEX.get(usize::from(octet >> 4)).copied().unwrap_or(b'0')));
-            decoded.push(char::from(HEX.get(usize::from(octet & 0xf)).copied().unwrap_or(b'0')));
-        }
+        decoded.extend(chunk.invalid().iter().map(|octet| percent_encode_byte(*octet)));
     }
     Cow::Owned(decoded)
 }
 
-/// Decodes Base64 of either alphabet, with or without padding; spaces are read as the `+` that a form made of them.
+/// Decodes Base64 of either alphabet, with or without padding; spaces are read as `+`, as forms replace it.
 pub(crate) fn base64_decoded(text: &str) -> Option<Vec<u8>> {
     let mut plain: String = text
         .chars()
@@ -63,14 +46,14 @@ pub(crate) fn base64_decoded(text: &str) -> Option<Vec<u8>> {
     if let Ok(octets) = BASE64_NOPAD.decode(plain.as_bytes()) {
         return Some(octets);
     }
-    // Bits left over at the end that are not zero: some encoders do that, and no URL depends on them.
+    // Some encoders leave bits at the end that are not zero; no URL depends on them.
     let mut lax = data_encoding::Specification::new();
     lax.symbols.push_str(STANDARD);
     lax.check_trailing_bits = false;
     lax.encoding().ok()?.decode(plain.as_bytes()).ok()
 }
 
-/// Encodes as Base64 for URLs, for tests of what is decoded.
+/// Encodes as Base64 for URLs, for tests.
 #[cfg(test)]
 pub(crate) fn base64(text: &[u8]) -> String {
     data_encoding::BASE64URL_NOPAD.encode(text)
@@ -95,7 +78,7 @@ pub(crate) fn value<'q>(query: &'q str, name: &str) -> Option<&'q str> {
         .map(|(_, v)| v)
 }
 
-/// Everything behind `name=` in a query: some wrappers put the target last, as it is, with a query of its own.
+/// The text behind `name=` in a query: some wrappers put the target last, unescaped, with a query of its own.
 pub(crate) fn tail<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     let mut at = 0;
     for pair in query.split('&') {
@@ -122,8 +105,8 @@ pub(crate) fn is_web(text: &str) -> bool {
     })
 }
 
-/// The web URL that a decoded text is, after mending what copying does to it: escapes left over, `&amp;`, `https:/x`, a
-/// scheme left out. Only http and https.
+/// Reads a decoded text as an http or https URL, after mending faults of copying: remaining escapes, `&amp;`, `https:/x`, a
+/// missing scheme.
 pub(crate) fn web_target(text: &str) -> Option<Target> {
     if text.len() > MAX_TEXT {
         return None;
@@ -147,7 +130,7 @@ pub(crate) fn web_target(text: &str) -> Option<Target> {
     }
 }
 
-/// The absolute web URL that a value is: as it stands, percent-encoded, or in Base64.
+/// Reads a value as an absolute web URL: plain, percent-encoded, or in Base64.
 pub(crate) fn hidden_target(value: &str) -> Option<Target> {
     // The shortest is longer than `http:`.
     if value.len() < 8 || value.len() > MAX_TEXT {
@@ -176,12 +159,7 @@ pub(crate) fn hidden_target(value: &str) -> Option<Target> {
     None
 }
 
-const HEX: &[u8; 16] = b"0123456789ABCDEF";
 const STANDARD: &str = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-fn hex_digit(octet: u8) -> Option<u8> {
-    char::from(octet).to_digit(16).and_then(|d| u8::try_from(d).ok())
-}
 
 /// Whether a slash follows the scheme: `http:` alone begins many a text that is none.
 fn names_host(text: &str) -> bool {

@@ -1,21 +1,21 @@
-//! Tells links with nothing inside from all others at a glance: nearly all links are such, and every one in every mail is looked at.
+//! A quick test for links with nothing inside, which nearly all links of a mail are.
 
 use crate::click_link::ClickBase;
 use crate::redirectors::{embedded, is_site};
 use crate::target::Target;
 use crate::unwrap::{is_vendors_host, stands_anywhere};
 
-/// Glances at the links of one message, most of which share a few hosts.
+/// Tests the links of one message, most of which share a few hosts.
 #[derive(Debug)]
 pub struct Glance<'a> {
     base: &'a ClickBase,
-    /// The host that was looked at last, and whether it is a wrapper's or a redirector's.
+    /// The host of the last link, and whether it is a wrapper's or a redirector's.
     host: String,
     known: bool,
 }
 
 impl<'a> Glance<'a> {
-    /// `base`: where our own click links begin.
+    /// A test for one message; `base`: the front of our own click links.
     #[must_use]
     pub fn new(base: &'a ClickBase) -> Self {
         Self {
@@ -25,8 +25,8 @@ impl<'a> Glance<'a> {
         }
     }
 
-    /// Whether [`crate::unwrap`] would find nothing in this link: no layer, no other URL, no wrapper that cannot be read. For some
-    /// links this says no although it would find nothing.
+    /// Whether [`crate::unwrap`] would find nothing in this link: no layer, no other URL, no opaque wrapper. May be false for
+    /// such a link, never true for another.
     pub fn is_plain(&mut self, target: &Target) -> bool {
         let host = target.host().trim_end_matches('.');
         if self.host != host {

@@ -1,7 +1,7 @@
 //! The key ring: one key that seals, many that open.
 //!
-//! A key is a secret of 32 octets. All else comes out of it by HKDF-SHA256 (RFC 5869): the AEAD key, the keys for nonces,
-//! reference ids and marks, and the key's name. A name that does not fit its secret therefore betrays a damaged key file.
+//! A key is a secret of 32 octets. HKDF-SHA256 (RFC 5869) derives from it the AEAD key, the keys for nonces, reference ids
+//! and marks, and the key's name. A name that does not fit its secret therefore shows a damaged key file.
 
 use std::fmt::{self, Write as _};
 
@@ -10,7 +10,7 @@ use ring::{aead, hkdf, hmac};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// Names a key: four hexadecimal digits, derived from its secret.
+/// The name of a key: four hexadecimal digits, derived from its secret.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyId(pub(crate) [u8; 2]);
 
@@ -57,24 +57,24 @@ pub enum OpenError {
     WrongReference,
 }
 
-/// What a key is for.
+/// The state of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum KeyState {
-    /// New tokens are sealed with it; it opens as well.
+    /// It seals new tokens, and opens.
     Sealing,
-    /// It opens tokens that were sealed with it.
+    /// It opens tokens sealed with it.
     Opening,
-    /// It opens nothing any more.
+    /// It opens no token any more.
     Retired,
 }
 
-/// What may be told about a key.
+/// The public facts about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyInfo {
     /// Its name.
     pub id: KeyId,
-    /// What it is for.
+    /// Its state.
     pub state: KeyState,
     /// Seconds since 1970.
     pub created_at: i64,
@@ -163,7 +163,7 @@ impl KeyRing {
              # Keep it secret and keep a copy. Times are seconds since 1970.\n",
         );
         for (key, state) in self.entries() {
-            // A key that is retired keeps its last state and gets a date.
+            // A retired key keeps its last state and gets a date.
             let state = if state == KeyState::Sealing {
                 "sealing"
             } else {
@@ -183,10 +183,10 @@ impl KeyRing {
         out
     }
 
-    /// Puts in a key, which seals from now on; the one that sealed until now only opens.
+    /// Adds a key, which seals from now on; the sealing one before it only opens.
     ///
     /// # Errors
-    /// The ring has a key of that name already: try another secret.
+    /// The ring has a key of this name: try another secret.
     pub fn add(&mut self, secret: [u8; 32], now_s: i64) -> Result<KeyId, AddError> {
         let key = Key::new(secret, now_s);
         let id = key.id;
@@ -308,11 +308,11 @@ impl From<hkdf::Okm<'_, hkdf::Algorithm>> for KeyName {
     }
 }
 
-/// A key as it stands in a file.
+/// A key as in a file.
 struct Entry {
     key: Key,
     seals: bool,
-    /// Where its table begins.
+    /// Offset of its table in the file.
     at: usize,
 }
 
@@ -329,7 +329,7 @@ impl Faults<'_> {
     }
 }
 
-/// All entries that are sound in themselves.
+/// The entries that are sound in themselves.
 fn read(text: &str, faults: &mut Faults<'_>) -> Vec<Entry> {
     let (file, errors) = DeTable::parse_recoverable(text);
     for e in &errors {
@@ -447,9 +447,9 @@ pub struct KeyRingError {
 /// One fault of a key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyFault {
-    /// Line number from 1; 0 when the fault is of the whole file.
+    /// Line number from 1; 0 for a fault of the whole file.
     pub line: usize,
-    /// What is wrong and what is allowed; never a secret.
+    /// The fault, and what is allowed; never a secret.
     pub what: String,
 }
 
@@ -473,7 +473,7 @@ impl fmt::Display for KeyRingError {
 
 impl std::error::Error for KeyRingError {}
 
-/// Why a key was not put in.
+/// Why a key was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddError {
     /// Two keys would have the same name.
@@ -490,10 +490,10 @@ pub enum RetireError {
     /// No such key.
     #[error("no key has this id")]
     Unknown,
-    /// New tokens are sealed with it.
+    /// It seals new tokens.
     #[error("this key seals new links: add another one first")]
     Sealing,
-    /// Retired before.
+    /// It is retired.
     #[error("this key is retired already")]
     Retired,
 }

@@ -1,16 +1,19 @@
-//! What a link is and what becomes of it: target, policy, decision, token, key ring.
-//!
-//! The way of a link through this room:
-//!
-//! 1. [`resolve`] says what an attribute value or a text URL means: a [`Target`], something to leave alone, something inert.
-//! 2. [`Policy::decide`] says what becomes of a target: [`Decision::Keep`] or [`Decision::Wrap`].
-//! 3. [`KeyRing::sealer`] takes the facts about the mail once, [`wrap_link`] seals each target into a click link.
-//! 4. [`Opener`] opens click links again. [`Opened`] is the proof that a target came out of a genuine token.
-//! 5. [`unwrap`] says what is inside a target: other vendors' wrappers, our own click links, redirects. [`signs_of_smuggling`]
-//!    says whether they belong there.
-//! 6. [`combine`] makes a [`Verdict`] of all [`Evidence`], and [`ClickPolicy::answer`] what the reader gets.
+//! Links: targets, policies, tokens and click links, layers, verdicts.
 //!
 //! No IO, no clock, no random source: texts, times and secrets are arguments.
+//!
+//! | module | what lies there |
+//! | --- | --- |
+//! | `target` | [`resolve`]: from an attribute value or text URL to a [`Target`] |
+//! | `policy`, `decision` | [`Policy`] of a recipient domain; the [`Decision`] about a link, by which it is wrapped |
+//! | `score` | the offline score: [`signs`] that a link is suspicious |
+//! | `keyring`, `token`, `claims` | [`KeyRing`]; tokens sealed and opened; [`Opened`] is the proof of a genuine token |
+//! | `click_link` | [`wrap_link`] seals a target into a click link, [`Opener`] opens click links |
+//! | `seal` | seals of marks in mail and of forms on pages |
+//! | `unwrap`, `redirectors`, `escapes` | [`unwrap`]: wrappers, own click links and redirects in a link |
+//! | `glance`, `one_time`, `smuggling` | tests of a link: nothing inside, works once, does not belong into its mail |
+//! | `verdict` | [`combine`]: from [`Evidence`] to a [`Verdict`]; [`ClickPolicy`]: the answer to a click |
+//! | `domain_name`, `rule_error`, `word` | names in ASCII, faults of rules, stable words of enums |
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod claims;

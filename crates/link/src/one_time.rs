@@ -1,28 +1,28 @@
-//! Links that work once, or that do something when they are asked for: those must never be fetched.
+//! Links that work once, or that act when they are fetched: they must never be fetched.
 //!
-//! Nobody can tell for sure from the text of a link. The tests err on the safe side: an ordinary page that is taken for such a
-//! link is judged by lists alone, while a one-time link that is fetched is of no use to its reader any more.
+//! The text of a link gives no certainty, so the tests err on the safe side: an ordinary page taken for such a link is judged
+//! by lists alone, while a one-time link that was fetched is lost to its reader.
 
 use url::Host;
 
 use crate::escapes::{clip, pairs, percent_decoded};
 use crate::target::Target;
 
-/// Why a link looks as if it worked once, or did something when asked for.
+/// Why a link looks like one that works once or acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OneTime {
-    /// Its URL holds a word such as `unsubscribe`; here is how the list has it.
+    /// Its URL holds a word such as `unsubscribe`, given as in the list of words.
     UrlWord(&'static str),
     /// Its text in the mail holds such a word.
     TextWord(&'static str),
-    /// Path or query hold a long piece that nobody would have chosen as a name.
+    /// Path or query hold a long piece that does not read like a name.
     Secret,
 }
 
 impl OneTime {
-    /// The word that told, if one did.
+    /// The word found, if it was a word.
     #[must_use]
     pub fn word(self) -> Option<&'static str> {
         match self {
@@ -32,13 +32,13 @@ impl OneTime {
     }
 }
 
-/// Why a link looks as if it worked once or acted; `None` when nothing says so.
+/// Tests whether a link looks like one that works once or acts, and why.
 ///
 /// * Words in the host in front of the registrable domain, in path, query and fragment, and in `link_text`, in the main
 ///   languages: leaving a list, confirming, activating, resetting, signing in, invitations, answers to a question.
 /// * A piece of the path, or a value of the query, that holds 16 letters and digits or more and does not read like words,
-///   numbers or names with hyphens between them. Values that are known to be only for counting (`utm_source`, `fbclid` ...)
-///   are passed over.
+///   numbers or names with hyphens between them. Values known to be only for counting (`utm_source`, `fbclid` ...) are
+///   ignored.
 #[must_use]
 pub fn looks_one_time(target: &Target, link_text: Option<&str>) -> Option<OneTime> {
     let url = target.url();
@@ -73,13 +73,13 @@ pub fn looks_one_time(target: &Target, link_text: Option<&str>) -> Option<OneTim
     secret.then_some(OneTime::Secret)
 }
 
-/// How much of a piece of text is searched for words, in octets.
+/// Most of a piece of text searched for words, in octets.
 const MAX_PIECE: usize = 4096;
 
-/// How many values of a query are searched for words.
+/// Most values of a query searched for words.
 const MAX_PAIRS: usize = 64;
 
-/// Parts of words: they tell wherever they stand in a word.
+/// Parts of words, which count anywhere in a word.
 const STEMS: &[&str] = &[
     // Leaving a list.
     "unsubscri",
@@ -110,7 +110,7 @@ const STEMS: &[&str] = &[
     "退订",
     "取消订阅",
     "수신거부",
-    // Joining one: the first mail asks whether it was really you.
+    // Joining one: the first mail asks for a confirmation.
     "subscrib",
     "suscrib",
     "abonnier",
@@ -244,7 +244,7 @@ const STEMS: &[&str] = &[
     "取消",
 ];
 
-/// Words side by side, or written as one; the final blank stands for the end of the word.
+/// Words side by side, or written as one; a final blank stands for the end of the word.
 const PHRASES: &[(&str, &str)] = &[
     ("opt out", " opt out"),
     ("opt in", " opt in "),
@@ -267,7 +267,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("zaloguj", " zaloguj "),
 ];
 
-/// Whole words that tell in a URL, but are too common in texts.
+/// Whole words that count in a URL, but are too common in texts.
 const URL_WORDS: &[&str] = &[
     "code",
     "otp",
@@ -296,7 +296,7 @@ const URL_WORDS: &[&str] = &[
     "callback",
 ];
 
-/// Values that only count who came from where; they open nothing.
+/// Values of campaign and click counters.
 fn counts_only(name: &str) -> bool {
     const NAMES: [&str; 32] = [
         "fbclid",
@@ -358,7 +358,7 @@ fn push_words(words: &mut String, text: &str) {
     }
 }
 
-/// The first part of a word, or phrase, that stands in a text.
+/// The first part of a word, or phrase, found in a text.
 fn telling(text: &str) -> Option<&'static str> {
     STEMS.iter().find(|stem| text.contains(**stem)).copied().or_else(|| {
         PHRASES
@@ -373,7 +373,7 @@ fn exact(text: &str, words: &[&'static str]) -> Option<&'static str> {
     found.find_map(|word| words.iter().find(|w| **w == word).copied())
 }
 
-/// From how many letters and digits on a piece may be a secret: 16 hexadecimal digits are 64 bits.
+/// Fewest letters and digits of a piece that may be a secret: 16 hexadecimal digits are 64 bits.
 const MIN_SECRET: usize = 16;
 
 /// Whether a piece of a URL is long and does not read like names, numbers and words with signs between them.
@@ -383,7 +383,7 @@ fn is_secret(piece: &str) -> bool {
     signs >= MIN_SECRET && !piece.split(|c: char| !c.is_alphanumeric()).all(reads_like_a_word)
 }
 
-/// Whether somebody may have chosen this: a word, a number, both side by side (`256gb`), or words that begin with capitals.
+/// Whether a text reads like a name: a word, a number, both side by side (`256gb`), or words that begin with capitals.
 fn reads_like_a_word(piece: &str) -> bool {
     const MAX_WORD: usize = 24;
     const FREE: usize = 4;

@@ -1,4 +1,4 @@
-//! What becomes of a link: rules by sender and URL, per recipient domain.
+//! Policies of recipient domains: rules for links by sender and URL.
 
 mod delivery;
 mod rules;
@@ -12,7 +12,7 @@ use crate::decision::{Decision, KeepReason, WrapReason};
 use crate::score::{self, Circumstances, Sign};
 use crate::target::Target;
 
-/// What a recipient domain wants done with links.
+/// The policy of a recipient domain for links.
 #[derive(Debug, Clone, Default)]
 pub struct Policy {
     /// The recipient domain, in lower case.
@@ -23,12 +23,12 @@ pub struct Policy {
     pub bypass_senders: SenderRules,
     /// URLs that stay.
     pub bypass_urls: UrlRules,
-    /// What is done about suspicious links when mail comes in.
+    /// The treatment of suspicious links at delivery.
     pub delivery: Delivery,
 }
 
 impl Policy {
-    /// What becomes of a link to `target` in a mail from `sender` (envelope sender, without angle brackets).
+    /// Decides about a link to `target` in a mail from `sender` (envelope sender, without angle brackets).
     ///
     /// In this order: the domain is off, a rule for the sender, a rule for the URL, the points of the signs under
     /// [`Rewrite::Suspicious`].
@@ -39,7 +39,7 @@ impl Policy {
         })
     }
 
-    /// The signs that a link shows, with the names that this domain protects.
+    /// The signs of a link, with the names that this domain protects.
     #[must_use]
     pub fn signs(&self, target: &Target, circumstances: &Circumstances<'_>) -> Vec<Sign> {
         let circumstances = Circumstances {
@@ -49,8 +49,8 @@ impl Policy {
         score::signs(target, &circumstances)
     }
 
-    /// Whether a sender shows itself as somebody else: `shown`, the name that readers see in place of the address, holds a
-    /// protected name, or an address, of another registrable domain than `domain`, that of the sender.
+    /// Whether a sender poses as another: `shown`, the name that readers see in place of the address, holds a protected name,
+    /// or an address, of another registrable domain than `domain`, that of the sender.
     #[must_use]
     pub fn is_posed(&self, shown: &str, domain: &str) -> bool {
         score::is_posed(shown, domain, &self.delivery.names)
@@ -62,14 +62,14 @@ impl Policy {
         self.bypass_senders.find(sender).is_some()
     }
 
-    /// As [`Policy::decide`], when [`Policy::bypasses`] was asked already: senders are looked up once a mail, not once a link.
-    /// `score`: the points of the link's signs; asked for only where they count.
+    /// Decides like [`Policy::decide`] for a sender that [`Policy::bypasses`] has been looked up for, which is once a mail.
+    /// `score` computes the points of the link's signs; it is called only where they count.
     #[must_use]
     pub fn decide_known(&self, bypassed: bool, target: &Target, score: impl FnOnce() -> u32) -> Decision {
         self.judge(bypassed.then_some(0), target, score).0
     }
 
-    /// The decision with the rule or the signs behind it.
+    /// Decides, and gives the rule or the signs behind it.
     #[must_use]
     pub fn explain(&self, sender: &str, target: &Target, circumstances: &Circumstances<'_>) -> Explanation {
         let signs = self.signs(target, circumstances);
@@ -93,7 +93,7 @@ impl Policy {
         }
     }
 
-    /// `sender`: place of the rule that matches the sender.
+    /// The decision and the rule; `sender`: place of the rule that matches the sender.
     fn judge(
         &self,
         sender: Option<usize>,
@@ -140,10 +140,10 @@ pub enum Rewrite {
     Suspicious,
 }
 
-/// A decision and what led to it.
+/// A decision with its grounds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Explanation {
-    /// What becomes of the link.
+    /// The decision.
     pub decision: Decision,
     /// The rule that decided, if one did.
     pub matched: Option<Matched>,

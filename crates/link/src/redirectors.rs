@@ -1,7 +1,6 @@
-//! Hosts that lead elsewhere: shorteners, sites with an open redirect whose target stands in the link, and links that look as if
-//! they held their target.
+//! Shorteners, sites with an open redirect whose target stands in the link, and links that look as if they held their target.
 //!
-//! What stands here is common knowledge about public services; a list that is a year old is still right for most of them.
+//! The lists are facts about public services, most of which stay true for years.
 
 mod shorteners;
 
@@ -13,7 +12,7 @@ use crate::escapes::{base64_decoded, hidden_target, pairs, percent_decoded, tail
 use crate::target::Target;
 use shorteners::SHORTENERS;
 
-/// Whether `host` is a known shortener, or below one: where its links lead stands on its server only.
+/// Whether `host` is a known shortener, or below one: only its server knows the targets of its links.
 #[must_use]
 pub fn is_shortener(host: &str) -> bool {
     let host = host.trim_end_matches('.');
@@ -29,12 +28,12 @@ pub fn is_shortener(host: &str) -> bool {
     }
 }
 
-/// A link of a site that is known to send readers on to a target in the link.
+/// A link of a site known to redirect to a target in the link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Redirected {
-    /// The site's name, as in reports: `google`.
+    /// The site's name for reports: `google`.
     pub site: &'static str,
-    /// Where it sends them.
+    /// The target.
     pub to: Target,
 }
 
@@ -60,7 +59,7 @@ pub fn known_redirector(target: &Target) -> Option<Redirected> {
     }
     SITES
         .iter()
-        // Few paths fit; to look for a host costs more.
+        // Few paths fit; a search for the host costs more.
         .filter(|site| is_path(url.path(), site.path) && is_host(host, site.host))
         .find_map(|site| {
             let to = site.place.read(url)?;
@@ -68,9 +67,8 @@ pub fn known_redirector(target: &Target) -> Option<Redirected> {
         })
 }
 
-/// The URLs that a link holds as values of its query, in its fragment or at the end of its path, as they stand, percent-encoded
-/// once or more, or in Base64; those named most like a redirect first. Whether the link leads there nobody knows: both ends have
-/// to be checked.
+/// The URLs that a link holds as values of its query, in its fragment or at the end of its path, plain, percent-encoded once
+/// or more, or in Base64; those named most like a redirect first. The link may lead there or not: check both.
 #[must_use]
 pub fn embedded(target: &Target) -> Vec<Target> {
     let url = target.url();
@@ -88,7 +86,7 @@ pub fn embedded(target: &Target) -> Vec<Target> {
         }
     };
     for part in [url.query(), url.fragment()].into_iter().flatten() {
-        // The whole of it, perhaps behind `/` or `!`.
+        // The whole fragment, perhaps behind `/` or `!`.
         add(TELLING.len(), part.trim_start_matches(['/', '!', '#']));
         // A fragment may be a route with a query of its own.
         let inner = part.split_once('?').map(|(_, inner)| inner);
@@ -104,12 +102,12 @@ pub fn embedded(target: &Target) -> Vec<Target> {
     found.into_iter().map(|(_, inner)| inner).collect()
 }
 
-/// Whether this host, which has no dot at its end, is one of a site that [`known_redirector`] knows.
+/// Whether a host without final dot belongs to a site of [`known_redirector`].
 pub(crate) fn is_site(host: &str) -> bool {
     host.ends_with(TRANSLATED) || (may_be_site(host) && SITES.iter().any(|site| is_host(host, site.host)))
 }
 
-/// Tells hosts that are below no site at once: nearly all are such.
+/// Whether a host may be below a site; a quick test that is false for nearly all.
 fn may_be_site(host: &str) -> bool {
     /// The last two labels of each site, or the label of `google.*`.
     static ENDS: LazyLock<Words> = LazyLock::new(|| {
@@ -125,10 +123,10 @@ pub(crate) fn last_labels(host: &str) -> &str {
     dots.nth(1).and_then(|at| host.get(at + 1..)).unwrap_or(host)
 }
 
-/// A set of words. What begins as none of them, or is as long as none that begins so, is told without a hash.
+/// A set of words. Texts whose first octet or length fits none of them need no hash.
 pub(crate) struct Words {
     words: HashSet<&'static str>,
-    /// A bit for each length, by the first octet.
+    /// A bit for each length of a word, by the first octet.
     lengths: [u64; 256],
 }
 
@@ -157,9 +155,9 @@ fn first(word: &str) -> usize {
     word.bytes().next().map_or(0, usize::from)
 }
 
-/// Whether a URL can stand in this text: most show at once that none does.
+/// Whether a text may hold a URL; a quick test that is false for most.
 fn may_hold_url(text: &str) -> bool {
-    // Its colon stands there, an escape for something, or `http` in Base64.
+    // The colon of a URL, an escape, or `http` in Base64.
     let text = text.as_bytes();
     memchr::memchr2(b'%', b':', text).is_some()
         || [b"aHR0c", b"SFRUU"]
@@ -167,13 +165,13 @@ fn may_hold_url(text: &str) -> bool {
             .any(|word| memchr::memmem::find(text, *word).is_some())
 }
 
-/// How many URLs inside one are looked at.
+/// Most URLs in a link that are read.
 const MAX_EMBEDDED: usize = 32;
 
-/// Where pages of other sites stand in translation.
+/// The host of translated pages of other sites.
 const TRANSLATED: &str = ".translate.goog";
 
-/// Names of values that open redirects use, the clearest first.
+/// Names of values of open redirects, the clearest first.
 const TELLING: [&str; 29] = [
     "url",
     "u",
@@ -206,19 +204,19 @@ const TELLING: [&str; 29] = [
     "view",
 ];
 
-/// Where in a site's links the target stands.
+/// The place of the target in a site's links.
 enum Place {
     /// The first of these values of the query that is a URL.
     Value(&'static [&'static str]),
-    /// All that follows this name in the query.
+    /// The query behind this name.
     Tail(&'static str),
     /// The whole query.
     Query,
-    /// A value in Base64, behind this many letters of its own.
+    /// A value in Base64, behind this many other letters.
     Base64(&'static str, usize),
     /// The path behind this text, host first; an `s/` in front of it says https.
     HostInPath(&'static str),
-    /// A percent-encoded URL as the path's piece behind this text, up to the next slash.
+    /// A percent-encoded URL in the path behind this text, up to the next slash.
     PieceOfPath(&'static str),
     /// The path between two texts.
     Between(&'static str, &'static str),
@@ -269,12 +267,12 @@ impl Place {
     }
 }
 
-/// Path, query and fragment behind `front`, with which the path begins.
+/// Path, query and fragment behind `front`, the front of the path.
 fn behind<'u>(url: &'u Url, front: &str) -> Option<&'u str> {
     url[Position::BeforePath..].strip_prefix(front)
 }
 
-/// The URL that a path ends with, with all that follows: `/go/https://...`.
+/// The URL at the end of a path, with query and fragment: `/go/https://...`.
 fn at_end_of_path(url: &Url) -> Option<&str> {
     let text = &url[Position::BeforePath..];
     let path = url.path();
@@ -285,7 +283,7 @@ fn at_end_of_path(url: &Url) -> Option<&str> {
         .and_then(|at| text.get(at + 1..))
 }
 
-/// A page under `translate.goog` is another site's page: dots are hyphens in its name, hyphens are two.
+/// The original of a page under `translate.goog`: dots are hyphens in its name, hyphens are two.
 fn translated(host: &str, url: &Url) -> Option<Target> {
     let label = host.strip_suffix(TRANSLATED)?;
     if label.contains('.') {
@@ -298,7 +296,7 @@ fn translated(host: &str, url: &Url) -> Option<Target> {
 /// Whether `host` is `name` or below it; `google.*` is the name under any public suffix.
 pub(crate) fn is_host(host: &str, name: &str) -> bool {
     if let Some(label) = name.strip_suffix(".*") {
-        // Not under a suffix that lets strangers have names: `google.github.io`.
+        // Not under a private suffix: `google.github.io`.
         return host.contains(label)
             && suffix::domain(host.as_bytes()).is_some_and(|domain| {
                 domain.suffix().typ() == Some(suffix::Type::Icann)
@@ -309,7 +307,7 @@ pub(crate) fn is_host(host: &str, name: &str) -> bool {
         .is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
-/// Whether `path` is `shape`, which ends in `*` when more may follow.
+/// Whether `path` has the `shape`, in which a final `*` stands for any text.
 fn is_path(path: &str, shape: &str) -> bool {
     match shape.strip_suffix('*') {
         Some(front) => path.starts_with(front),
@@ -317,7 +315,7 @@ fn is_path(path: &str, shape: &str) -> bool {
     }
 }
 
-/// What is known of one site's redirects.
+/// The redirects of one site.
 struct Site {
     name: &'static str,
     host: &'static str,

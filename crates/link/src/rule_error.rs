@@ -8,8 +8,8 @@ pub struct RuleError {
     pub index: usize,
     /// As written.
     pub rule: String,
-    /// What is wrong with it.
+    /// The fault.
     pub why: String,
-    /// What could stand there.
+    /// What is allowed.
     pub allowed: &'static str,
 }

@@ -1,9 +1,8 @@
-//! The offline score: signs that a link is suspicious, as far as they can be seen without asking anyone.
+//! The offline score: signs that a link is suspicious, found without any query.
 //!
-//! Each sign has a word, points and what was found. What the points come to is the caller's choice: `rewrite =
-//! "suspicious"` wraps what reaches `suspicious_score`, a click warns at `warn_score`. No sign alone reaches a warning but
-//! a name that is made to be taken for another one, and orders to an assistant: ordinary newsletters show one or two of
-//! the others.
+//! Each sign has a word, points and a detail. The caller sets the limits: `rewrite = "suspicious"` wraps links that reach
+//! `suspicious_score`, a click warns at `warn_score`. Only a look-alike name and orders to an assistant reach a warning
+//! alone: ordinary newsletters show one or two of the other signs.
 
 mod brands;
 mod host;
@@ -25,9 +24,9 @@ use host::Place;
 pub struct Sign {
     /// Its stable word, one of [`SIGNS`].
     pub code: &'static str,
-    /// How much it counts.
+    /// Its points.
     pub points: u8,
-    /// What was found: a name, a host, a number; may be empty. Text of strangers.
+    /// The name, host or number found; may be empty. Untrusted text.
     pub detail: String,
 }
 
@@ -35,7 +34,7 @@ impl Sign {
     /// The source that signs are evidence of.
     pub const SOURCE: &'static str = "score";
 
-    /// What the sign says, in English.
+    /// The meaning of the sign, in English.
     #[must_use]
     pub fn words(&self) -> &'static str {
         let row = SIGNS.iter().find(|(code, _)| *code == self.code);
@@ -54,35 +53,35 @@ impl Sign {
     }
 }
 
-/// What is known of a link beside its URL. By default nothing is.
+/// Facts about a link beside its URL; by default none.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Circumstances<'a> {
-    /// The names that the operator protects; some of the most imitated ones are protected anyway.
+    /// The names that the operator protects; some of the most imitated ones are always protected.
     pub names: Option<&'a Names>,
-    /// What a reader sees in place of the URL.
+    /// The text that a reader sees in place of the URL.
     pub link_text: Option<&'a str>,
     /// The registrable domain turned up here for the first time, or a short while ago.
     pub newly_seen: bool,
-    /// What is known of the sender.
+    /// Facts about the sender.
     pub sender: SenderFacts,
 }
 
-/// What is known of the sender of a mail.
+/// Facts about the sender of a mail.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SenderFacts {
-    /// Replies go to another registrable domain than that of the From field.
+    /// Replies go to another registrable domain than the one of the From field.
     pub reply_to_elsewhere: bool,
-    /// Our own mail server says that DMARC (RFC 7489) failed.
+    /// DMARC (RFC 7489) failed at our own mail server.
     pub dmarc_failed: bool,
-    /// Our own mail server says that SPF (RFC 7208) failed.
+    /// SPF (RFC 7208) failed at our own mail server.
     pub spf_failed: bool,
-    /// What readers see in place of the sender's address is somebody else ([`crate::Policy::is_posed`]).
+    /// The sender poses as another ([`crate::Policy::is_posed`]).
     pub poses: bool,
-    /// Nobody from the domain of the From field wrote here until a short while ago.
+    /// The first mail from the domain of the From field came a short while ago.
     pub first_contact: bool,
 }
 
-/// The signs that a link to `target` shows, each at most once.
+/// The signs of a link to `target`, each at most once.
 #[must_use]
 pub fn signs(target: &Target, circumstances: &Circumstances<'_>) -> Vec<Sign> {
     let mut found = Found(Vec::new());
@@ -112,14 +111,13 @@ pub fn signs(target: &Target, circumstances: &Circumstances<'_>) -> Vec<Sign> {
     found.0
 }
 
-/// What the points of signs add up to.
+/// The sum of the points of signs.
 #[must_use]
 pub fn points(signs: &[Sign]) -> u32 {
     signs.iter().map(|s| u32::from(s.points)).sum()
 }
 
-/// The registrable domain of a target's host, by which "first seen here" is known; `None` for an address, and for a name
-/// that nobody can register.
+/// The registrable domain of a target's host, the key of "first seen here"; `None` for an address and for a public suffix.
 #[must_use]
 pub fn registrable_domain(target: &Target) -> Option<&str> {
     let place = Place::of(target);
@@ -160,13 +158,13 @@ macro_rules! codes {
         #[cfg(test)]
         const CODES: &[Code] = &[$(Code::$code),+];
 
-        /// All signs: their stable words, and what they say in English.
+        /// All signs: their stable words, and their meaning in English.
         pub const SIGNS: &[(&str, &str)] = &[$(($word, $words)),+];
     };
 }
 
 codes! {
-    // Only these come to a warning alone: names made to be taken for others, and what no honest link says.
+    // Only these reach a warning alone: look-alike names, and texts of no honest link.
     AssistantOrders = "assistant-orders", 60, "words in the address are orders to an AI assistant";
     LookAlike = "look-alike", 60, "the name looks like a protected one";
     DigitsForLetters = "digits-for-letters", 60, "digits stand for the letters of a protected name";
@@ -189,12 +187,12 @@ codes! {
     ManyLabels = "many-labels", 15, "the host has more than five labels";
     Archive = "archive", 10, "it leads to an archive";
     LongAddress = "long-address", 5, "the address is very long";
-    // Places where anybody can put a page, or send readers on.
+    // Hosts where anybody can publish a page or a redirect.
     Shortener = "shortener", 20, "a shortener hides the target";
     OpenRedirector = "open-redirector", 20, "a redirector that anybody can use hides the target";
     FreeHosting = "free-hosting", 15, "anybody can put pages on this host";
     Punycode = "punycode", 10, "the name has other letters than those of English";
-    // What is known beside the URL.
+    // Facts beside the URL.
     DmarcFailed = "dmarc-failed", 25, "the sender's address is forged, or not provably the sender's (DMARC)";
     SpfFailed = "spf-failed", 15, "the sending server may not send for the sender's domain (SPF)";
     DisplayName = "display-name", 30, "the sender shows a protected name, or an address, that is not the sender's";

@@ -1,4 +1,4 @@
-//! Seals beside tokens: of the marks that a rewritten mail holds, and of the forms on pages.
+//! Seals of marks in rewritten mail and of forms on pages.
 
 mod form;
 mod mark;

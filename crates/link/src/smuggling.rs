@@ -1,32 +1,31 @@
-//! Links that turn up where they do not belong, as far as the links themselves tell.
+//! Signs in a link that it does not belong into its mail.
 
 use crate::unwrap::{LayerKind, Unwrapped, Vendor};
 use crate::verdict::Smuggled;
 
-/// The mail that a link was found in, and whose side we are on.
+/// The mail that a link was found in, and the domains and wrappers that are ours.
 #[derive(Clone, Copy)]
 pub struct Provenance<'a> {
-    /// The sender's address; empty for `<>`, or when it is not known.
+    /// The sender's address; empty for `<>`, or when unknown.
     pub sender: &'a str,
-    /// The recipient, when there is one.
+    /// The recipient, if there is one.
     pub recipient: Option<&'a str>,
     /// Whether a domain, in lower case, is one of ours.
     pub is_ours: &'a dyn Fn(&str) -> bool,
     /// Vendors that wrap our own mail, or did: `own_wrappers`.
     pub own_wrappers: &'a [Vendor],
-    /// Whether links in mail from this sender's address are known to be wrapped by a vendor; the address as it was
-    /// given, in whatever case.
+    /// Whether a sender, by its address in any case, is known to use a vendor's wrappers.
     pub sender_uses: &'a dyn Fn(&str, Vendor) -> bool,
 }
 
-/// Where a link turns up that does not belong there, from what is inside it; each once.
+/// The signs of smuggling in the layers of a link; each once.
 ///
 /// * [`Smuggled::OwnLinkInside`]: a genuine click link of ours is in it.
-/// * [`Smuggled::OtherRecipient`]: and it was made for somebody else.
+/// * [`Smuggled::OtherRecipient`]: that click link was made for another recipient.
 /// * [`Smuggled::ForeignWrapper`]: a wrapper of a vendor that neither we nor the sender's domain uses. A Safe Link that names a
 ///   recipient of the sender's domain, or of ours, shows by itself that one of us does.
 /// * [`Smuggled::SeveralWrappers`]: wrappers of more than one vendor.
-/// * [`Smuggled::WrapperOfSomeoneElse`]: a Safe Link that names a recipient of neither domain: it was taken from their mail.
+/// * [`Smuggled::WrapperOfSomeoneElse`]: a Safe Link that names a recipient of neither domain: it comes from their mail.
 #[must_use]
 pub fn signs_of_smuggling(inside: &Unwrapped, around: &Provenance<'_>) -> Vec<Smuggled> {
     let mut signs = Vec::new();
@@ -89,6 +88,8 @@ fn related(a: &str, b: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
     use crate::unwrap::unwrap;
     use crate::{ClickBase, KeyRing, MessageClaims, Opener, SenderRules, Style, Target, wrap_link};
 
@@ -124,14 +125,7 @@ mod tests {
     }
 
     fn around(url: &str) -> String {
-        let escaped: String = url
-            .bytes()
-            .map(|b| match b {
-                b if b.is_ascii_alphanumeric() => char::from(b).to_string(),
-                b => format!("%{b:02X}"),
-            })
-            .collect();
-        format!("{LIBRAESVA}{escaped}")
+        format!("{LIBRAESVA}{}", utf8_percent_encode(url, NON_ALPHANUMERIC))
     }
 
     fn own(recipient: Option<&str>, url: &str) -> String {

@@ -1,4 +1,4 @@
-//! What an attribute value or a text URL means.
+//! Targets: attribute values and text URLs, resolved.
 
 use std::borrow::Cow;
 
@@ -14,7 +14,7 @@ impl Target {
     /// Parses an absolute URL by the WHATWG rules.
     ///
     /// # Errors
-    /// Not an absolute URL, or of a scheme that no click link can lead to.
+    /// Not an absolute URL, or of another scheme.
     pub fn parse(text: &str) -> Result<Self, TargetError> {
         Self::new(Url::parse(text).map_err(|_| TargetError::Invalid)?)
     }
@@ -77,14 +77,14 @@ pub struct Resolve<'a> {
     pub bare_hosts: bool,
 }
 
-/// What a link means.
+/// A resolved link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Resolved {
     /// It leads to a target.
     Web(Target),
-    /// It leads nowhere on the web, and every client agrees: it stays as it is.
+    /// It does not lead to the web in any client: it stays as it is.
     Leave(LeaveReason),
-    /// It must not stay navigable. Holds the scheme in lower case, or `invalid`.
+    /// It must not be navigable. Holds the scheme in lower case, or `invalid`.
     Inert(String),
     /// A relative reference in a document without a base.
     Relative,
@@ -112,15 +112,15 @@ pub enum LeaveReason {
     Fragment,
 }
 
-/// Says what `raw` means: an attribute value or text URL, character references already decoded.
+/// Resolves an attribute value or text URL whose character references are decoded.
 ///
-/// * Tabs, line ends and NUL go; so do C0 controls and spaces at both ends (WHATWG URL 4.4), and in front also no-break
-///   spaces, zero-width characters and byte order marks, which some clients skip.
+/// * Tabs, line ends and NUL are removed; C0 controls and spaces at both ends, too (WHATWG URL 4.4), and in front also
+///   no-break spaces, zero-width characters and byte order marks, which some clients skip.
 /// * With a base, everything without a scheme of its own is resolved against it.
 /// * Without one, `//host`, `/\host` and `\\host` mean https. A value that begins with an http, https or ftp URL after
 ///   quotes, brackets or other signs is read without those: some clients mend it.
 /// * Schemes go by an allow list: http, https and ftp are [`Resolved::Web`], a few stay ([`LeaveReason`]), all others are
-///   [`Resolved::Inert`], as is whatever claims to be a web URL and cannot be parsed (`invalid`).
+///   [`Resolved::Inert`], as is a web URL that cannot be parsed (`invalid`).
 #[must_use]
 pub fn resolve(raw: &str, how: &Resolve<'_>) -> Resolved {
     let text = cleaned(raw);
@@ -165,7 +165,7 @@ pub fn resolve(raw: &str, how: &Resolve<'_>) -> Resolved {
 
 const WEB: [&str; 3] = ["http", "https", "ftp"];
 
-/// Longest scheme that is reported.
+/// Longest scheme reported.
 const MAX_SCHEME: usize = 64;
 
 impl Resolve<'_> {
@@ -176,16 +176,16 @@ impl Resolve<'_> {
         Target::new(options.parse(text).ok()?).ok()
     }
 
-    /// A web URL or a reference; `rest` is what follows its scheme.
+    /// Resolves a web URL or a reference; `rest` is the text behind its scheme.
     fn web(&self, text: &str, rest: &str) -> Resolved {
-        // What names a host takes nothing but the scheme from a base, and that stands in `text` by now. To give the base all the
-        // same would make `///host` an error in the `url` crate; to browsers it is `//host`.
+        // A text with a host needs only the scheme of a base, which `text` has by now. With the base, `///host` would be an error
+        // in the `url` crate; to browsers it is `//host`.
         let base = self.base.filter(|_| !names_host(rest));
         self.parse(text, base)
             .map_or_else(|| Resolved::Inert("invalid".into()), Resolved::Web)
     }
 
-    /// Reads a text without scheme as Outlook does: with http, when it begins with something that looks like a host.
+    /// Reads a text without scheme as Outlook does: with http, when its front looks like a host.
     fn bare_host(&self, text: &str) -> Option<Target> {
         let authority = text.split(['/', '\\', '?', '#']).next()?;
         if authority.is_empty() || authority.starts_with('.') {
@@ -202,7 +202,7 @@ impl Resolve<'_> {
                 let www = name.strip_prefix("www.").is_some_and(|rest| rest.contains('.'));
                 www || suffix::domain(name.as_bytes()).is_some_and(|d| d.suffix().is_known())
             }
-            // `3221226219` is an address to the URL parser, and hardly a host to anyone else.
+            // `3221226219` is an address to the URL parser only.
             Host::Ipv4(_) => authority.split('.').count() >= 4,
             Host::Ipv6(_) => false,
         };
@@ -211,7 +211,7 @@ impl Resolve<'_> {
 }
 
 fn cleaned(raw: &str) -> Cow<'_, str> {
-    // No short circuit: the compiler makes vectors of it.
+    // No short circuit, so that the compiler vectorises it.
     if raw.bytes().fold(true, |all, b| all & (b'!'..=b'~').contains(&b)) {
         return Cow::Borrowed(raw);
     }
@@ -243,7 +243,7 @@ fn scheme_of(text: &str) -> Option<(&str, &str)> {
     sound.then_some((scheme, rest))
 }
 
-/// Whether a host comes next: two slashes, of which either may be a backslash.
+/// Whether a host follows: two slashes, of which either may be a backslash.
 fn names_host(rest: &str) -> bool {
     let slash = |b: &u8| matches!(b, b'/' | b'\\');
     matches!(rest.as_bytes(), [a, b, ..] if slash(a) && slash(b))

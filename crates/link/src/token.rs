@@ -11,13 +11,13 @@
 //! 16      tag; the first four octets are authenticated with it
 //! ```
 //!
-//! * The length in front makes a token self-delimiting: programs that find links in text take in brackets, full stops or
-//!   ideographs that follow, and those are ignored.
+//! * The length in front makes a token self-delimiting: programs that find links in text include brackets, full stops or
+//!   ideographs that follow, which are ignored.
 //! * Claims are padded such that the number of octets is no multiple of three. The last character then carries two or four
 //!   bits, followed by zero bits, and no such character is `-` or `_`, which those programs drop from the end of a link.
 //! * The zero bits are checked, so that no two texts are the same token.
-//! * The nonce comes from the claims: the same claims give the same token, and no random source is needed. A key seals
-//!   far fewer than 2^32 different claims before it is replaced, so two claims with one nonce are out of reach.
+//! * The nonce is derived from the claims: the same claims give the same token, and no random source is needed. A key seals
+//!   far fewer than 2^32 different claims before it is replaced, so no two claims get one nonce.
 
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
@@ -47,24 +47,23 @@ const MAX_REFERENCE_HOST: usize = 255;
 pub struct Sealer<'k> {
     key: &'k Key,
     message: Vec<u8>,
-    /// Has taken in the message section already.
+    /// State after the message section.
     nonce: hmac::Context,
     reference: hmac::Context,
     blocked: bool,
 }
 
-/// What became of a target in [`Sealer::seal`].
+/// The outcome of [`Sealer::seal`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sealed {
-    /// The whole target is in the token.
+    /// The token with the whole target.
     Direct(String),
     /// Too long for any token: it needs [`Sealer::seal_reference`].
     TooLong,
 }
 
 impl Sealer<'_> {
-    /// A sealer for links that are known to be bad by now: their tokens say so, whatever lists have forgotten when a reader
-    /// clicks.
+    /// A sealer for links known to be bad: their tokens keep that until a reader clicks.
     #[must_use]
     pub fn blocking(&self) -> Self {
         Self {
@@ -82,10 +81,10 @@ impl Sealer<'_> {
         self.finish(token).map_or(Sealed::TooLong, Sealed::Direct)
     }
 
-    /// Seals the id of a stored target; gives the token and the id, under which the caller stores target and `written`.
+    /// Seals the id of a stored target; returns token and id, under which the caller stores target and `written`.
     ///
-    /// The id is a MAC over all that the row holds and the facts about the mail: it cannot be guessed, the same link of the
-    /// same copy gives the same one, and `complete` refuses a row that was tampered with.
+    /// The id is a MAC over the row and the facts about the mail: it cannot be guessed, is the same for the same link of the
+    /// same copy, and `complete` refuses a changed row.
     #[must_use]
     pub fn seal_reference(&self, target: &Target, written: Option<&[u8]>, form: u8) -> (String, [u8; 16]) {
         let host = Some(target.host())
@@ -103,7 +102,7 @@ impl Sealer<'_> {
         let id = reference_id(self.reference.clone(), target.as_str(), written, form);
         let mut token = self.begin(host.len() + 20);
         claims::push_reference(&mut token, &id, host, form);
-        // Message section and host are bounded far below MAX_CLAIMS, so there always is a token.
+        // Message section and host are bounded far below MAX_CLAIMS: there always is a token.
         (self.finish(token).unwrap_or_default(), id)
     }
 
@@ -182,7 +181,7 @@ enum Place {
 }
 
 impl Opened {
-    /// The target; `None` for a reference whose stored target has not been put in yet ([`KeyRing::complete`]).
+    /// The target; `None` for a reference before [`KeyRing::complete`].
     #[must_use]
     pub fn target(&self) -> Option<&Target> {
         match &self.place {
@@ -191,7 +190,7 @@ impl Opened {
         }
     }
 
-    /// Host of the target as in [`Target::host`]; empty for a reference that had no room for it.
+    /// Host of the target as in [`Target::host`]; empty for a reference without room for it.
     #[must_use]
     pub fn host(&self) -> &str {
         match &self.place {
@@ -209,7 +208,7 @@ impl Opened {
         }
     }
 
-    /// The bytes as they stood in the mail; `None` as long as [`Opened::target`] is.
+    /// The bytes that stood in the mail; `None` as long as [`Opened::target`] is.
     #[must_use]
     pub fn written(&self) -> Option<Cow<'_, [u8]>> {
         match &self.place {
@@ -226,8 +225,7 @@ impl Opened {
         self.form
     }
 
-    /// Whether the link was known to be bad when the mail came in, and is never to lead to its target (`at_delivery =
-    /// "block-link"`).
+    /// Whether the link was known to be bad at delivery and never leads to its target (`at_delivery = "block-link"`).
     #[must_use]
     pub fn blocked_at_delivery(&self) -> bool {
         self.blocked
@@ -264,7 +262,7 @@ impl KeyRing {
         }
     }
 
-    /// Opens the token that `text` begins with; whatever follows it is ignored.
+    /// Opens the token at the front of `text`; the rest is ignored.
     ///
     /// # Errors
     /// See [`OpenError`].
@@ -302,11 +300,11 @@ impl KeyRing {
         })
     }
 
-    /// Puts the stored row into an opened reference; what is no reference comes back as it was.
+    /// Puts the stored row into an opened reference; other tokens are returned unchanged.
     ///
     /// # Errors
-    /// [`OpenError::WrongReference`] when this is not what was sealed, [`OpenError::UnknownKey`] and
-    /// [`OpenError::RetiredKey`] when the key is gone by now.
+    /// [`OpenError::WrongReference`] when another row was sealed, [`OpenError::UnknownKey`] and [`OpenError::RetiredKey`] when
+    /// the key is gone.
     pub fn complete(&self, opened: Opened, target: &str, written: Option<&[u8]>) -> Result<Opened, OpenError> {
         let Some(id) = opened.reference_id() else {
             return Ok(opened);
@@ -344,7 +342,7 @@ fn reference_id(mut context: hmac::Context, target: &str, written: Option<&[u8]>
     context.sign().as_ref().first_chunk::<16>().copied().unwrap_or_default()
 }
 
-/// How many characters of `text` are a token, going by its first ones; `None` when it does not begin with a token.
+/// Length of the token at the front of `text`, in characters, by its header; `None` when there is none.
 pub(crate) fn extent(text: &str) -> Option<usize> {
     let text = text.as_bytes();
     if !FIRST.contains(text.first()?) {

@@ -1,8 +1,8 @@
-//! What is inside a link: wrappers of other vendors, our own click links, redirectors, and URLs that merely stand in it.
+//! The layers of a link: wrappers of other vendors, our own click links, redirectors, and URLs that stand in it.
 //!
-//! Nothing is asked of anybody: only what stands in the text is read. A wrapper is known by its host, whole or at a dot, *and* by
-//! the shape of its links, so that a host that merely looks like a vendor's cannot hide its own target behind a harmless
-//! `?url=`. The link that is opened stays the outermost one; what is inside is for judging it.
+//! Only the text is read; no query is sent. A wrapper is known by its host, whole or at a dot, *and* by the shape of its
+//! links, so that a host that looks like a vendor's cannot hide its own target behind a harmless `?url=`. A reader still
+//! opens the outermost link; the layers serve to judge it.
 
 mod proofpoint;
 mod vendors;
@@ -21,60 +21,59 @@ pub(crate) use vendors::{is_vendors_host, stands_anywhere};
 
 /// Opens one of our own click links; `None` when it is none, or not genuine.
 ///
-/// A click link whose target is stored comes back without one, unless the caller has put it in.
+/// For a stored target it is up to the caller to put it in.
 pub type OpenOwn<'a> = &'a dyn Fn(&str) -> Option<Opened>;
 
-/// The most layers that are taken off.
+/// Most layers read.
 pub const MAX_LAYERS: usize = 10;
 
-/// A link, taken apart.
+/// The layers of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unwrapped {
-    /// What was taken off, the outermost first; empty when nothing is inside.
+    /// The layers, the outermost first; empty when nothing is inside.
     pub layers: Vec<Layer>,
-    /// The innermost target that can be read: what was given, when there are no layers. When `opaque` is set it is itself a
-    /// wrapper.
+    /// The innermost readable target, which is the link itself when there are no layers, and a wrapper when `opaque` is set.
     pub target: Target,
-    /// URLs that also stand in a link that is perhaps a redirect, and what is inside them; they have to be checked as well.
+    /// Other URLs in a link that may be a redirect, with their innermost targets, to be checked as well.
     pub also: Vec<Target>,
     /// The wrapper that only its vendor can open.
     pub opaque: Option<Opaque>,
-    /// Why more was not taken off, when there was more.
+    /// Why layers remain, if some do.
     pub unfinished: Option<Unfinished>,
 }
 
 /// One layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layer {
-    /// The link that was taken apart.
+    /// The link.
     pub url: Target,
-    /// What it is.
+    /// Its kind.
     pub kind: LayerKind,
 }
 
-/// What a layer is.
+/// The kind of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LayerKind {
     /// A wrapper of another vendor.
     Vendor(Wrapper),
     /// A genuine click link of ours.
     Own(Box<Opened>),
-    /// A link of this site that is known to send readers on.
+    /// A link of this site, known to redirect.
     Redirector(&'static str),
-    /// A link with a URL in it: perhaps a redirect, perhaps not.
+    /// A link with a URL in it, which may be a redirect.
     Generic,
 }
 
-/// What a wrapper of another vendor says.
+/// The facts in a wrapper of another vendor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Wrapper {
     /// Whose it is.
     pub vendor: Vendor,
-    /// Whether only the shape of its path tells, because such wrappers stand on their users' hosts. Anybody can make one.
+    /// Whether it is known by the shape of its path alone, as on users' own hosts; it can be forged.
     pub by_path: bool,
-    /// The recipient that it names (Safe Links).
+    /// The recipient named (Safe Links).
     pub recipient: Option<String>,
-    /// The host that it shows to readers, when that is not the target's (Sophos).
+    /// The host shown to readers, when it is not the target's (Sophos).
     pub shown_host: Option<String>,
 }
 
@@ -83,20 +82,20 @@ pub struct Wrapper {
 pub struct Opaque {
     /// Whose it is.
     pub vendor: Vendor,
-    /// The host that it says its target has; not verified.
+    /// The host of the target as stated; not verified.
     pub host: Option<String>,
 }
 
-/// Why more was not taken off.
+/// Why layers remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfinished {
-    /// It leads back to itself.
+    /// The chain leads back to itself.
     Loop,
-    /// There are more than [`MAX_LAYERS`] layers, or more URLs in it than are looked at.
+    /// There are more than [`MAX_LAYERS`] layers, or more URLs than are read.
     TooDeep,
 }
 
-/// Takes a link apart, with `own` for our own click links.
+/// Reads the layers of a link, with `own` for our own click links.
 #[must_use]
 pub fn unwrap(target: &Target, own: OpenOwn<'_>) -> Unwrapped {
     let mut work = Work {
@@ -170,14 +169,14 @@ impl Unwrapped {
         }
     }
 
-    /// The link as it was given: what stays the destination.
+    /// The link itself, which stays the destination.
     #[must_use]
     pub fn outer(&self) -> &Target {
         self.layers.first().map_or(&self.target, |layer| &layer.url)
     }
 
-    /// Where it leads for certain: behind the layers of vendors, known by their hosts, and of ours. What comes after it are
-    /// guesses, or places that a site of strangers sends readers to if it likes.
+    /// The certain target: behind the layers of vendors known by their hosts and of ours. Layers behind it are guesses, or up
+    /// to an untrusted site.
     #[must_use]
     pub fn certain(&self) -> &Target {
         self.layers
@@ -186,11 +185,9 @@ impl Unwrapped {
             .map_or(&self.target, |layer| &layer.url)
     }
 
-    /// Every URL that has to be checked, each once: the innermost first, then those on the way that a reader may end at, then
-    /// [`Unwrapped::also`].
-    ///
-    /// Wrappers of vendors known by their host and click links of ours are left out: what is known of their host says nothing
-    /// about their target.
+    /// Every URL to check, each once: the innermost first, then outer ones that a reader may end at, then
+    /// [`Unwrapped::also`]. Wrappers of vendors known by their host and click links of ours are left out: their host says
+    /// nothing about the target.
     #[must_use]
     pub fn to_check(&self) -> Vec<&Target> {
         let mut all = vec![&self.target];
@@ -203,8 +200,8 @@ impl Unwrapped {
         all
     }
 
-    /// Whether the link, or one that it may lead to, looks as if it worked once or acted ([`looks_one_time`]): whoever fetches a
-    /// redirector fetches what is behind it.
+    /// Whether the link, or one that it may lead to, looks like one that works once or acts ([`looks_one_time`]): fetching a
+    /// redirector fetches its target.
     #[must_use]
     pub fn looks_one_time(&self, link_text: Option<&str>) -> Option<OneTime> {
         self.to_check()
@@ -212,7 +209,7 @@ impl Unwrapped {
             .find_map(|target| looks_one_time(target, link_text))
     }
 
-    /// The other vendors whose wrappers are in the chain, the outermost first, each once. Click trackers are not among them.
+    /// The other vendors of wrappers in the chain, the outermost first, each once, without click trackers.
     #[must_use]
     pub fn vendors(&self) -> Vec<Vendor> {
         let mut vendors = Vec::new();
@@ -220,7 +217,7 @@ impl Unwrapped {
             LayerKind::Vendor(wrapper) => Some(wrapper.vendor),
             _ => None,
         });
-        // A click link of ours whose target is stored is no wrapper of somebody else.
+        // A click link of ours with a stored target is no foreign wrapper.
         let own = matches!(self.layers.last().map(|l| &l.kind), Some(LayerKind::Own(o)) if o.target().is_none());
         let opaque = self.opaque.as_ref().filter(|_| !own).map(|o| o.vendor);
         for vendor in layers.chain(opaque).filter(|v| v.protects()) {
@@ -231,8 +228,8 @@ impl Unwrapped {
         vendors
     }
 
-    /// What taking it apart says, from the source `wrapper`: a target that nobody but the vendor knows, a chain without an end, a
-    /// wrapper that shows another host than it leads to.
+    /// The evidence in the layers, from the source `wrapper`: a target known to the vendor only, a chain without an end, a
+    /// wrapper that shows another host than its target's.
     #[must_use]
     pub fn evidence(&self) -> Vec<Evidence> {
         let found = |finding| Evidence {
@@ -266,7 +263,7 @@ impl Unwrapped {
 }
 
 impl LayerKind {
-    /// A stable word for reports: the vendor, `linkgate` for our own, the redirector's site, `possible-redirect`.
+    /// The stable word for reports: the vendor, `linkgate` for our own, the redirector's site, `possible-redirect`.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -277,7 +274,7 @@ impl LayerKind {
         }
     }
 
-    /// Whether a reader may also end at the link itself, so that both it and what is inside have to be checked.
+    /// Whether a reader may also end at the link itself, so that it has to be checked with its target.
     #[must_use]
     pub fn both_ends(&self) -> bool {
         match self {
@@ -288,43 +285,43 @@ impl LayerKind {
     }
 }
 
-/// How many URLs beside the chain are kept.
+/// Most URLs beside the chain kept.
 const MAX_ALSO: usize = 16;
 
-/// How many links are searched for URLs in all.
+/// Most links searched for URLs.
 const MAX_LOOKS: usize = 64;
 
-/// How deep a link is searched for what leaves its own site.
+/// Greatest depth at which a link is searched for another site.
 const MAX_SAME_SITE: usize = 3;
 
-/// A vendor's page would show readers another host than the real one: nobody does that by accident.
+/// The sign of a wrapper that shows another host than its target's, which is never an accident.
 const POINTS_OTHER_HOST: u8 = 60;
 
-/// What one look at a link finds.
+/// The outcome of reading one link.
 enum Step {
     /// No layer.
     Nothing,
-    /// A wrapper that cannot be read.
+    /// An opaque wrapper.
     Opaque(Opaque),
-    /// A layer and what is inside; a click link of ours may keep its target in the store.
+    /// A layer and its target; that of a click link of ours may be in the store.
     Inside(LayerKind, Result<Target, Opaque>),
 }
 
 struct Work<'a> {
     own: OpenOwn<'a>,
     looks: usize,
-    /// There were more URLs than are kept.
+    /// More URLs were found than are kept.
     too_many: bool,
 }
 
 impl Work<'_> {
-    /// Looks at one link; URLs beside the main one go to `aside`.
+    /// Reads one link; URLs beside the main one go to `aside`.
     fn step(&mut self, target: &Target, aside: &mut Vec<Target>) -> Step {
         let Some(step) = self.certain(target) else {
             let inside = self.guess(target, aside, MAX_SAME_SITE);
             return inside.map_or(Step::Nothing, |inside| Step::Inside(LayerKind::Generic, Ok(inside)));
         };
-        // Which of two values of one name a server takes, it alone knows.
+        // Only the server knows which of two values of one name it takes.
         if let Step::Inside(LayerKind::Vendor(_) | LayerKind::Redirector(_), Ok(inside)) = &step
             && self.looks > 0
         {
@@ -362,7 +359,7 @@ impl Work<'_> {
         known_redirector(target).map(|found| Step::Inside(LayerKind::Redirector(found.site), Ok(found.to)))
     }
 
-    /// The URL in a link that leads to another site, or to a link of the same site that does.
+    /// The URL in a link that leads to another site, directly or by a link of the same site.
     fn guess(&mut self, target: &Target, aside: &mut Vec<Target>, depth: usize) -> Option<Target> {
         if depth == 0 || self.looks == 0 || target.as_str().len() > crate::escapes::MAX_TEXT {
             return None;

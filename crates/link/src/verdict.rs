@@ -1,63 +1,63 @@
-//! From evidence about a target to a verdict, and from a verdict to what a reader gets.
+//! Evidence about a target, the verdict on it, and the answer to a click.
 //!
-//! Evidence is what one source has to say about one URL of the way to a target. [`combine`] weighs all of it. What follows
-//! from a verdict is the domain's choice: [`ClickPolicy::answer`].
+//! Evidence is the finding of one source on the target or a URL on the way to it. [`combine`] makes a verdict of all
+//! evidence; [`ClickPolicy::answer`] is the domain's choice what follows from it.
 
 use std::borrow::Cow;
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-/// What one source says about one URL.
+/// The finding of one source on one URL.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// The source's name as the operator knows it: that of a list, `score`, `contact`, `wrapper`, `link`.
+    /// The source's name: that of a list, `score`, `contact`, `wrapper`, `link`.
     pub source: Cow<'static, str>,
-    /// The URL it speaks of, as a browser writes it: the target, or one on the way to it.
+    /// The URL, serialised as in browsers: the target, or one on the way to it.
     pub about: String,
-    /// What it says.
+    /// The finding.
     pub finding: Finding,
 }
 
-/// What a source says. Three answers of a list are kept apart: listed, not listed, could not ask.
+/// A finding of a source. Listed, not listed and failed are kept apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Finding {
     /// A list names the URL.
     Listed(Listing),
-    /// The source was asked, and does not name it.
+    /// A list does not name the URL.
     NotListed,
-    /// The source could not be asked. Never the same as [`Finding::NotListed`].
+    /// The query failed. Never the same as [`Finding::NotListed`].
     CouldNotAsk(String),
-    /// A sign that can be seen without asking anyone.
+    /// A sign of the offline score.
     Sign {
         /// Its stable word, such as `look-alike`.
         code: &'static str,
-        /// How much it counts.
+        /// Its points.
         points: u8,
-        /// What was found: a name, a host, a number; may be empty. Text of strangers.
+        /// The name, host or number found; may be empty. Untrusted text.
         detail: String,
     },
-    /// The target is hidden behind a wrapper of this vendor, which only the vendor can open.
+    /// The target is behind an opaque wrapper of this vendor.
     TargetUnknown(Cow<'static, str>),
-    /// The target was asked for, and could not be looked into.
+    /// The target was fetched, and could not be inspected.
     CouldNotInspect(Obstacle),
-    /// A link that turns up where it does not belong.
+    /// The link does not belong into its mail.
     Smuggled(Smuggled),
     /// A rule of the operator lets the URL pass.
     Bypassed(String),
 }
 
-/// How a list names a URL.
+/// The listing of a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Listing {
-    /// For what.
+    /// Its category.
     pub category: Category,
     /// How much of the URL the list names.
     pub scope: Scope,
-    /// What it is worth: the host of a good site that was broken into, or a list of mere suspicions, warrants a warning.
+    /// Its weight: the host of a good site that was broken into, or a list of mere suspicions, warrants a warning.
     pub weight: Weight,
 }
 
-/// For what a list names a URL.
+/// The category of a listing.
 #[derive(
     Debug,
     Clone,
@@ -74,27 +74,27 @@ pub struct Listing {
 )]
 #[strum(serialize_all = "kebab-case")]
 pub enum Category {
-    /// It pretends to be someone else, to get at secrets.
+    /// It poses as another site to get secrets.
     Phishing,
     /// It spreads harmful programs.
     Malware,
-    /// Harmful programs take their orders there.
+    /// It commands harmful programs.
     Botnet,
-    /// It is advertised by spam, or has a bad name.
+    /// It is advertised by spam, or of bad repute.
     Abuse,
     /// The domain was first seen a short while ago.
     NewDomain,
     /// The operator has revoked it.
     Revoked,
-    /// The list does not say.
+    /// None given.
     Unspecified,
 }
 
-/// How much of a URL a list names.
+/// The part of a URL that a list names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Scope {
-    /// This very URL.
+    /// This URL.
     Url,
     /// This URL with any query.
     Path,
@@ -104,7 +104,7 @@ pub enum Scope {
     Domain,
 }
 
-/// What a listing is worth.
+/// The weight of a listing.
 #[derive(
     Debug,
     Clone,
@@ -127,36 +127,36 @@ pub enum Weight {
     Block,
 }
 
-/// Why a target could not be looked into.
+/// Why a target could not be inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Obstacle {
-    /// It asks for proof of a person.
+    /// It asks for proof of being human.
     Captcha,
-    /// It asks for a name and password before it shows anything.
+    /// It asks for a name and password first.
     Login,
-    /// It is a file that only a password opens.
+    /// It is a file that needs a password.
     Encrypted,
-    /// The chain of redirects is longer than we follow.
+    /// The chain of redirects is too long.
     TooManyHops,
     /// The chain leads back to itself.
     Loop,
-    /// It goes on by a script whose outcome cannot be read from it.
+    /// It redirects by a script that cannot be read.
     NeedsScript,
-    /// It leads to an address that is not of the public network.
+    /// It leads to an address outside the public network.
     #[strum(serialize = "forbidden-address")]
     Forbidden,
-    /// Its certificate does not hold.
+    /// Its certificate is invalid.
     Certificate,
     /// It did not answer, or not in time.
     NoAnswer,
-    /// It answered with more than is read.
+    /// Its answer is too large.
     TooLarge,
-    /// Too many targets are being looked into already.
+    /// The limit of targets inspected at once is reached.
     Busy,
 }
 
-/// Where a link turns up that does not belong there.
+/// Why a link does not belong into its mail or to its visitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Smuggled {
@@ -164,7 +164,7 @@ pub enum Smuggled {
     OwnLinkInside,
     /// It was opened from many networks, far more than one reader has.
     ManyNetworks,
-    /// It was opened long after it was made, in a way that its reader did not before.
+    /// It was opened long after it was made, unlike before.
     LongAfter,
     /// It was seen in mail to another recipient.
     OtherRecipient,
@@ -176,7 +176,7 @@ pub enum Smuggled {
     WrapperOfSomeoneElse,
 }
 
-/// All in all.
+/// The verdict on a target.
 #[derive(
     Debug,
     Clone,
@@ -193,21 +193,21 @@ pub enum Smuggled {
 )]
 #[strum(serialize_all = "kebab-case")]
 pub enum Verdict {
-    /// Every source was asked, and none says anything against it.
+    /// Every query succeeded, and no finding is against it.
     Allow,
-    /// Nobody says anything against it, but not every source could be asked.
+    /// No finding is against it, but not every query succeeded.
     Unchecked,
-    /// Where it leads, or what is there, could not be seen.
+    /// Its end or its content could not be inspected.
     Unknown,
-    /// There is something against it.
+    /// A finding is against it.
     Warn,
     /// It is known to be harmful.
     Block,
 }
 
-/// What all the evidence comes to. `warn_score`: points of signs, in all, that warrant a warning; 0 is never.
+/// Combines all evidence. `warn_score`: sum of points that warrants a warning; 0 is never.
 ///
-/// The gravest finding counts; signs add up per URL, each sign once, and the worst URL of the way counts.
+/// The gravest finding counts; signs add up per URL, each sign once, and the worst URL counts.
 #[must_use]
 pub fn combine(evidence: &[Evidence], warn_score: u32) -> Verdict {
     let single = evidence.iter().map(|e| e.finding.verdict()).max();
@@ -238,12 +238,12 @@ pub fn score(evidence: &[Evidence]) -> u32 {
 }
 
 impl Finding {
-    /// Whether it says that the operator revoked the URL.
+    /// Whether it is a revocation by the operator.
     fn is_revocation(&self) -> bool {
         matches!(self, Self::Listed(listing) if listing.category == Category::Revoked)
     }
 
-    /// What it would come to alone; signs come to nothing alone.
+    /// The verdict from this evidence alone; signs have none.
     fn verdict(&self) -> Verdict {
         match self {
             Self::Listed(listing) => match listing.weight {
@@ -258,7 +258,7 @@ impl Finding {
     }
 }
 
-/// What a recipient domain wants done at a click.
+/// The policy of a recipient domain for clicks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClickPolicy {
     /// `flow`
@@ -297,20 +297,20 @@ impl Default for ClickPolicy {
     }
 }
 
-/// What happens with a target that nothing speaks against.
+/// The answer for a target without findings against it.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames,
 )]
 #[strum(serialize_all = "kebab-case")]
 pub enum Flow {
-    /// The reader is sent on at once.
+    /// Redirect at once.
     #[default]
     Redirect,
-    /// The reader sees where the link goes, and presses a button.
+    /// Show the target and a button.
     Confirm,
 }
 
-/// What happens with a target that is known to be harmful.
+/// The answer for a target known to be harmful.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames,
 )]
@@ -323,7 +323,7 @@ pub enum OnThreat {
     Warn,
 }
 
-/// What happens when nobody can say where a link leads or what is there.
+/// The answer for a target whose end or content could not be inspected.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames,
 )]
@@ -340,7 +340,7 @@ pub enum OnUnknown {
     Block,
 }
 
-/// What happens when a source could not be asked, or the check takes too long.
+/// The answer when a query failed or the check takes too long.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames,
 )]
@@ -349,13 +349,13 @@ pub enum OnFailure {
     /// As if nothing spoke against it.
     #[default]
     Open,
-    /// The reader is told, and may go on.
+    /// The reader is informed, and may go on.
     Warn,
     /// It is not opened for now.
     Closed,
 }
 
-/// How far a check may go.
+/// The targets that a check may fetch.
 #[derive(
     Debug,
     Clone,
@@ -373,21 +373,21 @@ pub enum OnFailure {
 )]
 #[strum(serialize_all = "kebab-case")]
 pub enum Contact {
-    /// The target is never asked.
+    /// None.
     #[default]
     Lists,
-    /// Known shorteners are asked where they lead.
+    /// Known shorteners.
     Shorteners,
-    /// The target is asked, and its chain followed.
+    /// All, with their redirects.
     Full,
 }
 
-/// What a reader gets.
+/// The answer to a click.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Answer {
-    /// The way to the target.
+    /// A redirect to the target.
     Go,
-    /// A page with a button: nothing speaks against the target.
+    /// A page with a button; no finding is against the target.
     Confirm,
     /// A warning.
     Warning {
@@ -396,7 +396,7 @@ pub enum Answer {
     },
     /// A page that says why the target is not opened.
     Blocked,
-    /// A page that says that the target is not known, or could not be looked into.
+    /// A page that says that the target is unknown or could not be inspected.
     Unknown {
         /// Whether it can be passed.
         may_continue: bool,
@@ -409,7 +409,7 @@ pub enum Answer {
 }
 
 impl ClickPolicy {
-    /// What a reader gets who opens a link. What the operator revoked is blocked, whatever `on_threat` says.
+    /// The answer to a click. A target revoked by the operator is blocked under any `on_threat`.
     #[must_use]
     pub fn answer(&self, verdict: Verdict, evidence: &[Evidence]) -> Answer {
         if evidence.iter().any(|e| e.finding.is_revocation()) {
@@ -441,8 +441,8 @@ impl ClickPolicy {
         }
     }
 
-    /// What a reader gets who pressed the button of a page that was shown for `seen`. The target was checked again: when
-    /// things look worse by now, the reader sees that first.
+    /// The answer to the button of a page that was shown for `seen`. The target was checked again: a worse verdict gets its
+    /// page first.
     #[must_use]
     pub fn answer_to_button(&self, verdict: Verdict, evidence: &[Evidence], seen: Verdict) -> Answer {
         let now = self.answer(verdict, evidence);

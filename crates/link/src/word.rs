@@ -1,9 +1,9 @@
-//! Stable words: how the values of an enum are written in the configuration, rows, logs, reports and metrics.
+//! Stable words of enums in the configuration, rows, logs, reports and metrics.
 //!
 //! Such an enum derives `strum::IntoStaticStr` with `serialize_all = "kebab-case"`; where words are read, `EnumString`; where
 //! all values are walked, `VariantArray`; where a choice of the configuration is named, `VariantNames`.
 
-/// A value that is written as one stable word.
+/// A value with one stable word.
 pub trait Word: Copy + Into<&'static str> {
     /// The stable word of the value.
     #[must_use]

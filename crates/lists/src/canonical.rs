@@ -1,9 +1,26 @@
-//! Canonical URLs and their expressions, as Safe Browsing defines them in "URLs and Hashing" (editions 4 and 5).
+//! Canonical URLs and their expressions, as Safe Browsing defines them in "URLs and Hashing" (edition 5).
 //!
 //! The rules work on octets and differ from the WHATWG URL Standard on purpose: spellings that differ there are one here.
 
 use std::borrow::Cow;
 use std::net::{Ipv4Addr, Ipv6Addr};
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_encode};
+
+use crate::slice::part;
+
+/// Octets that are escaped everywhere, with all that are not ASCII.
+const ESCAPED: AsciiSet = CONTROLS.add(b' ').add(b'#').add(b'%');
+
+/// Octets that are escaped in a host: unescaped they would move its ends.
+const ESCAPED_IN_HOST: AsciiSet = ESCAPED
+    .add(b'/')
+    .add(b'?')
+    .add(b'@')
+    .add(b':')
+    .add(b'[')
+    .add(b']')
+    .add(b'\\');
 
 /// A canonical URL: ASCII, without fragment, port, user name and password.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -19,10 +36,10 @@ pub struct Canonical {
 /// Why a text has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CanonicalError {
-    /// There is no host in it.
+    /// The text has no host.
     #[error("no host")]
     NoHost,
-    /// What stands in brackets is no IPv6 address, or something other than a port follows.
+    /// The text in brackets is no IPv6 address, or something other than a port follows.
     #[error("not an IPv6 address")]
     Address,
 }
@@ -33,21 +50,17 @@ impl Canonical {
     /// A name in another script than Latin has to be in its ASCII form already (A-labels), as a browser writes it.
     ///
     /// Where the published rules leave room: the host is cut out before anything is unescaped, so that `%2F` or `%40` in
-    /// it cannot move its ends, and signs that would are escaped again; what follows the host is unescaped as a whole
-    /// before it is cut into path and query. Both make the form of a canonical URL that URL again.
+    /// it cannot move its ends, and signs that would are escaped again; the rest is unescaped as a whole before it is cut
+    /// into path and query. Both make a canonical URL its own canonical form.
     ///
     /// # Errors
     /// [`CanonicalError`]
     pub fn of(url: &[u8]) -> Result<Self, CanonicalError> {
         let url = joined(url);
         let url = trimmed(&url);
-        let url = url.split(|b| *b == b'#').next().unwrap_or_default();
+        let (url, _) = cut_before(url, |b| b == b'#');
         let (scheme, rest) = split_scheme(url);
-        let authority = rest
-            .split(|b| matches!(b, b'/' | b'?' | b'\\'))
-            .next()
-            .unwrap_or_default();
-        let tail = rest.get(authority.len()..).unwrap_or_default();
+        let (authority, tail) = cut_before(rest, |b| matches!(b, b'/' | b'?' | b'\\'));
 
         let mut text = String::with_capacity(url.len() + 8);
         text.extend(scheme.iter().map(|b| char::from(b.to_ascii_lowercase())));
@@ -57,10 +70,10 @@ impl Canonical {
         let host_end = text.len();
 
         let tail = unescaped(tail);
-        let path = tail.split(|b| *b == b'?').next().unwrap_or_default();
+        let (path, query) = cut_before(&tail, |b| b == b'?');
         push_path(path, &mut text);
         let path_end = text.len();
-        push_all_escaped(tail.get(path.len()..).unwrap_or_default(), &mut text);
+        text.extend(percent_encode(query, &ESCAPED));
         Ok(Self {
             text,
             host_start,
@@ -70,7 +83,7 @@ impl Canonical {
         })
     }
 
-    /// The whole of it: `http://a.example/b?c`.
+    /// The whole URL: `http://a.example/b?c`.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -79,19 +92,19 @@ impl Canonical {
     /// The host: a name, an IPv4 address, or an IPv6 address in brackets.
     #[must_use]
     pub fn host(&self) -> &str {
-        self.slice(self.host_start, self.host_end)
+        part(&self.text, self.host_start..self.host_end)
     }
 
     /// The path; begins with a slash.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.slice(self.host_end, self.path_end)
+        part(&self.text, self.host_end..self.path_end)
     }
 
     /// The query, without its question mark.
     #[must_use]
     pub fn query(&self) -> Option<&str> {
-        self.text.get(self.path_end..)?.strip_prefix('?')
+        part(&self.text, self.path_end..).strip_prefix('?')
     }
 
     /// Whether the host is an address rather than a name.
@@ -114,18 +127,7 @@ impl Canonical {
     /// Host, path and query without the scheme: the longest expression.
     #[must_use]
     pub fn expression(&self) -> &str {
-        self.slice(self.host_start, self.text.len())
-    }
-
-    /// The expressions that edition 4 looks up: up to 5 host suffixes with up to 6 paths each, longest first.
-    #[must_use]
-    pub fn expressions_v4(&self) -> Vec<String> {
-        let mut hosts = vec![self.host()];
-        if !self.is_address {
-            let shorter: Vec<&str> = suffixes(self.host()).skip(1).filter(|s| s.contains('.')).collect();
-            hosts.extend(shorter.iter().skip(shorter.len().saturating_sub(4)));
-        }
-        self.expressions(&hosts)
+        part(&self.text, self.host_start..)
     }
 
     /// The expressions that edition 5 looks up: the host and up to 4 of its suffixes from the registrable domain upwards,
@@ -144,12 +146,10 @@ impl Canonical {
     }
 
     fn expressions(&self, hosts: &[&str]) -> Vec<String> {
-        let whole = self.slice(self.host_end, self.text.len());
+        let whole = part(&self.text, self.host_end..);
         let path = self.path();
         let mut paths = vec![whole];
-        let directories = path
-            .match_indices('/')
-            .map(|(at, _)| path.get(..=at).unwrap_or_default());
+        let directories = path.match_indices('/').map(|(at, _)| part(path, ..=at));
         for path in std::iter::once(path).chain(directories.take(4)) {
             if !paths.contains(&path) {
                 paths.push(path);
@@ -161,11 +161,7 @@ impl Canonical {
             .collect()
     }
 
-    fn slice(&self, start: usize, end: usize) -> &str {
-        self.text.get(start..end).unwrap_or_default()
-    }
-
-    /// Where the host begins, where the path begins, and where it ends, in [`Self::as_str`].
+    /// Offsets in [`Self::as_str`]: start of the host, start of the path, end of the path.
     pub(crate) fn marks(&self) -> (usize, usize, usize) {
         (self.host_start, self.host_end, self.path_end)
     }
@@ -189,12 +185,9 @@ pub fn registrable(name: &str) -> Option<&str> {
     std::str::from_utf8(domain.as_bytes()).ok()
 }
 
-/// A name and what is left of it as its labels go from the front, down to the last label.
+/// A name and its suffixes at label boundaries, longest first, down to the last label.
 pub(crate) fn suffixes(name: &str) -> impl Iterator<Item = &str> {
-    std::iter::once(name).chain(
-        name.match_indices('.')
-            .filter_map(move |(at, _)| name.get(at.saturating_add(1)..)),
-    )
+    std::iter::once(name).chain(name.match_indices('.').map(move |(at, _)| part(name, at + 1..)))
 }
 
 /// An IPv4 address in any notation that browsers read: 1 to 4 parts, each decimal, octal (`0`) or hexadecimal (`0x`), the
@@ -235,7 +228,13 @@ fn number(part: &[u8]) -> Option<u64> {
     })
 }
 
-/// Without tabs and line ends, which browsers leave out wherever they stand.
+/// The octets before the first for which `is_end` holds, and those from there on.
+fn cut_before(octets: &[u8], is_end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
+    let end = octets.iter().position(|b| is_end(*b)).unwrap_or(octets.len());
+    octets.split_at(end)
+}
+
+/// The URL without tabs and line ends, which browsers leave out wherever they stand.
 fn joined(url: &[u8]) -> Cow<'_, [u8]> {
     let left_out = |b: &u8| matches!(b, b'\t' | b'\r' | b'\n');
     if url.iter().any(left_out) {
@@ -264,8 +263,8 @@ fn split_scheme(url: &[u8]) -> (&[u8], &[u8]) {
     }
 }
 
-/// Replaces escapes until there is none left. A replaced octet may complete an escape with those before it, never with
-/// those after it alone; so one pass that looks back after each octet does what many passes would.
+/// Replaces escapes until none is left. A replaced octet may complete an escape with those before it, never with those
+/// after it alone; so one pass that looks back after each octet does the work of many.
 fn unescaped(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.contains(&b'%') {
         return text.into();
@@ -288,36 +287,9 @@ fn hex(b: u8) -> Option<u8> {
     char::from(b).to_digit(16).and_then(|d| u8::try_from(d).ok())
 }
 
-fn push_all_escaped(octets: &[u8], text: &mut String) {
-    match std::str::from_utf8(octets) {
-        Ok(plain) if !octets.iter().copied().any(is_escaped) => text.push_str(plain),
-        _ => octets.iter().for_each(|b| push_escaped(*b, text)),
-    }
-}
-
-fn push_escaped(b: u8, text: &mut String) {
-    if is_escaped(b) {
-        push_escape(b, text);
-    } else {
-        text.push(char::from(b));
-    }
-}
-
-fn is_escaped(b: u8) -> bool {
-    b <= 0x20 || b >= 0x7f || matches!(b, b'#' | b'%')
-}
-
-fn push_escape(b: u8, text: &mut String) {
-    text.push('%');
-    for nibble in [b >> 4, b & 15] {
-        let digit = char::from_digit(u32::from(nibble), 16).unwrap_or_default();
-        text.push(digit.to_ascii_uppercase());
-    }
-}
-
 /// Writes the host of an authority; says whether it is an address.
 fn push_host(authority: &[u8], text: &mut String) -> Result<bool, CanonicalError> {
-    let host = authority.rsplit(|b| *b == b'@').next().unwrap_or_default();
+    let host = authority.rsplit(|b| *b == b'@').next().unwrap_or(authority);
     if let Some(inside) = host.strip_prefix(b"[") {
         let address = bracketed(inside).ok_or(CanonicalError::Address)?;
         match embedded_ipv4(address) {
@@ -327,7 +299,7 @@ fn push_host(authority: &[u8], text: &mut String) -> Result<bool, CanonicalError
         return Ok(true);
     }
     let host = match host.iter().rposition(|b| *b == b':') {
-        Some(at) if host.iter().skip(at + 1).all(u8::is_ascii_digit) => host.get(..at).unwrap_or_default(),
+        Some(at) if host.iter().skip(at + 1).all(u8::is_ascii_digit) => part(host, ..at),
         _ => host,
     };
     let mut host = unescaped(host).into_owned();
@@ -348,13 +320,7 @@ fn push_host(authority: &[u8], text: &mut String) -> Result<bool, CanonicalError
         text.push_str(&address.to_string());
         return Ok(true);
     }
-    for b in clean {
-        if matches!(b, b'/' | b'?' | b'@' | b':' | b'[' | b']' | b'\\') {
-            push_escape(b, text);
-        } else {
-            push_escaped(b, text);
-        }
-    }
+    text.extend(percent_encode(&clean, &ESCAPED_IN_HOST));
     Ok(false)
 }
 
@@ -388,7 +354,7 @@ fn embedded_ipv4(address: Ipv6Addr) -> Option<Ipv4Addr> {
 fn push_path(path: &[u8], text: &mut String) {
     let odd = |pair: &[u8]| matches!(pair, b"//" | b"/.");
     if path.starts_with(b"/") && !path.windows(2).any(odd) {
-        return push_all_escaped(path, text);
+        return text.extend(percent_encode(path, &ESCAPED));
     }
     let path = path.strip_prefix(b"/").unwrap_or(path);
     let mut kept: Vec<&[u8]> = Vec::new();
@@ -407,7 +373,7 @@ fn push_path(path: &[u8], text: &mut String) {
     let mut named = kept.into_iter().filter(|s| !s.is_empty()).peekable();
     text.push('/');
     while let Some(segment) = named.next() {
-        push_all_escaped(segment, text);
+        text.extend(percent_encode(segment, &ESCAPED));
         if named.peek().is_some() || open {
             text.push('/');
         }
@@ -553,41 +519,6 @@ mod tests {
     }
 
     #[test]
-    fn expressions_of_edition_4() {
-        let of = |url: &str| Canonical::of(url.as_bytes()).unwrap().expressions_v4();
-        assert_eq!(
-            of("http://a.b.c/1/2.html?param=1"),
-            [
-                "a.b.c/1/2.html?param=1",
-                "a.b.c/1/2.html",
-                "a.b.c/",
-                "a.b.c/1/",
-                "b.c/1/2.html?param=1",
-                "b.c/1/2.html",
-                "b.c/",
-                "b.c/1/",
-            ]
-        );
-        assert_eq!(
-            of("http://a.b.c.d.e.f.g/1.html"),
-            [
-                "a.b.c.d.e.f.g/1.html",
-                "a.b.c.d.e.f.g/",
-                "c.d.e.f.g/1.html",
-                "c.d.e.f.g/",
-                "d.e.f.g/1.html",
-                "d.e.f.g/",
-                "e.f.g/1.html",
-                "e.f.g/",
-                "f.g/1.html",
-                "f.g/",
-            ]
-        );
-        assert_eq!(of("http://1.2.3.4/1/"), ["1.2.3.4/1/", "1.2.3.4/"]);
-        assert_eq!(of("http://h/a/b/c/d/e?f").len(), 6);
-    }
-
-    #[test]
     fn expressions_of_edition_5() {
         let of = |url: &str| Canonical::of(url.as_bytes()).unwrap().expressions_v5();
         assert_eq!(
@@ -621,6 +552,14 @@ mod tests {
                 "b.com/1/",
             ]
         );
+    }
+
+    #[test]
+    #[should_panic(expected = "out of bounds")]
+    fn a_wrong_offset_is_no_url_that_no_list_has() {
+        let mut url = Canonical::of(b"http://a.example/b").unwrap();
+        url.host_end = 99;
+        assert_eq!(url.path(), "");
     }
 
     #[test]

@@ -10,8 +10,9 @@ use crate::entry::{Entry, Extent, Role, host_expression};
 use crate::hash_key::HashKey;
 use crate::hosts::Counts;
 use crate::report::Report;
+use crate::slice::part;
 
-/// All that one source lists, ready for [`crate::ListTable::build`]: 16 octets for each entry.
+/// The entries of one source, ready for [`crate::ListTable::build`]: 16 octets each.
 #[derive(Debug, Clone)]
 pub struct ListCopy {
     pub(crate) entries: Vec<Packed>,
@@ -22,7 +23,7 @@ pub struct ListCopy {
 }
 
 impl ListCopy {
-    /// How many entries it has; each once.
+    /// Number of entries, each counted once.
     #[must_use]
     pub fn len(&self) -> usize {
         self.entries.len() + self.patterns.len()
@@ -34,7 +35,7 @@ impl ListCopy {
         self.len() == 0
     }
 
-    /// What was read, and what could not be.
+    /// The report of the reading.
     #[must_use]
     pub fn report(&self) -> &Report {
         &self.report
@@ -46,7 +47,7 @@ impl ListCopy {
         &self.protected
     }
 
-    /// What it takes up in memory, in octets, patterns aside.
+    /// Memory taken up, in octets, without patterns.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.entries.capacity() * size_of::<Packed>()
@@ -60,19 +61,19 @@ impl ListCopy {
     }
 }
 
-/// Names that no list may name: a copy that does is refused as a whole, because something is wrong with it.
+/// Names that no list may name: a copy that does is refused as a whole.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Protected {
-    /// With all hosts below.
+    /// Domains with all hosts below.
     domains: HashSet<String>,
-    /// These hosts alone.
+    /// Single hosts.
     hosts: HashSet<String>,
-    /// Every name above one of those: to list it with all below would list those too.
+    /// Names above one of those: listed with all below, they would list those too.
     above: HashSet<String>,
 }
 
 impl Protected {
-    /// Protects a domain and every host below it: the operator's own. A name that is none is left out.
+    /// Protects a domain and every host below it, as for the operator's own. A text that is no name is left out.
     pub fn add_domain(&mut self, name: &str) {
         if let Ok(name) = host_expression(name, Extent::Url) {
             self.above.extend(suffixes(&name).skip(1).map(str::to_owned));
@@ -80,7 +81,7 @@ impl Protected {
         }
     }
 
-    /// Protects this host alone; hosts below may be listed: a service whose customers have hosts there.
+    /// Protects one host; hosts below may be listed, as for services whose customers have hosts there.
     pub fn add_host(&mut self, name: &str) {
         if let Ok(name) = host_expression(name, Extent::Url) {
             self.above.extend(suffixes(&name).skip(1).map(str::to_owned));
@@ -88,7 +89,7 @@ impl Protected {
         }
     }
 
-    /// Whether an entry lists something protected: a host, or its front page.
+    /// Whether an entry lists a protected host or its front page.
     pub(crate) fn forbids(&self, entry: &Entry<'_>) -> bool {
         if entry.role != Role::Listed {
             return false;
@@ -114,13 +115,13 @@ impl Protected {
 /// Why a copy may not take the place of the one before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
-    /// There was something in the list before, and now there is nothing.
+    /// It has no entry, and the copy before had some.
     #[error("it is empty; the copy before it had {was} entries")]
     Empty {
         /// Entries of the copy before.
         was: usize,
     },
-    /// It has less than half of the entries.
+    /// It has less than half of the entries of the copy before.
     #[error("it shrank by more than half, from {was} entries to {is}")]
     Shrunk {
         /// Entries of the copy before.
@@ -143,7 +144,7 @@ pub enum Refused {
     /// It ends too early, or is something else altogether.
     #[error("it cannot be used: {0}")]
     NotWhole(String),
-    /// It lists something that no list may name.
+    /// It lists a protected name.
     #[error("it lists what is protected: {}", .names.join(", "))]
     Protected {
         /// The first few.
@@ -151,10 +152,10 @@ pub enum Refused {
     },
 }
 
-/// Says whether a copy may take the place of the one before, which had `was` entries; `None` when there was none.
+/// Checks whether a copy may take the place of the one before, which had `was` entries; `None` when there was none.
 ///
 /// # Errors
-/// [`Refused`], with what is wrong in words.
+/// [`Refused`]
 pub fn accept(was: Option<usize>, copy: &ListCopy) -> Result<(), Refused> {
     let report = &copy.report;
     if !copy.protected.is_empty() {
@@ -182,7 +183,7 @@ pub fn accept(was: Option<usize>, copy: &ListCopy) -> Result<(), Refused> {
     }
 }
 
-/// An entry as it is kept.
+/// An entry as the table keeps it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Packed {
     /// Hash of the expression.
@@ -263,15 +264,15 @@ impl Meta {
     }
 
     pub(crate) fn category(self) -> Category {
-        self.of(&CATEGORIES, 16, Category::Unspecified)
+        self.of(&CATEGORIES, 16)
     }
 
     pub(crate) fn extent(self) -> Extent {
-        self.of(&EXTENTS, 20, Extent::Url)
+        self.of(&EXTENTS, 20)
     }
 
     pub(crate) fn role(self) -> Role {
-        self.of(&ROLES, 24, Role::Listed)
+        self.of(&ROLES, 24)
     }
 
     pub(crate) fn weight(self) -> Weight {
@@ -282,9 +283,8 @@ impl Meta {
         }
     }
 
-    fn of<T: Copy>(self, all: &[T], shift: u32, otherwise: T) -> T {
-        let at = usize::try_from(self.0 >> shift & 15).unwrap_or(usize::MAX);
-        all.get(at).copied().unwrap_or(otherwise)
+    fn of<T: Copy>(self, all: &[T], shift: u32) -> T {
+        *part(all, (self.0 >> shift & 15) as usize)
     }
 }
 

@@ -1,7 +1,6 @@
-//! Names and codes of DNS lists.
+//! Query names and codes of DNS lists.
 //!
-//! Only domains are asked about; addresses are not what these lists hold. Codes that mean "you may not ask" are never a
-//! listing.
+//! Only domains are queried; these lists hold no addresses. A code for a refusal is never a listing.
 
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,40 +20,40 @@ pub enum DnsList {
     SurblMulti,
     /// URIBL's combined list, `multi`.
     UriblMulti,
-    /// Any other: whatever it answers from 127.0.0.0/8, codes for errors excepted, means this.
+    /// Any other list: each answer from 127.0.0.0/8 that is no code for an error is a listing.
     Other {
-        /// What an answer means.
+        /// The meaning of an answer.
         listing: Listing,
-        /// Whether it is asked about the host; otherwise about its registrable domain.
+        /// Whether the host is queried, or its registrable domain.
         by_host: bool,
     },
 }
 
-/// What a DNS list has answered.
+/// The answer of a DNS list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum DnsAnswer {
-    /// It lists the name; one code or more, never none.
+    /// The name is listed, with at least one code.
     Listed(Vec<Code>),
-    /// It was asked, and does not list the name.
+    /// The name is not listed.
     NotListed,
-    /// It did not say: the reason in words. Never the same as [`DnsAnswer::NotListed`].
+    /// No answer about the name, with the reason. Never the same as [`DnsAnswer::NotListed`].
     Error(Cow<'static, str>),
 }
 
-/// What one code of a DNS list means.
+/// The meaning of one code of a DNS list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Code {
-    /// In the words of verdicts.
+    /// The listing, for verdicts.
     pub listing: Listing,
-    /// In the list's own.
+    /// The meaning in words.
     pub words: Cow<'static, str>,
 }
 
 impl DnsList {
-    /// The name to ask for, with its final dot. `host`: as [`crate::Canonical::host`] has it; `zone`: the list's, with the
-    /// key where it takes one.
+    /// The name to query, with its final dot. `host`: as in [`crate::Canonical::host`]; `zone`: the zone of the list, with
+    /// the key where it takes one.
     ///
-    /// None where there is nothing to ask: an address, a name that is no domain, one that gets too long.
+    /// None for an address, a name that is no domain, and one that gets too long.
     #[must_use]
     pub fn query_name(self, host: &str, zone: &str) -> Option<String> {
         let by_host = match self {
@@ -79,7 +78,7 @@ impl DnsList {
         (!zone.is_empty() && name.len() <= 254 && asked.split('.').all(is_name)).then_some(name)
     }
 
-    /// What the addresses of an answer mean; none when the name does not exist.
+    /// Reads the addresses of an answer; none when the name does not exist.
     #[must_use]
     pub fn read(self, answers: &[IpAddr]) -> DnsAnswer {
         let mut codes: Vec<Code> = Vec::new();
@@ -99,7 +98,7 @@ impl DnsList {
         }
     }
 
-    /// What one address means; never an empty list.
+    /// The codes of one address, at least one.
     fn code(self, address: Ipv4Addr) -> Result<Vec<Code>, Cow<'static, str>> {
         let refused = match address.octets() {
             [127, 255, 255, 252] => "refused: the zone's name is misspelt",
@@ -120,7 +119,7 @@ impl DnsList {
                 words: format!("first seen within the last {hours} hours").into(),
             }],
             (Self::SurblMulti, [127, 0, 0, 1]) => return Err("refused".into()),
-            // The two in the middle are kept for later, and to be passed over till then.
+            // The two in the middle are reserved, and to be ignored.
             (Self::SurblMulti, [127, _, _, bits]) => by_bits(bits, &SURBL),
             (Self::UriblMulti, [127, 0, 0, bits]) if bits & 1 != 0 => {
                 return Err("refused: too many queries, or asked through a public resolver".into());

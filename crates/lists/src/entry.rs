@@ -7,52 +7,52 @@ use url::{Host, Url};
 
 use crate::canonical::{Canonical, registrable};
 
-/// What one line or record of a list names.
+/// The expression that one line or record of a list names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry<'a> {
-    /// What is named, in canonical form and without scheme: `a.example`, `a.example/b?c`. For [`Extent::Tree`] and
-    /// [`Extent::DomainTree`] without a slash at its end.
+    /// The expression in canonical form, without scheme: `a.example`, `a.example/b?c`; without a final slash for
+    /// [`Extent::Tree`] and [`Extent::DomainTree`].
     pub expression: Cow<'a, str>,
-    /// How much of the web that is.
+    /// The extent of the entry.
     pub extent: Extent,
-    /// Whether it is listed or excepted.
+    /// Listed or excepted.
     pub role: Role,
-    /// For what it is listed.
+    /// Category of the listing.
     pub category: Category,
-    /// What the listing is worth.
+    /// Weight of the listing.
     pub weight: Weight,
 }
 
-/// How much of the web an entry names.
+/// The part of the web that an entry names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Extent {
-    /// This very URL. One without query also stands for itself with any query, which is worth a warning only; the front
-    /// page of a host does not.
+    /// One URL. Without query it also stands for itself with any query, with the weight of a warning; the front page of a
+    /// host does not.
     Url,
-    /// This path of this host with any query, and everything below it.
+    /// One path of one host with any query, and everything below it.
     Tree,
-    /// The same on this host and on every host below it.
+    /// The same on the host and on every host below it.
     DomainTree,
-    /// Everything on this host.
+    /// One host.
     Host,
-    /// Everything on this host and on every host below it.
+    /// One host and every host below it.
     Domain,
-    /// Everything on every host below this one.
+    /// Every host below one, without itself.
     Below,
 }
 
-/// What an entry does.
+/// The effect of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// It lists.
+    /// A listing.
     Listed,
-    /// Whatever it names is not listed by this source, whatever else the source says.
+    /// An exception from all entries of its source.
     Excepted,
-    /// Whatever it names is not listed by this source, unless by an entry for a longer name (response policy zones).
+    /// An exception from the entries of its source that are not for a longer name (response policy zones).
     ExceptedHere,
 }
 
-/// Why a list may not name something, or does not name anything.
+/// Why a text is no entry of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// Neither a URL nor a host.
@@ -61,16 +61,16 @@ pub enum Unfit {
     /// A whole platform or public suffix, where hosts belong to many: `com`, `co.uk`, `github.io`.
     #[error("a public suffix: no list may name all of it")]
     PublicSuffix,
-    /// A path so deep that it is not looked up.
+    /// A path deeper than those looked up.
     #[error("a path of more than 8 directories cannot be named with all below it")]
     Deep,
 }
 
-/// How many directories of a path are looked up for entries that name all below them.
+/// Most directories of a path looked up for entries that name all below them.
 pub(crate) const MAX_DEPTH: usize = 8;
 
 impl Extent {
-    /// How much of a URL it names, in the words of verdicts.
+    /// The scope, for verdicts.
     #[must_use]
     pub fn scope(self) -> Scope {
         match self {
@@ -86,7 +86,7 @@ impl Extent {
     }
 }
 
-/// The canonical expression of a URL as lists write it: with or without scheme, perhaps with a name that is not ASCII.
+/// The canonical expression of a URL in a list: with or without scheme, perhaps with a name that is not ASCII.
 pub(crate) fn url_expression(text: &str) -> Result<String, Unfit> {
     let with_scheme = text.contains("://");
     let authority = text.split(['/', '?', '#']).next().unwrap_or_default();
@@ -98,7 +98,6 @@ pub(crate) fn url_expression(text: &str) -> Result<String, Unfit> {
     } else {
         Url::parse(&format!("http://{text}"))
     };
-    // What a browser cannot open harms nobody.
     let url = parsed.map_err(|_| Unfit::Invalid)?;
     if !matches!(url.scheme(), "http" | "https" | "ftp") {
         return Err(Unfit::Invalid);
@@ -111,7 +110,7 @@ pub(crate) fn url_expression(text: &str) -> Result<String, Unfit> {
     Ok(canonical.expression().to_owned())
 }
 
-/// The canonical form of a host as lists write it. `extent`: what is to be said of it.
+/// The canonical form of a host in a list, for an entry with this extent.
 pub(crate) fn host_expression(text: &str, extent: Extent) -> Result<Cow<'_, str>, Unfit> {
     let name = text.strip_suffix('.').unwrap_or(text);
     let plain = name
@@ -146,7 +145,7 @@ pub(crate) fn host_expression(text: &str, extent: Extent) -> Result<Cow<'_, str>
         Cow::Owned(host)
     };
     if extent.names_hosts() && registrable(&host).is_none() {
-        // A word that is no suffix is none of a list's mistakes, but a sign that this is no list.
+        // An unknown word is no mistake of a list, but a sign that the text is none.
         let known = suffix::suffix(host.as_bytes()).is_some_and(|s| s.is_known());
         return Err(if known { Unfit::PublicSuffix } else { Unfit::Invalid });
     }

@@ -15,20 +15,21 @@ use crate::copy::{ListCopy, Meta, Packed, Protected};
 use crate::entry::{Entry, Extent, Role, Unfit, host_expression, tree_expression, url_expression};
 use crate::hash_key::HashKey;
 use crate::report::{Fault, Report};
+use crate::slice::part;
 
 pub use json::{MispEvent, misp_manifest};
 
-/// How a list is written.
+/// The format of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// A hosts file: an address that leads nowhere, then names. Names the hosts.
+    /// A hosts file: an address that leads nowhere, then names. Lists the hosts.
     Hosts,
-    /// A name on each line. Names the host; `*.name` and `.name` name the domain.
+    /// A name on each line. Lists the host; `*.name` and `.name` list the domain.
     Domains,
     /// A URL on each line, as OpenPhish's community feed has them.
     Urls,
-    /// Comma-separated, with a column `url` and perhaps `threat` and `score`, as the first line with such names says, be it
-    /// a comment: URLhaus, PhishTank, PhishStats.
+    /// Comma-separated values with a column `url` and perhaps `threat` and `score`, named in the first line, which may be a
+    /// comment: URLhaus, PhishTank, PhishStats.
     Csv,
     /// URLhaus' JSON: records with `url` and `threat`, however they are nested.
     UrlhausJson,
@@ -47,7 +48,7 @@ pub enum Format {
 }
 
 impl Format {
-    /// All of them.
+    /// All formats.
     pub const ALL: [Self; 10] = [
         Self::Hosts,
         Self::Domains,
@@ -60,46 +61,23 @@ impl Format {
         Self::Rpz,
         Self::Dnset,
     ];
-
-    /// Its name in the configuration.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Hosts => "hosts",
-            Self::Domains => "domains",
-            Self::Urls => "urls",
-            Self::Csv => "csv",
-            Self::UrlhausJson => "urlhaus-json",
-            Self::Adblock => "adblock",
-            Self::Regex => "regex",
-            Self::Misp => "misp",
-            Self::Rpz => "rpz",
-            Self::Dnset => "dnset",
-        }
-    }
-
-    /// The format of this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|f| f.as_str() == name)
-    }
 }
 
-/// Reads a list, piece by piece.
+/// Reader of a list that comes in pieces.
 #[derive(Debug)]
 pub struct Reading<'a> {
     reader: Reader,
     out: Output<'a>,
-    /// The beginning of a line whose end has not come yet, or of a document.
+    /// The front of an incomplete line or document.
     held: Vec<u8>,
-    /// Whether the line being held is too long and dropped.
+    /// Whether the held line is too long and dropped.
     dropping: bool,
-    /// Whether there has to be a document: nothing at all is no JSON. A feed may have no events.
+    /// Whether a document must come: no octets are no JSON, but a feed may have no events.
     expected: bool,
 }
 
 impl<'a> Reading<'a> {
-    /// Begins to read. `category` and `weight`: what entries are listed for and worth, unless the list says otherwise.
+    /// A reader before the first piece. `category` and `weight` hold for entries of which the list says nothing else.
     #[must_use]
     pub fn new(format: Format, category: Category, weight: Weight, key: &HashKey, protected: &'a Protected) -> Self {
         let reader = match format {
@@ -144,15 +122,15 @@ impl<'a> Reading<'a> {
         self
     }
 
-    /// Takes the next piece.
+    /// Reads the next piece.
     pub fn push(&mut self, mut piece: &[u8]) {
         if let Reader::Document(_) = self.reader {
             self.held.extend_from_slice(piece);
             return;
         }
         while let Some(at) = memchr::memchr(b'\n', piece) {
-            let (line, rest) = piece.split_at(at);
-            piece = rest.get(1..).unwrap_or_default();
+            let line = part(piece, ..at);
+            piece = part(piece, at + 1..);
             if self.held.is_empty() && !self.dropping {
                 self.line(line);
             } else {
@@ -163,7 +141,7 @@ impl<'a> Reading<'a> {
         self.hold(piece);
     }
 
-    /// Ends a document: what comes next is another one of the same list.
+    /// Ends a document: the next piece begins another one of the same list.
     pub fn end_document(&mut self) {
         self.expected = false;
         if let Reader::Document(read) = self.reader {
@@ -180,7 +158,7 @@ impl<'a> Reading<'a> {
         self.out.line = 0;
     }
 
-    /// Ends the list. A document that has been begun is ended.
+    /// Ends the list, and a document that has been begun.
     #[must_use]
     pub fn finish(mut self) -> ListCopy {
         if self.expected || !self.held.is_empty() || self.out.line > 0 {
@@ -235,13 +213,13 @@ impl<'a> Reading<'a> {
 
 /// Longest line, in octets.
 const MAX_LINE: usize = 64 << 10;
-/// How many faults are kept, and how much of each, in characters.
+/// Most faults kept, and most of the text of each, in characters.
 const MAX_FAULTS: usize = 5;
 const MAX_FAULT: usize = 80;
-/// How many patterns a list may have, and how large each may be when compiled, in octets.
+/// Most patterns of a list, and the largest size of one when compiled, in octets.
 const MAX_PATTERNS: usize = 2000;
 const MAX_PATTERN_SIZE: usize = 256 << 10;
-/// How large all patterns of a list may be, compiled together.
+/// Largest size of all patterns of a list, compiled together, in octets.
 const MAX_PATTERNS_SIZE: usize = 8 << 20;
 
 #[derive(Debug)]
@@ -252,7 +230,7 @@ enum Reader {
     Document(fn(&[u8], &mut Output<'_>)),
 }
 
-/// What readers of formats write to.
+/// Entries and report, which readers of formats write to.
 #[derive(Debug)]
 struct Output<'a> {
     key: HashKey,
@@ -436,14 +414,6 @@ mod tests {
     pub(super) fn bad(report: &Report) -> Vec<u64> {
         assert_eq!(report.bad, u64::try_from(report.faults.len()).unwrap());
         report.faults.iter().map(|f| f.line).collect()
-    }
-
-    #[test]
-    fn names_of_formats() {
-        for format in Format::ALL {
-            assert_eq!(Format::from_name(format.as_str()), Some(format));
-        }
-        assert_eq!(Format::from_name("pdf"), None);
     }
 
     #[test]

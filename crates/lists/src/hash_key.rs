@@ -1,12 +1,12 @@
-//! The key of the hashes that expressions are kept as.
+//! The key of the hashes of expressions.
 
 use siphasher::sip::SipHasher13;
 
 /// No expression has this hash.
 pub(crate) const EMPTY: u64 = 0;
 
-/// The key of the hashes that expressions are kept as: without it nobody can make URLs that collide. Copies and
-/// tables that work together have the same; it is drawn at random when the program starts.
+/// The key of the hashes of expressions: without it no colliding URLs can be made. A table and its copies share one, drawn
+/// at random when the program starts.
 #[derive(Clone, Copy)]
 pub struct HashKey(SipHasher13);
 

@@ -1,13 +1,13 @@
-//! Which hosts the entries of a table are about: nearly every host there is can be told to be none of them at once.
+//! Bit maps of the hosts that the entries of a table name: they tell most unlisted hosts at once.
 
 use crate::entry::Extent;
+use crate::slice::{part, part_mut};
 
-/// Sixteen bits for each entry, apart for each kind of entry: what few entries name stays in the processor's cache, however
-/// many of another kind there are.
+/// Sixteen bits for each entry, a map for each kind: the map of a kind with few entries stays in the processor's cache.
 #[derive(Debug)]
 pub(crate) struct Hosts([Bits; KINDS]);
 
-/// How many entries of each kind there are.
+/// Numbers of entries by kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Counts([usize; KINDS]);
 
@@ -28,9 +28,7 @@ const KINDS: usize = 4;
 
 impl Counts {
     pub(crate) fn add(&mut self, extent: Extent) {
-        if let Some(count) = self.0.get_mut(Kind::from(extent) as usize) {
-            *count += 1;
-        }
+        *part_mut(&mut self.0, Kind::from(extent) as usize) += 1;
     }
 
     /// The entries of all kinds.
@@ -40,29 +38,27 @@ impl Counts {
 }
 
 impl Hosts {
-    /// None yet, with room for so many.
+    /// Empty maps with room for so many entries.
     pub(crate) fn with_room(counts: Counts) -> Self {
         Self(counts.0.map(|count| Bits(vec![0; count.div_ceil(4)])))
     }
 
-    /// An entry of this kind is about the host with this hash.
+    /// Notes that an entry of this kind names the host with this hash.
     pub(crate) fn add(&mut self, kind: Kind, host: u32) {
-        if let Some(bits) = self.0.get_mut(kind as usize) {
-            bits.set(host);
-        }
+        part_mut(&mut self.0, kind as usize).set(host);
     }
 
-    /// Whether an entry of this kind may be about a host; when not, none is.
+    /// Whether an entry of this kind may name a host; false is certain.
     pub(crate) fn may_have(&self, kind: Kind, host: u32) -> bool {
-        self.0.get(kind as usize).is_some_and(|bits| bits.get(host))
+        part(&self.0, kind as usize).get(host)
     }
 
     /// Whether there is any entry of this kind.
     pub(crate) fn any(&self, kind: Kind) -> bool {
-        self.0.get(kind as usize).is_some_and(|bits| !bits.0.is_empty())
+        !part(&self.0, kind as usize).0.is_empty()
     }
 
-    /// In octets.
+    /// Memory taken up, in octets.
     pub(crate) fn memory(&self) -> usize {
         self.0.iter().map(|bits| bits.0.capacity() * size_of::<u64>()).sum()
     }
@@ -79,25 +75,23 @@ impl From<Extent> for Kind {
     }
 }
 
-/// A Bloom filter whose bits for one host stand in one word, so that a question costs one look into memory.
+/// A Bloom filter whose bits for one host stand in one word, so that a look-up costs one access to memory.
 #[derive(Debug)]
 struct Bits(Vec<u64>);
 
 impl Bits {
     fn set(&mut self, host: u32) {
         let (word, bits) = self.place(host);
-        if let Some(word) = self.0.get_mut(word) {
-            *word |= bits;
-        }
+        *part_mut(&mut self.0, word) |= bits;
     }
 
     fn get(&self, host: u32) -> bool {
         let (word, bits) = self.place(host);
-        self.0.get(word).is_some_and(|word| word & bits == bits)
+        !self.0.is_empty() && part(&self.0, word) & bits == bits
     }
 
-    /// A word, by the high bits of the hash, and three bits in it. The factor (2^32 by the golden ratio) brings those of its
-    /// low bits that did not tell the word to where the three are taken from.
+    /// A word, by the high bits of the hash, and three bits in it. The factor (2^32 by the golden ratio) moves the low bits
+    /// of the hash to where the three are taken from.
     fn place(&self, host: u32) -> (usize, u64) {
         let words = u64::try_from(self.0.len()).unwrap_or(u64::MAX);
         let word = u64::from(host).saturating_mul(words) >> 32;

@@ -1,12 +1,13 @@
-//! Google's Safe Browsing (edition 5, without local storage) and Web Risk: what to ask, and what answers mean.
+//! Requests and answers of Google's Safe Browsing (edition 5, without local storage) and Web Risk.
 //!
 //! Requests are path and query; the key goes into the header `X-Goog-Api-Key`, so that no log has it. Safe Browsing gets
-//! the first 4 octets of hashes only, as do Web Risk's `hashes:search`; `uris:search` gets the whole URL.
+//! the first 4 octets of hashes only, Web Risk's `uris:search` the whole URL.
 
 use std::collections::BTreeMap;
 
 use data_encoding::{BASE64, BASE64URL};
 use link::{Category, Scope};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 use ring::digest::{SHA256, digest};
 use serde::Deserialize;
 use serde_json::Value;
@@ -16,7 +17,7 @@ use crate::canonical::Canonical;
 /// A full hash: SHA-256 of an expression.
 pub type FullHash = [u8; 32];
 
-/// What is sent of a full hash.
+/// The first octets of a full hash, which are sent.
 pub type Prefix = [u8; 4];
 
 /// An expression of a URL with its hash.
@@ -28,12 +29,12 @@ pub struct Hashed {
     pub hash: FullHash,
 }
 
-/// What a service has on one full hash, or on one URL.
+/// One listing of a full hash or a URL by a service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Threat {
-    /// The hash that is meant; none in answers for whole URLs.
+    /// The hash that is listed; none in answers for whole URLs.
     pub hash: Option<FullHash>,
-    /// For what it is listed.
+    /// Category of the listing.
     pub category: Category,
     /// The service's own word, such as `SOCIAL_ENGINEERING`.
     pub name: &'static str,
@@ -41,19 +42,17 @@ pub struct Threat {
     pub expires: Option<u64>,
 }
 
-/// An answer.
+/// The answer of a service.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Answered {
-    /// What is listed. Hashes of the same prefix that were not asked for are among them.
+    /// Threats listed, those of other hashes with the same prefix among them.
     pub threats: Vec<Threat>,
     /// For how many seconds the answer holds (edition 5).
     pub cache_seconds: u64,
-    /// Until when it holds that nothing else is listed, in seconds since 1970 (Web Risk).
-    pub negative_expires: Option<u64>,
 }
 
 impl Answered {
-    /// The threats to what these hashes are of, with their expressions.
+    /// The threats whose hash is one of these, with their expressions.
     pub fn matching<'a>(&'a self, hashes: &'a [Hashed]) -> impl Iterator<Item = (&'a Hashed, &'a Threat)> {
         hashes.iter().flat_map(move |hashed| {
             let meant = self.threats.iter().filter(move |t| t.hash == Some(hashed.hash));
@@ -68,20 +67,14 @@ pub fn hashes_v5(url: &Canonical) -> Vec<Hashed> {
     hashed(url.expressions_v5())
 }
 
-/// The hashes that Web Risk asks for, which are those of edition 4.
-#[must_use]
-pub fn hashes_v4(url: &Canonical) -> Vec<Hashed> {
-    hashed(url.expressions_v4())
-}
-
-/// What is sent of a hash.
+/// The prefix of a hash.
 #[must_use]
 pub fn prefix(hash: &FullHash) -> Prefix {
     let [a, b, c, d, ..] = *hash;
     [a, b, c, d]
 }
 
-/// How much of a URL an expression that is listed stands for.
+/// The part of a URL that a listed expression stands for.
 #[must_use]
 pub fn scope(url: &Canonical, expression: &str) -> Scope {
     let (host, path) = match expression.find('/') {
@@ -102,7 +95,7 @@ pub fn scope(url: &Canonical, expression: &str) -> Scope {
 /// The most prefixes that one request may have.
 pub const MAX_PREFIXES: usize = 1000;
 
-/// The request of edition 5 for up to [`MAX_PREFIXES`] prefixes; those beyond are left out. An order of their own hides
+/// The request of edition 5 for up to [`MAX_PREFIXES`] prefixes; those beyond are left out. They are sorted, which hides
 /// which belong together.
 #[must_use]
 pub fn v5_request(prefixes: &[Prefix]) -> String {
@@ -112,13 +105,13 @@ pub fn v5_request(prefixes: &[Prefix]) -> String {
     let mut request = "/v5/hashes:search?alt=json".to_owned();
     for prefix in prefixes.iter().take(MAX_PREFIXES) {
         request.push_str("&hashPrefixes=");
-        push_query(BASE64.encode(prefix).as_bytes(), &mut request);
+        request.extend(query_value(&BASE64.encode(prefix)));
     }
     request
 }
 
-/// Reads the answer of edition 5, in JSON. Details with a value that is not known here are left out, as are those that
-/// are on trial (`CANARY`) or meant for frames only (`FRAME_ONLY`): a click opens a page.
+/// Reads the answer of edition 5, in JSON. Details with an unknown value are left out, and so are those on trial (`CANARY`)
+/// or for frames only (`FRAME_ONLY`): a click opens a page.
 ///
 /// # Errors
 /// Why it cannot be read, or what error the service reports.
@@ -153,7 +146,7 @@ pub fn v5_answer(body: &[u8]) -> Result<Answered, String> {
     for full in body.full_hashes {
         let hash = full_hash(&full.full_hash)?;
         for detail in full.full_hash_details {
-            // Every attribute there is makes the detail one that is not for pages; so does one that is not known.
+            // A detail with any attribute, known or not, is not about pages.
             let Some((category, name)) = detail.threat_type.as_str().and_then(threat) else {
                 continue;
             };
@@ -170,13 +163,11 @@ pub fn v5_answer(body: &[u8]) -> Result<Answered, String> {
     Ok(answered)
 }
 
-/// Web Risk's request for a whole URL, which leaves the site.
+/// Web Risk's request, which discloses the whole URL.
 #[must_use]
 pub fn web_risk_uri_request(url: &str) -> String {
-    let mut request = web_risk_request("uris:search");
-    request.push_str("&uri=");
-    push_query(url.as_bytes(), &mut request);
-    request
+    let threats = "threatTypes=MALWARE&threatTypes=SOCIAL_ENGINEERING&threatTypes=UNWANTED_SOFTWARE";
+    format!("/v1/uris:search?{threats}&uri={}", query_value(url))
 }
 
 /// Reads Web Risk's answer for a URL.
@@ -188,72 +179,27 @@ pub fn web_risk_uri_answer(body: &[u8]) -> Result<Answered, String> {
     struct Body {
         threat: Option<RiskThreat>,
     }
-    let body: Body = read(body)?;
-    let mut answered = Answered::default();
-    if let Some(threat) = body.threat {
-        threat.push(&mut answered)?;
-    }
-    Ok(answered)
-}
-
-/// Web Risk's request for a prefix.
-#[must_use]
-pub fn web_risk_hash_request(prefix: &Prefix) -> String {
-    let mut request = web_risk_request("hashes:search");
-    request.push_str("&hashPrefix=");
-    push_query(BASE64URL.encode(prefix).as_bytes(), &mut request);
-    request
-}
-
-/// Reads Web Risk's answer for a prefix.
-///
-/// # Errors
-/// Why it cannot be read, or what error the service reports.
-pub fn web_risk_hash_answer(body: &[u8]) -> Result<Answered, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
-    struct Body {
+    struct RiskThreat {
         #[serde(default)]
-        threats: Vec<RiskThreat>,
-        negative_expire_time: Option<String>,
+        threat_types: Vec<Value>,
+        expire_time: Option<String>,
     }
     let body: Body = read(body)?;
-    let mut answered = Answered {
-        negative_expires: body.negative_expire_time.as_deref().map(instant).transpose()?,
-        ..Answered::default()
-    };
-    for threat in body.threats {
-        if threat.hash.is_none() {
-            return Err("a threat without its hash".to_owned());
-        }
-        threat.push(&mut answered)?;
-    }
-    Ok(answered)
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RiskThreat {
-    #[serde(default)]
-    threat_types: Vec<Value>,
-    hash: Option<String>,
-    expire_time: Option<String>,
-}
-
-impl RiskThreat {
-    fn push(&self, answered: &mut Answered) -> Result<(), String> {
-        let hash = self.hash.as_deref().map(full_hash).transpose()?;
-        let expires = self.expire_time.as_deref().map(instant).transpose()?;
-        for (category, name) in self.threat_types.iter().filter_map(|t| threat(t.as_str()?)) {
+    let mut answered = Answered::default();
+    if let Some(listed) = body.threat {
+        let expires = listed.expire_time.as_deref().map(instant).transpose()?;
+        for (category, name) in listed.threat_types.iter().filter_map(|t| threat(t.as_str()?)) {
             answered.threats.push(Threat {
-                hash,
+                hash: None,
                 category,
                 name,
                 expires,
             });
         }
-        Ok(())
     }
+    Ok(answered)
 }
 
 /// The threat types that are asked for and known.
@@ -270,10 +216,6 @@ fn threat(name: &str) -> Option<(Category, &'static str)> {
         .iter()
         .find(|(known, _)| *known == name)
         .map(|(known, category)| (*category, *known))
-}
-
-fn web_risk_request(method: &str) -> String {
-    format!("/v1/{method}?threatTypes=MALWARE&threatTypes=SOCIAL_ENGINEERING&threatTypes=UNWANTED_SOFTWARE")
 }
 
 fn hashed(expressions: Vec<String>) -> Vec<Hashed> {
@@ -294,14 +236,10 @@ fn sha256(text: &[u8]) -> FullHash {
     hash
 }
 
-fn push_query(text: &[u8], request: &mut String) {
-    for b in text {
-        if b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~') {
-            request.push(char::from(*b));
-        } else {
-            request.push_str(&format!("%{b:02X}"));
-        }
-    }
+/// A text as the value of a query.
+fn query_value(text: &str) -> PercentEncode<'_> {
+    const ESCAPED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+    utf8_percent_encode(text, ESCAPED)
 }
 
 /// Reads a JSON object; an `error` object in its place is an error.
@@ -466,7 +404,6 @@ mod tests {
         let wanted = "the service reports error 429 \"RESOURCE_EXHAUSTED\"";
         assert_eq!(v5_answer(error).unwrap_err(), wanted);
         assert_eq!(web_risk_uri_answer(error).unwrap_err(), wanted);
-        assert_eq!(web_risk_hash_answer(error).unwrap_err(), wanted);
         for bad in [
             &b""[..],
             b"<html>",
@@ -477,7 +414,6 @@ mod tests {
         ] {
             assert!(v5_answer(bad).is_err(), "{}", bad.escape_ascii());
         }
-        assert!(web_risk_hash_answer(br#"{"threats": [{"threatTypes": ["MALWARE"]}]}"#).is_err());
     }
 
     #[test]
@@ -503,32 +439,9 @@ mod tests {
     }
 
     #[test]
-    fn web_risk_by_hash() {
-        let page = url("http://evil.example/");
-        let hashes = hashes_v4(&page);
-        assert_eq!(hashes.len(), 1);
-        let request = web_risk_hash_request(&prefix(&hashes[0].hash));
-        assert!(
-            request.starts_with("/v1/hashes:search?threatTypes=MALWARE&"),
-            "{request}"
-        );
-        assert!(request.ends_with("%3D%3D"), "{request}");
-        let body = serde_json::json!({
-            "threats": [{
-                "threatTypes": ["SOCIAL_ENGINEERING"],
-                "hash": BASE64URL.encode(&hashes[0].hash),
-                "expireTime": "2000-02-29T00:00:00Z",
-            }],
-            "negativeExpireTime": "1970-01-01T00:00:01Z",
-        });
-        let answered = web_risk_hash_answer(body.to_string().as_bytes()).unwrap();
-        assert_eq!(answered.negative_expires, Some(1));
-        assert_eq!(answered.threats[0].expires, Some(951_782_400));
-        assert_eq!(answered.matching(&hashes).count(), 1);
-    }
-
-    #[test]
-    fn times_that_are_none() {
+    fn times_and_what_is_none() {
+        assert_eq!(instant("1970-01-01T00:00:01Z"), Ok(1));
+        assert_eq!(instant("2000-02-29T00:00:00Z"), Ok(951_782_400));
         for bad in [
             "",
             "2026-11-22",

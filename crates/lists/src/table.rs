@@ -8,12 +8,13 @@ use crate::copy::{ListCopy, Meta, Packed, low};
 use crate::entry::{Extent, MAX_DEPTH, Role};
 use crate::hash_key::{EMPTY, HashKey};
 use crate::hosts::{Counts, Hosts, Kind};
+use crate::slice::{part, part_mut};
 
-/// What several sources list, to be looked up by URL. It does not change; a new one takes its place.
+/// Entries of several sources, looked up by URL. A table never changes; a new one takes its place.
 ///
-/// An open table of 64-bit hashes, 16 octets a slot, three quarters full, and bit maps of 16 bits for each entry that say
-/// at once, for nearly every host there is, that no list has anything on it. Copies need not be kept beside it: when one
-/// source changes, [`Self::rebuild`] takes the others from the table before.
+/// An open table of 64-bit hashes, 16 octets a slot, three quarters full, and bit maps of 16 bits for each entry that tell
+/// most unlisted hosts at once. Copies need not be kept beside it: when one source changes, [`Self::rebuild`] takes the
+/// others from the table before.
 #[derive(Debug)]
 pub struct ListTable {
     key: HashKey,
@@ -21,7 +22,7 @@ pub struct ListTable {
     slots: Vec<Packed>,
     hosts: Hosts,
     patterns: Vec<Patterns>,
-    /// How many slots are not empty.
+    /// Slots that are not empty.
     taken: usize,
 }
 
@@ -30,23 +31,23 @@ pub struct ListTable {
 pub struct Hit<'a> {
     /// The number that the source was given in [`ListTable::build`].
     pub source: u16,
-    /// What it says.
+    /// What the source says of the URL.
     pub listing: Listing,
-    /// The expression that is on the list, such as `a.example/b`, or the pattern that fits.
+    /// The expression on the list, such as `a.example/b`, or the pattern that fits.
     pub expression: &'a str,
 }
 
 impl ListTable {
-    /// Makes a table of the copies of several sources, each with the number that hits will name it by.
+    /// Makes a table of the copies of several sources, each with the number that hits name it by.
     ///
-    /// `generation` tells this table from others, for whoever keeps verdicts.
+    /// `generation` tells this table from others in caches of verdicts.
     #[must_use]
     pub fn build(key: &HashKey, generation: u64, sources: &[(u16, &ListCopy)]) -> Self {
         Self::with_room(key, 0, Counts::default()).rebuild(generation, |_| None, sources)
     }
 
-    /// Makes a table in which some sources have other copies. `keep` says of the others by which number they go from now
-    /// on, or that they go; a source with another copy must not be kept.
+    /// Makes a table in which some sources have other copies. `keep` gives the others their new number, or `None` to drop
+    /// them; it must drop a source that has another copy.
     #[must_use]
     pub fn rebuild(&self, generation: u64, keep: impl Fn(u16) -> Option<u16>, sources: &[(u16, &ListCopy)]) -> Self {
         let kept = || {
@@ -75,13 +76,12 @@ impl ListTable {
         table
     }
 
-    /// What the sources have to say about a URL. Empty when none lists it.
+    /// The listings of a URL in all sources.
     #[must_use]
     pub fn find<'a>(&'a self, url: &'a Canonical) -> Vec<Hit<'a>> {
         let mut found: Vec<Found<'a>> = Vec::new();
         let (host_start, host_end, path_end) = url.marks();
         let text = url.as_str();
-        let part = |from: usize, to: usize| text.get(from..to).unwrap_or_default();
         for name in suffixes(url.host()) {
             let whole = name.len() == host_end - host_start;
             // Nothing is below an address, and no list names a single label with all below it.
@@ -95,29 +95,30 @@ impl ListTable {
             }
             let start = host_end - name.len();
             if whole && may_have(Kind::Url) {
-                self.find_url(part(start, text.len()), part(start, path_end), &mut found);
+                self.find_url(part(text, start..), part(text, start..path_end), &mut found);
             }
             if may_have(Kind::Tree) {
-                self.find_trees(part(start, path_end), name.len(), whole, &mut found);
+                self.find_trees(part(text, start..path_end), name.len(), whole, &mut found);
             }
         }
         for patterns in &self.patterns {
             for at in patterns.set.matches(text) {
-                if let (Some(meta), Some(pattern)) = (patterns.metas.get(at), patterns.set.patterns().get(at)) {
-                    found.push(Found::new(*meta, pattern));
-                }
+                found.push(Found::new(
+                    *part(&patterns.metas, at),
+                    part(patterns.set.patterns(), at),
+                ));
             }
         }
-        settled(found)
+        without_excepted(found)
     }
 
-    /// What [`Self::build`] was given to tell tables apart.
+    /// The generation that [`Self::build`] was given.
     #[must_use]
     pub fn generation(&self) -> u64 {
         self.generation
     }
 
-    /// How many entries and patterns all sources have.
+    /// Number of entries and patterns of all sources.
     #[must_use]
     pub fn len(&self) -> usize {
         self.taken + self.patterns.iter().map(|p| p.set.len()).sum::<usize>()
@@ -129,7 +130,7 @@ impl ListTable {
         self.len() == 0
     }
 
-    /// What it takes up in memory, in octets, patterns aside.
+    /// Memory taken up, in octets, without patterns.
     #[must_use]
     pub fn memory(&self) -> usize {
         self.slots.capacity() * size_of::<Packed>() + self.hosts.memory()
@@ -166,14 +167,11 @@ impl ListTable {
     fn insert(&mut self, entry: Packed) {
         self.hosts.add(entry.meta.extent().into(), entry.host);
         let mut at = slot(entry.key, self.slots.len());
-        while let Some(slot) = self.slots.get_mut(at) {
-            if slot.key == EMPTY {
-                *slot = entry;
-                self.taken += 1;
-                return;
-            }
+        while part(&self.slots, at).key != EMPTY {
             at = self.after(at);
         }
+        *part_mut(&mut self.slots, at) = entry;
+        self.taken += 1;
     }
 
     /// The entries with this hash.
@@ -181,10 +179,12 @@ impl ListTable {
         let mut at = slot(hash, self.slots.len());
         std::iter::from_fn(move || {
             loop {
-                let here = self.slots.get(at).filter(|slot| slot.key != EMPTY)?;
+                let here = part(&self.slots, at);
                 at = self.after(at);
-                if here.key == hash {
-                    return Some(here.meta);
+                match here.key {
+                    EMPTY => return None,
+                    key if key == hash => return Some(here.meta),
+                    _ => {}
                 }
             }
         })
@@ -194,12 +194,12 @@ impl ListTable {
         if at + 1 == self.slots.len() { 0 } else { at + 1 }
     }
 
-    /// Whether any entry is about more than the host it names.
+    /// Whether any entry covers more than the host it names.
     fn reaches_below(&self) -> bool {
         self.hosts.any(Kind::Domain) || self.hosts.any(Kind::Tree)
     }
 
-    /// Looks for entries for a host, or for the name above it that is left when `whole` is not said, by their hash.
+    /// Finds entries for a host by its hash; without `whole`, `name` is a name above the host of the URL.
     fn find_host<'a>(&self, name: &'a str, hash: u64, whole: bool, found: &mut Vec<Found<'a>>) {
         let listed = self.slots(hash).filter(|meta| match meta.extent() {
             Extent::Host => whole,
@@ -210,7 +210,7 @@ impl ListTable {
         found.extend(listed.map(|meta| Found::new(meta, name)));
     }
 
-    /// Looks for entries for one URL. `full`: with the query; `path`: without.
+    /// Finds entries for one URL. `full`: with the query; `path`: without.
     fn find_url<'a>(&self, full: &'a str, path: &'a str, found: &mut Vec<Found<'a>>) {
         let front_page = path.find('/').is_some_and(|at| at + 1 == path.len());
         let hash = self.key.hash(full);
@@ -225,13 +225,13 @@ impl ListTable {
         }));
     }
 
-    /// Looks for entries for a path and all below it.
+    /// Finds entries for a path and all below it.
     fn find_trees<'a>(&self, path: &'a str, host: usize, whole: bool, found: &mut Vec<Found<'a>>) {
-        let after_first = path.get(host + 1..).unwrap_or_default();
+        let after_first = part(path, host + 1..);
         let ends = after_first.match_indices('/').map(|(at, _)| host + 1 + at);
         let ends = ends.chain((!path.ends_with('/')).then_some(path.len()));
         for end in ends.take(MAX_DEPTH) {
-            let above = path.get(..end).unwrap_or_default();
+            let above = part(path, ..end);
             for meta in self.slots(self.key.hash(above)) {
                 match meta.extent() {
                     Extent::DomainTree => found.push(Found::new(meta, above)),
@@ -261,7 +261,7 @@ impl Patterns {
     }
 }
 
-/// An entry that is about the URL.
+/// An entry that covers the URL.
 struct Found<'a> {
     source: u16,
     role: Role,
@@ -294,8 +294,8 @@ impl<'a> Found<'a> {
     }
 }
 
-/// What is listed and not excepted.
-fn settled(mut found: Vec<Found<'_>>) -> Vec<Hit<'_>> {
+/// The listings that no exception takes back.
+fn without_excepted(mut found: Vec<Found<'_>>) -> Vec<Hit<'_>> {
     let exceptions: Vec<_> = found.extract_if(.., |f| f.role != Role::Listed).collect();
     found
         .into_iter()
@@ -464,6 +464,14 @@ mod tests {
         );
         assert_eq!(hits(&table, "http://fine.example/wp-x/"), [] as [&str; 0]);
         assert_eq!(table.len(), 3);
+    }
+
+    #[test]
+    #[should_panic(expected = "index out of bounds")]
+    fn a_pattern_without_its_entry_is_not_passed_over() {
+        let mut table = table(&[(Format::Regex, "^http://odd\n")]);
+        table.patterns[0].metas.clear();
+        hits(&table, "http://odd.example/");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What linkgate itself says to a client.
+//! Replies of linkgate itself.
 
-/// One single-line reply of our own, with its enhanced status code (RFC 3463).
+/// A single-line reply of linkgate, with its enhanced status code (RFC 3463).
 ///
-/// Every sentence that linkgate ever speaks for itself is a constant here: none can be made up elsewhere.
+/// Each is a constant here; none can be made elsewhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Answer {
     line: &'static str,
@@ -13,7 +13,7 @@ impl Answer {
     pub const OK: Self = Self::new("250 2.0.0 Ok");
     /// QUIT.
     pub const BYE: Self = Self::new("221 2.0.0 Bye");
-    /// VRFY: whether the address exists is known to the next hop only (RFC 5321 3.5.3).
+    /// VRFY: only the next hop knows the addresses (RFC 5321 3.5.3).
     pub const CANNOT_VERIFY: Self = Self::new("252 2.5.2 Cannot verify, will take mail and attempt delivery");
     /// HELP.
     pub const HELP: Self = Self::new("214 2.0.0 See RFC 5321");
@@ -21,44 +21,44 @@ impl Answer {
     pub const READY_FOR_TLS: Self = Self::new("220 2.0.0 Ready to start TLS");
     /// A message with PRDR is complete: a reply for each recipient follows, then one for all (draft-hall-prdr, 4).
     pub const EACH_RECIPIENT: Self = Self::new("353 Replies for each recipient follow");
-    /// The reply for all after those for each: somebody gets the message.
+    /// PRDR, for all recipients: some get the message.
     pub const TAKEN_FOR_SOME: Self = Self::new("250 2.0.0 See the replies for each recipient");
-    /// The reply for all after those for each: nobody gets the message now, somebody may later.
+    /// PRDR, for all recipients: none gets the message now, some may later.
     pub const TAKEN_FOR_NOBODY_YET: Self = Self::new("450 4.0.0 See the replies for each recipient");
-    /// The reply for all after those for each: nobody gets the message.
+    /// PRDR, for all recipients: none gets the message.
     pub const TAKEN_FOR_NOBODY: Self = Self::new("550 5.0.0 See the replies for each recipient");
     /// BDAT, when more chunks follow.
     pub const CHUNK_TAKEN: Self = Self::new("250 2.0.0 Chunk received");
     /// DATA, when a recipient was accepted.
     pub const SEND_DATA: Self = Self::new("354 End data with <CR><LF>.<CR><LF>");
 
-    /// The next hop cannot be reached or does not want us; the session ends.
+    /// The next hop cannot be reached or refuses us; the session ends.
     pub const NO_NEXT_HOP: Self = Self::new("421 4.3.2 Service not available, try again later");
-    /// We are being shut down; the session ends.
+    /// linkgate is shutting down; the session ends.
     pub const SHUTTING_DOWN: Self = Self::new("421 4.3.2 Service shutting down");
     /// The client took too long; the session ends.
     pub const TIMEOUT: Self = Self::new("421 4.4.2 Timeout exceeded");
-    /// The client has as many sessions as one may have; this one ends.
+    /// The client has too many sessions; this one ends.
     pub const TOO_MANY_CONNECTIONS: Self = Self::new("421 4.7.0 Too many connections from your address");
-    /// The client makes nothing but mistakes; the session ends.
+    /// The client has made too many errors; the session ends.
     pub const TOO_MANY_ERRORS: Self = Self::new("421 4.7.0 Too many errors");
-    /// The client speaks another protocol or would send a payload that must not be read as commands; the session ends.
+    /// The client speaks another protocol or sends a payload that must not be read as commands; the session ends.
     pub const NOT_SMTP: Self = Self::new("421 4.7.0 Protocol error");
 
-    /// A fault of ours.
+    /// An internal error.
     pub const INTERNAL: Self = Self::new("451 4.3.0 Temporary failure, try again later");
-    /// As many messages are on their way as may be.
+    /// The limit of messages at once is reached.
     pub const BUSY: Self = Self::new("451 4.3.2 Too many messages at once, try again later");
     /// No connection to the next hop for this transaction.
     pub const NEXT_HOP_UNREACHABLE: Self = Self::new("451 4.4.1 Temporary failure, try again later");
-    /// The connection to the next hop was lost, or it fell silent.
+    /// The connection to the next hop was lost or timed out.
     pub const NEXT_HOP_LOST: Self = Self::new("451 4.4.2 Temporary failure, try again later");
-    /// The next hop said something that is no SMTP reply.
+    /// The next hop sent no SMTP reply.
     pub const NEXT_HOP_GARBLED: Self = Self::new("451 4.5.0 Temporary failure, try again later");
-    /// This recipient must come in a transaction of its own (RFC 5321 4.5.3.1.10).
+    /// The transaction has too many recipients (RFC 5321 4.5.3.1.10).
     pub const TOO_MANY_RECIPIENTS: Self = Self::new("452 4.5.3 Send this recipient in a separate transaction");
 
-    /// No such command, or a line that is no command at all.
+    /// An unknown command.
     pub const UNKNOWN_COMMAND: Self = Self::new("500 5.5.2 Command not recognised");
     /// A command line that is too long.
     pub const LINE_TOO_LONG: Self = Self::new("500 5.5.6 Command line too long");
@@ -66,7 +66,7 @@ impl Answer {
     pub const BAD_LINE_END: Self = Self::new("500 5.5.2 Command lines must end in CRLF");
     /// MAIL or RCPT without FROM: or TO:, or EHLO without a name.
     pub const BAD_SYNTAX: Self = Self::new("501 5.5.4 Syntax error in parameters");
-    /// A command of SMTP that is not offered here.
+    /// A command of SMTP that is not offered.
     pub const NOT_IMPLEMENTED: Self = Self::new("502 5.5.1 Command not implemented");
     /// A command at the wrong time.
     pub const BAD_SEQUENCE: Self = Self::new("503 5.5.1 Bad sequence of commands");
@@ -88,13 +88,13 @@ impl Answer {
     pub const XCLIENT_DENIED: Self = Self::new("550 5.7.0 Insufficient authorization");
     /// Message data with a CR or LF that stands alone.
     pub const BARE_LINE_END: Self = Self::new("550 5.5.2 Bare <CR> or <LF> in message data");
-    /// The message is larger than we take.
+    /// A message that is too large.
     pub const TOO_LARGE: Self = Self::new("552 5.3.4 Message too large");
-    /// Message data with a line that is longer than we take.
+    /// Message data with a line that is too long.
     pub const TEXT_LINE_TOO_LONG: Self = Self::new("554 5.6.0 Line too long in message data");
-    /// The message has come through here too often.
+    /// A message that has come through here too often.
     pub const ROUTING_LOOP: Self = Self::new("554 5.4.6 Routing loop detected");
-    /// The message was refused because of its content.
+    /// A message refused for its content.
     pub const CONTENT_REFUSED: Self = Self::new("550 5.7.1 Message refused");
 
     const fn new(line: &'static str) -> Self {
@@ -119,9 +119,8 @@ impl Answer {
         out.extend_from_slice(b"\r\n");
     }
 
-    /// Appends the reply line with ` (id=...)`, by which the log tells the cause.
-    ///
-    /// Of `id` only letters, digits and hyphens are used.
+    /// Appends the reply line with ` (id=...)`, which finds the cause in the log. Of `id` only letters, digits and hyphens
+    /// are used.
     pub fn write_with_id(self, id: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(self.line.as_bytes());
         out.extend_from_slice(b" (id=");

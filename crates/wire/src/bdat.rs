@@ -1,18 +1,18 @@
-//! Message data that comes in chunks (BDAT, RFC 3030): octets by count, without dots and without a final line.
+//! Message data in chunks (BDAT, RFC 3030): octets by count, without dots and without a final line.
 
 use memchr::memchr2;
 
+use crate::slice::part;
 use crate::{BareLineEnds, DataEnd};
 
-/// Takes the payload of a message's chunks apart.
+/// Decodes the payload of a message's chunks.
 ///
-/// Nothing in the payload ends it, so no dot means anything; but a CR or LF that stands alone is as dangerous as between DATA
-/// and the final dot, for the next hop is given the message with DATA. Line ends are looked at over the borders of chunks: a
-/// CR that ends one and an LF that begins the next belong together.
+/// No dot ends a payload; but a CR or LF that stands alone is as dangerous as in DATA, with which the next hop gets the
+/// message. A CR at the end of a chunk and an LF at the front of the next belong together.
 #[derive(Debug, Clone)]
 pub struct ChunkDecoder {
     policy: BareLineEnds,
-    /// The last octet taken was a CR. It is not handed out before it is known what follows.
+    /// The last octet read was a CR; it is handed out with the next octet.
     after_cr: bool,
     seen: DataEnd,
 }
@@ -28,8 +28,8 @@ impl ChunkDecoder {
         }
     }
 
-    /// Looks at the front of `payload`, which must hold nothing but payload; says how many octets are done with, and what
-    /// content they hold, which may be none. With `(0, [])` all is taken.
+    /// Reads the front of `payload`, which must hold nothing but payload: octets consumed, and their content, which may be
+    /// empty. `(0, [])` when all is read.
     pub fn next<'a>(&mut self, payload: &'a [u8]) -> (usize, &'a [u8]) {
         let mut from = 0;
         if self.after_cr && !payload.is_empty() {
@@ -48,12 +48,12 @@ impl ChunkDecoder {
         }
         let mut to = from;
         loop {
-            let rest = payload.get(to..).unwrap_or_default();
+            let rest = part(payload, to..);
             let Some(hit) = memchr2(b'\r', b'\n', rest) else {
                 return (payload.len(), self.content(payload, from, payload.len()));
             };
             let at = to + hit;
-            match rest.get(hit..).unwrap_or_default() {
+            match part(rest, hit..) {
                 [b'\r', b'\n', ..] => to = at + 2,
                 [b'\r'] => {
                     self.after_cr = true;
@@ -77,7 +77,7 @@ impl ChunkDecoder {
         }
     }
 
-    /// The last chunk has ended: what is still to be handed out. A CR that nothing follows stands alone.
+    /// Ends the last chunk: the content left. A CR at the very end stands alone.
     pub fn finish(&mut self) -> &'static [u8] {
         if !std::mem::take(&mut self.after_cr) {
             return b"";
@@ -89,7 +89,7 @@ impl ChunkDecoder {
         }
     }
 
-    /// What was seen so far.
+    /// The lone line ends found so far.
     #[must_use]
     pub fn seen(&self) -> DataEnd {
         self.seen
@@ -105,7 +105,7 @@ impl ChunkDecoder {
         if self.seen.refuse {
             return b"";
         }
-        payload.get(from..to).unwrap_or_default()
+        part(payload, from..to)
     }
 }
 

@@ -1,8 +1,8 @@
-//! What a server offers in its reply to EHLO.
+//! Extensions offered in a reply to EHLO.
 
 use crate::{PathLine, Reply};
 
-/// The keywords of an EHLO reply that matter here. The default is a server that offers nothing (HELO).
+/// The keywords of an EHLO reply that matter here. The default is a server without extensions (HELO).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Capabilities {
     /// PIPELINING (RFC 2920)
@@ -19,20 +19,20 @@ pub struct Capabilities {
     pub size: Option<Option<u64>>,
     /// STARTTLS (RFC 3207)
     pub starttls: bool,
-    /// PRDR (draft-hall-prdr): ours to offer, never read; a next hop is not asked for it.
+    /// PRDR (draft-hall-prdr): offered, never read; it is not used with the next hop.
     pub prdr: bool,
-    /// CHUNKING (RFC 3030). Whether the next hop has it does not matter: it is given messages with DATA.
+    /// CHUNKING (RFC 3030): offered, never read; the next hop gets messages with DATA.
     pub chunking: bool,
     /// XFORWARD (Postfix): the attribute names, as listed.
     pub xforward: Option<String>,
-    /// XCLIENT (Postfix). Only ever ours to offer, to a peer that is configured for it.
+    /// XCLIENT (Postfix): offered to a peer configured for it, never read.
     pub xclient: bool,
 }
 
-/// Attributes that XCLIENT may set.
+/// Attributes of XCLIENT.
 const XCLIENT_ATTRIBUTES: &str = "NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT";
 
-/// Attributes that are offered when the next hop does not know XFORWARD: they are kept for the log.
+/// Attributes of XFORWARD offered when the next hop does not offer it: they are kept for the log.
 const XFORWARD_ATTRIBUTES: &str = "NAME ADDR PORT PROTO HELO IDENT SOURCE";
 
 impl Capabilities {
@@ -64,11 +64,10 @@ impl Capabilities {
         found
     }
 
-    /// What is offered to a client in front of a next hop that offers `self`: what both can do.
+    /// The extensions to offer to a client when the next hop offers `self`.
     ///
-    /// PIPELINING and CHUNKING are ours to offer, and so is STARTTLS: what the next hop says of it holds for the way to the
-    /// next hop. SIZE is the smaller of the two limits, `max_message` being ours in octets. XFORWARD is for trusted peers
-    /// only.
+    /// PIPELINING and CHUNKING are always offered; STARTTLS is the caller's to add. SIZE is the smaller of the two limits,
+    /// `max_message` being ours in octets. XFORWARD is for trusted peers only.
     #[must_use]
     pub fn offered(&self, max_message: u64, trusted: bool) -> Self {
         let limit = self.size.flatten().unwrap_or(u64::MAX).min(max_message);
@@ -83,8 +82,8 @@ impl Capabilities {
         }
     }
 
-    /// What a MAIL or RCPT line relies on, that `self` was told to offer and `now` does not: the keyword. Parameters that were
-    /// never offered are for the next hop to judge.
+    /// The keyword of an extension that a MAIL or RCPT line uses, `self` offers and `now` does not. Parameters that were never
+    /// offered are left to the next hop.
     #[must_use]
     pub fn lost(&self, now: &Self, path: &PathLine<'_>) -> Option<&'static str> {
         let uses = |names: &[&str]| names.iter().any(|name| path.has_parameter(name));
@@ -100,7 +99,7 @@ impl Capabilities {
         .or((fits(self) && !fits(now)).then_some("SIZE"))
     }
 
-    /// Appends the reply to EHLO that offers `self` in the name of `hostname`.
+    /// Appends the reply to EHLO of `hostname` with these keywords.
     pub fn write(&self, hostname: &str, out: &mut Vec<u8>) {
         let mut keywords: Vec<String> = Vec::with_capacity(8);
         for (offered, keyword) in [

@@ -1,6 +1,8 @@
-//! Who is behind a peer that speaks for others: read from XCLIENT, told on by XFORWARD (both Postfix extensions).
+//! The client behind a trusted peer: read from XCLIENT, written as XFORWARD (both Postfix extensions).
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::slice::part;
 
 /// Longest attribute value, in octets as it stands on the line (Postfix's XCLIENT_README).
 const MAX_VALUE: usize = 255;
@@ -8,19 +10,19 @@ const MAX_VALUE: usize = 255;
 /// Longest XFORWARD line with its CRLF, in octets (Postfix's XFORWARD_README).
 const MAX_LINE: usize = 512;
 
-/// What a peer says about one attribute.
+/// One attribute as a peer states it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Told<T> {
-    /// Nothing: what is seen of the connection holds.
+    /// Not stated: the facts of the connection hold.
     #[default]
     Nothing,
-    /// That it is not known.
+    /// Stated as unknown.
     Unknown,
-    /// This.
+    /// Stated.
     Is(T),
 }
 
-/// The attributes of the client for whom a peer speaks.
+/// Attributes of the client behind a peer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ClientInfo {
     /// NAME: its host name.
@@ -31,23 +33,23 @@ pub struct ClientInfo {
     pub port: Told<u16>,
     /// PROTO: SMTP or ESMTP.
     pub protocol: Told<Vec<u8>>,
-    /// HELO: what it calls itself.
+    /// HELO: its name for itself.
     pub helo: Told<Vec<u8>>,
-    /// LOGIN: who it has logged in as.
+    /// LOGIN: its login name.
     pub login: Told<Vec<u8>>,
-    /// DESTADDR: the address that it connected to.
+    /// DESTADDR: the address it connected to.
     pub destination: Told<IpAddr>,
-    /// DESTPORT: the port that it connected to.
+    /// DESTPORT: the port it connected to.
     pub destination_port: Told<u16>,
 }
 
-/// An attribute that is unknown, too long, or no such value.
+/// An attribute of an unknown name, too long, or with a bad value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an attribute that cannot be read")]
 pub struct BadAttribute;
 
 impl<T> Told<T> {
-    /// The value, if it is known.
+    /// The value, if known.
     #[must_use]
     pub fn known(&self) -> Option<&T> {
         match self {
@@ -58,11 +60,10 @@ impl<T> Told<T> {
 }
 
 impl ClientInfo {
-    /// Takes up the attributes of an XCLIENT line, which stands here whole but without its CRLF. What it does not mention
-    /// stays as it was.
+    /// Reads the attributes of an XCLIENT line without its CRLF; the others stay as they were.
     ///
     /// # Errors
-    /// No attribute, or one that cannot be read: then nothing is taken up.
+    /// No attribute, or one that cannot be read: then all stay as they were.
     pub fn read_xclient(&mut self, line: &[u8]) -> Result<(), BadAttribute> {
         let mut read = self.clone();
         let mut words = line
@@ -78,14 +79,14 @@ impl ClientInfo {
         Ok(())
     }
 
-    /// Whether anything is told about the client.
+    /// Whether any attribute is stated.
     #[must_use]
     pub fn is_told(&self) -> bool {
         *self != Self::default()
     }
 
-    /// XFORWARD lines, without their CRLF, that tell a next hop which takes the attributes in `offered` (their names, with
-    /// blanks between) about this client; `helo` is its name if [`helo`](Self::helo) does not say.
+    /// XFORWARD lines, without their CRLF, with the attributes that the next hop offers (`offered`: names with blanks
+    /// between); `helo` is the client's name if [`helo`](Self::helo) is not stated.
     #[must_use]
     pub fn xforward(&self, offered: &str, helo: &[u8]) -> Vec<Vec<u8>> {
         let text = |told: &Told<Vec<u8>>| told.known().map(|value| xtext(value));
@@ -149,7 +150,7 @@ impl ClientInfo {
     }
 }
 
-/// An address as XCLIENT and XFORWARD write it: that of IPv6 with its tag.
+/// An address as XCLIENT and XFORWARD write it: IPv6 with its tag.
 fn address_text(ip: IpAddr) -> String {
     match ip.to_canonical() {
         IpAddr::V4(ip) => ip.to_string(),
@@ -183,7 +184,7 @@ fn address(value: &[u8]) -> Option<IpAddr> {
     }
 }
 
-/// Undoes xtext (RFC 3461 section 4). Old servers do not encode their values: what is no code stands for itself.
+/// Decodes xtext (RFC 3461 section 4). Old servers do not encode: octets that are no code stand for themselves.
 fn from_xtext(value: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(value.len());
     let mut rest = value;
@@ -195,7 +196,7 @@ fn from_xtext(value: &[u8]) -> Vec<u8> {
         match code {
             Some((high, low)) => {
                 out.push(high << 4 | low);
-                rest = behind.get(2..).unwrap_or_default();
+                rest = part(behind, 2..);
             }
             None => {
                 out.push(*first);

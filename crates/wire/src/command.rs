@@ -1,15 +1,16 @@
-//! What kind of command a line is.
+//! Command lines, classified.
 
 use crate::PathLine;
+use crate::slice::part;
 
-/// A command line, classified. The line itself stays as it came.
+/// A command line, classified; the octets are those received.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command<'a> {
-    /// EHLO with the name the client gives itself.
+    /// EHLO with the client's name for itself.
     Ehlo(&'a [u8]),
-    /// HELO with the name the client gives itself.
+    /// HELO with the client's name for itself.
     Helo(&'a [u8]),
-    /// LHLO (RFC 2033) with the name the client gives itself.
+    /// LHLO (RFC 2033) with the client's name for itself.
     Lhlo(&'a [u8]),
     /// MAIL FROM:
     Mail(PathLine<'a>),
@@ -40,18 +41,17 @@ pub enum Command<'a> {
         /// It is the last one of the message.
         last: bool,
     },
-    /// A command of SMTP or its extensions that is not offered.
+    /// A command of SMTP or an extension that is not offered.
     NotImplemented,
-    /// BDAT with a payload of unknown length, or the first line of another protocol: nothing behind it may be read as a
-    /// command.
+    /// BDAT with a payload of unknown length, or the first line of another protocol: no command may be read behind it.
     Foreign,
-    /// A known verb with parameters that cannot be.
+    /// A known verb with bad parameters.
     BadSyntax,
-    /// No command at all.
+    /// No command.
     Unknown,
 }
 
-/// Classifies a line that has been stripped of its CRLF.
+/// Classifies a line without its CRLF.
 #[must_use]
 pub fn classify(whole: &[u8]) -> Command<'_> {
     let line = whole.trim_ascii_end();
@@ -115,7 +115,7 @@ pub fn classify(whole: &[u8]) -> Command<'_> {
     }
 }
 
-/// Reads `size [LAST]`. What is not exactly that leaves open how many octets follow.
+/// Reads `size [LAST]`; with any other argument the length of the payload is unknown.
 fn chunk(argument: &[u8]) -> Option<Command<'static>> {
     let mut words = argument
         .split(|b| matches!(b, b' ' | b'\t'))
@@ -130,10 +130,10 @@ fn chunk(argument: &[u8]) -> Option<Command<'static>> {
     Some(Command::Bdat { size, last })
 }
 
-/// Finds the path behind `FROM:` or `TO:`; blanks around the word and the colon are let pass.
+/// Finds the path behind `FROM:` or `TO:`; blanks around the word and the colon are allowed.
 fn path_after<'a>(line: &'a [u8], from: usize, word: &[u8]) -> Option<PathLine<'a>> {
     let skip_blanks = |at: usize| {
-        let rest = line.get(at..).unwrap_or_default();
+        let rest = part(line, at..);
         at + rest.len() - rest.trim_ascii_start().len()
     };
     let at = skip_blanks(from);

@@ -1,45 +1,47 @@
-//! Message data on its way in: the end of data, dot transparency, and line ends that stand alone.
+//! Message data from the client: the end of data, dot transparency, and line ends that stand alone.
 
 use memchr::memchr2;
 
-/// What becomes of a CR or LF that stands alone in message data.
+use crate::slice::part;
+
+/// Treatment of a CR or LF that stands alone in message data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, strum::EnumString, strum::VariantNames)]
 #[strum(serialize_all = "kebab-case")]
 pub enum BareLineEnds {
-    /// The message is to be refused once its true end is reached; its content is no longer handed out.
+    /// The message is refused at its true end; no more content is handed out.
     #[default]
     Refuse,
     /// A lone LF becomes CRLF, a lone CR a space.
     Normalise,
 }
 
-/// What was seen between DATA and the final dot.
+/// Lone line ends between DATA and the final dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct DataEnd {
-    /// A CR without LF was there.
+    /// A CR without LF was found.
     pub bare_cr: bool,
-    /// An LF without CR was there.
+    /// An LF without CR was found.
     pub bare_lf: bool,
     /// The message must be refused for that.
     pub refuse: bool,
 }
 
-/// What the decoder found at the front of its input.
+/// The front of the decoder's input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Piece<'a> {
     /// Message content; may be empty.
     Content(&'a [u8]),
-    /// CRLF . CRLF: the message is complete, what follows are commands.
+    /// CRLF . CRLF: the message is complete, commands follow.
     End(DataEnd),
-    /// Nothing more can be said before more octets are there.
+    /// More octets are needed.
     NeedMore,
 }
 
-/// Takes message data apart (RFC 5321 4.1.1.4 and 4.5.2).
+/// Decodes message data (RFC 5321 4.1.1.4 and 4.5.2).
 ///
 /// The end of data is exactly CRLF . CRLF, where the first CRLF may be the one that ended the DATA command. No other
-/// sequence ends data, and a leading dot is removed after a true CRLF only: whoever treats a lone LF as a line end here lets
-/// a sender smuggle a second message past the peer that delivered the first.
+/// sequence ends data, and a leading dot is removed after a true CRLF only: a server that takes a lone LF for a line end
+/// lets a sender smuggle a second message past the peer that delivered the first.
 #[derive(Debug, Clone)]
 pub struct DataDecoder {
     policy: BareLineEnds,
@@ -59,9 +61,9 @@ impl DataDecoder {
         }
     }
 
-    /// Looks at the front of `input`; says how many octets are done with, and what they were.
+    /// Reads the front of `input`: octets consumed, and what they were.
     ///
-    /// A CR at the end of the input and an undecided dot are not consumed: they come again with the octets behind them.
+    /// A CR at the end of the input and an undecided dot are not consumed: pass them again with the octets behind them.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Piece<'a>) {
         let mut from = 0;
         if self.line_start {
@@ -75,12 +77,12 @@ impl DataDecoder {
         }
         let mut to = from;
         loop {
-            let rest = input.get(to..).unwrap_or_default();
+            let rest = part(input, to..);
             let Some(hit) = memchr2(b'\r', b'\n', rest) else {
                 return self.content(input, from, input.len());
             };
             let at = to + hit;
-            match rest.get(hit..).unwrap_or_default() {
+            match part(rest, hit..) {
                 [b'\r', b'\n'] | [b'\r', b'\n', b'.', ..] => {
                     self.line_start = true;
                     return self.content(input, from, at + 2);
@@ -113,8 +115,8 @@ impl DataDecoder {
     }
 
     fn content<'a>(&self, input: &'a [u8], from: usize, to: usize) -> (usize, Piece<'a>) {
-        match input.get(from..to) {
-            Some(run) if !run.is_empty() && !self.seen.refuse => (to, Piece::Content(run)),
+        match part(input, from..to) {
+            run if !run.is_empty() && !self.seen.refuse => (to, Piece::Content(run)),
             _ if to == 0 => (0, Piece::NeedMore),
             // A lone CR is left behind a removed dot, or the content is dropped: done with, but nothing to show.
             _ => (to, Piece::Content(b"")),

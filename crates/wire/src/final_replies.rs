@@ -1,8 +1,8 @@
-//! What a client hears after its final dot.
+//! Replies to the final dot.
 
 use crate::{Answer, Reply};
 
-/// How the replies to a final dot are given.
+/// Form of the replies to a final dot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
     /// One reply for all recipients (RFC 5321).
@@ -15,21 +15,21 @@ pub enum Form {
     Prdr,
 }
 
-/// Puts the replies for the recipients of one message in their order, whatever the order they become known in.
+/// Orders the replies for the recipients of one message, which become known in any order.
 ///
-/// [`Form::Each`]: a reply is handed out as soon as it and all before it are known. Else all must be known.
+/// [`Form::Each`]: a reply is written as soon as it and all before it are known. Else all must be known.
 #[derive(Debug)]
 pub struct FinalReplies {
     form: Form,
     known: Vec<Option<Vec<u8>>>,
-    /// How many are handed out.
+    /// Number of replies written.
     said: usize,
-    /// Whether one of them was 421.
+    /// Whether a reply was 421.
     closing: bool,
 }
 
 impl FinalReplies {
-    /// For a message with so many accepted recipients.
+    /// Replies for a message with so many accepted recipients.
     #[must_use]
     pub fn new(form: Form, recipients: usize) -> Self {
         Self {
@@ -40,13 +40,13 @@ impl FinalReplies {
         }
     }
 
-    /// How the replies are given.
+    /// The form of the replies.
     #[must_use]
     pub fn form(&self) -> Form {
         self.form
     }
 
-    /// The reply for a recipient, counted from 0, as octets with their line end. The first one counts.
+    /// Sets the reply for a recipient, counted from 0, with its line end. A second one is ignored.
     pub fn set(&mut self, recipient: usize, reply: &[u8]) {
         if let Some(slot) = self.known.get_mut(recipient)
             && recipient >= self.said
@@ -57,7 +57,7 @@ impl FinalReplies {
         }
     }
 
-    /// Appends what can be said by now.
+    /// Appends the replies that are due.
     pub fn write(&mut self, out: &mut Vec<u8>) {
         if self.form != Form::Each {
             if self.said == 0 && self.known.iter().all(Option::is_some) {
@@ -71,7 +71,7 @@ impl FinalReplies {
         }
     }
 
-    /// Appends all that was not said; who has no reply by now gets `instead`.
+    /// Appends the remaining replies, with `instead` for recipients without one.
     pub fn finish(&mut self, instead: &[u8], out: &mut Vec<u8>) {
         for recipient in self.said..self.known.len() {
             self.set(recipient, instead);
@@ -79,7 +79,7 @@ impl FinalReplies {
         self.write(out);
     }
 
-    /// How many recipients' replies were handed out.
+    /// Number of replies written.
     #[must_use]
     pub fn said(&self) -> usize {
         self.said

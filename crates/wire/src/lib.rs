@@ -1,12 +1,21 @@
-//! Grammar and order of SMTP as state machines that are fed with bytes.
+//! SMTP (RFC 5321), LMTP (RFC 2033) and milter as state machines over octets: no IO, no clock, no configuration.
 //!
-//! No input or output, no clock, no configuration. Two machines speak: [`Session`] is the server towards a client,
-//! [`NextHop`] the client towards the next hop. Both look at the front of a buffer that the caller owns and say how many
-//! octets they are done with, so that a line is never copied: the caller drops what was consumed, appends what arrives
-//! and asks again. Any chunking of the input gives the same events.
+//! A machine reads the front of a buffer that the caller owns and returns how many octets it has consumed, so that no line
+//! is copied; the caller drops those, appends new input and calls again. Any chunking of the input gives the same events.
+//! Lines for the other side are kept as the octets received; parsed forms serve policy and logs only.
 //!
-//! Whatever is handed on to the other side is kept as the octets that came; parsed forms serve policy and logs only.
-//! The protocol is RFC 5321 with PIPELINING (RFC 2920) and CHUNKING (RFC 3030), or RFC 2033 (LMTP).
+//! | module | what lies there |
+//! | --- | --- |
+//! | `session` | [`Session`]: the server side, commands and message data in order |
+//! | `next_hop` | [`NextHop`]: the client side, replies matched with commands |
+//! | [`milter`] | the milter protocol: packets, negotiation, events, replies |
+//! | `command`, `path` | command lines, classified; MAIL and RCPT lines with their address |
+//! | `data`, `bdat`, `stuff` | message data from DATA and BDAT, and to the next hop |
+//! | `line_meter` | [`LineMeter`]: lines that are too long |
+//! | `capabilities` | [`Capabilities`]: the extensions in a reply to EHLO |
+//! | `answer`, `reply`, `final_replies` | our replies, those of the next hop, those to the final dot |
+//! | `client_info`, `proxy` | XCLIENT and XFORWARD, the PROXY header |
+//! | `printable`, `slice` | untrusted text for logs, checked parts of buffers |
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing))]
 
 mod answer;
@@ -24,6 +33,7 @@ mod printable;
 mod proxy;
 mod reply;
 mod session;
+mod slice;
 mod stuff;
 
 pub use answer::Answer;

@@ -1,11 +1,13 @@
-//! How long the lines of a message are, without holding any.
+//! Lengths of the lines of a message, none of which is held.
 
 use memchr::{memchr_iter, memrchr};
 
-/// Watches message content for a line that is too long, over any chunking.
+use crate::slice::part;
+
+/// Detects lines that are too long in message content, over any chunking.
 #[derive(Debug, Clone)]
 pub struct LineMeter {
-    /// Octets of a line, without its end, that are let pass.
+    /// Longest line, without its end, in octets.
     limit: u64,
     /// Octets since the last LF.
     open: u64,
@@ -13,7 +15,7 @@ pub struct LineMeter {
 }
 
 impl LineMeter {
-    /// A meter at the start of a message; lines up to `limit` octets, without their CRLF, are let pass.
+    /// A meter at the start of a message, with the longest line in octets, without its CRLF.
     #[must_use]
     pub fn new(limit: u64) -> Self {
         Self {
@@ -23,17 +25,17 @@ impl LineMeter {
         }
     }
 
-    /// Counts content on.
+    /// Counts the next content.
     pub fn count(&mut self, content: &[u8]) {
         let whole = self.open.saturating_add(content.len() as u64);
         if whole > self.limit {
             // Only here may a line be too long: each one is looked at.
             let mut from = 0;
             for at in memchr_iter(b'\n', content) {
-                self.close(content.get(from..at).unwrap_or_default());
+                self.close(part(content, from..at));
                 from = at + 1;
             }
-            self.open += content.get(from..).unwrap_or_default().len() as u64;
+            self.open += part(content, from..).len() as u64;
             // A CR at the end may be half of the line end.
             self.exceeded |= self.open > self.limit.saturating_add(1);
         } else if let Some(at) = memrchr(b'\n', content) {
@@ -43,14 +45,14 @@ impl LineMeter {
         }
     }
 
-    /// Whether a line was too long so far. A last line without an end counts from its limit and one octet on.
+    /// Whether a line was too long so far. A last line without an end may have one octet more.
     #[must_use]
     pub fn exceeded(&self) -> bool {
         self.exceeded
     }
 
     fn close(&mut self, rest: &[u8]) {
-        // The LF stands behind a CR in whatever is handed to us; that is no part of the line.
+        // The CR before the LF is no part of the line.
         let length = (self.open + rest.len() as u64).saturating_sub(1);
         self.exceeded |= length > self.limit;
         self.open = 0;

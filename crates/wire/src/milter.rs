@@ -1,11 +1,12 @@
 //! The milter protocol, versions 2 to 6, from the filter's side.
 //!
-//! An MTA connects, negotiates ([`Terms`]), and tells of its SMTP client and of each message as they come; the filter says at
-//! the end of the message what is to change. There is no RFC: the protocol is what Sendmail's libmilter and Postfix do. Names
-//! and numbers are those of libmilter's `mfdef.h`.
+//! An MTA connects, negotiates ([`Terms`]), and reports its SMTP client and each message step by step; the filter sends its
+//! changes at the end of the message. There is no RFC: the reference is Sendmail's libmilter and Postfix. Names and numbers
+//! are those of libmilter's `mfdef.h`.
 //!
 //! [`Session`] turns octets into [`Event`]s, as [`crate::Session`] does for SMTP; a [`Reply`] writes itself.
 
+mod command;
 mod frame;
 mod lines;
 mod reply;

@@ -1,16 +1,15 @@
-//! The client side: which reply belongs to which command, and whether it can be an answer to it.
+//! The client side: which reply belongs to which command, and whether it may answer it.
 
 use std::collections::VecDeque;
 
 use crate::{Malformed, Reply};
 
-/// A step of the dialogue that the next hop answers with one reply.
+/// A step that the next hop answers with one reply.
 ///
-/// The final dot counts as many times as it is answered: once in SMTP, once for each accepted recipient in LMTP
-/// (RFC 2033 4.2).
+/// The final dot counts once for each of its replies: one in SMTP, one for each accepted recipient in LMTP (RFC 2033 4.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sent {
-    /// The connection itself; answered by the greeting.
+    /// The connection, answered by the greeting.
     Connect,
     /// EHLO
     Ehlo,
@@ -36,31 +35,31 @@ pub enum Sent {
     Quit,
 }
 
-/// The dialogue with the next hop cannot go on.
+/// Why a dialogue with the next hop cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
-    /// What came is no reply.
+    /// Octets that are no reply.
     #[error("the next hop sent {0}")]
     Malformed(#[from] Malformed),
-    /// A reply came that nothing asked for; 421 when the next hop closes an idle connection.
+    /// A reply to no command; 421 when the next hop closes an idle connection.
     #[error("the next hop sent {0} unasked")]
     Unasked(u16),
-    /// A reply that cannot be an answer to what was sent.
+    /// A reply that may not answer the command.
     #[error("the next hop answered {sent:?} with {code}")]
     Unexpected {
-        /// What was sent.
+        /// The step.
         sent: Sent,
-        /// What came back.
+        /// The code of the reply.
         code: u16,
     },
-    /// Plain text behind the reply to STARTTLS: somebody on the way wants it taken for what the encrypted side says.
+    /// Plain text behind the reply to STARTTLS, injected to be taken for a reply of the encrypted side.
     #[error("the next hop sent {0} octets in plain text behind its reply to STARTTLS")]
     Injected(usize),
 }
 
-/// Keeps replies in step with commands, pipelined or not.
+/// Matches replies with commands, pipelined or not.
 ///
-/// A reply is handed out only if its class can answer the command: a 2xx to DATA or a 3xx to the final dot would otherwise
+/// A reply is handed out only if its class may answer the command: a 2xx to DATA or a 3xx to the final dot would otherwise
 /// be taken for success.
 #[derive(Debug, Clone, Default)]
 pub struct NextHop {
@@ -68,7 +67,7 @@ pub struct NextHop {
 }
 
 impl NextHop {
-    /// A connection that was just made: the greeting is awaited.
+    /// A new connection: the greeting is awaited.
     #[must_use]
     pub fn connecting() -> Self {
         Self {
@@ -87,11 +86,11 @@ impl NextHop {
         self.awaited.front().copied()
     }
 
-    /// Reads the reply at the front of `input`: how many octets it has, what it answers, and the reply. `None` while it is
+    /// Reads the reply at the front of `input`: its length in octets, the step it answers, and the reply. `None` while it is
     /// not complete.
     ///
     /// # Errors
-    /// [`Broken`]: the connection must be given up, and nothing counts as accepted.
+    /// [`Broken`]: close the connection; no message counts as accepted.
     pub fn reply<'a>(&mut self, input: &'a [u8]) -> Result<Option<(usize, Sent, Reply<'a>)>, Broken> {
         let Some((used, reply)) = Reply::read(input)? else {
             return Ok(None);

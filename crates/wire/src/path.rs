@@ -1,50 +1,52 @@
-//! MAIL and RCPT lines: the octets as they came, and a lenient reading of the address for policy and logs.
+//! MAIL and RCPT lines: the octets as received, and a lenient reading of the address for policy and logs.
 
 use std::borrow::Cow;
 
+use crate::slice::part;
+
 /// A MAIL or RCPT command.
 ///
-/// `line` goes on to the next hop as it is; nothing here ever decides whether the address is a good one.
+/// `line` goes to the next hop as it is; the address is never judged here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PathLine<'a> {
     /// The whole line without its CRLF.
     pub line: &'a [u8],
-    /// What follows the colon.
+    /// The text behind the colon.
     text: &'a [u8],
-    /// What stands between the angle brackets, less a source route.
+    /// The text between the angle brackets, less a source route.
     address: &'a [u8],
-    /// What follows the path.
+    /// The text behind the path.
     parameters: &'a [u8],
 }
 
 impl<'a> PathLine<'a> {
     /// Reads `line`, whose path begins at octet `path_at` (behind the colon).
     pub(crate) fn new(line: &'a [u8], path_at: usize) -> Self {
-        let text = line.get(path_at..).unwrap_or_default().trim_ascii_start();
+        let text = part(line, path_at..).trim_ascii_start();
         // Some write a name before the brackets, and some servers let it pass.
         let (inside, parameters) = match behind_name(text).unwrap_or(text) {
             [b'<', inner @ ..] => match closing_bracket(inner) {
-                Some(at) => (inner.get(..at), inner.get(at + 1..)),
+                Some(at) => (part(inner, ..at), part(inner, at + 1..)),
                 // No end: everything may be address. The next hop will refuse it.
-                None => (Some(inner), None),
+                None => (inner, &b""[..]),
             },
             _ => {
                 let end = text
                     .iter()
                     .position(|b| *b == b' ' || *b == b'\t')
                     .unwrap_or(text.len());
-                (text.get(..end), text.get(end..))
+                text.split_at(end)
             }
         };
         Self {
             line,
             text,
-            address: without_route(inside.unwrap_or_default().trim_ascii()),
-            parameters: parameters.unwrap_or_default(),
+            address: without_route(inside.trim_ascii()),
+            parameters,
         }
     }
 
-    /// Reads what stands behind the colon of a MAIL or RCPT line: a path and parameters.
+    /// Reads path and parameters from the text behind the colon of a MAIL or RCPT line.
     #[must_use]
     pub fn behind_colon(line: &'a [u8]) -> Self {
         Self::new(line, 0)
@@ -56,7 +58,7 @@ impl<'a> PathLine<'a> {
         String::from_utf8_lossy(self.address)
     }
 
-    /// Names that may be the domain this mail ends up at, as they stand.
+    /// Names that may be the domain of the mailbox, as they stand.
     ///
     /// For a plain address that is its domain. Mail servers read much more than that as an address (quoted local parts that
     /// are unquoted and read again, `user%domain@relay`, comments, a name before the brackets): then it is every word of the
@@ -72,7 +74,7 @@ impl<'a> PathLine<'a> {
             .map(String::from_utf8_lossy)
     }
 
-    /// The domain, if nobody can read another one in this path.
+    /// The domain, if the path cannot be read as naming another one.
     fn plain_domain(&self) -> Option<&'a [u8]> {
         let at = memchr::memchr(b'@', self.address)?;
         let local = self.address.get(..at)?;
@@ -131,7 +133,7 @@ impl<'a> PathLine<'a> {
         Some(line)
     }
 
-    /// The message size that was declared (RFC 1870), in octets.
+    /// The declared message size (RFC 1870), in octets.
     #[must_use]
     pub fn size(&self) -> Option<u64> {
         self.parameters().find_map(size_value)
@@ -145,9 +147,8 @@ impl<'a> PathLine<'a> {
         match self.spans().find(|(_, p)| size_value(p).is_some()) {
             None => out.extend_from_slice(self.line),
             Some((at, parameter)) => {
-                let (before, after) = (self.parameters.get(..at), self.parameters.get(at + parameter.len()..));
-                out.extend_from_slice(self.line.get(..kept).unwrap_or_default());
-                let before = before.unwrap_or_default();
+                out.extend_from_slice(part(self.line, ..kept));
+                let before = part(self.parameters, ..at);
                 match size {
                     Some(n) => {
                         out.extend_from_slice(before);
@@ -155,7 +156,7 @@ impl<'a> PathLine<'a> {
                     }
                     None => out.extend_from_slice(before.trim_ascii_end()),
                 }
-                out.extend_from_slice(after.unwrap_or_default());
+                out.extend_from_slice(part(self.parameters, at + parameter.len()..));
             }
         }
         out.extend_from_slice(b"\r\n");
@@ -182,7 +183,7 @@ fn behind_name(text: &[u8]) -> Option<&[u8]> {
     memchr::memmem::find(text, b" <").and_then(|at| text.get(at + 1..))
 }
 
-/// Where the path ends; a `>` within a quoted local part does not count.
+/// Offset of the end of the path; a `>` within a quoted local part does not count.
 fn closing_bracket(inner: &[u8]) -> Option<usize> {
     let (mut quoted, mut escaped) = (false, false);
     for (at, b) in inner.iter().enumerate() {

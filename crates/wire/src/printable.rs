@@ -1,12 +1,11 @@
-//! Text of strangers, made fit for a log line.
+//! Untrusted text, made fit for a log line.
 
 use std::fmt;
 
-/// Longest run of a stranger's octets that is shown; the rest is cut with a mark.
+/// Most octets shown; the rest is cut with a mark.
 const MAX_SHOWN: usize = 512;
 
-/// Shows octets that a stranger chose: control characters, invisible and direction-changing characters, and whatever is
-/// not UTF-8 come out escaped.
+/// Shows untrusted octets: control, invisible and direction-changing characters and octets that are not UTF-8 are escaped.
 ///
 /// ```
 /// assert_eq!(wire::Printable(b"a\x1b[2J\r\n\xff\\").to_string(), r"a\x1b[2J\r\n\xff\\");
@@ -36,7 +35,7 @@ impl fmt::Display for Printable<'_> {
     }
 }
 
-/// Line separators and characters that reorder or hide what stands around them.
+/// Whether a character separates lines, or reorders or hides text.
 fn is_deceptive(c: char) -> bool {
     matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -1,42 +1,42 @@
-//! The header of the PROXY protocol (HAProxy, versions 1 and 2): by whom a connection was really made.
+//! The header of the PROXY protocol (HAProxy, versions 1 and 2), which names the client of a connection.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// Longest header that is taken, in octets. Version 1 has at most 107. Version 2 could have 65,551, but what proxies put
-/// behind the addresses (names, TLS facts, ids) fits well within this.
+/// Longest header taken, in octets. Version 1 has at most 107. Version 2 could have 65,551, but what proxies put behind the
+/// addresses (names, TLS facts, ids) is far shorter.
 pub const MAX_PROXY_HEADER: usize = 4096;
 
 /// Longest header of version 1, with its CRLF, in octets.
 const MAX_V1: usize = 107;
 
-/// What version 2 begins with.
+/// The front of version 2.
 const V2_SIGNATURE: [u8; 12] = *b"\r\n\r\n\0\r\nQUIT\n";
 
 /// Octets of a version 2 header up to the addresses.
 const V2_FIXED: usize = 16;
 
-/// Who made the connection.
+/// The client of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ProxyHeader {
     /// A client at this address, by way of the proxy.
     Client(SocketAddr),
-    /// The proxy itself (LOCAL), or somebody who has no network address (UNKNOWN, UNSPEC, a unix socket).
+    /// The proxy itself (LOCAL), or a client without network address (UNKNOWN, UNSPEC, a unix socket).
     Nobody,
 }
 
-/// What came is no header of the PROXY protocol, or not one for a stream.
+/// Why octets are no header of the PROXY protocol for a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadProxyHeader(&'static str);
 
 impl ProxyHeader {
-    /// Reads the header at the front of `input`: how many octets it has, and what it says. `None` while it is not complete:
-    /// then all of `input` belongs to it.
+    /// Reads the header at the front of `input`: its length in octets, and the client. `None` while it is not complete: then
+    /// all of `input` belongs to it.
     ///
-    /// Whatever stands behind the addresses of version 2 is skipped; its checksum is not computed, for TCP has one.
+    /// The fields behind the addresses of version 2 are skipped; its checksum is not computed, for TCP has one.
     ///
     /// # Errors
-    /// [`BadProxyHeader`]: nothing on this connection can be trusted.
+    /// [`BadProxyHeader`]: close the connection.
     pub fn read(input: &[u8]) -> Result<Option<(usize, Self)>, BadProxyHeader> {
         let starts_as = |signature: &[u8]| input.iter().zip(signature).all(|(a, b)| a == b);
         if starts_as(&V2_SIGNATURE) {

@@ -1,22 +1,23 @@
-//! Replies of the next hop, read without changing them.
+//! Replies of the next hop.
 
 use memchr::memmem;
 
 use crate::Printable;
+use crate::slice::part;
 
-/// Longest reply that is taken, all its lines together, in octets.
+/// Longest reply taken, all its lines together, in octets.
 ///
 /// RFC 5321 4.5.3.1.5 allows 512 octets a line; Postfix cuts what it relays near 2,048 octets in total. An EHLO reply with
 /// many keywords must fit.
 pub const MAX_REPLY: usize = 8192;
 
-/// Longest single line of a reply that is taken, in octets.
+/// Longest single line of a reply taken, in octets.
 const MAX_LINE: usize = 2048;
 
-/// Longest line that is passed on, with its CRLF, in octets (RFC 5321 4.5.3.1.5).
+/// Longest line passed on, with its CRLF, in octets (RFC 5321 4.5.3.1.5).
 const MAX_LINE_ON: usize = 512;
 
-/// Octets of a reply that are passed on, all its lines together, as Postfix does it.
+/// Most octets of a reply passed on, all its lines together, as in Postfix.
 const MAX_REPLY_ON: usize = 2048;
 
 /// One complete reply, of one or more lines.
@@ -24,11 +25,11 @@ const MAX_REPLY_ON: usize = 2048;
 pub struct Reply<'a> {
     /// The three-digit code, 200 to 599.
     pub code: u16,
-    /// The octets as they came, line ends included.
+    /// The octets received, line ends included.
     pub bytes: &'a [u8],
 }
 
-/// What was read is no SMTP reply.
+/// Why octets are no SMTP reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A line does not begin with a code and a separator.
@@ -37,7 +38,7 @@ pub enum Malformed {
     /// The lines of one reply carry different codes.
     #[error("a reply with differing codes")]
     Mixed,
-    /// A line or the whole reply has no end within reason.
+    /// A line or the whole reply is too long.
     #[error("an endless reply")]
     TooLong,
 }
@@ -46,14 +47,14 @@ impl<'a> Reply<'a> {
     /// Reads the reply at the front of `input`: its length with it; `None` while it is not complete.
     ///
     /// # Errors
-    /// [`Malformed`]; the peer cannot be understood from there on.
+    /// [`Malformed`]
     pub fn read(input: &'a [u8]) -> Result<Option<(usize, Self)>, Malformed> {
         let mut end = 0;
         let mut first_code = None;
         loop {
-            let rest = input.get(end..).unwrap_or_default();
+            let rest = part(input, end..);
             let line = match memmem::find(rest.get(..MAX_LINE).unwrap_or(rest), b"\r\n") {
-                Some(at) => rest.get(..at).unwrap_or_default(),
+                Some(at) => part(rest, ..at),
                 None if rest.len() >= MAX_LINE || end + rest.len() >= MAX_REPLY => return Err(Malformed::TooLong),
                 // A line that can never become a reply is not waited for.
                 None if rest.len() > 3 && line_code(rest).is_none() => return Err(Malformed::Code),
@@ -68,14 +69,14 @@ impl<'a> Reply<'a> {
                 return Err(Malformed::TooLong);
             }
             if last {
-                let bytes = input.get(..end).unwrap_or_default();
+                let bytes = part(input, ..end);
                 return Ok(Some((end, Self { code, bytes })));
             }
         }
     }
 
-    /// Appends the reply for a client: the very octets, except that control characters become question marks, and what is
-    /// longer than a client need bear is cut: lines over 512 octets, and lines beyond 2,048 octets in all.
+    /// Appends the reply for a client: the octets received, but with question marks for control characters, lines cut at 512
+    /// octets, and no lines beyond 2,048 octets in all.
     pub fn write(&self, out: &mut Vec<u8>) {
         let begin = out.len();
         let mut last_line = begin;
@@ -92,7 +93,7 @@ impl<'a> Reply<'a> {
             }));
             out.extend_from_slice(b"\r\n");
         }
-        // Whatever line is the last now says so.
+        // The last line written is marked as the last.
         if let Some(mark @ b'-') = out.get_mut(last_line + 3) {
             *mark = b' ';
         }
@@ -128,7 +129,7 @@ impl std::fmt::Debug for Reply<'_> {
     }
 }
 
-/// A line for a client, without its end; a character of several octets is not cut through.
+/// A line for a client, without its end, cut at a character boundary.
 fn shortened(line: &[u8]) -> &[u8] {
     let Some(next) = line.get(MAX_LINE_ON - 2) else {
         return line;
@@ -136,13 +137,13 @@ fn shortened(line: &[u8]) -> &[u8] {
     let mut end = MAX_LINE_ON - 2;
     let continues = |b: &u8| b & 0xc0 == 0x80;
     if continues(next) {
-        let head = line.get(..end).unwrap_or_default();
+        let head = part(line, ..end);
         end -= head.iter().rev().take(3).take_while(|b| continues(b)).count() + 1;
     }
     line.get(..end).unwrap_or(line)
 }
 
-/// Code of a reply line, and whether it is the last one of its reply.
+/// The code of a reply line, and whether it is the last line of its reply.
 fn line_code(line: &[u8]) -> Option<(u16, bool)> {
     match line {
         [a @ b'2'..=b'5', b @ b'0'..=b'9', c @ b'0'..=b'9', rest @ ..] => {

@@ -7,59 +7,58 @@ mod tests;
 use memchr::{memchr2, memmem};
 
 use self::chunks::Chunk;
+use crate::slice::part;
 use crate::{Answer, BareLineEnds, ChunkDecoder, Command, DataDecoder, DataEnd, PathLine, Piece, classify};
 
-/// Longest command line that is taken unless told otherwise, with its CRLF, in octets. RFC 5321 4.5.3.1.4 asks for 512;
-/// extensions add to it.
+/// Longest command line by default, with its CRLF, in octets. RFC 5321 4.5.3.1.4 asks for 512; extensions add to it.
 pub const MAX_COMMAND_LINE: usize = 4096;
 
-/// Octets of an overlong line that are skipped before the session ends.
+/// Most octets of an overlong line skipped before the session ends.
 const MAX_SKIPPED: usize = 1 << 20;
 
-/// Errors of a client before the session ends (Postfix: `smtpd_hard_error_limit`, 20).
+/// Most errors of a client before the session ends (Postfix: `smtpd_hard_error_limit`, 20).
 const MAX_ERRORS: u32 = 20;
 
-/// Commands that achieve nothing, between two messages, before the session ends.
+/// Most commands without effect between two messages before the session ends.
 const MAX_IDLE_COMMANDS: u32 = 1000;
 
-/// Senders and recipients that are refused for good, between two messages, before the session ends: who has a list of valid addresses
-/// does not reach it, who tries names does.
+/// Most senders and recipients refused for good between two messages before the session ends: a client that guesses names
+/// reaches it, one with a list of valid addresses does not.
 const MAX_REFUSALS: u32 = 100;
 
-/// What a client did.
+/// An act of the client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
     /// EHLO or HELO, or LHLO where LMTP is spoken. Any open transaction is over.
     Hello {
-        /// The name the client gives itself.
+        /// The client's name for itself.
         name: &'a [u8],
         /// EHLO or LHLO: extensions may be offered.
         extended: bool,
     },
-    /// MAIL, at a time when it may come. Tell the outcome with [`Session::mail`].
+    /// MAIL in order. Pass its outcome to [`Session::mail`].
     Mail(PathLine<'a>),
-    /// RCPT, at a time when it may come. Tell the outcome with [`Session::rcpt`].
+    /// RCPT in order. Pass its outcome to [`Session::rcpt`].
     Rcpt(PathLine<'a>),
     /// XFORWARD outside of a transaction: the whole line.
     Xforward(&'a [u8]),
-    /// STARTTLS, where it was offered and may come: answer it, drop what came behind it, shake hands, and say
-    /// [`Session::encrypted`].
+    /// STARTTLS in order: answer it, drop the input behind it, shake hands, and call [`Session::encrypted`].
     StartTls,
-    /// XCLIENT outside of a transaction: the whole line. If it is taken up, go on with [`Session::greet_again`].
+    /// XCLIENT outside of a transaction: the whole line. If it is accepted, call [`Session::greet_again`].
     Xclient(&'a [u8]),
-    /// DATA. Whether it may come now depends on outcomes that may not be known yet: ask [`Session::data`].
+    /// DATA. Answer it with [`Session::data`] once all outcomes are known.
     Data,
-    /// BDAT (RFC 3030). Its payload follows at once, and is swallowed unless [`Session::chunk`] finds that it may come.
+    /// BDAT (RFC 3030). Its payload follows at once, and is discarded unless [`Session::chunk`] accepts it.
     Chunk,
-    /// The payload of a chunk that was taken is over, and more chunks of the message will follow.
+    /// The end of a chunk that was accepted; more chunks of the message follow.
     ChunkTaken,
     /// RSET. The transaction, if any, is over.
     Reset,
     /// QUIT
     Quit,
-    /// Nothing for others to do: say this.
+    /// Answer with this.
     Say(Answer),
-    /// Say this and close the connection.
+    /// Answer with this and close the connection.
     Close(Answer),
     /// A piece of the message.
     Content(&'a [u8]),
@@ -70,7 +69,7 @@ pub enum Event<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Mail {
     None,
-    /// Handed out; the outcome is not known.
+    /// Handed out; the outcome is unknown.
     Asked,
     Open,
 }
@@ -78,8 +77,8 @@ enum Mail {
 /// One SMTP or LMTP session with a client.
 ///
 /// [`next`](Self::next) turns octets into events; outcomes come back through [`mail`](Self::mail), [`rcpt`](Self::rcpt) and
-/// [`data`](Self::data) or [`chunk`](Self::chunk). MAIL and RCPT may be handed out before earlier outcomes are told, so that a pipelining client is
-/// answered in one turn; before any other event is acted on, all outcomes must have been told.
+/// [`data`](Self::data) or [`chunk`](Self::chunk). MAIL and RCPT may be handed out before earlier outcomes are passed in, so
+/// that a pipelining client is answered in one turn; all must be passed in before any other event is acted on.
 #[derive(Debug)]
 pub struct Session {
     /// RFC 2033 instead of RFC 5321.
@@ -98,7 +97,7 @@ pub struct Session {
     chunk_refused: bool,
     /// Longest command line, with its CRLF, in octets.
     command_line: usize,
-    /// Octets of an overlong or misshapen line that were skipped so far.
+    /// Octets of an overlong or misshapen line skipped so far.
     skipping: Option<usize>,
     errors: u32,
     idle_commands: u32,
@@ -139,15 +138,14 @@ impl Session {
         }
     }
 
-    /// The same session, with another limit for the length of command lines: octets, with their CRLF.
+    /// The session with another limit for command lines, with their CRLF, in octets.
     #[must_use]
     pub fn with_command_line(mut self, octets: usize) -> Self {
         self.command_line = octets;
         self
     }
 
-    /// Looks at the front of `input`; says how many octets are done with, and what they mean. Without an event, more octets
-    /// are needed behind those that are left.
+    /// Reads the front of `input`: octets consumed, and the event. Without an event, more octets are needed behind the rest.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
         if self.data.is_some() {
             return self.next_data(input);
@@ -172,13 +170,13 @@ impl Session {
             self.skipping = None;
             dropped = used;
         }
-        let input = input.get(dropped..).unwrap_or_default();
+        let input = part(input, dropped..);
         let line = input.get(..self.command_line).unwrap_or(input);
-        // Only CRLF ends a command. A lone CR or LF would end one for some next hop, and what follows it would be a command
-        // that nobody here has seen: such a line is never handed on.
+        // Only CRLF ends a command. For some next hops a lone CR or LF would, and the rest of the line would be a command
+        // that was never checked here: such a line is never handed on.
         let end = memchr2(b'\r', b'\n', line);
-        let (used, event) = match end.map(|at| (at, line.get(at..).unwrap_or_default())) {
-            Some((at, [b'\r', b'\n', ..])) => (at + 2, Some(self.command(line.get(..at).unwrap_or_default()))),
+        let (used, event) = match end.map(|at| (at, part(line, at..))) {
+            Some((at, [b'\r', b'\n', ..])) => (at + 2, Some(self.command(part(line, ..at)))),
             Some((at, [b'\r'])) if at + 1 < self.command_line => (0, None),
             None if line.len() < self.command_line => (0, None),
             _ if chunks::opens_payload(line) => (line.len(), Some(Event::Close(Answer::NOT_SMTP))),
@@ -196,24 +194,24 @@ impl Session {
         (dropped + used, event)
     }
 
-    /// EHLO or HELO was answered with success: commands may come.
+    /// Notes that EHLO or HELO was accepted: commands may follow.
     pub fn hello(&mut self) {
         self.greeted = true;
         self.reset();
     }
 
-    /// STARTTLS is offered from now on.
+    /// Offers STARTTLS from now on.
     pub fn offer_tls(&mut self) {
         self.offers_tls = true;
     }
 
-    /// Whether STARTTLS is to be offered: not on a connection that is encrypted.
+    /// Whether STARTTLS is offered; never on an encrypted connection.
     #[must_use]
     pub fn offers_tls(&self) -> bool {
         self.offers_tls
     }
 
-    /// The handshake is done: all that was said before it is forgotten (RFC 3207 4.2), but for the errors.
+    /// Starts anew after the TLS handshake (RFC 3207 4.2); only the counts of errors are kept.
     pub fn encrypted(&mut self) {
         *self = Self {
             lmtp: self.lmtp,
@@ -225,30 +223,30 @@ impl Session {
         };
     }
 
-    /// XCLIENT was taken up and answered with a greeting: the session begins anew.
+    /// Starts anew after an accepted XCLIENT, which is answered with a greeting.
     pub fn greet_again(&mut self) {
         self.greeted = false;
         self.reset();
     }
 
-    /// The outcome of MAIL. It says nothing about a transaction that RSET or EHLO ended meanwhile.
+    /// Takes the outcome of MAIL; it is ignored if RSET or EHLO has ended the transaction.
     pub fn mail(&mut self, accepted: bool) {
         if self.mail == Mail::Asked {
             self.mail = if accepted { Mail::Open } else { Mail::None };
         }
     }
 
-    /// The outcome of one RCPT.
+    /// Takes the outcome of one RCPT.
     pub fn rcpt(&mut self, accepted: bool) {
         self.recipients += u32::from(accepted && self.mail == Mail::Open);
     }
 
-    /// A sender or recipient was refused for good (5xx). Clients that try one name after another are sent away.
+    /// Counts a sender or recipient refused for good (5xx); after too many the session ends.
     pub fn refused_for_good(&mut self) {
         self.refusals = self.refusals.saturating_add(1);
     }
 
-    /// DATA is to be answered: with [`Answer::SEND_DATA`], after which message data is read, or with a refusal.
+    /// The answer to DATA: [`Answer::SEND_DATA`], after which message data is read, or a refusal.
     pub fn data(&mut self, policy: BareLineEnds) -> Answer {
         let refusal = match (self.mail, self.recipients_asked, self.recipients) {
             // RFC 3030 section 2: one transaction has either.
@@ -272,19 +270,19 @@ impl Session {
         self.data.is_some() || self.chunk.is_some()
     }
 
-    /// Whether a message has begun and not ended: between chunks no data is expected, but the message is not complete.
+    /// Whether a message has begun and not ended, which it has not between its chunks.
     #[must_use]
     pub fn in_message(&self) -> bool {
         self.data.is_some() || self.chunks.is_some()
     }
 
-    /// Whether MAIL was accepted, or is still to be answered, and the transaction has not ended.
+    /// Whether a transaction is open, or MAIL is still to be answered.
     #[must_use]
     pub fn in_transaction(&self) -> bool {
         self.mail != Mail::None || self.in_message()
     }
 
-    /// How many recipients were accepted.
+    /// Number of accepted recipients.
     #[must_use]
     pub fn recipients(&self) -> u32 {
         self.recipients
@@ -293,7 +291,7 @@ impl Session {
     fn next_data<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
         let mut used = 0;
         while let Some(decoder) = &mut self.data {
-            let (n, piece) = decoder.next(input.get(used..).unwrap_or_default());
+            let (n, piece) = decoder.next(part(input, used..));
             used += n;
             match piece {
                 Piece::Content([]) => {}
@@ -327,7 +325,7 @@ impl Session {
             return self.error(Answer::BAD_LINE_END);
         }
         match classify(line) {
-            // RFC 2033 4.1: a client that is wrong about the dialect must hear it, or it would count the replies wrongly.
+            // RFC 2033 4.1: with the wrong dialect a client would count the replies wrongly.
             Command::Ehlo(_) | Command::Helo(_) if self.lmtp => self.error(Answer::UNKNOWN_COMMAND),
             Command::Lhlo(_) if !self.lmtp => self.error(Answer::UNKNOWN_COMMAND),
             Command::Ehlo(name) | Command::Lhlo(name) => self.greeting(name, true),

@@ -1,8 +1,10 @@
-//! Message data on its way out: dot transparency and the final dot.
+//! Message data for the next hop: dot transparency and the final dot.
 
 use std::sync::LazyLock;
 
 use memchr::memmem::Finder;
+
+use crate::slice::part;
 
 static DOT_LINE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\r\n."));
 
@@ -23,7 +25,7 @@ impl Default for Stuffer {
 }
 
 impl Stuffer {
-    /// Appends `chunk` in its form for the wire.
+    /// Appends `chunk`, encoded.
     pub fn encode(&mut self, mut chunk: &[u8], out: &mut Vec<u8>) {
         if let (true, [b'\n', rest @ ..]) = (self.after_cr, chunk) {
             out.push(b'\n');
@@ -37,11 +39,11 @@ impl Stuffer {
         }
         let mut from = 0;
         for hit in DOT_LINE.find_iter(chunk) {
-            out.extend_from_slice(chunk.get(from..hit + 2).unwrap_or_default());
+            out.extend_from_slice(part(chunk, from..hit + 2));
             out.push(b'.');
             from = hit + 2;
         }
-        out.extend_from_slice(chunk.get(from..).unwrap_or_default());
+        out.extend_from_slice(part(chunk, from..));
         self.line_start = chunk.ends_with(b"\r\n");
         self.after_cr = last == b'\r';
     }
@@ -58,7 +60,7 @@ impl Stuffer {
 
 /// Whether a CR or LF stands alone inside `bytes`.
 ///
-/// An LF at the very start and a CR at the very end are not judged: their other half may lie outside.
+/// An LF at the very start and a CR at the very end do not count: their other half may lie outside.
 #[must_use]
 pub fn stray_line_end(bytes: &[u8]) -> bool {
     memchr::memchr2_iter(b'\r', b'\n', bytes).any(|at| match bytes.get(at) {

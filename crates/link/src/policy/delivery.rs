@@ -1,15 +1,15 @@
-//! What a domain wants done about suspicious links when mail comes in.
+//! Policies of recipient domains for suspicious links at delivery.
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 use crate::score::Names;
 
-/// What is done about suspicious links when mail comes in.
+/// The treatment of suspicious links at delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivery {
     /// `suspicious_score`: points from which on [`Rewrite::Suspicious`](crate::Rewrite::Suspicious) wraps a link.
     pub suspicious_score: u32,
-    /// `at_delivery`: what becomes of a link that is listed, or has `delivery_score`.
+    /// `at_delivery`: the treatment of a link that is listed, or reaches `delivery_score`.
     pub at_delivery: AtDelivery,
     /// `delivery_score`: points from which on a link counts as bad; 0: only listed links do.
     pub delivery_score: u32,
@@ -28,16 +28,16 @@ impl Default for Delivery {
     }
 }
 
-/// What becomes of a link that is known to be bad when mail comes in, and of its message.
+/// The treatment of a link known to be bad at delivery, and of its message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, EnumString, IntoStaticStr, VariantArray, strum::VariantNames)]
 #[strum(serialize_all = "kebab-case")]
 pub enum AtDelivery {
     /// It is wrapped like any other.
     #[default]
     Wrap,
-    /// It is wrapped, and a header line says so to filters behind us.
+    /// It is wrapped, and a header field tells filters behind us.
     Tag,
-    /// It becomes a click link that only ever leads to the page for blocked links; and the header line.
+    /// It becomes a click link that only leads to the page for blocked links; with the header field.
     BlockLink,
     /// The message is refused.
     Refuse,

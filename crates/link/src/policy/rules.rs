@@ -1,4 +1,4 @@
-//! `bypass_senders` and `bypass_urls`.
+//! Rules of `bypass_senders` and `bypass_urls`.
 //!
 //! Names are looked up in hash tables, label by label: a list of ten thousand rules costs no more than one of ten. Only
 //! regular expressions are tried one by one.
@@ -97,7 +97,7 @@ impl PartialEq for SenderRules {
 /// * `intranet.example.com`: this host, on any port;
 /// * `*.example.com`: its subdomains at any depth, not the host itself;
 /// * `example.com/docs` or `*.example.com/docs`: as above, and the path is `/docs` or lies below it. A path with an encoded
-///   slash (`%2F`, `%5C`) is matched by no such rule, as servers differ in what they make of it;
+///   slash (`%2F`, `%5C`) is matched by no such rule, as servers read it differently;
 /// * `re:` and a regular expression, searched in the whole serialised URL. That includes path, query and fragment: a sender can
 ///   put any name there, so an expression should be anchored (`re:^https://...`).
 ///
@@ -200,7 +200,7 @@ impl PathRule {
     }
 }
 
-/// Takes a rule apart: whether it holds below the host, the host, the path.
+/// Parses a rule: whether it holds below the host, the host, the path.
 fn place(rule: &str) -> Result<(bool, String, String), String> {
     if rule.contains("://") {
         return Err("a rule holds for every scheme: leave the part with :// away".into());
@@ -264,7 +264,7 @@ fn each<S: AsRef<str>>(
     errors
 }
 
-/// The last line of a syntax error says what is wrong; the others draw the place.
+/// The fault in a syntax error: its last line; the others draw the place.
 fn regex_fault(e: &regex::Error) -> String {
     match e {
         regex::Error::CompiledTooBig(limit) => format!("the expression needs more than {limit} octets"),
@@ -298,7 +298,7 @@ fn domain_name(text: &str) -> Result<String, String> {
     if sound { Ok(name.to_string()) } else { Err(bad()) }
 }
 
-/// `b.c` and `c` of `a.b.c`.
+/// The parents of a name: `b.c` and `c` of `a.b.c`.
 fn parents(name: &str) -> impl Iterator<Item = &str> {
     std::iter::successors(Some(name), |n| n.split_once('.').map(|(_, rest)| rest)).skip(1)
 }

@@ -1,6 +1,6 @@
-//! Hosts whose links lead anywhere, and where to stands on their servers only.
+//! Shorteners: hosts whose servers alone know the targets of their links.
 
-/// In the order of their octets: they are searched by halving.
+/// The hosts, sorted for a binary search.
 pub(super) const SHORTENERS: &[&str] = &[
     "0rz.tw",
     "1url.com",

@@ -1,9 +1,8 @@
-//! Names that phishing imitates most, protected wherever linkgate runs.
+//! Names that phishing imitates most, always protected.
 //!
-//! A small table of names that stay what they are; which of them a campaign imitates this month is for lists to say. The
-//! operator adds names with `protected_names`.
+//! A small table of lasting names; the campaigns of the month are for lists. The operator adds `protected_names`.
 
-/// Domains that are really theirs. Endings of countries need not be listed: such firms hold their name there.
+/// The genuine domains of those firms, without endings of countries: such firms hold their name there.
 pub(super) const DOMAINS: &[&str] = &[
     "adobe.com",
     "adobe.io",

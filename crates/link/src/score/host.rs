@@ -1,4 +1,4 @@
-//! Signs of a host, whoever's names are protected.
+//! Signs of a host that do not depend on protected names.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -12,19 +12,19 @@ use url::Host;
 use super::{Code, Found};
 use crate::target::Target;
 
-/// A host, taken apart.
+/// The parts of a host.
 pub(super) struct Place<'t> {
     /// The whole name in A-labels, without a final dot; empty for an address.
     pub(super) name: &'t str,
-    /// The registrable domain; empty for an address, and for a name that nobody can register.
+    /// The registrable domain; empty for an address and for a public suffix.
     pub(super) domain: &'t str,
-    /// What stands in front of it, without the dot between.
+    /// The labels in front of it, without the dot between.
     pub(super) front: &'t str,
     /// The first label of the registrable domain, as readers see it.
     pub(super) label: Cow<'t, str>,
-    /// What follows that label.
+    /// The labels behind that one.
     pub(super) ending: &'t str,
-    /// The public suffix is one under which anybody can have a page.
+    /// Anybody can have a page under the public suffix.
     is_free_hosting: bool,
 }
 
@@ -36,7 +36,7 @@ impl<'t> Place<'t> {
         }
     }
 
-    /// Takes apart a host name in lower case and A-labels.
+    /// Parses a host name in lower case and A-labels.
     pub(super) fn of_name(name: &'t str) -> Self {
         let name = name.trim_end_matches('.');
         let domain = suffix::domain_str(name).unwrap_or_default();
@@ -75,9 +75,9 @@ pub(super) fn shown(label: &str) -> Cow<'_, str> {
     }
 }
 
-/// What a label looks like (UTS 39 section 4), in lower case: equal for labels that are hard to tell apart.
+/// The skeleton of a label (UTS 39 section 4), in lower case: equal for labels that are hard to tell apart.
 pub(super) fn look(label: &str) -> String {
-    /// What each character of ASCII looks like: they do not change each other, and nearly all labels are made of them.
+    /// The skeleton of each ASCII character, independent of its neighbours; nearly all labels are ASCII.
     static ASCII: LazyLock<[Box<str>; 128]> = LazyLock::new(|| {
         std::array::from_fn(|at| {
             let one = char::from(u8::try_from(at).unwrap_or_default()).to_string();
@@ -105,7 +105,7 @@ pub(super) fn signs(target: &Target, place: &Place<'_>, found: &mut Found) {
     if !url.username().is_empty() || url.password().is_some() {
         found.add(Code::UserInfo, url.username());
     }
-    // The parser leaves out a port that is the usual one of the scheme.
+    // The parser leaves out the default port of the scheme.
     if let Some(port) = url.port() {
         found.add(Code::OddPort, &port.to_string());
     }
@@ -126,18 +126,17 @@ pub(super) fn signs(target: &Target, place: &Place<'_>, found: &mut Found) {
 
 const MAX_LABELS: usize = 5;
 
-/// Ends of domains that are copied in front of others.
+/// Endings of domains that are imitated in front of others.
 const ENDS: [&str; 7] = ["com", "net", "org", "gov", "edu", "de", "uk"];
 
-/// Signs of labels with other letters than those of English. The last label, if it is in such letters itself, says that
-/// the others are at home there.
+/// Signs of labels with other letters than those of English; they are usual if the last label has such letters itself.
 fn scripts(name: &str, found: &mut Found) {
     found.add(Code::Punycode, &idna::domain_to_unicode(name).0);
     let at_home = name.rsplit('.').next().is_some_and(|last| last.starts_with("xn--"));
     for label in name.split('.').filter(|l| l.starts_with("xn--")) {
         let label = shown(label);
         if label.is_ascii() {
-            // It cannot be decoded, so no program shows letters for it.
+            // It cannot be decoded: no program shows letters for it.
             continue;
         }
         if !label.is_single_script() {

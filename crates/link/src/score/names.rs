@@ -1,4 +1,4 @@
-//! Protected names, and hosts that are made to be taken for them.
+//! Protected names, and hosts that imitate them.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
@@ -16,11 +16,11 @@ use crate::rule_error::RuleError;
 pub struct NameTable {
     /// As readers see them, in lower case.
     names: Vec<Name>,
-    /// Hashes of what names become when they lose a character, with the name's place; sorted.
+    /// Hashes of names less one character, with the place of the name; sorted.
     shortened: Vec<(u64, u32)>,
     by_name: HashMap<String, u32>,
     by_look: HashMap<String, u32>,
-    /// Registrable domains that are really theirs.
+    /// The genuine registrable domains.
     domains: HashSet<String>,
     reach: Reach,
 }
@@ -28,29 +28,29 @@ pub struct NameTable {
 #[derive(Debug, PartialEq, Eq)]
 struct Name {
     text: String,
-    /// A domain of that name is known; a bare name belongs to whoever has it.
+    /// A genuine domain is known; a bare name has no owner.
     has_domain: bool,
 }
 
-/// The names that phishing imitates most; made at first use.
+/// The names that phishing imitates most, built at first use.
 static BRANDS: LazyLock<NameTable> = LazyLock::new(|| NameTable::of_brands(brands::DOMAINS.iter().copied()));
 
-/// Names that are ordinary words or very short, and more domains of those firms: only what looks the same is a sign.
+/// Names that are ordinary words or very short, and more domains of those firms: only look-alikes count.
 static SHORT_NAMES: LazyLock<NameTable> = LazyLock::new(|| NameTable::of_own_domains(brands::SHORT.iter().copied()));
 
-/// How far a table's protection goes.
+/// The signs that a table's names give.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Reach {
     /// Every sign.
     #[default]
     Full,
-    /// Every sign, but the name belongs to its owner under the endings of countries.
+    /// Every sign, but under the endings of countries the name is its owner's.
     World,
-    /// Names that look the same, and nothing else: with thousands of names all else would be chance.
+    /// Look-alikes only: with thousands of names other signs would be chance.
     Looks,
 }
 
-/// Shortest name that counts as a part of another: shorter ones turn up by chance.
+/// Shortest name that counts as a part of another: shorter ones occur by chance.
 const MIN_PART: usize = 5;
 
 /// Shortest name that counts when it is one character away.
@@ -63,7 +63,7 @@ impl NameTable {
     /// What an entry may be.
     pub const ALLOWED: &'static str = "a domain such as \"example.com\", or a bare name of three characters or more";
 
-    /// Takes `protected_names`: domains, whose first registrable label is protected, and bare names, which no domain owns.
+    /// Reads `protected_names`: domains, whose first registrable label is protected, and bare names without owner.
     ///
     /// # Errors
     /// Every entry that is neither.
@@ -85,13 +85,13 @@ impl NameTable {
         if errors.is_empty() { Ok(table) } else { Err(errors) }
     }
 
-    /// The operator's own domains, which may be many: only names that look the same as one of them are a sign.
+    /// A table of the operator's own domains, which may be many: only look-alikes count.
     #[must_use]
     pub fn of_own_domains<'s>(domains: impl IntoIterator<Item = &'s str>) -> Self {
         Self::of(domains, Reach::Looks)
     }
 
-    /// Firms that hold their name under the endings of countries.
+    /// A table of firms that hold their name under the endings of countries.
     pub(super) fn of_brands<'s>(domains: impl IntoIterator<Item = &'s str>) -> Self {
         Self::of(domains, Reach::World)
     }
@@ -102,7 +102,6 @@ impl NameTable {
             ..Self::default()
         };
         for domain in domains {
-            // What is no domain protects nothing.
             let _ = table.add(domain);
         }
         table.finish();
@@ -171,17 +170,17 @@ impl NameTable {
         let of_hash = |text: &str| {
             let hash = hash(text);
             let from = self.shortened.partition_point(|(h, _)| *h < hash);
-            let rest = self.shortened.get(from..).unwrap_or_default();
+            let (_, rest) = self.shortened.split_at(from);
             rest.iter()
                 .take_while(move |(h, _)| *h == hash)
                 .map(|(_, place)| self.name(*place))
         };
-        // One character too few.
+        // One character is missing.
         if let Some(name) = of_hash(label).find(|name| is_one_away(label, name)) {
             return Some(name);
         }
         without_one(label).find_map(|short| {
-            // One too many, or another one in its place.
+            // One is added, or replaced.
             let whole = self.by_name.get(&*short).map(|p| self.name(*p));
             whole
                 .filter(|name| name.chars().count() >= MIN_NEAR)
@@ -189,7 +188,7 @@ impl NameTable {
         })
     }
 
-    /// Whether a text is one of these names, or looks like one, and `place` is not where its owner is.
+    /// Whether a text is one of these names, or looks like one, and `place` is not its owner's.
     fn is_shown_by(&self, text: &str, place: &Place<'_>) -> bool {
         let long = |name: &u32| self.name(*name).chars().count() >= MIN_PART;
         let meant = self
@@ -199,7 +198,7 @@ impl NameTable {
         meant.is_some_and(|name| self.name(*name) != place.label || !self.is_at_home(*name, place))
     }
 
-    /// Whether a domain with this name as its label is its owner's, though it is not among those known.
+    /// Whether a domain with this name as its label counts as its owner's without being listed.
     fn is_at_home(&self, name: u32, place: &Place<'_>) -> bool {
         match self.reach {
             Reach::Full => self.names.get(name as usize).is_none_or(|n| !n.has_domain),
@@ -208,9 +207,7 @@ impl NameTable {
         }
     }
 
-    /// The worst that the host is made for.
-    ///
-    /// `looks`: what the label looks like; it is the same for every table.
+    /// The worst sign of a host; `looks`: the skeleton of its label.
     fn judge(&self, place: &Place<'_>, looks: &str) -> Option<(Code, &str)> {
         let label = &*place.label;
         if let Some(name) = self.by_name.get(label) {
@@ -265,8 +262,7 @@ impl Names {
 }
 
 impl PartialEq for Names {
-    /// The operator's own domains do not count: they are the same for every recipient, and one that comes or goes is no
-    /// other policy of the rest.
+    /// Compares without the operator's own domains: they are the same for every recipient.
     fn eq(&self, other: &Self) -> bool {
         fn chosen(names: &Names) -> impl Iterator<Item = &Arc<NameTable>> {
             names.0.iter().filter(|table| table.reach != Reach::Looks)
@@ -278,15 +274,15 @@ impl PartialEq for Names {
 
 impl Eq for Names {}
 
-/// Whether the name that a sender shows is one of somebody else's, or holds an address of somebody else's.
+/// Whether the name that a sender shows is a protected one of another owner, or holds an address of another domain.
 pub(crate) fn is_posed(shown: &str, domain: &str, names: &Names) -> bool {
-    /// Octets that programs show; no name is longer.
+    /// Most octets of a name read.
     const MAX_SHOWN: usize = 512;
-    /// Words of a name that is written apart: "American Express".
+    /// Most words of a protected name: "American Express".
     const MAX_WORDS: usize = 3;
     let shown = clip(shown, MAX_SHOWN);
     let words = text::words(shown);
-    // Lists that send for their members name both, and are whom the reader knows.
+    // Mailing lists name themselves and the member; the reader knows them.
     if words.iter().any(|w| w == "via") {
         return false;
     }
@@ -308,7 +304,7 @@ pub(crate) fn is_posed(shown: &str, domain: &str, names: &Names) -> bool {
     })
 }
 
-/// Whether a text holds an address of mail in another registrable domain.
+/// Whether a text holds a mail address of another registrable domain.
 fn shows_address(shown: &str, domain: &str) -> bool {
     let is_of_name = |c: char| c.is_alphanumeric() || matches!(c, '-' | '.');
     shown.match_indices('@').any(|(at, _)| {
@@ -341,7 +337,7 @@ pub(super) fn signs(place: &Place<'_>, names: Option<&Names>, found: &mut Found)
     }
 }
 
-/// Endings of countries that are sold to anybody at once, for nothing or next to it.
+/// Endings of countries sold to anybody at once, for next to nothing.
 const OPEN_COUNTRIES: [&str; 22] = [
     "ai", "am", "bz", "cc", "cf", "co", "fm", "ga", "gg", "gq", "io", "la", "ly", "me", "ml", "pw", "sh", "st", "tk",
     "to", "vc", "ws",
@@ -353,7 +349,7 @@ fn is_of_a_country(ending: &str) -> bool {
     last.len() == 2 && !OPEN_COUNTRIES.contains(&last) && (ending.len() == 2 || general)
 }
 
-/// A label with digits read as the letters that they resemble, in two ways.
+/// A label with letters for the digits that resemble them, in two readings.
 fn letters_for_digits(label: &str) -> impl Iterator<Item = String> {
     let worth =
         label.is_ascii() && label.bytes().any(|b| b.is_ascii_digit()) && label.bytes().any(|b| b.is_ascii_alphabetic());

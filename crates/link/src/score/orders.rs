@@ -1,7 +1,7 @@
 //! Orders to AI assistants that stand in a URL.
 //!
-//! Behind the number sign no server sees them, but an assistant in the reader's browser does; and a link that puts a
-//! question to an assistant can tell it what to remember from then on.
+//! In a fragment no server sees them, but an assistant in the reader's browser does; and a link with a question for an
+//! assistant can tell it to remember things.
 
 use std::iter;
 
@@ -11,10 +11,10 @@ use crate::target::Target;
 
 pub(super) fn signs(target: &Target, found: &mut Found) {
     let url = target.url();
-    // A path names its page: one about such orders is none.
+    // Not the path, which names its page: a page may be about such orders.
     let texts = [url.query(), url.fragment()].into_iter().flatten();
     for written in texts.filter(|t| is_prose(t)) {
-        // Twice: some write them so that a glance does not see them.
+        // Twice, as some are encoded to hide them.
         let words = text::words(&percent_decoded(&percent_decoded(clip(written, MAX_TEXT))));
         if dismisses(&words) || whispers(&words) || is_assistant(target.host()) && plants(&words) {
             found.add(Code::AssistantOrders, &words.join(" "));
@@ -23,13 +23,13 @@ pub(super) fn signs(target: &Target, found: &mut Found) {
     }
 }
 
-/// Octets of a query or fragment that are read: longer ones say at their front what they want.
+/// Most octets of a query or fragment read; orders stand at the front.
 const MAX_TEXT: usize = 8192;
 
-/// Fewer words are no order.
+/// Fewest words of an order.
 const MIN_WORDS: usize = 4;
 
-/// Whether a text may have enough words; nearly none has.
+/// Whether a text may have enough words; a quick test that is false for nearly all.
 fn is_prose(text: &str) -> bool {
     let ends = text.as_bytes().windows(2).filter(|pair| match pair {
         [a, b] => a.is_ascii_alphanumeric() && !b.is_ascii_alphanumeric(),
@@ -38,7 +38,7 @@ fn is_prose(text: &str) -> bool {
     ends.count() >= MIN_WORDS - 1
 }
 
-/// "Ignore all previous instructions."
+/// Whether words dismiss instructions: "Ignore all previous instructions."
 fn dismisses(words: &[String]) -> bool {
     let behind = |at: usize, many: usize| words.iter().skip(at + 1).take(many);
     let orders = words.iter().enumerate().any(|(verb, word)| {
@@ -54,18 +54,18 @@ fn dismisses(words: &[String]) -> bool {
             .any(|w| has_both(w, &["指示", "命令", "指令"], &["無視", "忽略", "忘れ", "忘记"]))
 }
 
-/// Speaks to an assistant behind its user's back.
+/// Whether words ask an assistant to hide something from its user.
 fn whispers(words: &[String]) -> bool {
     ADDRESS.iter().any(|phrase| holds(words, phrase)) && HIDE.iter().any(|phrase| holds(words, phrase))
 }
 
-/// Tells an assistant what to hold for true from then on.
+/// Whether words tell an assistant to trust or remember something.
 fn plants(words: &[String]) -> bool {
     let keeps = words.iter().any(|w| starts(w, &REMEMBER)) || LATER.iter().any(|phrase| holds(words, phrase));
     keeps && words.iter().any(|w| starts(w, &TRUST))
 }
 
-/// Hosts of assistants whose links carry a question.
+/// Whether a host is an assistant's whose links carry a question.
 fn is_assistant(host: &str) -> bool {
     let host = host.strip_prefix("www.").unwrap_or(host);
     ASSISTANTS.contains(&host)
@@ -113,7 +113,7 @@ const DISMISS: [&str; 23] = [
     "vergeet",
 ];
 
-/// What the instructions are that came before, as words begin.
+/// Stems of words for earlier instructions.
 const EARLIER: [&str; 24] = [
     "all",
     "any",

@@ -21,7 +21,7 @@ pub(super) fn signs(target: &Target, found: &mut Found) {
     if is_shortener(target.host()) {
         found.add(Code::Shortener, target.host());
     }
-    // Mailers' own redirectors lead to where the mailer says; these lead to where anybody says.
+    // Redirectors of mailers lead to targets of the mailer; these to any.
     if let Some(redirected) = known_redirector(target) {
         found.add(Code::OpenRedirector, redirected.to.host());
     }
@@ -33,16 +33,16 @@ pub(super) fn signs(target: &Target, found: &mut Found) {
     }
 }
 
-/// Characters of an address from which on it is very long.
+/// Length from which on a URL is very long, in characters.
 const LONG: usize = 1000;
 
-/// Words of pages that ask for secrets.
+/// Words in the paths of pages that ask for secrets.
 const LOGIN: [&str; 12] = [
     "account", "auth", "banking", "invoice", "login", "logon", "password", "payment", "signin", "verify", "wallet",
     "webmail",
 ];
 
-/// Files that do something as soon as they are opened. `com` is no longer among them: paths end in domains far more often.
+/// Extensions of programs. `com` is left out: paths end in domains far more often.
 const PROGRAMS: [&str; 27] = [
     "apk", "appx", "bat", "cmd", "cpl", "exe", "hta", "img", "iso", "jar", "jse", "lnk", "msi", "msix", "msp", "pif",
     "ps1", "reg", "scf", "scr", "vb", "vbe", "vbs", "vhd", "vhdx", "wsf", "wsh",

@@ -1,4 +1,4 @@
-//! What a reader sees in place of a URL.
+//! The text that a reader sees in place of a URL.
 
 use url::Host;
 
@@ -6,7 +6,7 @@ use super::host::Place;
 use super::{Code, Found};
 use crate::escapes::clip;
 
-/// Longest text that is looked at, in octets: a name is at its front or nowhere.
+/// Most of a text read, in octets; a name stands at its front.
 const MAX_TEXT: usize = 2048;
 
 pub(super) fn signs(text: &str, place: &Place<'_>, found: &mut Found) {
@@ -68,8 +68,7 @@ fn is_at_or_below(name: &str, domain: &str) -> bool {
         .is_some_and(|front| front.is_empty() || front.ends_with('.'))
 }
 
-/// Hosts through which mailers count clicks, and other gateways' wrappers: the text of such a link names its target, and
-/// the target is behind them.
+/// Hosts of click counters and of other gateways' wrappers: the text of such a link names the target behind it.
 const TRACKERS: [&str; 92] = [
     "acemlna.com",
     "acemlnb.com",

@@ -1,8 +1,8 @@
-//! Seals for the forms of pages: what a page was shown for travels in its form and comes back with its button.
+//! Seals for the forms of pages: the form carries the facts that the page was shown for.
 //!
 //! A seal is base64url without padding of `time (4 octets, seconds since 1970) | verdict (1) | event id (16) | tag (16)`; the tag
-//! is the start of HMAC-SHA256 over use, token and the octets in front of it. So a form counts only for the link it was made
-//! for, only for its own button, and only as long as [`Page::LIFE_S`]. That it is used once, the caller sees to.
+//! is the start of HMAC-SHA256 over use, token and the octets in front of it. So a form counts only for its link and its
+//! button, and only for [`Page::LIFE_S`]. The caller ensures that it is used once.
 
 use data_encoding::BASE64URL_NOPAD;
 use ring::hmac;
@@ -11,30 +11,30 @@ use strum::VariantArray;
 use crate::keyring::{Key, KeyRing};
 use crate::verdict::Verdict;
 
-/// What a page was shown for.
+/// The facts that a page was shown for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Page {
-    /// When, seconds since 1970 in UTC.
+    /// Time, in seconds since 1970 in UTC.
     pub at_s: u32,
-    /// For what verdict.
+    /// The verdict on the target.
     pub verdict: Verdict,
-    /// The id of the click that was answered with it.
+    /// The id of the click answered with the page.
     pub event_id: [u8; 16],
 }
 
-/// What a form of a page is for.
+/// The purpose of a form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PageUse {
-    /// Going on to the target.
+    /// To go on to the target.
     Continue,
-    /// Asking for a review of the verdict.
+    /// To ask for a review of the verdict.
     Review,
 }
 
 /// Why a form does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
-    /// It does not have the shape of a seal.
+    /// It has not the shape of a seal.
     #[error("malformed")]
     Malformed,
     /// It was not made by a key of ours, or for another link or button.
@@ -49,10 +49,10 @@ const FACTS: usize = 4 + 1 + 16;
 const TAG: usize = 16;
 
 impl Page {
-    /// How long a form counts, in seconds.
+    /// Lifetime of a form, in seconds.
     pub const LIFE_S: u32 = 3600;
 
-    /// Clocks of several nodes differ by less than that, in seconds.
+    /// Largest difference between the clocks of nodes, in seconds.
     const SKEW_S: u32 = 60;
 
     fn to_octets(self) -> [u8; FACTS] {
@@ -78,7 +78,7 @@ impl Page {
 }
 
 impl KeyRing {
-    /// The field of a form on a page for the link with this token.
+    /// Seals the facts of a page for a form on it, for the link with this token.
     #[must_use]
     pub fn seal_page(&self, usage: PageUse, token: &str, page: &Page) -> String {
         let facts = page.to_octets();
@@ -87,7 +87,7 @@ impl KeyRing {
         BASE64URL_NOPAD.encode(&sealed)
     }
 
-    /// What the page was shown for whose form came back for this token; `now_s` in seconds since 1970.
+    /// Opens the seal of a form that was sent for this token; `now_s` in seconds since 1970.
     ///
     /// # Errors
     /// See [`PageError`].
@@ -96,7 +96,7 @@ impl KeyRing {
             .decode(sealed.as_bytes())
             .map_err(|_| PageError::Malformed)?;
         let (facts, given) = octets.split_first_chunk::<FACTS>().ok_or(PageError::Malformed)?;
-        // Compared in constant time: a forger may ask as often as it likes.
+        // In constant time: a forger may try any number of times.
         let known = self.usable().any(|key| {
             let wanted = tag(key, usage, token, facts);
             given.len() == TAG && wanted.iter().zip(given).fold(0, |diff, (a, b)| diff | (a ^ b)) == 0

@@ -1,17 +1,16 @@
-//! Seals for marks: what stands in a mail in the place of something that was taken out of it, and keeps it.
+//! Seals for marks, which stand in a mail for a part that was taken out, and keep it.
 //!
-//! Anybody can write what looks like a mark. The seal tells those that were written with the key ring; only they are obeyed
-//! when a mail is restored.
+//! Marks can be forged. Only those with a seal of the key ring are obeyed when a mail is restored.
 
 use ring::hmac;
 
 use crate::keyring::{Key, KeyRing};
 
-/// Octets of a seal. A forger who has no key and is told of no success needs no more.
+/// Octets of a seal. They suffice, as a forger learns of no success.
 pub const MARK_SEAL: usize = 9;
 
 impl KeyRing {
-    /// The seal for what a mark keeps.
+    /// Seals the content of a mark.
     #[must_use]
     pub fn seal_mark(&self, kept: &[u8]) -> [u8; MARK_SEAL] {
         seal(self.sealing(), kept)
@@ -20,7 +19,7 @@ impl KeyRing {
     /// Whether `seal` was made by a key of the ring that is not retired.
     #[must_use]
     pub fn knows_mark(&self, kept: &[u8], sealed: &[u8; MARK_SEAL]) -> bool {
-        // Nothing answers a forger, so the time that this takes tells nobody anything.
+        // No constant time: a forger gets no answer.
         self.usable().any(|key| seal(key, kept) == *sealed)
     }
 }

@@ -60,7 +60,7 @@ fn run_length(letter: char) -> Option<u32> {
     }
 }
 
-/// Undoes the character references that occur in URLs.
+/// Decodes the character references that occur in URLs.
 fn unescaped(text: &str) -> String {
     let mut plain = String::with_capacity(text.len());
     let mut rest = text;

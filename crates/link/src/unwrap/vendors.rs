@@ -1,6 +1,6 @@
-//! The wrappers of other vendors: whose a link is, and what stands in it.
+//! The wrappers of other vendors: their hosts and shapes, and the targets in them.
 //!
-//! Shapes are facts about public services, as their links look in mail.
+//! Shapes are facts about public services, taken from links in mail.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -88,7 +88,7 @@ pub enum Vendor {
     /// Another installation of ours, or a click link of ours whose key is gone; opaque.
     #[strum(message = "linkgate")]
     Linkgate,
-    /// Postal, which counts clicks and protects nobody; on its users' hosts, opaque.
+    /// Postal, which counts clicks and does not protect; on its users' hosts, opaque.
     #[strum(message = "Postal")]
     Postal,
 }
@@ -100,16 +100,14 @@ impl Vendor {
         self.get_message().unwrap_or_default()
     }
 
-    /// Whether it wraps links of received mail, for protection. Others count the clicks on mail they send.
+    /// Whether it wraps links of received mail for protection, and not links of sent mail to count clicks.
     #[must_use]
     pub fn protects(self) -> bool {
         self != Self::Postal
     }
 }
 
-/// Takes a wrapper of another vendor apart; `None` when it is none.
-///
-/// What has a vendor's host and shape but no http or https URL inside is opaque.
+/// Reads a wrapper of another vendor; `None` when it is none. One without an http or https URL inside is opaque.
 pub(super) fn read(target: &Target) -> Option<Result<(Wrapper, Target), Opaque>> {
     let url = target.url();
     let Some(Host::Domain(host)) = url.host() else {
@@ -156,7 +154,7 @@ pub(super) fn read(target: &Target) -> Option<Result<(Wrapper, Target), Opaque>>
     })
 }
 
-/// Whether vendors' wrappers stand on this host, which has no dot at its end.
+/// Whether vendors' wrappers stand on a host without final dot.
 pub(crate) fn is_vendors_host(host: &str) -> bool {
     /// The last two labels of each host that has forms.
     static ENDS: LazyLock<Words> = LazyLock::new(|| {
@@ -176,7 +174,7 @@ pub(crate) fn is_vendors_host(host: &str) -> bool {
     })
 }
 
-/// Whether this may be one of the wrappers that stand on their users' hosts.
+/// Whether a link may be one of the wrappers on users' hosts.
 pub(crate) fn stands_anywhere(target: &Target) -> bool {
     let url = target.url();
     let link = Link {
@@ -193,13 +191,13 @@ pub(crate) fn stands_anywhere(target: &Target) -> bool {
     })
 }
 
-/// A vendor's links: where they stand, and how they are read.
+/// A vendor's links: their place, and the function that reads them.
 struct Form {
     vendor: Vendor,
     host: At,
-    /// What the path begins with.
+    /// The front of the path.
     paths: &'static [&'static str],
-    /// `None` when it is not the shape after all.
+    /// Reads a link; `None` when its shape does not fit.
     read: fn(&Link<'_>) -> Option<Reading>,
 }
 
@@ -213,18 +211,18 @@ enum At {
     Anywhere,
 }
 
-/// A link that is looked at.
+/// A link to be read.
 struct Link<'u> {
     url: &'u Url,
     host: &'u str,
     path: &'u str,
-    /// Without what copying has done to it.
+    /// The query, mended after faults of copying.
     query: Cow<'u, str>,
 }
 
-/// What stands in a wrapper.
+/// The content of a wrapper.
 enum Reading {
-    /// Nothing that can be read, but perhaps the target's host.
+    /// Unreadable, perhaps with the target's host.
     Opaque(Option<String>),
     /// The target, not yet parsed.
     Text {
@@ -379,7 +377,7 @@ fn plain(text: String) -> Reading {
     }
 }
 
-/// A value as the vendor's own server reads it, percent-decoded once.
+/// A value, percent-decoded once like on the vendor's server.
 fn decoded(value: &str) -> String {
     percent_decoded(unquoted(value)).into_owned()
 }
@@ -472,7 +470,7 @@ fn fortimail(link: &Link<'_>) -> Option<Reading> {
         .flatten()
 }
 
-/// The original comes last; when it does not, nothing can be said.
+/// The original stands last; otherwise the wrapper is opaque.
 fn secure_links(link: &Link<'_>) -> Option<Reading> {
     let text = after_origin(link);
     if text.len() < 2 {
@@ -523,8 +521,7 @@ fn linkgate(link: &Link<'_>) -> Option<Reading> {
     (token::extent(parts.token)? == parts.token.len()).then(|| Reading::Opaque(parts.host.map(str::to_owned)))
 }
 
-/// `/<token of the server>/<16 characters>` on a host for tracking. There is nothing else to tell it by, so the shape is
-/// taken narrowly.
+/// `/<token of the server>/<16 characters>` on a host for tracking; the shape is narrow, as there is no other sign.
 fn postal(link: &Link<'_>) -> Option<Reading> {
     let (server, id) = link.path.strip_prefix('/')?.split_once('/')?;
     let front = link.host.split('.').next()?;
@@ -562,7 +559,7 @@ fn unquoted(text: &str) -> &str {
         .unwrap_or(text)
 }
 
-/// Whether a host that is shown is the target's, or a part of it.
+/// Whether a shown host is the target's, or a part of it.
 fn agrees(shown: &str, host: &str) -> bool {
     let shown = shown.trim_end_matches('.');
     let shown = Target::parse(&format!("http://{shown}/")).map_or_else(|_| shown.to_owned(), |t| t.host().to_owned());

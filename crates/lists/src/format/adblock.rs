@@ -1,9 +1,9 @@
-//! Filter lists of content blockers, as far as they are about whole pages.
+//! Filter lists of content blockers: rules about whole pages.
 
 use super::Output;
 use crate::entry::{Extent, Role};
 
-/// One rule.
+/// Reads one rule.
 pub(super) fn line(line: &str, out: &mut Output<'_>) {
     if line.starts_with(['!', '[']) || line.starts_with("# ") || line == "#" {
         return;
@@ -80,7 +80,7 @@ pub(super) fn line(line: &str, out: &mut Output<'_>) {
     }
 }
 
-/// Whether an option leaves the rule one about pages that are opened.
+/// Whether a rule with this option is about pages.
 fn is_about_pages(option: &str) -> bool {
     matches!(option.trim(), "" | "all" | "document" | "doc" | "important" | "popup")
 }

@@ -5,7 +5,7 @@ use link::Category;
 use super::Output;
 use crate::entry::Role;
 
-/// Where the columns are.
+/// Places of the columns.
 #[derive(Debug, Default)]
 pub(super) struct Columns {
     url: Option<usize>,
@@ -14,7 +14,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    /// One line: the names of the columns, which may be a comment, or a record (RFC 4180, without line ends in fields).
+    /// Reads one line: the names of the columns, which may be a comment, or a record (RFC 4180, without line ends in fields).
     pub(super) fn line(&mut self, line: &str, out: &mut Output<'_>) {
         if line.is_empty() {
             return;
@@ -56,7 +56,7 @@ impl Columns {
     }
 }
 
-/// The category of a threat as URLhaus names it.
+/// The category of a threat in URLhaus' words.
 pub(super) fn category(threat: &str) -> Option<Category> {
     if threat.contains("phish") {
         Some(Category::Phishing)

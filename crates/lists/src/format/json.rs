@@ -12,16 +12,16 @@ use crate::entry::{Extent, Role};
 /// An event of a MISP feed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MispEvent {
-    /// Its identifier; the event is in the file of this name, with `.json`.
+    /// Its identifier; the file of the event has this name, with `.json`.
     pub uuid: String,
-    /// When it last changed, in seconds since 1970; 0 when the manifest does not say.
+    /// Time of the last change, in seconds since 1970; 0 when the manifest has none.
     pub timestamp: u64,
 }
 
 /// Reads `manifest.json` of a MISP feed, newest event first.
 ///
 /// # Errors
-/// It is not a JSON object of events; or an identifier is none, which must not become part of a file's name.
+/// It is not a JSON object of events, or an identifier is no UUID, which must not become part of a file's name.
 pub fn misp_manifest(text: &[u8]) -> Result<Vec<MispEvent>, String> {
     #[derive(Deserialize)]
     struct About {
@@ -48,7 +48,7 @@ pub fn misp_manifest(text: &[u8]) -> Result<Vec<MispEvent>, String> {
     Ok(events)
 }
 
-/// A URLhaus dump: `{"<id>": [{"url": ..., "threat": ...}], ...}`, or `{"urls": [{...}]}`.
+/// Reads a URLhaus dump: `{"<id>": [{"url": ..., "threat": ...}], ...}`, or `{"urls": [{...}]}`.
 pub(super) fn urlhaus(text: &[u8], out: &mut Output<'_>) {
     walk(text, out, |record, out| {
         let Some(url) = &record.url else { return };
@@ -57,7 +57,7 @@ pub(super) fn urlhaus(text: &[u8], out: &mut Output<'_>) {
     });
 }
 
-/// An event of a MISP feed.
+/// Reads an event of a MISP feed.
 pub(super) fn misp(text: &[u8], out: &mut Output<'_>) {
     walk(text, out, |record, out| {
         let (Some(kind), Some(value)) = (&record.kind, &record.value) else {
@@ -77,7 +77,7 @@ pub(super) fn misp(text: &[u8], out: &mut Output<'_>) {
     });
 }
 
-/// What an object of either kind may have.
+/// The members of an object of either format.
 #[derive(Default)]
 struct Record {
     url: Option<String>,
@@ -88,7 +88,7 @@ struct Record {
     deleted: Option<bool>,
 }
 
-/// Goes through all objects of a document, one at a time, without keeping them.
+/// Walks all objects of a document, one at a time, without keeping them.
 fn walk(text: &[u8], out: &mut Output<'_>, each: fn(&Record, &mut Output<'_>)) {
     let mut reader = serde_json::Deserializer::from_slice(text);
     let all = Any { out: &mut *out, each };
@@ -102,7 +102,7 @@ struct Any<'o, 'p> {
     each: fn(&Record, &mut Output<'_>),
 }
 
-/// A value, as far as it matters.
+/// A value of a member.
 enum Scalar {
     Text(String),
     Flag(bool),

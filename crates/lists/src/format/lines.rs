@@ -1,11 +1,11 @@
-//! Formats with one entry on a line that need no memory of other lines.
+//! Formats in which each line stands for itself.
 
 use std::net::IpAddr;
 
 use super::{Output, refanged};
 use crate::entry::{Extent, Role};
 
-/// A hosts file (hosts(5)).
+/// Reads a line of a hosts file (hosts(5)).
 pub(super) fn hosts(line: &str, out: &mut Output<'_>) {
     let mut fields = without_comment(line).split_ascii_whitespace();
     let Some(address) = fields.next() else { return };
@@ -23,7 +23,7 @@ pub(super) fn hosts(line: &str, out: &mut Output<'_>) {
     }
 }
 
-/// Names, one on a line.
+/// Reads a line with a name.
 pub(super) fn domains(line: &str, out: &mut Output<'_>) {
     let line = without_comment(line);
     let line = line.split(';').next().unwrap_or_default().trim();
@@ -38,7 +38,7 @@ pub(super) fn domains(line: &str, out: &mut Output<'_>) {
     }
 }
 
-/// URLs, one on a line.
+/// Reads a line with a URL.
 pub(super) fn urls(line: &str, out: &mut Output<'_>) {
     if line.starts_with(['#', ';']) || line.starts_with("//") {
         return;
@@ -47,7 +47,7 @@ pub(super) fn urls(line: &str, out: &mut Output<'_>) {
     out.url(&refanged(line), Role::Listed, None);
 }
 
-/// Regular expressions, one on a line.
+/// Reads a line with a regular expression.
 pub(super) fn regex(line: &str, out: &mut Output<'_>) {
     if line.starts_with('#') {
         return;
@@ -56,7 +56,7 @@ pub(super) fn regex(line: &str, out: &mut Output<'_>) {
     out.pattern(line);
 }
 
-/// A `dnset` (rbldnsd(8)).
+/// Reads a line of a `dnset` (rbldnsd(8)).
 pub(super) fn dnset(line: &str, out: &mut Output<'_>) {
     // `:address:text` sets a default answer, `$` begins a directive.
     if line.starts_with(['#', ';', ':', '$']) {
@@ -84,7 +84,7 @@ fn without_comment(line: &str) -> &str {
     line.split('#').next().unwrap_or_default().trim()
 }
 
-/// Names that stand in every hosts file.
+/// Whether a name stands in every hosts file.
 fn is_own(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let own = [

@@ -3,7 +3,7 @@
 use super::Output;
 use crate::entry::{Extent, Role};
 
-/// What has to be remembered from line to line.
+/// State from line to line.
 #[derive(Debug, Default)]
 pub(super) struct Zone {
     /// `$ORIGIN`, or the zone's name where none is given; without its final dot.
@@ -93,7 +93,7 @@ impl Zone {
         }
     }
 
-    /// What the action of a CNAME record means for its trigger.
+    /// Adds the entry for the action of a CNAME record.
     fn policy(&self, trigger: &str, data: &str, out: &mut Output<'_>) {
         let data = data.to_ascii_lowercase();
         // The old way to let a name pass: an alias of itself.
@@ -129,7 +129,7 @@ impl Zone {
 }
 
 impl Record {
-    /// Takes in a line; false when it cannot be one.
+    /// Adds the words of a line; false when it is malformed.
     fn cut(&mut self, line: &str) -> bool {
         let mut word = String::new();
         let mut quoted = false;
@@ -155,7 +155,7 @@ impl Record {
         if !word.is_empty() {
             self.words.push(word);
         }
-        // A record with this many words is none that is read here, and must not be collected without end.
+        // A record with more words is none that is read here, and must not be collected without end.
         !quoted && self.words.len() <= 64
     }
 }

@@ -1,5 +1,8 @@
 //! Packets: four octets of length, most significant first, then a command and its data, which the length counts.
 
+use super::command::{BODY, END_OF_BODY};
+use crate::slice::part;
+
 /// Longest packet that is taken, in octets, command included.
 ///
 /// libmilter sends at most 65,535 octets of data unless more was agreed on (1 MiB at most, which is never asked for here);
@@ -12,7 +15,7 @@ const MAX_FIRST: usize = 1 << 10;
 /// Octets of the length.
 const LENGTH: usize = 4;
 
-/// What stands at the front of the input.
+/// The front of the input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Piece<'a> {
     /// More octets are needed behind those that are left.
@@ -23,20 +26,20 @@ pub(super) enum Piece<'a> {
     Content(&'a [u8]),
     /// The packet with body content has ended; its command.
     ContentEnd(u8),
-    /// The length cannot be; the connection is of no more use.
+    /// A length that is not taken; the connection must be closed.
     BadLength(u32),
 }
 
-/// Cuts octets into packets. Those with body content are handed out as they come, all others whole.
+/// Cuts octets into packets. Body content is handed out as it comes, all other packets whole.
 #[derive(Debug, Default)]
 pub(super) struct FrameReader {
-    /// The command of a packet with body content, and the octets of it that are to come.
+    /// Command and remaining octets of a packet with body content.
     content: Option<(u8, usize)>,
     any_read: bool,
 }
 
 impl FrameReader {
-    /// Looks at the front of `input`; says how many octets are done with.
+    /// Reads the front of `input`: octets consumed, and what they are.
     pub(super) fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Piece<'a>) {
         if let Some(content) = &mut self.content {
             let (command, left) = *content;
@@ -63,7 +66,7 @@ impl FrameReader {
         let Some((&command, data)) = rest.split_first() else {
             return (0, Piece::NeedMore);
         };
-        if matches!(command, super::session::BODY | super::session::END_OF_BODY) && self.any_read {
+        if matches!(command, BODY | END_OF_BODY) && self.any_read {
             self.content = Some((command, size - 1));
             return self.after(LENGTH + 1, input);
         }
@@ -75,7 +78,7 @@ impl FrameReader {
     }
 
     fn after<'a>(&mut self, used: usize, input: &'a [u8]) -> (usize, Piece<'a>) {
-        let (more, piece) = self.next(input.get(used..).unwrap_or_default());
+        let (more, piece) = self.next(part(input, used..));
         (used + more, piece)
     }
 }

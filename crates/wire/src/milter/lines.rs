@@ -1,18 +1,20 @@
-//! Line ends of message content: what stands alone is found, and made good.
+//! Line ends of message content: a CR or LF that stands alone is noted and replaced.
 
-/// Reads content in pieces and hands it on with CRLF as the only line end: a lone LF becomes CRLF, a lone CR a space.
+use crate::slice::part;
+
+/// Writes content with CRLF as the only line end: a lone LF becomes CRLF, a lone CR a space.
 ///
 /// Any chunking gives the same output.
 #[derive(Debug, Default)]
 pub struct LineEnds {
     bare_cr: bool,
     bare_lf: bool,
-    /// The last octet was a CR, which is not handed on yet.
+    /// The last octet was a CR, which is not written yet.
     pending_cr: bool,
 }
 
 impl LineEnds {
-    /// Appends `content`, made good, to `out`.
+    /// Appends `content` to `out`.
     pub fn push(&mut self, content: &[u8], out: &mut Vec<u8>) {
         let mut rest = content;
         if self.pending_cr && !rest.is_empty() {
@@ -25,8 +27,8 @@ impl LineEnds {
             }
         }
         while let Some(at) = memchr::memchr2(b'\r', b'\n', rest) {
-            out.extend_from_slice(rest.get(..at).unwrap_or_default());
-            rest = rest.get(at..).unwrap_or_default();
+            out.extend_from_slice(part(rest, ..at));
+            rest = part(rest, at..);
             rest = match rest {
                 [b'\r', b'\n', behind @ ..] => {
                     out.extend_from_slice(b"\r\n");
@@ -51,7 +53,7 @@ impl LineEnds {
         out.extend_from_slice(rest);
     }
 
-    /// The content has ended.
+    /// Ends the content.
     pub fn finish(&mut self, out: &mut Vec<u8>) {
         if std::mem::take(&mut self.pending_cr) {
             self.lone_cr(out);

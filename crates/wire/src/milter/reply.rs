@@ -1,4 +1,4 @@
-//! What the filter says to the MTA.
+//! Packets of the filter.
 
 /// Most octets of a new body in one packet (libmilter: `MILTER_CHUNK_SIZE`).
 pub const MAX_BODY_PACKET: usize = 65_535;
@@ -10,35 +10,35 @@ pub const MAX_BODY_PACKET: usize = 65_535;
 pub enum Reply<'a> {
     /// Go on; at the end of a message: it is taken, with the changes asked for.
     Continue,
-    /// Nothing more about this message needs to be told: it goes on as it came.
+    /// Accept the message as it came, without its rest.
     Accept,
-    /// Refuse what was told of, for good.
+    /// Refuse for good.
     Reject,
-    /// Refuse it for now.
+    /// Refuse for now.
     TempFail,
-    /// Tell no more of what was told of just now: the rest of the body.
+    /// Skip the rest of the body.
     Skip,
-    /// Still at work; the MTA's clock starts again.
+    /// Restart the MTA's clock.
     Progress,
     /// Refuse with this SMTP reply: code, enhanced code, text, without a line end. Code 4xx or 5xx.
     Code(&'a [u8]),
-    /// Put a field behind the others.
+    /// Add a field behind the others.
     AddHeader {
         /// The field's name.
         name: &'a [u8],
         /// The field's value; folds are LF.
         value: &'a [u8],
     },
-    /// Put a field before another.
+    /// Insert a field.
     InsertHeader {
-        /// Fields that stand before it, the MTA's own on top included.
+        /// Number of fields before it, with the MTA's own on top.
         index: u32,
         /// The field's name.
         name: &'a [u8],
         /// The field's value; folds are LF.
         value: &'a [u8],
     },
-    /// Give a field another value. An empty value takes the field away.
+    /// Replace the value of a field. An empty value removes the field.
     ChangeHeader {
         /// Which of the fields of that name, from 1.
         index: u32,
@@ -47,14 +47,13 @@ pub enum Reply<'a> {
         /// The new value; folds are LF.
         value: &'a [u8],
     },
-    /// A piece of the new body, of at most [`MAX_BODY_PACKET`] octets. All pieces must stand together: Postfix takes any other
-    /// packet between them for the end of the body. An empty piece makes the body empty, if it is the only one.
+    /// A piece of the new body. Pieces must follow each other: Postfix takes any other packet between them for the end of the
+    /// body. A single empty piece makes the body empty.
     Body(&'a [u8]),
 }
 
 impl Reply<'_> {
-    /// Appends the packet. Octets that do not fit a packet are split off into further ones where the protocol allows it, and cut
-    /// off where not.
+    /// Appends the packet; a body piece of more than [`MAX_BODY_PACKET`] octets becomes several.
     pub fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Continue => packet(b'c', &[], out),

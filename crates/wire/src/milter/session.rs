@@ -1,30 +1,18 @@
 //! Packets of the MTA as events, in the order of the protocol.
 
 use super::Terms;
+use super::command::{
+    ABORT, BODY, CONNECT, DATA, END_OF_BODY, END_OF_HEADER, HEADER, HELO, MACRO, MAIL, NEGOTIATE, QUIT,
+    QUIT_NEW_CONNECTION, RCPT, UNKNOWN,
+};
 use super::frame::{FrameReader, Piece};
 
-pub(super) const ABORT: u8 = b'A';
-pub(super) const BODY: u8 = b'B';
-pub(super) const CONNECT: u8 = b'C';
-pub(super) const MACRO: u8 = b'D';
-pub(super) const END_OF_BODY: u8 = b'E';
-pub(super) const HELO: u8 = b'H';
-pub(super) const QUIT_NEW_CONNECTION: u8 = b'K';
-pub(super) const HEADER: u8 = b'L';
-pub(super) const MAIL: u8 = b'M';
-pub(super) const END_OF_HEADER: u8 = b'N';
-pub(super) const NEGOTIATE: u8 = b'O';
-pub(super) const QUIT: u8 = b'Q';
-pub(super) const RCPT: u8 = b'R';
-pub(super) const DATA: u8 = b'T';
-pub(super) const UNKNOWN: u8 = b'U';
-
-/// What the MTA told of.
+/// A packet of the MTA, read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event<'a> {
-    /// It said what it can do. Answer with [`Session::terms`].
+    /// The offer of the MTA. Answer with [`Session::terms`].
     Negotiate,
-    /// An SMTP client has connected to it.
+    /// An SMTP client has connected to the MTA.
     Connect {
         /// The client's host name; its address in brackets where it has none.
         name: &'a [u8],
@@ -45,37 +33,37 @@ pub enum Event<'a> {
     Data,
     /// A header field. The value comes as the MTA keeps it: folds are LF or CRLF.
     Header {
-        /// What stands before the colon.
+        /// The name, before the colon.
         name: &'a [u8],
-        /// What stands behind it.
+        /// The value, behind the colon.
         value: &'a [u8],
     },
     /// The header is complete.
     EndOfHeader,
-    /// A piece of the body. Nothing is to be said to it.
+    /// A piece of the body; no reply is due.
     Content(&'a [u8]),
     /// A packet of body content has ended.
     EndOfContent,
     /// The message is complete. The transaction is over.
     EndOfMessage,
-    /// What the MTA knows, by name.
+    /// Macros of the MTA.
     Macros(Macros<'a>),
-    /// The message, if any, comes to nothing; the client stays.
+    /// The message, if any, is given up; the client stays.
     Abort,
     /// The SMTP client has gone; another one follows on this connection.
     NewClient,
     /// The connection is over.
     Quit,
-    /// An SMTP command that the MTA does not know.
+    /// An SMTP command unknown to the MTA.
     Unknown,
-    /// What came cannot be acted on: close the connection.
+    /// The packet cannot be handled: close the connection.
     Close(Fault),
 }
 
-/// Why a connection is of no more use.
+/// Why a connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
-    /// A packet of that length.
+    /// A packet of this length.
     #[error("a packet of {0} octets")]
     Length(u32),
     /// A packet that cannot be read.
@@ -87,30 +75,30 @@ pub enum Fault {
     /// A packet of no known kind.
     #[error("a packet of the unknown kind {}", char::from(*.0).escape_default())]
     UnknownCommand(u8),
-    /// The MTA speaks version 1, or does not let bodies or headers be changed.
+    /// The MTA speaks version 1, or does not allow changes of body or header.
     #[error("the MTA offers too little: version 2 with changes of headers and body is needed")]
     TooLittle,
 }
 
-/// How far the session has come.
+/// Stage of a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
-    /// Nothing is agreed on.
+    /// Before the negotiation.
     New,
     /// No message is under way.
     Idle,
-    /// MAIL was told of.
+    /// After MAIL.
     Envelope,
-    /// A header field was told of, or the end of the header.
+    /// Within the header.
     Header,
-    /// The body comes.
+    /// After the header.
     Body,
 }
 
 /// One connection of an MTA.
 ///
-/// [`next`](Self::next) turns octets into events. After each event, [`reply_due`](Self::reply_due) says whether the MTA waits for a
-/// [`Reply`](super::Reply).
+/// [`next`](Self::next) turns octets into events. After each event, [`reply_due`](Self::reply_due) tells whether the MTA
+/// waits for a [`Reply`](super::Reply).
 #[derive(Debug)]
 pub struct Session {
     frames: FrameReader,
@@ -131,8 +119,7 @@ impl Default for Session {
 }
 
 impl Session {
-    /// Looks at the front of `input`; says how many octets are done with, and what they mean. Without an event, more octets
-    /// are needed behind those that are left.
+    /// Reads the front of `input`: octets consumed, and the event. Without an event, more octets are needed behind the rest.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Option<Event<'a>>) {
         self.reply_due = false;
         let (used, piece) = self.frames.next(input);
@@ -146,25 +133,25 @@ impl Session {
         (used, Some(event))
     }
 
-    /// What was agreed on.
+    /// The negotiated terms.
     #[must_use]
     pub fn terms(&self) -> &Terms {
         &self.terms
     }
 
-    /// How far the session has come.
+    /// The stage of the session.
     #[must_use]
     pub fn stage(&self) -> Stage {
         self.stage
     }
 
-    /// Whether the MTA waits for a reply to the event that was handed out last.
+    /// Whether the MTA waits for a reply to the last event.
     #[must_use]
     pub fn reply_due(&self) -> bool {
         self.reply_due
     }
 
-    /// The message was refused or accepted before its end: the MTA tells no more of it.
+    /// Ends a message that was refused or accepted before its end: the MTA sends no more of it.
     pub fn message_over(&mut self) {
         if self.stage > Stage::Idle {
             self.stage = Stage::Idle;
@@ -262,7 +249,7 @@ impl Session {
     }
 }
 
-/// Macros of one packet: what the MTA knows, by name.
+/// Macros of one packet: facts of the MTA by name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Macros<'a> {
     stage: u8,
@@ -289,7 +276,7 @@ impl<'a> Macros<'a> {
     }
 }
 
-/// The path and parameters of MAIL or RCPT as they stand in an SMTP line behind the colon, for [`crate::PathLine::behind_colon`].
+/// Path and parameters of MAIL or RCPT as in an SMTP line behind the colon, for [`crate::PathLine::behind_colon`].
 #[must_use]
 pub fn path_line(arguments: &[u8]) -> Vec<u8> {
     let mut line = arguments.strip_suffix(&[0]).unwrap_or(arguments).to_vec();
@@ -301,7 +288,7 @@ pub fn path_line(arguments: &[u8]) -> Vec<u8> {
     line
 }
 
-/// A text that a NUL ends, and what stands behind it.
+/// A text that a NUL ends, and the octets behind it.
 fn text(data: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = memchr::memchr(0, data)?;
     Some((data.get(..at)?, data.get(at + 1..)?))

@@ -1,11 +1,12 @@
-//! What the two sides agree on at the start.
+//! Negotiation of version, actions and steps.
 
+use super::command::{CONNECT, END_OF_HEADER, HEADER, HELO};
 use super::reply::packet;
 
 /// Versions that are spoken.
 const VERSIONS: std::ops::RangeInclusive<u32> = 2..=6;
 
-/// What the filter may do (`SMFIF_*`).
+/// Changes the filter may make (`SMFIF_*`).
 mod action {
     pub(super) const ADD_HEADERS: u32 = 0x01;
     pub(super) const CHANGE_BODY: u32 = 0x02;
@@ -13,7 +14,7 @@ mod action {
     pub(super) const SET_MACROS: u32 = 0x100;
 }
 
-/// What is told of, and what is answered (`SMFIP_*`).
+/// Steps that are reported or answered (`SMFIP_*`).
 mod step {
     pub(super) const NO_REPLY_HEADER: u32 = 0x80;
     pub(super) const NO_UNKNOWN: u32 = 0x100;
@@ -28,8 +29,8 @@ mod step {
 /// Without these no link can be changed.
 const NEEDED: u32 = action::ADD_HEADERS | action::CHANGE_BODY | action::CHANGE_HEADERS;
 
-/// Taken where the MTA has them. A reply to MAIL, RCPT, DATA and body content stays due: each of them may be refused, or ends
-/// the matter early.
+/// Taken where the MTA has them. A reply to MAIL, RCPT, DATA and body content stays due: each may be refused, or end the
+/// message early.
 const WANTED_STEPS: u32 = step::NO_REPLY_HEADER
     | step::NO_UNKNOWN
     | step::SKIP
@@ -38,7 +39,7 @@ const WANTED_STEPS: u32 = step::NO_REPLY_HEADER
     | step::NO_REPLY_END_OF_HEADER
     | step::LEADING_SPACE;
 
-/// Macros that are asked for, by the stage at which they come (`SMFIM_*`).
+/// Macros requested, by stage (`SMFIM_*`).
 const MACROS: &[(u32, &[u8])] = &[
     (0, b"j v {client_name} {client_addr}\0"),
     (2, b"i {auth_authen}\0"),
@@ -46,7 +47,7 @@ const MACROS: &[(u32, &[u8])] = &[
     (5, b"i {auth_authen}\0"),
 ];
 
-/// What was agreed on.
+/// Version, actions and steps of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Terms {
     version: u32,
@@ -55,7 +56,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    /// What can be agreed on with an MTA that offers this; `None` if it lacks what is needed.
+    /// The terms for an MTA with this offer; `None` if it lacks a needed action.
     pub(super) fn agree(offer: &[u8]) -> Option<Self> {
         let word = |at: usize| {
             let octets = offer.get(at..at + 4)?.try_into().ok()?;
@@ -91,14 +92,13 @@ impl Terms {
         packet(b'O', &[&version, &actions, &steps, &lists], out);
     }
 
-    /// The version of the protocol that is spoken.
+    /// The version of the protocol.
     #[must_use]
     pub fn version(&self) -> u32 {
         self.version
     }
 
-    /// Whether header values come, and are sent, with the space behind the colon. Without it the MTA takes one away, and puts
-    /// one there.
+    /// Whether header values include the space behind the colon, both ways. Otherwise the MTA removes and adds it.
     #[must_use]
     pub fn leading_space(&self) -> bool {
         self.has_step(step::LEADING_SPACE)
@@ -110,7 +110,7 @@ impl Terms {
         self.has_step(step::SKIP)
     }
 
-    /// Whether the MTA tells of DATA: the end of the envelope, before any content.
+    /// Whether the MTA reports DATA, the end of the envelope.
     #[must_use]
     pub fn tells_of_data(&self) -> bool {
         // Came with version 4.
@@ -120,10 +120,10 @@ impl Terms {
     /// Whether the MTA waits for a reply to this command.
     pub(super) fn reply_due(&self, command: u8) -> bool {
         !match command {
-            super::session::CONNECT => self.has_step(step::NO_REPLY_CONNECT),
-            super::session::HELO => self.has_step(step::NO_REPLY_HELO),
-            super::session::HEADER => self.has_step(step::NO_REPLY_HEADER),
-            super::session::END_OF_HEADER => self.has_step(step::NO_REPLY_END_OF_HEADER),
+            CONNECT => self.has_step(step::NO_REPLY_CONNECT),
+            HELO => self.has_step(step::NO_REPLY_HELO),
+            HEADER => self.has_step(step::NO_REPLY_HEADER),
+            END_OF_HEADER => self.has_step(step::NO_REPLY_END_OF_HEADER),
             _ => false,
         }
     }

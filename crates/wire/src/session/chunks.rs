@@ -1,31 +1,32 @@
-//! BDAT in a session (RFC 3030): chunks that are taken, and those that are swallowed.
+//! BDAT in a session (RFC 3030): chunks taken and chunks discarded.
 
 use super::{Event, MAX_ERRORS, Mail, Session};
+use crate::slice::part;
 use crate::{Answer, BareLineEnds, ChunkDecoder};
 
-/// Chunks below this, in octets, cost more than they bring.
+/// Size below which a chunk counts as small, in octets.
 const SMALL_CHUNK: u64 = 256;
 
-/// Small chunks, between two messages, before the session ends.
+/// Most small chunks between two messages before the session ends.
 const MAX_SMALL_CHUNKS: u32 = 10_000;
 
-/// A chunk of which `left` octets have not come yet.
+/// A chunk of which `left` octets are still to come.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Chunk {
     left: u64,
     last: bool,
-    /// What is said when its payload has been swallowed.
+    /// The answer once its payload has been discarded.
     refusal: Option<Answer>,
 }
 
-/// Whether payload follows a line that cannot be read otherwise: then it must not be taken for commands.
+/// Whether payload follows an unreadable line: it must not be read as commands.
 pub(super) fn opens_payload(line: &[u8]) -> bool {
     line.get(..4).is_some_and(|verb| verb.eq_ignore_ascii_case(b"BDAT"))
 }
 
 impl Session {
-    /// BDAT is to be decided on: its payload is handed out as content, or, if it may not come now or `refusal` says so,
-    /// swallowed and answered with a refusal behind it.
+    /// Decides on BDAT: its payload is handed out as content or, if it may not come now or there is a `refusal`, discarded
+    /// and refused behind it.
     pub fn chunk(&mut self, policy: BareLineEnds, refusal: Option<Answer>) {
         let wrong = match (self.mail, self.recipients_asked, self.recipients) {
             _ if self.chunk_refused => Some(Answer::BAD_SEQUENCE),
@@ -44,13 +45,13 @@ impl Session {
         }
     }
 
-    /// A message that comes in chunks was given up before its last one: the transaction is over.
+    /// Gives up a message before its last chunk: the transaction is over.
     pub fn give_up_chunks(&mut self) {
         self.reset();
         self.chunk_refused = true;
     }
 
-    /// BDAT came. Until it is decided on, its payload is something to swallow: it is never read as commands.
+    /// Handles BDAT. Until it is decided on, its payload is discarded: it is never read as commands.
     pub(super) fn bdat<'a>(&mut self, size: u64, last: bool) -> Event<'a> {
         if size < SMALL_CHUNK {
             self.small_chunks += 1;
@@ -71,9 +72,9 @@ impl Session {
         let due = usize::try_from(chunk.left).unwrap_or(usize::MAX).min(input.len());
         let mut used = 0;
         if let (None, Some(decoder)) = (chunk.refusal, &mut self.chunks) {
-            let payload = input.get(..due).unwrap_or_default();
+            let payload = part(input, ..due);
             loop {
-                let (n, content) = decoder.next(payload.get(used..).unwrap_or_default());
+                let (n, content) = decoder.next(part(payload, used..));
                 used += n;
                 chunk.left -= n as u64;
                 self.chunk = Some(chunk);
