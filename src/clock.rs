@@ -2,6 +2,12 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+/// The time of day.
+#[must_use]
+pub fn now() -> SystemTime {
+    SystemTime::now()
+}
+
 /// Microseconds since 1970 in UTC.
 #[must_use]
 pub fn now_us() -> i64 {
@@ -17,5 +23,5 @@ pub fn now_s() -> i64 {
 /// The time since 1970 in UTC; zero for a clock that is set before.
 #[must_use]
 pub fn since_1970() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }

@@ -17,6 +17,7 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
 pub use self::limiter::Limiter;
+use crate::clock::now_us;
 use crate::config::{ConfigError, Log, LogFormat};
 
 /// The environment variable that overrides `[log] level`: a level, or directives such as `info,linkgate::mail=debug`.
@@ -81,7 +82,7 @@ struct Lines<W> {
 
 impl<S: Subscriber, W: Write + 'static> Layer<S> for Lines<W> {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let now = jiff::Timestamp::now();
+        let now = jiff::Timestamp::from_microsecond(now_us()).unwrap_or_default();
         let line = render(self.format, now, event);
         // Nobody is left to be told when standard error is gone.
         let _ = (self.to)().write_all(line.as_bytes());

@@ -52,7 +52,10 @@ const SRC_ARROWS: [(&str, &[&str]); 16] = [
             "admin", "mail", "click", "intel", "http", "metrics", "log", "config", "ledger", "net", "clock",
         ],
     ),
-    ("admin", &["click", "mail", "http", "metrics", "config", "ledger"]),
+    (
+        "admin",
+        &["click", "mail", "http", "metrics", "config", "ledger", "clock"],
+    ),
     (
         "mail",
         &["intel", "metrics", "log", "config", "ledger", "net", "failure", "clock"],
@@ -64,7 +67,7 @@ const SRC_ARROWS: [(&str, &[&str]); 16] = [
     ("intel", &["metrics", "log", "config", "net", "clock"]),
     ("http", &["metrics", "log"]),
     ("metrics", &["log", "failure", "clock"]),
-    ("log", &["config"]),
+    ("log", &["config", "clock"]),
     ("config", &["pages", "net", "clock"]),
     ("pages", &[]),
     ("ledger", &["clock"]),

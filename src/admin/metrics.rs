@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::SystemTime;
 
 use prometheus_client::encoding::text;
 use prometheus_client::metrics::counter::Counter;
@@ -12,6 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 use store::Health;
 
+use crate::clock;
 use crate::config::Limits;
 use crate::ledger::Ledger;
 use crate::mail::budget::Budgets;
@@ -88,7 +88,7 @@ impl Now {
 
     fn ages(&mut self, sources: &HashMap<String, Arc<SourceCounts>>) {
         let ages = Family::<Labels, Gauge>::default();
-        let now = SystemTime::now();
+        let now = clock::now();
         for (name, counts) in sources {
             if let Some(age) = counts.age(now) {
                 let age = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);

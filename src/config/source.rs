@@ -47,7 +47,7 @@ section! {
 }
 
 impl Source {
-    /// A source of this type with everything else by default, for whoever makes settings by hand.
+    /// A source of this type with everything else by default.
     #[must_use]
     pub fn new(name: &str, kind: SourceKind, from: Origin) -> Self {
         Self {

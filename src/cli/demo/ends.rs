@@ -34,7 +34,7 @@ impl NextHop {
             while let Ok((stream, _)) = listener.accept().await {
                 let send = send.clone();
                 tokio::spawn(async move {
-                    // A session that breaks off leaves no message; whoever waits for one says so.
+                    // A session that breaks off leaves no message; the one that waits for it reports that.
                     let _ = session(stream, &send).await;
                 });
             }

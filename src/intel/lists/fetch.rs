@@ -15,6 +15,7 @@ use reqwest::header::{
 };
 use reqwest::{Client, Response, StatusCode, Url};
 
+use crate::clock;
 use crate::config::{Origin, Source, SourceKind};
 use crate::intel::kinds;
 use crate::net::public::is_public;
@@ -262,7 +263,7 @@ pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, has_key: bool) ->
         why,
         wait: headers
             .get(RETRY_AFTER)
-            .and_then(|v| retry_after(v.to_str().ok()?, SystemTime::now())),
+            .and_then(|v| retry_after(v.to_str().ok()?, clock::now())),
     }
 }
 

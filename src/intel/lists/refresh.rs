@@ -14,6 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::watch;
 use tracing::{debug, info, warn};
 
+use crate::clock;
 use crate::config::{ListKind, Origin, Source};
 use crate::intel::lists::disk::CopyStore;
 use crate::intel::lists::fetch::{FetchError, Fetched, Fetcher, Validators};
@@ -96,7 +97,7 @@ impl List {
             } else {
                 if taken.as_ref() == Some(&now) && in_force.entries.is_some() && !self.counts.is(SourceHealth::Failing)
                 {
-                    self.counts.set_confirmed(SystemTime::now());
+                    self.counts.set_confirmed(clock::now());
                 }
                 seen = now;
                 let _ = tokio::time::timeout(POLL, poke.changed()).await;
@@ -109,7 +110,7 @@ impl List {
         self.load_kept(&mut in_force).await;
         let age = in_force
             .confirmed
-            .map(|at| SystemTime::now().duration_since(at).unwrap_or_default());
+            .map(|at| clock::now().duration_since(at).unwrap_or_default());
         // A copy that is fresh enough spares its server a request each time that we are started.
         let mut wait = age.map_or(Duration::ZERO, |age| jittered(self.source.refresh).saturating_sub(age));
         let mut failures = 0;
@@ -153,7 +154,7 @@ impl List {
                 in_force.validators = kept.validators;
                 in_force.confirmed = Some(kept.confirmed);
                 self.counts.set_confirmed(kept.confirmed);
-                let age_s = SystemTime::now()
+                let age_s = clock::now()
                     .duration_since(kept.confirmed)
                     .unwrap_or_default()
                     .as_secs();
@@ -181,8 +182,8 @@ impl List {
         let fetched = fetcher.list(&in_force.validators, file.as_file_mut()).await?;
         let name = &*self.source.name;
         let Fetched::Copy(validators) = fetched else {
-            in_force.confirmed = Some(SystemTime::now());
-            if let Err(e) = self.keep.confirm(&self.source, SystemTime::now()) {
+            in_force.confirmed = Some(clock::now());
+            if let Err(e) = self.keep.confirm(&self.source, clock::now()) {
                 debug!(target: "linkgate::lists", source = name, cause = %e, "the age of its copy was not noted");
             }
             return Ok(Refresh::Unchanged);
@@ -199,7 +200,7 @@ impl List {
         let body = BufReader::with_capacity(64 << 10, body);
         let result = self.take(Box::new(body), in_force.entries, in_force).await?;
         in_force.validators = validators;
-        in_force.confirmed = Some(SystemTime::now());
+        in_force.confirmed = Some(clock::now());
         let kept = match not_kept {
             Some(e) => Err(e),
             None => self.put(file, in_force).await,
@@ -310,7 +311,7 @@ impl List {
         self.counts.refreshed(counted);
         self.counts.set_health(health);
         if health == SourceHealth::Up {
-            self.counts.set_confirmed(SystemTime::now());
+            self.counts.set_confirmed(clock::now());
         }
     }
 }
