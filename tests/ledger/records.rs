@@ -537,7 +537,7 @@ pub(crate) fn on_a_small_disk(test: &str, said: &str) -> bool {
 #[test]
 fn a_full_disk_loses_no_click_that_was_said_to_be_kept() {
     on_a_small_disk(
-        "records::fill_the_disk_and_make_room_again",
+        "ledger::records::fill_the_disk_and_make_room_again",
         "the disk was full, and all that was kept is there",
     );
 }

@@ -475,7 +475,7 @@ fn killed_at_any_time_every_acknowledged_click_is_there() {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "store::acknowledge_clicks_until_killed",
+                "ledger::store::acknowledge_clicks_until_killed",
                 "--ignored",
                 "--nocapture",
                 "--test-threads=1",

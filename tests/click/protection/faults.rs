@@ -184,7 +184,7 @@ fn a_store_that_takes_nothing_changes_no_answer_and_loses_no_click() {
 #[test]
 fn a_full_disk_changes_no_answer_and_what_is_not_stored_is_in_the_log() {
     on_a_small_disk(
-        "protection::faults::click_while_the_disk_is_full",
+        "click::protection::faults::click_while_the_disk_is_full",
         "every click is in the store or in the log",
     );
 }
