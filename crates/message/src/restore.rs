@@ -17,7 +17,7 @@ use crate::site::{Original, Originals, Use};
 use crate::slice::{Slice, ascii_head, head};
 use crate::text::{Lines, view};
 
-/// What is known of a text that is restored.
+/// The known properties of a text to restore.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextKind {
     pub(crate) html: bool,
@@ -69,7 +69,7 @@ struct Surroundings<'t> {
     kind: TextKind,
     /// Where markup shows text as it stands, without character references; read when it is first asked for.
     shown_raw: Option<Vec<Range<usize>>>,
-    /// Where a card or calendar has values in quoted-printable; looked for when it is first asked for.
+    /// The offset at which a card or calendar has values in quoted-printable; looked for when it is first asked for.
     quoted: Option<Vec<Range<usize>>>,
 }
 

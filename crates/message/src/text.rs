@@ -192,7 +192,7 @@ fn behind_headers(text: &[u8], range: Range<usize>) -> Range<usize> {
     range.end..range.end
 }
 
-/// Where a line begins that reads so, from an offset on.
+/// Finds where a line begins that reads so, from an offset on.
 fn find_line(text: &[u8], line: &[u8], from: usize) -> Option<usize> {
     memchr::memmem::find_iter(text.slice(from..), line)
         .map(|n| from + n)

@@ -31,7 +31,7 @@ pub(crate) fn places(many: usize) -> String {
     places.join(", ")
 }
 
-/// What SQLite holds as it is: texts, integers, and either or nothing.
+/// Values that SQLite holds as they are: texts, integers, and either or nothing.
 pub(crate) mod plain {
     use rusqlite::types::{FromSql, ToSqlOutput};
     use rusqlite::{Result, Row, ToSql};

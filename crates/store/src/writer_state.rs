@@ -54,7 +54,7 @@ pub enum Notice {
     },
     /// Commits go well again, and the rows held in memory are on disk.
     Recovered {
-        /// How long they did not.
+        /// The time for which they failed.
         after: Duration,
     },
     /// A message will not be stored.

@@ -15,7 +15,7 @@ use crate::edit::meets;
 use crate::site::Use;
 use crate::slice::Slice;
 
-/// How deep raw text within raw text is looked into.
+/// The greatest depth of raw text within raw text.
 const MAX_RAW_DEPTH: usize = 4;
 /// Memory that the parser may take beside the text, in octets.
 const PARSER_MEMORY: usize = 8 << 20;
@@ -32,7 +32,7 @@ pub(crate) struct MarkupContext {
     pub(crate) inert: Vec<Range<usize>>,
     /// Comments, the bogus kinds included.
     pub(crate) comments: Vec<Range<usize>>,
-    /// Where a tag begins that the end of the text cuts off.
+    /// The offset at which a tag begins that the end of the text cuts off.
     pub(crate) dangling: Option<usize>,
 }
 
@@ -279,7 +279,7 @@ pub(crate) fn comment_end(rest: &[u8]) -> Option<usize> {
         .map(|n| 3 + n + 1)
 }
 
-/// Where in the markup that ends a text a tag begins that does not end.
+/// Finds where in the markup that ends a text a tag begins that does not end.
 fn dangling(gap: &[u8]) -> Option<usize> {
     let mut tag = Tag::default();
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! Where a line of running text ends, and in which link it stands.
+//! The offset at which a line of running text ends, and in which link it stands.
 
 use super::tag::Tag;
 
