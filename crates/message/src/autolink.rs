@@ -19,7 +19,7 @@ pub(crate) struct TextUrl {
     pub(crate) at: Range<usize>,
     /// The URL, with the scheme that a program would add and without line breaks in it.
     pub(crate) url: String,
-    /// Why it stays, if it does: `no-host` where it names none, so that no program links it (`https://` in prose).
+    /// The reason it stays, if it does: `no-host` where it names none, so that no program links it (`https://` in prose).
     pub(crate) left: Option<&'static str>,
 }
 

@@ -73,16 +73,16 @@ pub struct Site<'a> {
     pub part: &'a str,
     /// The bytes as they stand there, after transfer decoding.
     pub written: &'a [u8],
-    /// Where in the text they stand; `None` for what is in a header, or is no stretch of the text.
+    /// Their place in the text; `None` for what is in a header, or is no stretch of the text.
     pub(crate) at: Option<Range<usize>>,
     /// Their meaning: character references and folding resolved.
     pub url: Cow<'a, str>,
     /// The document's base, where relative references start.
     pub base: Option<&'a str>,
-    /// Why the part stays byte for byte, whatever is in it (`signed`, `attachment`); the site is only reported then.
+    /// The reason the part stays byte for byte, whatever is in it (`signed`, `attachment`); the site is only reported then.
     pub left: Option<&'static str>,
     pub(crate) encoding: &'static Encoding,
-    /// Where the text of a link in HTML is.
+    /// The place of the text of a link in HTML.
     pub(crate) link_text: Option<LinkText<'a>>,
 }
 

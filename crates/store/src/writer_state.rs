@@ -1,4 +1,4 @@
-//! What the writer's thread shares with the handles of the store: counts, and whether commits go well.
+//! State that the writer's thread shares with the handles of the store: counts, and whether commits go well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

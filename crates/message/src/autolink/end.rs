@@ -1,4 +1,4 @@
-//! Where URLs in running text end.
+//! The ends of URLs in running text.
 
 use super::host::{is_invisible, known_suffix};
 use crate::slice::Slice;

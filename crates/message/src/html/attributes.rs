@@ -19,7 +19,7 @@ pub(super) enum AttributeUse {
     Microdata,
     /// The name of an attribute that an animation changes: taken out of effect where it is a link.
     Animated,
-    /// Where something came from: not followed.
+    /// The origin of something: not followed.
     Provenance,
     /// Leads nowhere itself, but says how others are read.
     Meaning,

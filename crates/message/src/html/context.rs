@@ -40,7 +40,7 @@ pub(crate) struct MarkupContext {
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     pub(crate) pieces: Vec<Range<usize>>,
-    /// Where the start tag of the link begins that the text stands in.
+    /// The start of the start tag of the link around the text.
     pub(crate) link: Option<usize>,
 }
 
@@ -260,7 +260,7 @@ fn holds_link_or_table(raw: &[u8]) -> bool {
     })
 }
 
-/// Where a comment ends whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
+/// Finds the end of a comment whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
 pub(crate) fn comment_end(rest: &[u8]) -> Option<usize> {
     let Some(body) = rest.strip_prefix(b"!--") else {
         return memchr::memchr(b'>', rest).map(|n| n + 1);

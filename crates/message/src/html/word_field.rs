@@ -113,7 +113,7 @@ impl<'t> CodeWords<'t> {
         }
     }
 
-    /// What stands at an offset, and where it ends.
+    /// Returns the piece at an offset, and its end.
     fn piece(&mut self, at: usize) -> (CodePiece, usize) {
         let rest = self.text.slice(at..self.end);
         match rest {
