@@ -120,7 +120,7 @@ impl AsciiStretches {
         }
     }
 
-    /// Counts the ASCII characters before an offset in a stretch, or at its end.
+    /// Counts the ASCII characters that stand before an offset in a stretch, or at its end.
     fn place(&self, at: usize) -> Option<usize> {
         self.inside(&(at..at))
     }

@@ -144,7 +144,7 @@ fn base(text: &[u8], bases: &[Attr], held: &[Attr]) -> Option<Range<usize>> {
     shown.or(all.first()).and_then(|a| a.value.clone())
 }
 
-/// Finds where a site stands, in words: `a[href]`.
+/// Returns the place of a site in words: `a[href]`.
 pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> Cow<'static, str> {
     if text.get(tag.clone()) == Some(b"a") && text.get(name.clone()) == Some(b"href") {
         return Cow::Borrowed("a[href]");
