@@ -225,7 +225,7 @@ pub struct ClickLink<'a> {
     pub token: &'a str,
 }
 
-/// Why a public URL cannot be used.
+/// The reason a public URL cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClickBaseError {

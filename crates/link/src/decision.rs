@@ -26,7 +26,7 @@ pub enum Decision {
     Disarm(DisarmReason),
 }
 
-/// Why a link is replaced by a click link.
+/// The reason a link is replaced by a click link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum WrapReason {
@@ -38,7 +38,7 @@ pub enum WrapReason {
     OwnLinkSmuggled,
 }
 
-/// Why a link stays as it is.
+/// The reason a link stays as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum KeepReason {
     /// The recipient domain has rewriting off.
@@ -61,7 +61,7 @@ pub enum KeepReason {
     Structure(&'static str),
 }
 
-/// Why a link is made unclickable.
+/// The reason a link is made unclickable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum DisarmReason {

@@ -32,7 +32,7 @@ impl std::str::FromStr for KeyId {
     }
 }
 
-/// Why a token did not open.
+/// The reason a token did not open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]
@@ -473,7 +473,7 @@ impl fmt::Display for KeyRingError {
 
 impl std::error::Error for KeyRingError {}
 
-/// Why a key was not added.
+/// The reason a key was not added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AddError {
     /// Two keys would have the same name.
@@ -481,7 +481,7 @@ pub enum AddError {
     SameId,
 }
 
-/// Why a key was not retired.
+/// The reason a key was not retired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RetireError {
     /// Not four hexadecimal digits.

@@ -8,7 +8,7 @@ use url::Host;
 use crate::escapes::{clip, pairs, percent_decoded};
 use crate::target::Target;
 
-/// Why a link looks like one that works once or acts.
+/// The reason a link looks like one that works once or acts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 #[non_exhaustive]

@@ -10,6 +10,6 @@ pub struct RuleError {
     pub rule: String,
     /// The fault.
     pub why: String,
-    /// What is allowed.
+    /// The allowed values.
     pub allowed: &'static str,
 }

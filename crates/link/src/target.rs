@@ -52,7 +52,7 @@ impl Target {
     }
 }
 
-/// Why a text is not a target.
+/// The reason a text is not a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TargetError {
     /// The URL parser refuses it, or it is relative.
@@ -90,7 +90,7 @@ pub enum Resolved {
     Relative,
 }
 
-/// Why a link stays as it is.
+/// The reason a link stays as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum LeaveReason {

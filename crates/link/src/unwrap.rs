@@ -38,7 +38,7 @@ pub struct Unwrapped {
     pub also: Vec<Target>,
     /// The wrapper that only its vendor can open.
     pub opaque: Option<Opaque>,
-    /// Why layers remain, if some do.
+    /// The reason layers remain, if some do.
     pub unfinished: Option<Unfinished>,
 }
 
@@ -86,7 +86,7 @@ pub struct Opaque {
     pub host: Option<String>,
 }
 
-/// Why layers remain.
+/// The reason layers remain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Unfinished {
     /// The chain leads back to itself.

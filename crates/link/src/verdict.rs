@@ -51,7 +51,7 @@ pub enum Finding {
 pub struct Listing {
     /// Its category.
     pub category: Category,
-    /// How much of the URL the list names.
+    /// The part of the URL that the list names.
     pub scope: Scope,
     /// Its weight: the host of a good site that was broken into, or a list of mere suspicions, warrants a warning.
     pub weight: Weight,
@@ -127,7 +127,7 @@ pub enum Weight {
     Block,
 }
 
-/// Why a target could not be inspected.
+/// The reason a target could not be inspected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Obstacle {
@@ -156,7 +156,7 @@ pub enum Obstacle {
     Busy,
 }
 
-/// Why a link does not belong into its mail or to its visitor.
+/// The reason a link does not belong into its mail or to its visitor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Smuggled {

@@ -33,7 +33,7 @@ pub struct Canonical {
     is_address: bool,
 }
 
-/// Why a text has no canonical form.
+/// The reason a text has no canonical form.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CanonicalError {
     /// The text has no host.

@@ -112,7 +112,7 @@ impl Protected {
     }
 }
 
-/// Why a copy may not take the place of the one before.
+/// The reason a copy may not take the place of the one before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// It has no entry, and the copy before had some.
@@ -138,7 +138,7 @@ pub enum Refused {
         lines: u64,
         /// The first bad line, counted from 1.
         line: u64,
-        /// What is wrong with it.
+        /// The fault found.
         why: String,
     },
     /// It ends too early, or is something else altogether.

@@ -52,7 +52,7 @@ pub enum Role {
     ExceptedHere,
 }
 
-/// Why a text is no entry of a list.
+/// The reason a text is no entry of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Unfit {
     /// Neither a URL nor a host.

@@ -396,7 +396,7 @@ mod tests {
 
     pub(super) const KEY: [u8; 16] = *b"a key for tests.";
 
-    /// What is read of a text: entries as words, and the report.
+    /// Reads a text: entries as words, and the report.
     pub(super) fn read(format: Format, text: impl AsRef<[u8]>) -> (Vec<String>, Report) {
         read_above(0.0, format, text)
     }

@@ -114,7 +114,7 @@ pub fn v5_request(prefixes: &[Prefix]) -> String {
 /// or for frames only (`FRAME_ONLY`): a click opens a page.
 ///
 /// # Errors
-/// Why it cannot be read, or what error the service reports.
+/// The reason it cannot be read, or the error that the service reports.
 pub fn v5_answer(body: &[u8]) -> Result<Answered, String> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
@@ -173,7 +173,7 @@ pub fn web_risk_uri_request(url: &str) -> String {
 /// Reads Web Risk's answer for a URL.
 ///
 /// # Errors
-/// Why it cannot be read, or what error the service reports.
+/// The reason it cannot be read, or the error that the service reports.
 pub fn web_risk_uri_answer(body: &[u8]) -> Result<Answered, String> {
     #[derive(Deserialize)]
     struct Body {

@@ -31,7 +31,7 @@ pub struct ListTable {
 pub struct Hit<'a> {
     /// The number that the source was given in [`ListTable::build`].
     pub source: u16,
-    /// What the source says of the URL.
+    /// The source's finding on the URL.
     pub listing: Listing,
     /// The expression on the list, such as `a.example/b`, or the pattern that fits.
     pub expression: &'a str,

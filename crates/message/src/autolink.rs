@@ -15,15 +15,15 @@ use host::{is_host_char, is_ipv4, known_suffix, leading_word, plain_name, traili
 /// A URL in a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TextUrl {
-    /// Where it stands.
+    /// Its place.
     pub(crate) at: Range<usize>,
     /// The URL, with the scheme that a program would add and without line breaks in it.
     pub(crate) url: String,
-    /// Why it stays, if it does: `no-host` where it names none, so that no program links it (`https://` in prose).
+    /// The reason it stays, if it does: `no-host` where it names none, so that no program links it (`https://` in prose).
     pub(crate) left: Option<&'static str>,
 }
 
-/// What counts as a URL.
+/// The forms accepted as a URL.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct UrlForms {
     /// Domain names without a scheme or `www.`: `portal.example.com/login`.
@@ -229,7 +229,7 @@ fn named_host(text: &str, dot: usize, floor: usize, forms: UrlForms) -> Result<T
     Ok(url(scheme, end))
 }
 
-/// Where the host name stands that the dot at `dot` is part of. `Err` says where to go on when there is none.
+/// Finds where the host name stands that the dot at `dot` is part of. `Err` says where to go on when there is none.
 fn host_around(text: &str, dot: usize, floor: usize) -> Result<Range<usize>, usize> {
     let after_dot = text.slice(dot + 1..);
     if !after_dot.chars().next().is_some_and(is_host_char) {
@@ -255,7 +255,7 @@ fn host_around(text: &str, dot: usize, floor: usize) -> Result<Range<usize>, usi
     Ok(start..start + host.len())
 }
 
-/// Where labels and dots end, the first `skip` characters aside.
+/// Finds where labels and dots end, the first `skip` characters aside.
 fn end_of_labels(text: &str, skip: usize) -> usize {
     let mut behind = text.char_indices().skip(skip);
     behind

@@ -24,7 +24,7 @@ impl<'a> Body<'a> {
         Self { coding, raw, decoded }
     }
 
-    /// What it decodes to.
+    /// The decoded text.
     #[must_use]
     pub fn text(&self) -> &[u8] {
         &self.decoded.bytes
@@ -42,7 +42,7 @@ impl<'a> Body<'a> {
 pub struct Edits(Vec<TextEdit>);
 
 impl Edits {
-    /// How many there are.
+    /// Their number.
     #[must_use]
     pub fn count(&self) -> usize {
         self.0.len()
@@ -58,7 +58,7 @@ pub fn find_html(text: &[u8]) -> Option<(usize, usize)> {
     Some((scan.actions.len(), context.runs.len()))
 }
 
-/// How many URLs there are in a plain text.
+/// Counts the URLs in a plain text.
 #[must_use]
 pub fn find_text(text: &str) -> usize {
     autolink::find(text, autolink::UrlForms::ALL).len()

@@ -19,7 +19,7 @@ use decode::utf32;
 use label::{CharsetLabel, by_escapes, by_nuls, is_foreign, is_plain_jp, link_signs};
 pub(crate) use meta::without_labels;
 
-/// How a text is to be read.
+/// The reading of a text.
 #[derive(Debug)]
 pub(crate) enum Charset {
     /// The bytes themselves, under this encoding; markup and URLs are plain ASCII in it.
@@ -178,7 +178,7 @@ pub(crate) fn labelled_encoding(
     hiding.or((!known.is_empty()).then_some(encoding))
 }
 
-/// What a text without a label is read as.
+/// The charset assumed for a text without a label.
 fn unlabelled(bytes: &[u8]) -> &'static Encoding {
     match std::str::from_utf8(bytes) {
         Ok(_) => UTF_8,

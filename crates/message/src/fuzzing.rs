@@ -13,14 +13,14 @@ use crate::text::{self, Lines};
 use crate::transfer::{self, Coding};
 use crate::{autolink, html::tag};
 
-/// What became of a text.
+/// The outcome for a text.
 #[derive(Debug, Clone)]
 pub struct Rewritten {
     /// The text as it leaves.
     pub bytes: Vec<u8>,
     /// It was written anew as a whole, so that there is no way back to the bytes that came.
     pub anew: bool,
-    /// What was doubtful.
+    /// The quirks found.
     pub quirks: Quirks,
 }
 
@@ -103,7 +103,7 @@ pub fn may_hold_url(text: &[u8]) -> bool {
     autolink::may_hold_url(text)
 }
 
-/// Where tags begin and end, in every reading; `None` when they overlap too often.
+/// Finds where tags begin and end, in every reading; `None` when they overlap too often.
 #[must_use]
 pub fn tags(text: &[u8]) -> Option<Vec<Range<usize>>> {
     let mut out = Vec::new();

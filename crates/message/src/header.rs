@@ -11,7 +11,7 @@ use std::ops::Range;
 pub(crate) struct HeaderField {
     /// The name, without the blanks that may precede the colon.
     pub(crate) name: Range<usize>,
-    /// What follows the colon, folding included, without the final line end.
+    /// The value after the colon, folding included, without the final line end.
     pub(crate) value: Range<usize>,
     /// The whole field with its final line end.
     pub(crate) whole: Range<usize>,
@@ -35,7 +35,7 @@ pub(crate) struct HeaderFields {
 pub(crate) struct HiddenField {
     /// Its name in lower case.
     pub(crate) name: &'static str,
-    /// What follows its colon.
+    /// The value after its colon.
     pub(crate) value: Range<usize>,
 }
 

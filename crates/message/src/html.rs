@@ -36,7 +36,7 @@ use parsed::Parsed;
 use sites::Scan;
 use text_links::links_more;
 
-/// How a text is worked on.
+/// The options of work on a text.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextWork<'a> {
     /// Number of the part, for reports.
@@ -47,14 +47,14 @@ pub(crate) struct TextWork<'a> {
     /// A base that a header field gives.
     pub(crate) base: Option<&'a str>,
     pub(crate) links: autolink::UrlForms,
-    /// Why the part stays as it is, if it does.
+    /// The reason the part stays as it is, if it does.
     pub(crate) left: Option<&'static str>,
     /// What leads from the text to the bytes as they stand, where it is not the same.
     pub(crate) mapped: Option<(&'a Mapped, &'a [u8])>,
 }
 
 impl TextWork<'_> {
-    /// Where a stretch of the text stands in the bytes as they are.
+    /// Finds where a stretch of the text stands in the bytes as they are.
     fn raw(&self, at: Range<usize>) -> Option<Range<usize>> {
         let Some((mapped, _)) = self.mapped else {
             return Some(at);
@@ -171,7 +171,7 @@ pub(crate) fn sweeps_clean(text: &[u8], work: &TextWork<'_>, judge: &mut dyn Jud
     Pass::new(&Parsed::of(text), work, judge).sweeps_clean(text)
 }
 
-/// How the context of tags is known.
+/// The source of the context of tags.
 #[derive(Clone, Copy)]
 enum ContextReading<'c> {
     /// All parsers agree on it.

@@ -1,4 +1,4 @@
-//! What stands in the bytes of one mail: its parts, its decoded text, its links, and a patch that changes them.
+//! The contents of the bytes of one mail: its parts, its decoded text, its links, and a patch that changes them.
 //!
 //! Nothing here knows recipients, policy, tokens, keys, sockets, files or time: the caller decides what becomes of a link.
 //!

@@ -192,7 +192,7 @@ impl Mapped {
     }
 }
 
-/// How many octets a character takes in an encoding; `None` when the encoding lacks it.
+/// Counts the octets of a character in an encoding; `None` when the encoding lacks it.
 fn encoded_len(c: char, encoding: &'static Encoding) -> Option<usize> {
     let mut buf = [0; 4];
     let (bytes, _, unmappable) = encoding.encode(c.encode_utf8(&mut buf));

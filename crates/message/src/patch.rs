@@ -8,7 +8,7 @@ use std::ops::Range;
 pub struct Change {
     /// Byte range in the original message; empty for an insertion.
     pub at: Range<u64>,
-    /// What stands there instead.
+    /// The replacement.
     pub with: Vec<u8>,
 }
 
@@ -109,7 +109,7 @@ impl Patch {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("overlapping changes at octet {at}")]
 pub struct Overlap {
-    /// Where the second one begins.
+    /// The start of the second one.
     pub at: u64,
 }
 

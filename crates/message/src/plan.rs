@@ -24,14 +24,14 @@ use crate::site::{Judge, Originals, Ruling, Seal, Site};
 use crate::slice::Slice;
 use crate::source::Source;
 
-/// How messages are worked on.
+/// The options of work on messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Options {
     /// Whether domain names without a scheme or `www.` are taken for links in text.
     pub bare_domains: bool,
-    /// What is done with a message that can be read in several ways.
+    /// The treatment of a message that can be read in several ways.
     pub ambiguous: Ambiguous,
-    /// What is done with AMP parts.
+    /// The treatment of AMP parts.
     pub amp: Amp,
     /// Which files that hold HTML or SVG are worked on.
     pub markup_files: MarkupFiles,
@@ -48,7 +48,7 @@ impl Default for Options {
     }
 }
 
-/// What is done with AMP parts (text/x-amp-html). Programs show them only under an intact DKIM signature, which does
+/// The treatment of AMP parts (text/x-amp-html). Programs show them only under an intact DKIM signature, which does
 /// not survive a rewritten link; then they show the HTML part beside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Amp {
@@ -71,7 +71,7 @@ pub enum MarkupFiles {
     Named,
 }
 
-/// What is done with a message that can be read in several ways.
+/// The treatment of a message that can be read in several ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Ambiguous {
     /// Every reading is made safe, and one is left.
@@ -83,14 +83,14 @@ pub enum Ambiguous {
     Pass,
 }
 
-/// What was worked out for a message.
+/// The plan for a message.
 #[derive(Debug)]
 pub struct Planned {
-    /// What changes.
+    /// The changes.
     pub patch: Patch,
-    /// What was doubtful.
+    /// The quirks found.
     pub quirks: Quirks,
-    /// How many parts there are.
+    /// The number of parts.
     pub parts: usize,
     /// The message cannot be made safe, for this reason.
     pub refused: Option<Quirk>,
@@ -106,7 +106,7 @@ impl Planned {
     }
 }
 
-/// Why a plan could not be made.
+/// The reason a plan could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum PlanError {
     /// The message could not be read.

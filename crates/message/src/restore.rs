@@ -17,7 +17,7 @@ use crate::site::{Original, Originals, Use};
 use crate::slice::{Slice, ascii_head, head};
 use crate::text::{Lines, view};
 
-/// What is known of a text that is restored.
+/// The known properties of a text to restore.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct TextKind {
     pub(crate) html: bool,
@@ -67,9 +67,9 @@ fn open(text: &[u8], at: usize, originals: &mut dyn Originals) -> Option<Origina
 struct Surroundings<'t> {
     text: &'t [u8],
     kind: TextKind,
-    /// Where markup shows text as it stands, without character references; read when it is first asked for.
+    /// The places where markup shows text without character references; read on first use.
     shown_raw: Option<Vec<Range<usize>>>,
-    /// Where a card or calendar has values in quoted-printable; looked for when it is first asked for.
+    /// The places where a card or calendar has values in quoted-printable; found on first use.
     quoted: Option<Vec<Range<usize>>>,
 }
 

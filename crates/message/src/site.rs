@@ -9,7 +9,7 @@ use crate::html::link_text::LinkText;
 use crate::origin;
 use crate::slice::Slice;
 
-/// What happens when a site is followed.
+/// The effect when a site is followed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Use {
@@ -65,24 +65,24 @@ impl Use {
 /// A place that leads somewhere.
 #[derive(Debug)]
 pub struct Site<'a> {
-    /// What happens when it is followed.
+    /// The effect when it is followed.
     pub usage: Use,
-    /// Where it stands, in words: `a[href]`, `text`.
+    /// Its place in words: `a[href]`, `text`.
     pub place: Cow<'a, str>,
     /// The number of the part (RFC 9051 6.4.5); empty for the message itself.
     pub part: &'a str,
     /// The bytes as they stand there, after transfer decoding.
     pub written: &'a [u8],
-    /// Where in the text they stand; `None` for what is in a header, or is no stretch of the text.
+    /// Their place in the text; `None` for what is in a header, or is no stretch of the text.
     pub(crate) at: Option<Range<usize>>,
-    /// What they mean: character references and folding resolved.
+    /// Their meaning: character references and folding resolved.
     pub url: Cow<'a, str>,
     /// The document's base, where relative references start.
     pub base: Option<&'a str>,
-    /// Why the part stays byte for byte, whatever is in it (`signed`, `attachment`); the site is only reported then.
+    /// The reason the part stays byte for byte, whatever is in it (`signed`, `attachment`); the site is only reported then.
     pub left: Option<&'static str>,
     pub(crate) encoding: &'static Encoding,
-    /// Where the text of a link in HTML is.
+    /// The place of the text of a link in HTML.
     pub(crate) link_text: Option<LinkText<'a>>,
 }
 
@@ -118,7 +118,7 @@ impl Site<'_> {
     }
 }
 
-/// What is done with a site.
+/// The treatment of a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ruling {
     /// It stays as it is.
@@ -163,7 +163,7 @@ pub struct Original {
 
 /// Knows the click links and the marks of this installation.
 pub trait Originals {
-    /// Where in a text a click link may begin; cheap.
+    /// Finds where in a text a click link may begin; cheap.
     fn find(&self, text: &[u8]) -> Option<usize>;
 
     /// Opens the link that `text` begins with.

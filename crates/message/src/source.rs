@@ -1,4 +1,4 @@
-//! Where the bytes of a message are read from.
+//! The source of the bytes of a message.
 
 use std::borrow::Cow;
 use std::io;

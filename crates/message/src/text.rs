@@ -180,7 +180,7 @@ fn signed_blocks(text: &[u8]) -> Vec<Range<usize>> {
     out
 }
 
-/// What follows the first blank line of a stretch; nothing when there is none.
+/// Returns the rest after the first blank line of a stretch; nothing when there is none.
 fn behind_headers(text: &[u8], range: Range<usize>) -> Range<usize> {
     let mut at = range.start;
     for line in text.slice(range.clone()).split_inclusive(|b| *b == b'\n') {
@@ -192,7 +192,7 @@ fn behind_headers(text: &[u8], range: Range<usize>) -> Range<usize> {
     range.end..range.end
 }
 
-/// Where a line begins that reads so, from an offset on.
+/// Finds where a line begins that reads so, from an offset on.
 fn find_line(text: &[u8], line: &[u8], from: usize) -> Option<usize> {
     memchr::memmem::find_iter(text.slice(from..), line)
         .map(|n| from + n)

@@ -1,4 +1,4 @@
-//! How fields of rows become columns, and columns fields: the table that names each column once, and the forms of values.
+//! Conversion between fields of rows and columns: the table that names each column once, and the forms of values.
 //!
 //! A form is a module with `write`, which makes the value of a column of a field, and `read`, which makes it a field again.
 
@@ -31,7 +31,7 @@ pub(crate) fn places(many: usize) -> String {
     places.join(", ")
 }
 
-/// What SQLite holds as it is: texts, integers, and either or nothing.
+/// Values that SQLite holds as they are: texts, integers, and either or nothing.
 pub(crate) mod plain {
     use rusqlite::types::{FromSql, ToSqlOutput};
     use rusqlite::{Result, Row, ToSql};

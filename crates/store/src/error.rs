@@ -1,9 +1,9 @@
-//! What can go wrong with the store.
+//! Errors of the store.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Why the store could not be opened, written to or read.
+/// The reason the store could not be opened, written to or read.
 ///
 /// Cheap to clone: one failed commit answers everyone who waited for it.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -25,7 +25,7 @@ pub enum StoreError {
     NotAStore {
         /// The file asked for.
         path: PathBuf,
-        /// What was found.
+        /// The value found.
         why: Arc<str>,
     },
     /// A newer linkgate wrote the file.

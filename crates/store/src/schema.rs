@@ -23,7 +23,7 @@ const _: () = assert!(STEPS.len() == VERSION as usize);
 /// `application_id` of our files ("lkgt"), so that a database of someone else is never migrated.
 const APPLICATION_ID: u32 = 0x6c6b_6774;
 
-/// How long opening waits for another process' lock.
+/// The longest time that opening waits for another process' lock.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Opens the file for writing; makes it, readable by its owner only, where there is none; brings its schema up to date.

@@ -19,7 +19,7 @@ use crate::{StoreError, schema};
 /// Items in one commit: bounds how long the first of them waits.
 const GROUP: usize = 1024;
 
-/// How long a commit of a server waits for another process' lock: a reader waits for the answer.
+/// The longest time that a commit of a server waits for another process' lock: a reader waits for the answer.
 pub(crate) const BUSY_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// So many pages of log (16 MiB) are copied into the file even if there is no quiet moment. The log is written from its
@@ -65,7 +65,7 @@ pub(crate) struct Writer {
     state: Arc<WriterState>,
     backlog: Vec<Item>,
     backlog_octets: usize,
-    /// How long a commit waits for another process' lock.
+    /// The longest time that a commit waits for another process' lock.
     lock_patience: Duration,
     failing: Option<Failing>,
     /// The log has pages that are not in the file.
@@ -128,7 +128,7 @@ impl Writer {
         }
     }
 
-    /// How long to wait for the next item before something else is due; `None`: for as long as it takes.
+    /// The time to wait for the next item before something else is due; `None`: for as long as it takes.
     fn patience(&self) -> Option<Duration> {
         match &self.failing {
             Some(failing) => Some(failing.retry.saturating_duration_since(Instant::now())),

@@ -1,4 +1,4 @@
-//! What the writer's thread shares with the handles of the store: counts, and whether commits go well.
+//! State that the writer's thread shares with the handles of the store: counts, and whether commits go well.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -54,7 +54,7 @@ pub enum Notice {
     },
     /// Commits go well again, and the rows held in memory are on disk.
     Recovered {
-        /// How long they did not.
+        /// The time for which they failed.
         after: Duration,
     },
     /// A message will not be stored.

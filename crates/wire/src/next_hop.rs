@@ -35,7 +35,7 @@ pub enum Sent {
     Quit,
 }
 
-/// Why a dialogue with the next hop cannot go on.
+/// The reason a dialogue with the next hop cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Broken {
     /// Octets that are no reply.

@@ -24,7 +24,7 @@ pub enum ProxyHeader {
     Nobody,
 }
 
-/// Why octets are no header of the PROXY protocol for a stream.
+/// The reason octets are no header of the PROXY protocol for a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct BadProxyHeader(&'static str);

@@ -29,7 +29,7 @@ pub struct Reply<'a> {
     pub bytes: &'a [u8],
 }
 
-/// Why octets are no SMTP reply.
+/// The reason octets are no SMTP reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// A line does not begin with a code and a separator.

@@ -29,7 +29,7 @@ pub struct SenderRules {
 }
 
 impl SenderRules {
-    /// What a rule may be.
+    /// The allowed forms of a rule.
     pub const ALLOWED: &'static str = "an address, @domain or *.domain";
 
     /// Compiles rules; white space around them is dropped.
@@ -122,7 +122,7 @@ struct PathRule {
 const MAX_PATTERN: usize = 1 << 20;
 
 impl UrlRules {
-    /// What a rule may be.
+    /// The allowed forms of a rule.
     pub const ALLOWED: &'static str = "host, *.host, host/path or re:expression";
 
     /// Compiles rules; white space around them is dropped.

@@ -60,7 +60,7 @@ const MIN_NEAR: usize = 6;
 const MAX_LABEL: usize = 63;
 
 impl NameTable {
-    /// What an entry may be.
+    /// The allowed forms of an entry.
     pub const ALLOWED: &'static str = "a domain such as \"example.com\", or a bare name of three characters or more";
 
     /// Reads `protected_names`: domains, whose first registrable label is protected, and bare names without owner.

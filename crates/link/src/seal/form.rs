@@ -31,7 +31,7 @@ pub enum PageUse {
     Review,
 }
 
-/// Why a form does not count.
+/// The reason a form does not count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PageError {
     /// It has not the shape of a seal.

@@ -47,7 +47,7 @@ pub(super) fn version_3(text: &str) -> Option<String> {
     Some(original)
 }
 
-/// How many characters a run takes: `A` 2 to `Z` 27, `a` 28 to `z` 53, `0` 54 to `9` 63, `-` 64, `_` 65.
+/// The length of a run in characters: `A` 2 to `Z` 27, `a` 28 to `z` 53, `0` 54 to `9` 63, `-` 64, `_` 65.
 fn run_length(letter: char) -> Option<u32> {
     let from = |first: char, length: u32| u32::from(letter) - u32::from(first) + length;
     match letter {

@@ -1,4 +1,4 @@
-//! What must hold for every document.
+//! Laws that hold for every document.
 
 use message::Quirk;
 use message::fuzzing;
@@ -28,7 +28,7 @@ impl Broken {
     }
 }
 
-/// How a document went.
+/// The outcome for a document.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Went {
     pub(crate) targets: usize,

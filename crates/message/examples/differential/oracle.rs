@@ -1,4 +1,4 @@
-//! What a browser makes of a document: html5ever's tree, scripting off, with a sink and a list of targets of its own. It
+//! A browser's reading of a document: html5ever's tree, scripting off, with a sink and a list of targets of its own. It
 //! shares no code with the crate that it judges.
 
 use std::borrow::Cow;
@@ -10,15 +10,15 @@ use html5ever::tree_builder::TreeBuilderOpts;
 use html5ever::{Attribute, LocalName, Namespace, ParseOpts, QualName, parse_document};
 use url::Url;
 
-/// How deep documents within documents are read: comments, raw text, srcdoc.
+/// The greatest depth of documents within documents: comments, raw text, srcdoc.
 const MAX_DEPTH: usize = 3;
 
-/// What a reader can do with a document.
+/// The links and text a reader has of a document.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     /// Places that lead to a host over http, https or ftp, each with where it stands.
     pub(crate) targets: Vec<(String, String)>,
-    /// What is to be read, white space folded.
+    /// The visible text, white space folded.
     pub(crate) text: String,
 }
 

@@ -6,7 +6,7 @@ use message::{Judge, MARK_SEAL, Original, Originals, Ruling, Seal, Site, Use};
 
 use crate::oracle::resolve;
 
-/// What every link of ours begins with.
+/// The prefix of every click link.
 pub(crate) const PREFIX: &str = "https://click.example/c/";
 /// Octets of a link of ours.
 const LINK: usize = PREFIX.len() + 8;

@@ -8,7 +8,7 @@ use crate::wrapper::Wrapper;
 /// Size of each input, in octets.
 const SIZE: usize = 1 << 20;
 
-/// What is done with an input.
+/// The treatment of an input.
 #[derive(Debug, Clone, Copy)]
 enum Work {
     Html,

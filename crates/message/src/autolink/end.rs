@@ -1,4 +1,4 @@
-//! Where URLs in running text end.
+//! The ends of URLs in running text.
 
 use super::host::{is_invisible, known_suffix};
 use crate::slice::Slice;
@@ -8,7 +8,7 @@ const BRACKET_REACH: usize = 40;
 /// Longest URL with blanks in it that is put together, in octets.
 const MAX_BLANK: usize = 1000;
 
-/// Where a URL that begins at `start`, and is sought from `body` on, ends.
+/// Finds where a URL that begins at `start`, and is sought from `body` on, ends.
 pub(super) fn end_of_url(text: &str, start: usize, body: usize) -> usize {
     let quoted = text.slice(..start).ends_with('\'');
     // Where an author writes backslashes for slashes, they are so in the path as well (WHATWG URL 4.4).
@@ -85,7 +85,7 @@ fn is_dot(rest: &str, at: usize, c: char) -> bool {
         && !known_suffix(&host.to_lowercase())
 }
 
-/// Where a host name ends that a word in another script follows without a blank: `www.example.com을`.
+/// Finds where a host name ends that a word in another script follows without a blank: `www.example.com을`.
 pub(super) fn foreign_word(text: &str, body: usize, end: usize) -> Option<usize> {
     let url = text.slice(body..end);
     let host = url.slice(..url.find(['/', '?', '#', ':', '@']).unwrap_or(url.len()));

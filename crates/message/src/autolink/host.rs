@@ -50,7 +50,7 @@ pub(super) fn leading_word(label: &str) -> usize {
         .unwrap_or(0)
 }
 
-/// Where a host name ends that a word in a script without blanks follows: `www.example.com을`.
+/// Finds where a host name ends that a word in a script without blanks follows: `www.example.com을`.
 pub(super) fn trailing_word(host: &str) -> Option<usize> {
     let at = host.find(is_unspaced)?;
     let name = host.slice(..at);

@@ -10,9 +10,9 @@ use crate::slice::Slice;
 /// A place that a text leads to, to compare readings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct TextTarget {
-    /// What happens when it is followed; `None` for what is taken out in any case.
+    /// The effect when it is followed; `None` for what is taken out in any case.
     pub(crate) usage: Option<Use>,
-    /// Where it stands, if that is known.
+    /// Its place, if known.
     pub(crate) at: Option<Range<usize>>,
     /// The URL, or another text that identifies it.
     pub(crate) what: String,
@@ -120,7 +120,7 @@ impl AsciiStretches {
         }
     }
 
-    /// How many ASCII characters stand before an offset in a stretch, or at its end.
+    /// Counts the ASCII characters that stand before an offset in a stretch, or at its end.
     fn place(&self, at: usize) -> Option<usize> {
         self.inside(&(at..at))
     }

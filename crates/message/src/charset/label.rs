@@ -153,7 +153,7 @@ pub(super) fn is_foreign(label: &str) -> bool {
     Encoding::for_label(label.as_bytes()).is_none()
 }
 
-/// How much of a link a text shows; a rough measure to choose between readings.
+/// Scores the signs of a link in a text; a rough measure to choose between readings.
 pub(super) fn link_signs(text: &str) -> usize {
     text.matches('<').count() + text.matches("://").count() + text.matches("href").count()
 }
@@ -215,7 +215,7 @@ fn more_telling(first: String, second: String) -> String {
     if b > a { second } else { first }
 }
 
-/// How much of a text looks like one: links count most, then line ends and blanks.
+/// Scores the likeness to a text: links count most, then line ends and blanks.
 fn measure(text: &str) -> (usize, usize) {
     (
         link_signs(text),

@@ -97,7 +97,7 @@ pub(crate) fn without_labels(text: &[u8], keep: impl Fn(&[u8]) -> Option<String>
     }
 }
 
-/// Where an XML declaration names an encoding.
+/// Finds where an XML declaration names an encoding.
 fn declared(text: &[u8]) -> Option<Range<usize>> {
     let body = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text).trim_ascii_start();
     let head = head(body, WINDOW);
@@ -139,12 +139,12 @@ fn decoded(value: &[u8]) -> String {
     decode_attribute(&String::from_utf8_lossy(value)).into_owned()
 }
 
-/// Where the labels stand that follow `charset=` (WHATWG HTML 2.4.3).
+/// Finds where the labels stand that follow `charset=` (WHATWG HTML 2.4.3).
 fn charsets(text: &[u8]) -> Vec<Range<usize>> {
     values(text, b"charset")
 }
 
-/// Where the values stand that follow a name in lower case and an equals sign.
+/// Finds where the values stand that follow a name in lower case and an equals sign.
 fn values(text: &[u8], name: &[u8]) -> Vec<Range<usize>> {
     let lower = text.to_ascii_lowercase();
     let value = |at: usize| {

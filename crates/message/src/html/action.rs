@@ -1,10 +1,10 @@
-//! What is to be done about the places of a text, and what the modules that look for them share.
+//! Actions on the places of a text, and items that the modules that look for them share.
 
 use std::ops::Range;
 
 use crate::site::Use;
 
-/// What is to be done about one place.
+/// The change to make at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum SiteAction {
     /// The judge decides.
@@ -45,7 +45,7 @@ pub(super) fn is_any(tag: &[u8], names: &[&[u8]]) -> bool {
     names.iter().any(|n| tag.eq_ignore_ascii_case(n))
 }
 
-/// Where `what` first stands in a text, letter case aside.
+/// Finds where `what` first stands in a text, letter case aside.
 pub(super) fn find_ignoring_case(text: &[u8], what: &[u8]) -> Option<usize> {
     let first = *what.first()?;
     memchr::memchr2_iter(first.to_ascii_lowercase(), first.to_ascii_uppercase(), text).find(|at| {

@@ -1,6 +1,6 @@
 //! The attributes that lead somewhere, as a table: name, elements, use. A new one is one line here.
 
-/// What an attribute is used for.
+/// The use of an attribute.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AttributeUse {
     /// A link, unless its element names a base or a resource.
@@ -19,7 +19,7 @@ pub(super) enum AttributeUse {
     Microdata,
     /// The name of an attribute that an animation changes: taken out of effect where it is a link.
     Animated,
-    /// Where something came from: not followed.
+    /// The origin of something: not followed.
     Provenance,
     /// Leads nowhere itself, but says how others are read.
     Meaning,
@@ -101,7 +101,7 @@ pub(super) fn matters(name: &[u8]) -> bool {
     name.contains(&b':') || ATTRIBUTES.iter().any(|row| name.eq_ignore_ascii_case(row.name))
 }
 
-/// What an attribute is used for on an element.
+/// The use of an attribute on an element.
 pub(super) fn use_of(name: &[u8], element: &[u8]) -> Option<AttributeUse> {
     let known = |row: &&Attribute| name.eq_ignore_ascii_case(row.name) && row.counts_on(element);
     let row = ATTRIBUTES.iter().find(known).map(|row| row.usage);

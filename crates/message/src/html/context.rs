@@ -15,7 +15,7 @@ use crate::edit::meets;
 use crate::site::Use;
 use crate::slice::Slice;
 
-/// How deep raw text within raw text is looked into.
+/// The greatest depth of raw text within raw text.
 const MAX_RAW_DEPTH: usize = 4;
 /// Memory that the parser may take beside the text, in octets.
 const PARSER_MEMORY: usize = 8 << 20;
@@ -32,7 +32,7 @@ pub(crate) struct MarkupContext {
     pub(crate) inert: Vec<Range<usize>>,
     /// Comments, the bogus kinds included.
     pub(crate) comments: Vec<Range<usize>>,
-    /// Where a tag begins that the end of the text cuts off.
+    /// The offset at which a tag begins that the end of the text cuts off.
     pub(crate) dangling: Option<usize>,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct MarkupContext {
 #[derive(Debug, Default)]
 pub(crate) struct Run {
     pub(crate) pieces: Vec<Range<usize>>,
-    /// Where the start tag of the link begins that the text stands in.
+    /// The start of the start tag of the link around the text.
     pub(crate) link: Option<usize>,
 }
 
@@ -260,7 +260,7 @@ fn holds_link_or_table(raw: &[u8]) -> bool {
     })
 }
 
-/// Where a comment ends whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
+/// Finds the end of a comment whose `<` stands before `rest`, the bogus kinds included (WHATWG HTML 13.2.5.41 to 13.2.5.52).
 pub(crate) fn comment_end(rest: &[u8]) -> Option<usize> {
     let Some(body) = rest.strip_prefix(b"!--") else {
         return memchr::memchr(b'>', rest).map(|n| n + 1);
@@ -279,7 +279,7 @@ pub(crate) fn comment_end(rest: &[u8]) -> Option<usize> {
         .map(|n| 3 + n + 1)
 }
 
-/// Where in the markup that ends a text a tag begins that does not end.
+/// Finds where in the markup that ends a text a tag begins that does not end.
 fn dangling(gap: &[u8]) -> Option<usize> {
     let mut tag = Tag::default();
     let mut at = 0;

@@ -1,4 +1,4 @@
-//! Where a line of running text ends, and in which link it stands.
+//! The end of a line of running text, and the link it stands in.
 
 use super::tag::Tag;
 
@@ -97,7 +97,7 @@ fn is_long_block(name: &[u8]) -> bool {
 /// Tracks which link the text stands in, tag by tag.
 #[derive(Debug, Default)]
 pub(super) struct OpenLink {
-    /// Where the start tag of the link begins that text stands in.
+    /// The start of the start tag of the link around the text.
     pub(super) open: Option<usize>,
     /// The tables around it.
     tables: Vec<Table>,

@@ -6,7 +6,7 @@ use super::reference::reference;
 use super::tag::{self, Tag};
 use crate::slice::{Slice, head};
 
-/// Where the text of a link stands; it is read when [`LinkText::read`] is called.
+/// The place of the text of a link; it is read when [`LinkText::read`] is called.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LinkText<'a> {
     /// From the start tag on.

@@ -9,7 +9,7 @@ use crate::origin;
 use crate::site::{MARK_SEAL, Originals, Seal};
 use crate::slice::Slice;
 
-/// What a mark is.
+/// The kind of a mark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// An attribute that keeps one which was taken out.

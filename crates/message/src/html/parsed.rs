@@ -1,4 +1,4 @@
-//! What parsers make of one text, each run at most once, when its result is first needed.
+//! Parser results of one text, each run at most once, when its result is first needed.
 
 use std::cell::OnceCell;
 use std::ops::Range;

@@ -30,7 +30,7 @@ pub(crate) struct Scan {
     comments: Vec<Range<usize>>,
 }
 
-/// What the tags of a text hold.
+/// The sites in the tags of a text.
 #[derive(Debug, Default)]
 struct TagSites {
     actions: Vec<SiteAction>,
@@ -144,7 +144,7 @@ fn base(text: &[u8], bases: &[Attr], held: &[Attr]) -> Option<Range<usize>> {
     shown.or(all.first()).and_then(|a| a.value.clone())
 }
 
-/// Where a site stands, in words: `a[href]`.
+/// Returns the place of a site in words: `a[href]`.
 pub(crate) fn place(text: &[u8], tag: &Range<usize>, name: &Range<usize>) -> Cow<'static, str> {
     if text.get(tag.clone()) == Some(b"a") && text.get(name.clone()) == Some(b"href") {
         return Cow::Borrowed("a[href]");

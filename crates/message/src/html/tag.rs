@@ -25,7 +25,7 @@ pub(crate) struct Attr {
     pub(crate) quote: Quote,
 }
 
-/// How a value is written.
+/// The quoting of a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Quote {
     None,

@@ -246,7 +246,7 @@ fn in_order(root: &NodeRef, templates: bool, enters: impl Fn(&Node) -> bool) -> 
     })
 }
 
-/// What the texts among some nodes say, one behind the other.
+/// Joins the texts among some nodes.
 fn text_of(nodes: impl Iterator<Item = NodeRef>) -> String {
     let mut out = String::new();
     for node in nodes {

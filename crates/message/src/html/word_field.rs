@@ -58,7 +58,7 @@ fn is_in_field(text: &[u8], at: usize) -> bool {
     memmem::rfind(&before, b"field-").is_some_and(|n| before.slice(n..).starts_with(b"field-begin"))
 }
 
-/// Where the field code that goes on at `from` ends: at the next mark of a field, or the next one.
+/// Finds where the field code that goes on at `from` ends: at the next mark of a field, or the next one.
 fn end_of_code(text: &[u8], from: usize) -> usize {
     let most = text.slice(from..text.len().min(from + MAX_CODE));
     let most = most.slice(..find_ignoring_case(most, NAME).unwrap_or(most.len()));
@@ -94,7 +94,7 @@ struct CodeWords<'t> {
     tag: Tag,
 }
 
-/// What a field code is made of.
+/// The pieces of a field code.
 enum CodePiece {
     /// White space, a tag, or the rest of one.
     Blank,
@@ -113,7 +113,7 @@ impl<'t> CodeWords<'t> {
         }
     }
 
-    /// What stands at an offset, and where it ends.
+    /// Returns the piece at an offset, and its end.
     fn piece(&mut self, at: usize) -> (CodePiece, usize) {
         let rest = self.text.slice(at..self.end);
         match rest {

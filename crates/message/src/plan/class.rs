@@ -10,7 +10,7 @@ use crate::slice::{Slice, head};
 use crate::text::Lines;
 use crate::transfer::{Coding, is_base64_text};
 
-/// What programs take a leaf for.
+/// The class that programs give a leaf.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Class {
     Html,
@@ -24,7 +24,7 @@ pub(super) fn is_text(part: &Part) -> bool {
     part.types.is_empty() || part.types.iter().any(|t| class_of(t, false) != Class::Other)
 }
 
-/// What programs take a part of one media type for; `no_parts`: a multipart in which no part was found.
+/// The class that programs give a part of one media type; `no_parts`: a multipart in which no part was found.
 pub(super) fn class_of(t: &TypedField, no_parts: bool) -> Class {
     match t.value.as_str() {
         "" | "text" | "text/plain" => {

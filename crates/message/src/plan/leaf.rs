@@ -42,13 +42,13 @@ pub(super) struct LeafWork<'a, 't> {
     pub(super) ambiguous: bool,
     pub(super) quirks: Quirks,
     pub(super) changes: Vec<Change>,
-    /// Why a link may be hidden from this program, if so.
+    /// The reason a link may be hidden from this program, if so.
     pub(super) unseen: Option<Quirk>,
-    /// Why a text cannot be made safe within the limits, if so.
+    /// The reason a text cannot be made safe within the limits, if so.
     pub(super) lost: Option<Quirk>,
 }
 
-/// What is done to the texts of a message.
+/// The work on the texts of a message.
 pub(super) enum Task<'a> {
     /// Links are put before a judge.
     Rewrite(&'a mut dyn Judge),
@@ -439,7 +439,7 @@ impl LeafWork<'_, '_> {
         })
     }
 
-    /// What programs take a leaf for: HTML before text before anything else.
+    /// The class that programs give a leaf: HTML before text before anything else.
     fn class(&mut self, part: &Part) -> Class {
         if part.types.is_empty() {
             return Class::Text(Lines::Plain);

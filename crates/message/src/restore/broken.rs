@@ -11,7 +11,7 @@ use crate::slice::Slice;
 /// It is only searched for links: blanks between words are lost, but a link that opens in it was sealed as it is.
 struct Joined {
     text: Vec<u8>,
-    /// Where a line begins, here and in the text as it stands.
+    /// The offset at which a line begins, here and in the text as it stands.
     lines: Vec<(usize, usize)>,
 }
 
@@ -68,7 +68,7 @@ impl Joined {
         }
     }
 
-    /// Where an octet stands in the text as it is.
+    /// Finds where an octet stands in the text as it is.
     fn raw(&self, at: usize) -> usize {
         let line = self.lines.partition_point(|(here, _)| *here <= at);
         let line = line.checked_sub(1).and_then(|n| self.lines.get(n));

@@ -134,7 +134,7 @@ impl Scanner {
     }
 }
 
-/// What follows a boundary on its line, blanks aside.
+/// Returns the rest after a boundary on its line, blanks aside.
 fn behind<'a>(line: &'a [u8], boundary: &[u8]) -> Option<&'a [u8]> {
     line.strip_prefix(boundary).map(<[u8]>::trim_ascii)
 }

@@ -1,4 +1,4 @@
-//! What the header of a part says about it, in every reading.
+//! Claims of the header of a part, in every reading.
 
 use super::{MAX_BOUNDARIES, Part};
 use crate::header::{HeaderFields, TypedField, boundary_spellings, encoded_words, lossy};

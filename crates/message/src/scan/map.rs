@@ -7,7 +7,7 @@ use crate::quirk::Quirks;
 use crate::slice::Slice;
 use crate::transfer::Coding;
 
-/// What a part is made of.
+/// The content of a part.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PartKind {
     /// Content.
@@ -27,7 +27,7 @@ pub struct Part {
     pub header: Range<u64>,
     /// The body as it stands there, without the line end that belongs to the boundary.
     pub body: Range<u64>,
-    /// What it is made of.
+    /// Its content.
     pub kind: PartKind,
     pub(crate) block: Box<[u8]>,
     pub(crate) types: Vec<TypedField>,
@@ -45,7 +45,7 @@ pub struct Part {
 pub struct PartMap {
     /// The parts.
     pub parts: Vec<Part>,
-    /// What was doubtful about the structure.
+    /// The quirks of the structure.
     pub quirks: Quirks,
     /// Length of the message in octets.
     pub len: u64,

@@ -79,7 +79,7 @@ fn push_flowed(mapped: &mut Mapped, text: &[u8], encoding: &'static Encoding) {
     mapped.push(text, from..text.len(), encoding);
 }
 
-/// How deep a line is quoted, and how many octets of it are quote marks and the blank that stuffs it.
+/// Counts the depth of quotes of a line, and the octets of its quote marks and the blank that stuffs it.
 pub(crate) fn quote_prefix(line: &[u8]) -> (usize, usize) {
     let depth = line.iter().take_while(|b| **b == b'>').count();
     (depth, depth + usize::from(line.get(depth) == Some(&b' ')))

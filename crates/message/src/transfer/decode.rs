@@ -183,7 +183,7 @@ fn reads_as_text(bytes: &[u8]) -> bool {
         })
 }
 
-/// Where base64 ends: at padding, if plain text follows, as mailing lists append it.
+/// Finds where base64 ends: at padding, if plain text follows, as mailing lists append it.
 fn end_of_base64(raw: &[u8]) -> usize {
     let Some(pad) = memchr::memchr(b'=', raw) else {
         return raw.len();
@@ -213,7 +213,7 @@ fn flush(out: &mut Vec<u8>, acc: &mut u32, have: &mut u32) {
 }
 
 impl Decoded<'_> {
-    /// Where the decoded octets of `span` stand in the raw body; soft breaks at either end stay outside.
+    /// Finds where the decoded octets of `span` stand in the raw body; soft breaks at either end stay outside.
     pub(super) fn raw_span(&self, span: &Range<usize>) -> Range<usize> {
         match &self.map {
             OffsetMap::QuotedPrintable(map) => {

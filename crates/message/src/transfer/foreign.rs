@@ -16,7 +16,7 @@ pub(super) fn has_yenc(raw: &[u8]) -> bool {
     lines(raw).any(|l| l.starts_with(b"=ybegin"))
 }
 
-/// What the uuencoded files of a body hold, one after the other; what stands around them is not looked at.
+/// Decodes the uuencoded files of a body, one after the other; what stands around them is not looked at.
 pub(super) fn decode_uuencoded(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len() / 4 * 3);
     let mut within = false;
@@ -39,7 +39,7 @@ pub(super) fn decode_uuencoded(raw: &[u8]) -> Vec<u8> {
     out
 }
 
-/// What the files in yEnc of a body hold, one after the other.
+/// Decodes the files in yEnc of a body, one after the other.
 pub(super) fn decode_yenc(raw: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(raw.len());
     let mut within = false;

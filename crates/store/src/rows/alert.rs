@@ -12,13 +12,13 @@ use crate::columns::{self, columns};
 /// An alert: something the operator should look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AlertRow {
-    /// What it is about.
+    /// Its subject.
     pub kind: AlertKind,
     /// The target, or what was revoked.
     pub url: String,
     /// The source that said so: the name of a list, `revoked`, `link`.
     pub source: String,
-    /// What was said, in words; may be empty.
+    /// The text of the alert; may be empty.
     pub detail: String,
     /// When it was raised, microseconds since 1970 in UTC.
     pub at_us: i64,
@@ -36,7 +36,7 @@ pub struct AlertRow {
     pub events: Vec<EventId>,
 }
 
-/// What an alert is about.
+/// The subject of an alert.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "kebab-case")]
 pub enum AlertKind {

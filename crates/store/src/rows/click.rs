@@ -34,14 +34,14 @@ pub struct ClickRow {
     pub user_agent: String,
     /// The reader's address, or as much of it as may be kept.
     pub client_ip: Option<String>,
-    /// How it was asked for.
+    /// The method of the request.
     pub method: Method,
-    /// What the reader got.
+    /// The response to the reader.
     pub outcome: Outcome,
-    /// What all the evidence came to; `None` where nothing was checked.
+    /// The verdict on all the evidence; `None` where nothing was checked.
     #[serde(default, with = "verdict_word")]
     pub verdict: Option<Verdict>,
-    /// What the verdict rests on.
+    /// The evidence for the verdict.
     #[serde(default)]
     pub reasons: Vec<Reason>,
     /// The URLs on the way to the target, as far as they were seen; without the target of the link itself.
@@ -50,16 +50,16 @@ pub struct ClickRow {
     /// The click that was answered with the page whose button was pressed now.
     #[serde(default)]
     pub page_event: Option<EventId>,
-    /// Who asked, as far as that can be told.
+    /// The visitor, as far as known.
     #[serde(default)]
     pub label: Label,
-    /// What the label rests on, as stable words.
+    /// The evidence for the label, as stable words.
     #[serde(default)]
     pub label_reasons: Vec<String>,
     /// The version of the rules the label was given by; 0: by none.
     #[serde(default)]
     pub rules: u32,
-    /// What the request said.
+    /// The facts of the request.
     #[serde(default)]
     pub facts: Facts,
 }
@@ -79,7 +79,7 @@ pub enum Method {
     Options,
 }
 
-/// What the reader got.
+/// The response to the reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, EnumString, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]
@@ -116,9 +116,9 @@ pub struct Reason {
     /// The source that says it: the name of a list, `revoked`, `score`, `contact`, `wrapper`, `link`, `check`, `delivery`,
     /// `bypass_urls`.
     pub source: String,
-    /// What it says, as one stable word, such as `phishing` or `look-alike`.
+    /// The finding as one stable word, such as `phishing` or `look-alike`.
     pub code: String,
-    /// What was found, such as the host that is imitated; may be empty. Text of strangers.
+    /// The value found, such as the host that is imitated; may be empty. Text of strangers.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
     /// The URL it speaks of.
@@ -166,13 +166,13 @@ pub struct LabelRow {
     pub event_id: EventId,
     /// The new label.
     pub label: Label,
-    /// What it rests on, as stable words.
+    /// The evidence for it, as stable words.
     pub reasons: Vec<String>,
     /// The version of the rules.
     pub rules: u32,
 }
 
-/// What a request said. Written once, never edited; labels are computed from it.
+/// The facts of a request. Written once, never edited; labels are computed from it.
 ///
 /// Header values are shortened by the caller; they are text of strangers.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -242,7 +242,7 @@ pub struct LetThrough {
     pub url: String,
     /// URLs on the way to it.
     pub chain: Vec<String>,
-    /// What its verdict rested on.
+    /// The evidence for its verdict.
     pub reasons: Vec<Reason>,
     /// The label it has now.
     pub label: Label,

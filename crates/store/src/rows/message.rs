@@ -35,7 +35,7 @@ pub struct MessageRow {
 pub struct LinkRow {
     /// The link's URL.
     pub url: String,
-    /// What became of it.
+    /// Its outcome.
     pub decision: LinkDecision,
     /// Why, as one stable word.
     pub reason: String,

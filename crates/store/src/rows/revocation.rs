@@ -12,7 +12,7 @@ use crate::columns::word;
 /// A revocation by the operator: what it names is blocked at once, whatever the lists say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RevocationRow {
-    /// How much is revoked.
+    /// The extent of the revocation.
     pub scope: RevokedScope,
     /// The URL without fragment, the host, or the domain, all in ASCII.
     pub name: String,
@@ -22,7 +22,7 @@ pub struct RevocationRow {
     pub made_at_us: i64,
 }
 
-/// How much a revocation covers.
+/// The extent of a revocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, EnumString, IntoStaticStr)]
 #[serde(rename_all = "kebab-case")]
 #[strum(serialize_all = "kebab-case")]

@@ -60,7 +60,7 @@ pub enum Event<'a> {
     Close(Fault),
 }
 
-/// Why a connection must be closed.
+/// The reason a connection must be closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Fault {
     /// A packet of this length.
