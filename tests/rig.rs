@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use self::tls::Encrypted;
 
 /// How long a test waits for what must happen.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What differs between tests.
 #[derive(Clone, Debug)]
