@@ -24,7 +24,7 @@ pub use self::texts::TextFault;
 
 pub use self::brand::{Brand, Colours, Contact, Logo, MAX_LOGO, Pages, ReviewTo, USUAL_COLOUR, is_mailbox};
 use self::reasons::{Reason, Reasons};
-use self::target::Address;
+use self::target::ShownTarget;
 use self::texts::{Piece, Texts, fill};
 
 /// All that a page is made from.
@@ -38,7 +38,7 @@ pub struct View<'a> {
     pub lang: &'a Language,
     /// Where the link leads. `None` when that is not known, or not to be shown: then neither the chain nor any detail is.
     pub target: Option<&'a Target>,
-    /// What speaks for and against it, and what could not be asked.
+    /// The evidence for and against it, and the checks that could not be made.
     pub evidence: &'a [Evidence],
     /// Names of the sources among the evidence that are Google's.
     pub google_sources: &'a [(&'a str, GoogleService)],
@@ -318,7 +318,7 @@ struct PageTemplate<'a> {
     refresh: Option<String>,
     onward: Option<&'a str>,
     attempt: Option<&'a str>,
-    target: Option<Address>,
+    target: Option<ShownTarget>,
     reasons: Vec<Reason<'a>>,
     unchecked: Vec<Reason<'a>>,
     advisories: Vec<&'static str>,
@@ -419,7 +419,7 @@ impl<'a> PageTemplate<'a> {
                 PageKind::Checking { attempt, .. } => Some(attempt),
                 _ => None,
             },
-            target: target.map(|target| Address::new(target, t)),
+            target: target.map(|target| ShownTarget::new(target, t)),
             reasons: found.against,
             unchecked: found.unchecked,
             advisories: found.google.iter().map(|service| service.advisory()).collect(),
@@ -498,7 +498,7 @@ fn own_words(brand: &Brand, judges: bool) -> Vec<&str> {
     text.lines().map(str::trim).filter(|l| !l.is_empty()).collect()
 }
 
-/// What a meta refresh says: `0;url=...`. A URL has no quote at its beginning, which would be taken for more than itself
+/// The content of a meta refresh: `0;url=...`. A URL has no quote at its beginning, which would be taken for more than itself
 /// (HTML, 4.2.5.3, "shared declarative refresh steps").
 fn refresh(kind: &PageKind<'_>) -> Option<String> {
     match kind {

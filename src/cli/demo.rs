@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use self::ends::{Delivery, NextHop};
+use self::ends::{Delivery, DemoHop};
 use self::samples::{Expected, Sample};
 use super::error::CommandError;
 use crate::config::{Log, LogFormat, Settings};
@@ -91,13 +91,13 @@ async fn demo(once: bool, out: &mut impl Write) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the demo plays on.
+/// The servers and clients that the demo runs.
 struct Stage {
     dir: TempDir,
     config: PathBuf,
     settings: Arc<Settings>,
     server: Server,
-    next_hop: NextHop,
+    next_hop: DemoHop,
     mail: SocketAddr,
     store: store::Reader,
 }
@@ -105,7 +105,7 @@ struct Stage {
 impl Stage {
     async fn set() -> anyhow::Result<Self> {
         let dir = tempfile::Builder::new().prefix("linkgate-demo-").tempdir()?;
-        let next_hop = NextHop::start(TcpListener::bind(ANY_PORT).await?)?;
+        let next_hop = DemoHop::start(TcpListener::bind(ANY_PORT).await?)?;
         // The public URL holds the port, so the port comes first.
         let click = TcpListener::bind(ANY_PORT).await?;
         let config = dir.path().join("linkgate.toml");

@@ -6,14 +6,14 @@ use super::texts::{Piece, Texts, fill};
 
 /// A target in three stretches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
+pub(super) struct ShownTarget {
     /// Scheme and what stands in front of the registrable domain.
     pub(super) before: String,
     /// The registrable domain (or the whole host where there is none), in ASCII: the one form that cannot imitate another.
     pub(super) domain: String,
     /// Port, path and query, shortened.
     pub(super) after: String,
-    /// What programs that decode the name show; empty where that is the same.
+    /// The name that programs show which decode it; empty where that is the same.
     pub(super) reads_as: Vec<Piece<'static>>,
 }
 
@@ -24,7 +24,7 @@ const MAX_DOMAIN: usize = 72;
 /// Of path and query.
 const MAX_PATH: usize = 56;
 
-impl Address {
+impl ShownTarget {
     pub(super) fn new(target: &Target, t: &Texts) -> Self {
         let host = target.host();
         let domain = registrable(host);
@@ -118,9 +118,9 @@ mod tests {
     use super::*;
     use crate::pages::Languages;
 
-    fn address(url: &str) -> Address {
+    fn address(url: &str) -> ShownTarget {
         let languages = Languages::default();
-        Address::new(&Target::parse(url).unwrap(), &languages.get("en").unwrap().texts)
+        ShownTarget::new(&Target::parse(url).unwrap(), &languages.get("en").unwrap().texts)
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! | module | what lies there |
 //! | --- | --- |
 //! | `session` | [`Session`]: the server side, commands and message data in order |
-//! | `next_hop` | [`NextHop`]: the client side, replies matched with commands |
+//! | `next_hop` | [`ReplyMatcher`]: the client side, replies matched with commands |
 //! | [`milter`] | the milter protocol: packets, negotiation, events, replies |
 //! | `command`, `path` | command lines, classified; MAIL and RCPT lines with their address |
 //! | `data`, `bdat`, `stuff` | message data from DATA and BDAT, and to the next hop |
@@ -44,7 +44,7 @@ pub use command::{Command, classify};
 pub use data::{BareLineEnds, DataDecoder, DataEnd, Piece};
 pub use final_replies::{FinalReplies, Form};
 pub use line_meter::LineMeter;
-pub use next_hop::{Broken, NextHop, Sent};
+pub use next_hop::{Broken, ReplyMatcher, Sent};
 pub use path::PathLine;
 pub use printable::Printable;
 pub use proxy::{BadProxyHeader, MAX_PROXY_HEADER, ProxyHeader};

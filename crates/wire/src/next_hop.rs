@@ -62,11 +62,11 @@ pub enum Broken {
 /// A reply is handed out only if its class may answer the command: a 2xx to DATA or a 3xx to the final dot would otherwise
 /// be taken for success.
 #[derive(Debug, Clone, Default)]
-pub struct NextHop {
+pub struct ReplyMatcher {
     awaited: VecDeque<Sent>,
 }
 
-impl NextHop {
+impl ReplyMatcher {
     /// A new connection: the greeting is awaited.
     #[must_use]
     pub fn connecting() -> Self {
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn replies_are_matched_in_order() {
-        let mut hop = NextHop::connecting();
+        let mut hop = ReplyMatcher::connecting();
         let input = b"220 hi\r\n250 ok\r\n550 no\r\n354 go\r\n";
         for sent in [Sent::Mail, Sent::Rcpt, Sent::Data] {
             hop.sent(sent);
@@ -144,7 +144,7 @@ mod tests {
             (Sent::Rcpt, 334),
             (Sent::Ehlo, 354),
         ] {
-            let mut hop = NextHop::default();
+            let mut hop = ReplyMatcher::default();
             hop.sent(sent);
             assert_eq!(
                 hop.reply(format!("{code} x\r\n").as_bytes()),
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_dot_is_answered_for_each_recipient() {
-        let mut hop = NextHop::default();
+        let mut hop = ReplyMatcher::default();
         for _ in 0..2 {
             hop.sent(Sent::Dot);
         }
@@ -175,6 +175,9 @@ mod tests {
 
     #[test]
     fn an_unasked_reply_is_not_taken_for_a_later_one() {
-        assert_eq!(NextHop::default().reply(b"421 idle\r\n"), Err(Broken::Unasked(421)));
+        assert_eq!(
+            ReplyMatcher::default().reply(b"421 idle\r\n"),
+            Err(Broken::Unasked(421))
+        );
     }
 }

@@ -20,12 +20,12 @@ pub(super) struct Delivery {
 }
 
 /// An SMTP server that takes everything and keeps it.
-pub(super) struct NextHop {
+pub(super) struct DemoHop {
     pub(super) address: SocketAddr,
     deliveries: mpsc::UnboundedReceiver<Delivery>,
 }
 
-impl NextHop {
+impl DemoHop {
     /// Starts on a bound socket.
     pub(super) fn start(listener: TcpListener) -> io::Result<Self> {
         let address = listener.local_addr()?;
@@ -91,7 +91,7 @@ async fn session(stream: TcpStream, deliveries: &mpsc::UnboundedSender<Delivery>
     }
 }
 
-/// What stands between the angle brackets.
+/// The text between the angle brackets.
 fn address(command: &str) -> String {
     let inner = command.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
     inner.map_or(String::new(), |(address, _)| address.to_owned())
@@ -159,7 +159,7 @@ async fn reply(stream: &mut BufReader<TcpStream>, expected: u16) -> anyhow::Resu
     anyhow::bail!("the answer has no end")
 }
 
-/// What an HTTP server answered.
+/// An answer of an HTTP server.
 pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) location: Option<String>,

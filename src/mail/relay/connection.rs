@@ -6,7 +6,7 @@ use std::time::Duration;
 use rustls::pki_types::ServerName;
 use tokio::io::AsyncWriteExt;
 use tokio::time::{Instant, timeout, timeout_at};
-use wire::{Capabilities, NextHop, Reply, Sent};
+use wire::{Capabilities, Reply, ReplyMatcher, Sent};
 
 use crate::config::{self, Dialect};
 use crate::failure::{Cause, Failure, Phase};
@@ -26,7 +26,7 @@ pub(super) struct Connection {
     inbox: Inbox,
     /// Commands that are not written yet: what is said in one turn goes out in one write.
     out: Vec<u8>,
-    dialogue: NextHop,
+    replies: ReplyMatcher,
     /// Octets and code of the reply that was read last.
     read: usize,
     code: u16,
@@ -103,7 +103,7 @@ impl Connection {
             stream,
             inbox: Inbox::default(),
             out: Vec::new(),
-            dialogue: NextHop::connecting(),
+            replies: ReplyMatcher::connecting(),
             read: 0,
             code: 0,
             offers: Capabilities::default(),
@@ -217,13 +217,13 @@ impl Connection {
 
     /// Adds a command to what goes out next.
     pub(super) fn queue(&mut self, what: Sent, line: &[u8]) {
-        self.dialogue.sent(what);
+        self.replies.sent(what);
         self.out.extend_from_slice(line);
     }
 
-    /// What the next reply will answer.
+    /// The command that the next reply will answer.
     pub(super) fn awaiting(&self) -> Option<Sent> {
-        self.dialogue.awaiting()
+        self.replies.awaiting()
     }
 
     /// Whether the reply that comes next has been received already.
@@ -252,7 +252,7 @@ impl Connection {
         self.flush(phase, wait).await?;
         self.drop_last_reply();
         loop {
-            match self.dialogue.reply(self.inbox.filled()) {
+            match self.replies.reply(self.inbox.filled()) {
                 Ok(Some((used, _, reply))) => {
                     self.code = reply.code;
                     self.read = used;
@@ -289,7 +289,7 @@ impl Connection {
         // A reply that is there before the dot is no reply to the dot, whatever it says.
         self.no_early_reply()?;
         for _ in 0..replies {
-            self.dialogue.sent(Sent::Dot);
+            self.replies.sent(Sent::Dot);
         }
         self.write(block, Phase::FinalReply, wait).await
     }
@@ -332,7 +332,7 @@ impl Connection {
 
     /// Fails if the next hop has spoken although nothing is awaited from it: with its words if it refuses the message.
     fn no_early_reply(&mut self) -> Result<(), Failure> {
-        if self.dialogue.awaiting().is_some() {
+        if self.replies.awaiting().is_some() {
             return Ok(());
         }
         self.drop_last_reply();

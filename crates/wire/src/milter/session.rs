@@ -329,7 +329,7 @@ mod tests {
 
     const OFFER: (u8, &[u8]) = (b'O', b"\0\0\0\x06\0\0\x01\xff\0\x1f\xff\xff");
 
-    /// What is said over `chunks`, with content joined; `!` marks a reply that is due.
+    /// The dialog over `chunks`, with content joined; `!` marks a reply that is due.
     fn transcript(chunks: &[&[u8]]) -> Vec<String> {
         let (mut session, mut buffer, mut log) = (Session::default(), Vec::new(), Vec::<String>::new());
         for chunk in chunks {

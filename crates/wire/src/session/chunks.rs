@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// What is said and handed out; the next hop takes the recipients of `y.test`.
+    /// The dialog and the content handed out; the next hop takes the recipients of `y.test`.
     fn transcript(policy: BareLineEnds, input: &[u8], chunk: usize) -> Vec<String> {
         let (mut session, mut buffer, mut log) = (Session::default(), Vec::new(), Vec::<String>::new());
         for piece in input.chunks(chunk.max(1)) {
