@@ -15,7 +15,7 @@ pub struct Failure {
     pub side: Side,
     /// The step at which it failed.
     pub phase: Phase,
-    /// What went wrong.
+    /// The error underneath.
     #[source]
     pub cause: Cause,
 }
@@ -56,7 +56,7 @@ pub enum Phase {
     FinalReply,
 }
 
-/// What went wrong.
+/// The error underneath a failure.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Cause {

@@ -67,7 +67,7 @@ pub(crate) fn guard(response: &mut Response<Body>) {
         .or_insert(HeaderValue::from_static(NO_CONTENT));
 }
 
-/// What a page without anything in it may do.
+/// The content security policy of a page without anything in it.
 const NO_CONTENT: &str = "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
 
 /// Serves requests by `handler` until `shutdown` turns true, then lets open ones finish.

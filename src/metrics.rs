@@ -40,7 +40,7 @@ pub use self::source::SourceCounts;
 use crate::clock::since_1970;
 use crate::failure::Phase;
 
-/// What every name begins with.
+/// The word that every name begins with.
 pub(crate) const PREFIX: &str = "linkgate";
 
 /// Every metric of the process.
@@ -390,7 +390,7 @@ impl Families {
         }
     }
 
-    /// What holds of a source that is no more.
+    /// Removes the values of a source that is no more.
     fn forget_source(&self, name: &str) {
         for health in SourceHealth::VARIANTS {
             self.source_health.remove(&health_labels(name, *health));

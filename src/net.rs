@@ -81,7 +81,7 @@ pub enum EndpointAddress<'a> {
     Unix(&'a Path),
 }
 
-/// Who is at the other end of a connection that we accepted.
+/// The other end of a connection that we accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Peer {
     /// Another host, or this one.
@@ -110,7 +110,7 @@ impl Stream {
     /// Connects to a next hop.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub async fn connect(to: &EndpointAddress<'_>) -> io::Result<Self> {
         match to {
             EndpointAddress::Tcp(address) => {
@@ -125,7 +125,7 @@ impl Stream {
     /// Encrypts the connection, as the server.
     ///
     /// # Errors
-    /// What is wrong with the handshake; the connection cannot be used any more.
+    /// The fault of the handshake; the connection cannot be used any more.
     pub async fn accept_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
         let plain = std::mem::replace(self, Self::Gone);
         let stream = TlsAcceptor::from(config).accept(plain).await?;
@@ -136,7 +136,7 @@ impl Stream {
     /// Encrypts the connection, as the client of `server`.
     ///
     /// # Errors
-    /// What is wrong with the handshake or the certificate; the connection cannot be used any more.
+    /// The fault of the handshake or the certificate; the connection cannot be used any more.
     pub async fn connect_tls(&mut self, config: Arc<ClientConfig>, server: ServerName<'static>) -> io::Result<()> {
         let plain = std::mem::replace(self, Self::Gone);
         let stream = TlsConnector::from(config).connect(server, plain).await?;
@@ -159,7 +159,7 @@ impl Stream {
     /// Copies what has arrived, without taking it; 0 at the end of the stream.
     ///
     /// # Errors
-    /// What the connection says. Only TCP has this.
+    /// The error of the connection. Only TCP has this.
     pub async fn peek(&self, to: &mut [u8]) -> io::Result<usize> {
         match self {
             Self::Tcp(s) => s.peek(to).await,
@@ -178,7 +178,7 @@ impl Stream {
     /// Waits until there is something to read, or the end of the stream.
     ///
     /// # Errors
-    /// What the connection says.
+    /// The error of the connection.
     pub async fn readable(&mut self) -> io::Result<()> {
         match self {
             Self::Tcp(s) => s.readable().await,
@@ -306,7 +306,7 @@ impl Socket {
     /// Binds `address`. A unix socket that a dead process has left behind is replaced; `mode` are its permission bits.
     ///
     /// # Errors
-    /// What the system says; `AddrInUse` if another process listens there.
+    /// The error of the system; `AddrInUse` if another process listens there.
     pub async fn bind(address: &Address, mode: u32) -> io::Result<Self> {
         match address {
             Address::Tcp(address) => Ok(Self::Tcp(TcpListener::bind(address).await?)),
@@ -332,7 +332,7 @@ impl Socket {
     /// The next connection.
     ///
     /// # Errors
-    /// What the system says.
+    /// The error of the system.
     pub async fn accept(&self) -> io::Result<(Stream, Peer)> {
         match self {
             Self::Tcp(listener) => {

@@ -54,7 +54,7 @@ const ADMIN_LIMITS: HttpLimits = HttpLimits {
     head: Duration::from_secs(15),
     drain: Duration::from_secs(1),
 };
-/// What the last rows of the store may take after the last session.
+/// The time that the last rows of the store may take after the last session.
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Why the server did not start, or ended by itself.
@@ -275,7 +275,7 @@ pub struct Server {
     ledger: Ledger,
     metrics: Arc<Metrics>,
     addresses: Addresses,
-    /// What sessions run on.
+    /// The threads that sessions run on.
     threads: MailThreads,
 }
 
@@ -413,14 +413,14 @@ impl Server {
         notify::ready(&self.status());
     }
 
-    /// What the service manager shows.
+    /// The line that the service manager shows.
     fn status(&self) -> String {
         let settings = self.settings.borrow();
         let (listeners, domains) = (settings.listeners.len(), settings.domains.iter().count());
         format!("serving: {listeners} mail listeners, {domains} domains")
     }
 
-    /// What a drain may take at most.
+    /// The longest time that a drain may take.
     fn drain_limit(&self) -> Duration {
         self.settings.borrow().limits.drain + ADMIN_LIMITS.drain + FLUSH
     }

@@ -16,7 +16,7 @@ use crate::cli::output::{Escaped, json_line, time};
 use crate::config::Settings;
 use crate::config::keyfile::Absent;
 
-/// What `linkgate alerts` is asked for.
+/// The arguments of `linkgate alerts`.
 #[derive(Debug, Args)]
 pub(super) struct AlertsArgs {
     /// Alerts since a time (2026-11-20, 2026-11-20T08:30:00+01:00) or for a span (90m, 2h, 7d)

@@ -29,10 +29,10 @@ const STACK: usize = 8 * 1024 * 1024;
 /// The name of standard input among the files.
 const STDIN: &str = "-";
 
-/// What a filter makes of one message.
+/// The result of a filter for one message.
 #[derive(Debug, Default)]
 pub struct Filtered {
-    /// What changes; `None` keeps the message back: no output is written.
+    /// The changes; `None` keeps the message back: no output is written.
     pub patch: Option<Patch>,
     /// A line for the report, without line end.
     pub report: Option<String>,

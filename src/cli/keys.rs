@@ -67,7 +67,7 @@ pub(super) fn command(config: &Path, command: &KeysCommand, out: &mut impl Write
 /// `retired_at`.
 ///
 /// # Errors
-/// What writing says.
+/// The error of writing.
 pub fn list(ring: &KeyRing, json: bool, out: &mut impl Write) -> io::Result<()> {
     if !json {
         writeln!(out, "{:<6}{:<10}{:<22}RETIRED", "ID", "STATE", "CREATED")?;

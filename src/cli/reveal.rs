@@ -54,7 +54,7 @@ pub(super) fn command(config: &Path, args: &RevealArgs, out: &mut impl Write) ->
 /// Gives the number of URLs that did not open.
 ///
 /// # Errors
-/// What reading or writing says.
+/// The error of reading or writing.
 pub fn run(
     settings: &Settings,
     urls: &mut dyn Iterator<Item = io::Result<String>>,
@@ -127,7 +127,7 @@ struct Revealed<'a> {
     inside: &'a [RevealedLayer],
 }
 
-/// What a click link of ours says about the mail it is from.
+/// The facts about a mail in a click link of ours from it.
 #[derive(Serialize)]
 struct RevealedMessage<'a> {
     recipient: Option<&'a str>,

@@ -16,7 +16,7 @@ use crate::config::Settings;
 use crate::config::keyfile::Absent;
 use crate::intel::revoked::{self, SOURCE};
 
-/// What to revoke or list.
+/// One act of `linkgate revoke`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RevokeArgs {
     /// Block this URL, host or `*.domain`, with a note.

@@ -208,7 +208,7 @@ struct Link<'a> {
     suspicion: Option<Suspicious<'a>>,
 }
 
-/// What speaks against a link.
+/// A reason against a link.
 #[derive(Serialize)]
 struct Suspicious<'a> {
     score: u32,

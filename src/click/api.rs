@@ -22,18 +22,18 @@ pub struct ApiQuestion {
     pub recipient: Option<String>,
 }
 
-/// What a program is answered.
+/// The answer to a program.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ApiAnswer {
     /// The URL that was checked, as a browser writes it.
     pub url: String,
     /// The verdict that all evidence comes to.
     pub verdict: &'static str,
-    /// What a reader would get: `go`, `confirm`, `warning`, `blocked`, `unknown`, `could-not-check`.
+    /// The answer that a reader would get: `go`, `confirm`, `warning`, `blocked`, `unknown`, `could-not-check`.
     pub answer: &'static str,
     /// Whether a reader could go on from there.
     pub may_continue: bool,
-    /// What the verdict rests on.
+    /// The reasons that the verdict rests on.
     pub reasons: Vec<store::Reason>,
     /// URLs that lead from it to its target, as far as they were seen.
     pub chain: Vec<String>,

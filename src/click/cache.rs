@@ -39,7 +39,7 @@ impl<K: Hash + Eq, V: Clone> ExpiringCache<K, V> {
     }
 }
 
-/// What revocations, lists in memory and the signs of a URL say, under one state of the settings.
+/// Answers of revocations, lists in memory and the signs of a URL, under one state of the settings.
 #[derive(Debug)]
 pub(super) struct LocalCache {
     entries: ExpiringCache<LocalKey, (u64, Arc<[Evidence]>)>,

@@ -1,8 +1,8 @@
 //! Checking a target: evidence from memory at once, and answers of other hosts where they are needed.
 //!
-//! What lists in memory say and what the URL itself shows is kept for a minute at most ([`LocalCache`]). What other hosts say
-//! (DNS lists, Safe Browsing, the target itself) is looked up once for all readers who wait for it, in a task that goes on
-//! when a reader does not wait; it is kept for some minutes. Both are forgotten at once when a list, a revocation or the
+//! Answers of lists in memory and of the URL itself are kept for a minute at most ([`LocalCache`]). Those of other hosts
+//! (DNS lists, Safe Browsing, the target itself) are looked up once for all readers who wait for them, in a task that goes
+//! on when a reader does not wait; they are kept for some minutes. Both are forgotten at once when a list, a revocation or the
 //! settings change.
 
 use std::borrow::Cow;
@@ -64,7 +64,7 @@ pub(crate) struct LinkCheck<'a> {
     pub(crate) patience: Duration,
 }
 
-/// What a check takes of a link.
+/// The link and the rules that a check goes by.
 struct CheckRequest<'a> {
     /// The URL a browser would be sent to.
     target: &'a Target,
@@ -145,7 +145,7 @@ struct InFlight {
     awaited: AtomicBool,
 }
 
-/// What other hosts said of a target.
+/// The answers of other hosts about a target.
 #[derive(Debug, Clone, Default)]
 struct RemoteAnswers {
     evidence: Vec<Evidence>,
@@ -441,7 +441,7 @@ impl Checker {
     }
 }
 
-/// What a task needs to ask other hosts about a target.
+/// The parts that a task needs to ask other hosts about a target.
 #[derive(Debug)]
 struct Lookup {
     target: Target,

@@ -24,7 +24,7 @@ pub(super) const USE: &str = "use";
 /// The field that holds the seal.
 pub(super) const SEAL: &str = "seal";
 
-/// What a button sends.
+/// The fields that a button sends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Sent {
     pub(super) usage: PageUse,
@@ -41,7 +41,7 @@ impl Used {
         Self(Once::new(life, REMEMBERED))
     }
 
-    /// What the page was shown for, when its form counts.
+    /// The page that the form was shown on, when the form counts.
     pub(super) fn take(&self, keys: &KeyRing, token: &str, sent: &Sent, now_s: u32) -> Result<Page, FormResult> {
         let page = keys
             .open_page(sent.usage, token, &sent.seal, now_s)

@@ -20,7 +20,7 @@ use crate::config::{Machines, Settings};
 use crate::intel::sources::Sources;
 use crate::ledger::Ledger;
 
-/// What comes in within this time is matched in one go: lists tend to change together.
+/// Time within which changes are matched in one go: lists tend to change together.
 const GATHER: Duration = Duration::from_secs(1);
 
 /// Pause between two pages of rows.

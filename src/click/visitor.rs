@@ -54,7 +54,7 @@ impl VisitorLabel {
     }
 }
 
-/// What the head of a request says that the rules, of today or later, may go by. Network, link and time of the link are
+/// The facts in the head of a request that the rules, of today or later, may go by. Network, link and time of the link are
 /// left for the caller to fill in.
 #[must_use]
 pub fn facts(headers: &HeaderMap, version: Version) -> Facts {
@@ -193,7 +193,7 @@ fn in_machine_network(client: Option<&str>, machines: &Machines) -> bool {
         .is_some_and(|client| machines.networks.iter().any(|network| network.contains(&client)))
 }
 
-/// What the request itself says: each sign with its points, for a person above zero.
+/// The signs of the request itself, each with its points, for a person above zero.
 struct RequestSigns(Vec<(&'static str, i32)>);
 
 impl RequestSigns {

@@ -8,14 +8,14 @@ use super::option::{Key, Opt};
 use super::walk::{Item, Walk};
 use crate::net::{Address, Endpoint};
 
-/// What the file says of our own addresses and of next hops.
+/// The addresses in the file that are our own, and those of next hops.
 #[derive(Default)]
 pub(super) struct Addresses {
     own: Vec<Item<Address>>,
     next_hops: Vec<Item<NextHop>>,
 }
 
-/// What an address for HTTP or DNS may be.
+/// The forms of an address for HTTP or DNS, in words.
 pub(super) const ADDRESS: &str = "an address and port such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
 
 /// `listen`, where a section takes HTTP.

@@ -18,14 +18,14 @@ section! {
     /// `[checks]`, with all of `[[source]]`.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Checks {
-        /// What linkgate is used for, which decides whose terms are met.
+        /// The use linkgate is put to, which decides whose terms are met.
         pub usage: Usage = usage(),
         /// DNS servers through which DNS lists are asked; none: those of the system.
         pub dns_servers: Vec<SocketAddr> = list("dns_servers", ADDRESS, |address| address.parse().ok()),
         /// The folder in which the last good copies of lists are kept.
         pub lists_dir: PathBuf = place("lists_dir", "the path of a folder")
             .or_else("`lists` beside the store's file", beside_the_store),
-        /// Whom the operator of a feed can write to, as the user agent says; may be empty.
+        /// Address of a person that the operator of a feed can write to, sent in the user agent; may be empty.
         pub list_contact: String = text("list_contact", "an address or URL, printable ASCII", list_contact).or(""),
         /// Domains that no list may name, in ASCII and lower case.
         pub protected: Vec<String> = list("protected", "a domain name such as \"example.com\"", ascii_domain),
@@ -34,7 +34,7 @@ section! {
     }
 }
 
-/// What linkgate is used for, which decides whose terms are met.
+/// The use linkgate is put to, which decides whose terms are met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Usage {
@@ -92,7 +92,7 @@ section! {
 }
 
 section! {
-    /// What is made of clicks afterwards.
+    /// Matching of past clicks against later changes of lists.
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct Hindsight {
         /// How old a click may be that is matched again when lists change; never at zero.

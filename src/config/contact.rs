@@ -85,7 +85,7 @@ impl fmt::Display for Allowed {
     }
 }
 
-/// What can stand in a header field.
+/// Takes a user agent that can stand in a header field.
 fn agent(text: &str) -> Option<String> {
     let sound = !text.trim().is_empty() && text.bytes().all(|b| matches!(b, b' '..=b'~'));
     sound.then(|| text.trim().to_owned())

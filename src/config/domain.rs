@@ -48,7 +48,7 @@ section! {
 }
 
 const SENDERS: &str = "an address, \"@domain\" or \"*.domain\"";
-/// What a rule for targets may be.
+/// The forms of a rule for targets, in words.
 pub(super) const URLS: &str = "a host, \"*.host\", a host and path, or \"re:\" and a regular expression";
 
 /// The keys of `[default]`, which are those of `[domain]`.
@@ -114,10 +114,10 @@ pub struct ClickRules {
     pub(crate) by_name: HashMap<String, Arc<DomainRules>>,
 }
 
-/// What one recipient domain wants at a click.
+/// The click rules of one recipient domain.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct DomainRules {
-    /// What readers get.
+    /// The answers that readers get.
     pub policy: ClickPolicy,
     /// `bypass_urls`: targets that are not checked.
     pub bypass_urls: UrlRules,

@@ -1,4 +1,4 @@
-//! What is wrong with a configuration, and where.
+//! Faults of a configuration, and where they stand.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ pub struct ConfigError {
     pub place: Option<(usize, usize)>,
     /// The key, as `section.name`; entries of arrays are counted from 1. Empty when there is none.
     pub key: String,
-    /// What was found and what is allowed, in words.
+    /// The text found and the values allowed, in words.
     pub what: String,
 }
 

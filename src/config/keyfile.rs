@@ -14,7 +14,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 use crate::clock::now_s;
 use crate::config::ConfigError;
 
-/// What happens when there is no key file.
+/// The act when there is no key file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Absent {
     /// It is made.

@@ -21,16 +21,16 @@ section! {
         pub protocol: Protocol = choice("protocol"),
         /// The address that mail is taken at.
         pub listen: Address = Opt::new(Key::text("listen", SOCKET), listen),
-        /// Who may connect to a unix socket, as permission bits.
+        /// Permission bits of a unix socket: the users who may connect.
         pub socket_mode: u32 = text("socket_mode", "permission bits in octal such as \"0660\"", mode).or("0660"),
         /// Where mail goes on to; none with milter, where it goes back to the client.
         pub next_hops: NextHops = next_hops().with(direction().key),
-        /// What becomes of a CR or LF that stands alone in message data.
+        /// Treatment of a CR or LF that stands alone in message data.
         pub bare_line_ends: BareLineEnds = one_of("bare_line_ends", [
             ("refuse", BareLineEnds::Refuse),
             ("normalise", BareLineEnds::Normalise),
         ]).or("refuse"),
-        /// What becomes of a message that cannot be rewritten through a fault of ours.
+        /// Treatment of a message that cannot be rewritten through a fault of ours.
         pub on_error: OnError = choice("on_error").or("tempfail"),
         /// Whether clients can, or must, encrypt.
         pub tls: ListenerTls = Opt::new(tls_mode().key, listener_tls).with(certificate()).with(private_key()),
@@ -68,7 +68,7 @@ pub enum Protocol {
     Milter,
 }
 
-/// What becomes of a message when linkgate itself fails.
+/// Treatment of a message when linkgate itself fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum OnError {
@@ -171,7 +171,7 @@ fn mode(s: &str) -> Option<u32> {
     digits.then(|| u32::from_str_radix(s, 8).ok())?.filter(|m| *m <= 0o777)
 }
 
-/// What the machine calls itself; `localhost` when that is no host name.
+/// The machine's own name for itself; `localhost` when that is no host name.
 fn machine_name() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()

@@ -13,12 +13,12 @@ section! {
         pub agents: Vec<String> = list("agents", AGENT, agent),
         /// Networks that only machines ask from.
         pub networks: Vec<IpNet> = networks("networks"),
-        /// Who gets a page in place of the way to the target.
+        /// The visitors who get a page in place of the way to the target.
         pub neutral_page: NeutralPage = choice("neutral_page").or("certain"),
     }
 }
 
-/// Who gets the neutral page.
+/// The visitors who get the neutral page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum NeutralPage {

@@ -36,7 +36,7 @@ pub enum NextHopOrder {
 }
 
 impl NextHops {
-    /// What all of them speak.
+    /// The protocol that all of them speak.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
         self.all.first().map_or(Dialect::Smtp, |hop| hop.dialect)
@@ -55,7 +55,7 @@ impl fmt::Display for NextHops {
 /// A server that messages go on to.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NextHop {
-    /// What it speaks.
+    /// The protocol it speaks.
     pub dialect: Dialect,
     /// Where it is.
     pub to: Endpoint,
@@ -84,7 +84,7 @@ impl NextHop {
     }
 }
 
-/// What a next hop speaks.
+/// The protocol of a next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// RFC 5321: one reply for a message.

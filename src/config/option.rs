@@ -17,13 +17,13 @@ pub struct Key {
     pub section: &'static str,
     /// Its name; it ends in the unit where it has one.
     pub name: &'static str,
-    /// What values it takes.
+    /// The values it takes.
     pub kind: Kind,
-    /// What holds when the file does not say.
+    /// The value where the file does not say.
     pub fallback: Fallback,
 }
 
-/// What values a key takes.
+/// The values a key takes.
 #[derive(Debug, Clone)]
 pub enum Kind {
     /// A string that holds this.
@@ -36,7 +36,7 @@ pub enum Kind {
         min: u64,
         /// The largest.
         max: u64,
-        /// What is counted.
+        /// The thing counted.
         unit: &'static str,
     },
     /// `true` or `false`.
@@ -47,7 +47,7 @@ pub enum Kind {
     OneOrMore(&'static str),
 }
 
-/// What holds when the file has no such key.
+/// The value of a key that the file does not have.
 #[derive(Debug, Clone)]
 pub enum Fallback {
     /// The file must say.
@@ -135,7 +135,7 @@ impl<T: 'static> Opt<T> {
         self
     }
 
-    /// What `make` gives when the file does not say; `words` describe it.
+    /// Takes the value that `make` gives where the file does not say; `words` describe it.
     pub(super) fn or_else(self, words: &'static str, make: impl for<'t> Fn(&Walk<'t>) -> T + 'static) -> Self {
         let Self { key, more, read, .. } = self;
         let made = move |w: &Walk<'_>, s: &Section<'_>, key: &Key| {
@@ -182,7 +182,7 @@ impl<T: 'static> Opt<T> {
         self
     }
 
-    /// What a section says; `None` when it has a fault, or leaves the value to a weaker layer.
+    /// The value that a section says; `None` when it has a fault, or leaves the value to a weaker layer.
     pub(super) fn read<'t>(&self, w: &Walk<'t>, s: &Section<'t>) -> Option<T> {
         match self.key.section {
             "" => (self.read)(w, s, &self.key),
@@ -190,7 +190,7 @@ impl<T: 'static> Opt<T> {
         }
     }
 
-    /// What holds when a section says something or nothing, and a weaker layer has said `weaker`.
+    /// The value that holds when a section says something or nothing, and a weaker layer has said `weaker`.
     pub(super) fn over<'t>(&self, w: &Walk<'t>, s: &Section<'t>, weaker: Option<&T>) -> Option<T>
     where
         T: Clone,
@@ -211,7 +211,7 @@ impl<T: 'static> Opt<T> {
 }
 
 impl<T: Clone + 'static> Opt<Vec<T>> {
-    /// What a layer says is added to what weaker layers say.
+    /// Adds the values of a layer to those of weaker layers.
     pub(super) fn adding_up(mut self) -> Self {
         self.join = Some(|weaker, own| weaker.iter().cloned().chain(own).collect());
         self
@@ -223,16 +223,16 @@ pub(super) trait FromSection: Sized {
     /// Its keys, in the order in which faults name them.
     fn keys() -> Vec<Key>;
 
-    /// What holds by this section over what a weaker layer says; `None` when there is a fault.
+    /// The values of this section over those of a weaker layer; `None` when there is a fault.
     fn over<'t>(w: &Walk<'t>, s: &Section<'t>, weaker: Option<&Self>) -> Option<Self>;
 
-    /// What the section says.
+    /// The values of the section.
     fn read<'t>(w: &Walk<'t>, s: &Section<'t>) -> Option<Self> {
         Self::over(w, s, None)
     }
 }
 
-/// What holds when the file has no such section.
+/// The values of a section that the file does not have.
 ///
 /// # Panics
 /// When a key of it is required, which a test of ours shows.

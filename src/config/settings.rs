@@ -65,7 +65,7 @@ pub struct Settings {
     pub checks: Checks,
     /// `[machines]`: visitors that are no readers.
     pub machines: Machines,
-    /// What is made of clicks afterwards.
+    /// Matching of past clicks against later changes of lists.
     pub hindsight: Hindsight,
 }
 

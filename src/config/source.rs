@@ -25,7 +25,7 @@ section! {
     pub struct Source {
         /// Its name: lower-case letters, digits, `-`, `_` and `.`.
         pub name: Arc<str> = text("name", NAME, |name| source_name(name).map(Into::into)),
-        /// What it is and how it is asked.
+        /// The kind of source, which says how it is asked.
         pub kind: SourceKind = kind(),
         /// Where it is.
         pub from: Origin = Opt::new(from_key(), origin).with(flag("enabled", true).key),
@@ -35,7 +35,7 @@ section! {
         pub key: Option<Secret> = Opt::new(key_file(), key),
         /// The reason why it names URLs, where it does not say so itself.
         pub category: Option<Category> = one_of("category", categories()).optional("what the list says"),
-        /// What a listing is worth at most.
+        /// The most that a listing is worth.
         pub weight: Weight = one_of("weight", [("block", Weight::Block), ("warn", Weight::Warn)]).or("block"),
         /// Whether an agreement with the source covers the use.
         pub licensed: bool = flag("licensed", false),
@@ -179,7 +179,7 @@ pub enum DnsKind {
     Generic,
 }
 
-/// What the free use of a source is tied to.
+/// The terms that the free use of a source is tied to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Terms {
     /// Nothing that we know of.
@@ -196,7 +196,7 @@ impl SourceKind {
         lists.chain(zones).chain([Self::SafeBrowsing, Self::WebRisk])
     }
 
-    /// What its free use is tied to.
+    /// The terms that its free use is tied to.
     #[must_use]
     pub fn terms(self) -> Terms {
         match self {
@@ -323,7 +323,7 @@ fn ca_file() -> Key {
     Key::text("ca_file", ROOTS).or(Fallback::Machine("those that the system trusts"))
 }
 
-/// What a list can be said to name URLs for.
+/// The categories that a list can be said to name URLs for.
 fn categories() -> Vec<(&'static str, Category)> {
     let not_of_lists = [Category::Revoked, Category::Unspecified];
     let all = Category::VARIANTS.iter().filter(|c| !not_of_lists.contains(c));
@@ -375,7 +375,7 @@ fn origin<'t>(w: &Walk<'t>, s: &Section<'t>, from: &Key) -> Option<Origin> {
     Some(from)
 }
 
-/// What stands in `key_file`, where the source may be asked: files of others need not be there yet.
+/// Reads the key in `key_file`, where the source may be asked: files of others need not be there yet.
 fn key<'t>(w: &Walk<'t>, s: &Section<'t>, key: &Key) -> Option<Option<Secret>> {
     let file = if w.says(s, key) {
         Some(w.parsed(s, key, path)?)

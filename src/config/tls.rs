@@ -22,7 +22,7 @@ pub enum ListenerTls {
 }
 
 impl ListenerTls {
-    /// What the listener proves itself with.
+    /// The identity by which the listener proves itself.
     #[must_use]
     pub fn identity(&self) -> Option<&Identity> {
         match self {
@@ -34,10 +34,10 @@ impl ListenerTls {
 
 const CERTIFICATE: &str = "the path of a PEM file with the certificate, and behind it those of its issuers";
 const PRIVATE_KEY: &str = "the path of a PEM file with the private key of tls_certificate, not encrypted";
-/// What a file of authorities may be.
+/// The form of a file of authorities, in words.
 pub(super) const ROOTS: &str = "the path of a PEM file with the certificates of authorities";
 
-/// What an identity is used for.
+/// The use of an identity.
 type Mode = fn(Identity) -> ListenerTls;
 
 /// `tls`

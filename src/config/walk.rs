@@ -375,7 +375,7 @@ impl<'t> Walk<'t> {
         items
     }
 
-    /// What `parse` makes of a string; what it refuses is a fault.
+    /// Parses a string with `parse`; one that it refuses is a fault.
     pub(super) fn parsed<T>(
         &self,
         s: &Section<'t>,

@@ -59,17 +59,17 @@ const USER_INFO: &str = "user-info";
 pub struct Follower {
     settings: watch::Receiver<Arc<Settings>>,
     counts: Arc<ContactCounts>,
-    /// What the settings of the moment come to, if anything; made when it is needed first.
+    /// The setup of the settings of the moment, if there is any; made when it is needed first.
     setup: Mutex<Option<SetupOfSettings>>,
 }
 
-/// What following a link has shown.
+/// The result of following a link.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct ChainReport {
     /// Where it leads, without the link itself, as it was found: every URL that a reader passes, and those that a page on
     /// the way may lead to as well. The caller asks the lists about each.
     pub hops: Vec<Target>,
-    /// What was seen, or why there is nothing to see: signs of [`SIGNS`], [`Finding::CouldNotInspect`],
+    /// The signs seen, or why there is nothing to see: signs of [`SIGNS`], [`Finding::CouldNotInspect`],
     /// [`Finding::TargetUnknown`] of a shortener that does not say, [`Finding::Smuggled`] of a chain that leads to a
     /// click link of ours.
     pub evidence: Vec<Evidence>,
@@ -80,10 +80,10 @@ pub struct ChainReport {
     pub skipped: Option<&'static str>,
 }
 
-/// What some settings come to.
+/// Settings, and the setup made of them.
 type SetupOfSettings = (Arc<Settings>, Option<Arc<FollowSetup>>);
 
-/// What chains are followed with, for as long as the settings do not change.
+/// The clients and limits that chains are followed with, for as long as the settings do not change.
 struct FollowSetup {
     asker: TargetClient,
     guard: Guard,
@@ -141,7 +141,7 @@ impl Follower {
         chain.follow(target.clone()).await
     }
 
-    /// What the settings come to; the same as long as they are the same. `None`, and a line in the log once, when nobody
+    /// The setup of the settings; the same one as long as they are the same. `None`, and a line in the log once, when nobody
     /// can be asked with them.
     async fn setup(&self, settings: &Arc<Settings>) -> Option<Arc<FollowSetup>> {
         let mut known = self.setup.lock().await;

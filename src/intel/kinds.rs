@@ -1,4 +1,4 @@
-//! What differs between the kinds of sources: which are lists, how a server expects its key, and how connections are kept.
+//! Differences between the kinds of sources: which are lists, how a server expects its key, and how connections are kept.
 
 use reqwest::header::AUTHORIZATION;
 

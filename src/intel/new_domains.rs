@@ -128,7 +128,7 @@ mod tests {
     const DAY: i64 = 86_400;
     const START: i64 = 1_767_603_600;
 
-    /// What readers and mails are told: read into memory, then looked up there.
+    /// Asks as readers and mails do: read into memory, then looked up there.
     fn is_new(domains: &NewDomains, domain: &str, now_s: i64) -> bool {
         let missing = domains.missing(&[domain], now_s);
         domains.recall(&missing.iter().map(String::as_str).collect::<Vec<_>>(), now_s);

@@ -73,7 +73,7 @@ impl Revocations {
         Ok(this)
     }
 
-    /// What these rows revoke, without following changes.
+    /// The URLs that these rows revoke, without following changes.
     #[must_use]
     pub fn of(rows: &[RevocationRow]) -> Self {
         Self {
@@ -188,8 +188,8 @@ fn host(target: &Target) -> &str {
     target.host().trim_end_matches('.')
 }
 
-/// What tells a revoked URL from others: host, path and query in the form that lists compare. Scheme, port, user, fragment and
-/// spelling can be changed in a link that still reaches the same page.
+/// The key that tells a revoked URL from others: host, path and query in the form that lists compare. Scheme, port, user,
+/// fragment and spelling can be changed in a link that still reaches the same page.
 fn canonical(target: &Target) -> String {
     let text = target.as_str();
     Canonical::of(text.as_bytes()).map_or_else(|_| text.to_owned(), |url| url.expression().to_owned())

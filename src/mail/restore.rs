@@ -8,7 +8,7 @@ use crate::config::Settings;
 /// A message whose links are restored.
 #[derive(Debug)]
 pub struct Restored {
-    /// What changes in it.
+    /// The changes to it.
     pub patch: Patch,
 }
 

@@ -44,9 +44,9 @@ pub struct Job<'a> {
 pub struct RewriteOutcome {
     /// Whether it goes on.
     pub action: RewriteAction,
-    /// What changes in it.
+    /// The changes to it.
     pub patch: Patch,
-    /// What was found in it.
+    /// The links and faults found in it.
     pub report: MessageReport,
     /// Long targets, to be stored before the next hop gets the message.
     pub references: Vec<ReferenceRow>,
@@ -82,7 +82,7 @@ pub struct MessageReport {
 pub struct LinkReport {
     /// The target, or the text of the link where it is no URL.
     pub url: String,
-    /// What becomes of it, and why.
+    /// The decision about it, and why.
     pub decision: Decision,
     /// Where in the part it stands.
     pub place: Cow<'static, str>,

@@ -1,4 +1,4 @@
-//! What SMTP and milter sessions share: the connection to the client, the settings it goes by, and how the session ends.
+//! The parts that SMTP and milter sessions share: the connection to the client, the settings it goes by, and how the session ends.
 
 use std::io;
 use std::sync::Arc;
@@ -28,13 +28,13 @@ pub(super) struct ClientConnection {
     /// The snapshot of the settings for the message under way, or for the last one.
     pub(super) settings: Arc<Settings>,
     pub(super) shutdown: watch::Receiver<bool>,
-    /// What is not written yet: all that is said in one turn goes out in one write.
+    /// Octets not written yet: all that is said in one turn goes out in one write.
     pub(super) out: Vec<u8>,
     /// How the session ends, as far as is known.
     pub(super) end: SessionEnd,
 }
 
-/// What came of waiting for octets.
+/// The end of a wait for octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filled {
     /// There are some.

@@ -138,7 +138,7 @@ pub(in crate::mail) enum Disposition {
     Forward {
         /// The message as it came.
         spool: Arc<Spool>,
-        /// What changes in it.
+        /// The changes to it.
         patch: Patch,
     },
 }

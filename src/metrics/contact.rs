@@ -16,7 +16,7 @@ pub struct ContactCounts {
     pub(crate) requests: Counters<ContactResult>,
     /// How long an answer took.
     pub(crate) seconds: Seconds,
-    /// What kept us from looking into a target.
+    /// Obstacles that kept us from looking into a target.
     pub(crate) obstacles: Counters<Obstacle>,
 }
 

@@ -47,7 +47,7 @@ pub enum SessionEnd {
     Panic,
 }
 
-/// What became of a message whose end was seen.
+/// The end that a message came to, once all of it was seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum MessageResult {
@@ -115,7 +115,7 @@ pub enum Limit {
     Proxy,
 }
 
-/// What became of a TLS handshake with a client.
+/// The end of a TLS handshake with a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Handshake {
@@ -155,17 +155,17 @@ pub enum Silence {
     FinalReply,
 }
 
-/// Who did not keep to the protocol.
+/// The side that did not keep to the protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Speaker {
-    /// Whoever hands us mail.
+    /// The host that hands us mail.
     Client,
-    /// Whoever takes it.
+    /// The host that takes it.
     NextHop,
 }
 
-/// What an attempt to reach the next hop came to.
+/// The end of an attempt to reach the next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Connect {
@@ -207,7 +207,7 @@ pub enum PanicPlace {
     Listener,
 }
 
-/// What a request to a target came to.
+/// The end of a request to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum ContactResult {
@@ -221,7 +221,7 @@ pub enum ContactResult {
     Failed,
 }
 
-/// What became of a reload.
+/// The end of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Reload {
@@ -259,7 +259,7 @@ pub enum CheckStep {
     OverTime,
 }
 
-/// What became of a form that came back.
+/// The end of a form that came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum FormResult {
@@ -287,7 +287,7 @@ pub enum SourceHealth {
     Off,
 }
 
-/// What an attempt to refresh a list came to.
+/// The end of an attempt to refresh a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Refresh {
@@ -301,7 +301,7 @@ pub enum Refresh {
     Refused,
 }
 
-/// What a source said of a URL.
+/// The answer of a source about a URL.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum SourceAnswer {

@@ -51,7 +51,7 @@ pub struct ListenerCounts {
     pub(super) shared: Arc<Shared>,
 }
 
-/// What all listeners count together.
+/// The counters that all listeners have together.
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) links: Counters<LinkDecision>,

@@ -13,7 +13,7 @@ pub struct Inbox {
 }
 
 impl Inbox {
-    /// What arrived and is not used up.
+    /// The octets that arrived and are not used up.
     #[must_use]
     pub fn filled(&self) -> &[u8] {
         self.bytes.get(self.used..).unwrap_or_default()
@@ -27,7 +27,7 @@ impl Inbox {
     /// Waits for octets and appends up to about `block` of them; 0 at the end of the stream. Cancelling loses nothing.
     ///
     /// # Errors
-    /// What the connection says.
+    /// The error of the connection.
     pub async fn fill(&mut self, stream: &mut Stream, block: usize) -> io::Result<usize> {
         loop {
             // An idle connection waits without a buffer.

@@ -42,7 +42,7 @@ const fn v6(a: u16, b: u16, c: u16) -> Ipv6Addr {
     Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0)
 }
 
-/// What is special within 2000::/3; outside of it nothing is global unicast (RFC 4291, 2.4).
+/// Special-purpose networks within 2000::/3; outside of it nothing is global unicast (RFC 4291, 2.4).
 const V6: &[(Ipv6Addr, u32)] = &[
     (v6(0x2001, 0, 0), 23),         // protocol assignments, RFC 2928: Teredo, benchmarks, ORCHID
     (v6(0x2001, 0xdb8, 0), 32),     // documentation, RFC 3849

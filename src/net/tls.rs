@@ -38,7 +38,7 @@ pub struct Identity {
     config: Arc<ServerConfig>,
 }
 
-/// What is wrong with the files of an [`Identity`].
+/// A fault in the files of an [`Identity`].
 #[derive(Debug)]
 pub enum BadIdentity {
     /// The certificate; why.
@@ -76,7 +76,7 @@ impl Identity {
         })
     }
 
-    /// What a handshake needs.
+    /// The configuration of a handshake with a client.
     #[must_use]
     pub fn config(&self) -> Arc<ServerConfig> {
         Arc::clone(&self.config)
@@ -168,13 +168,13 @@ impl Trust {
         })
     }
 
-    /// What a handshake with a server needs that must be verified; `None` if there is nothing to do that by.
+    /// The configuration of a handshake with a server that must be verified; `None` if there is nothing to do that by.
     #[must_use]
     pub fn verifying(&self) -> Option<&Arc<ClientConfig>> {
         self.verifying.as_ref()
     }
 
-    /// What a handshake with a next hop needs; `None` if it must be verified and there is nothing to do that by.
+    /// The configuration of a handshake with a next hop; `None` if it must be verified and there is nothing to do that by.
     #[must_use]
     pub fn config(&self, tls: NextHopTls) -> Option<Arc<ClientConfig>> {
         match tls {

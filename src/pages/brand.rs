@@ -37,7 +37,7 @@ impl Pages {
     }
 }
 
-/// What an operator puts on the pages of a domain.
+/// The parts of the pages of a domain that an operator can choose.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Brand {
     /// `page_name`: who runs the mail of the domain.
@@ -72,7 +72,7 @@ pub enum ReviewTo {
     Nobody,
 }
 
-/// Whom a reader may ask.
+/// The person or page that a reader may ask.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Contact {
     /// A mail address.
@@ -84,7 +84,7 @@ pub enum Contact {
 }
 
 impl Contact {
-    /// What it is taken for, by its form.
+    /// Takes a text for the kind that its form says.
     #[must_use]
     pub fn new(text: &str) -> Self {
         if (text.starts_with("https://") || text.starts_with("http://"))
@@ -175,7 +175,7 @@ pub struct Colours {
     pub csp_source: String,
 }
 
-/// What holds when `page_colour` does not say.
+/// The colour when `page_colour` does not say.
 pub const USUAL_COLOUR: &str = "#2457a6";
 
 impl Default for Colours {
@@ -212,7 +212,7 @@ impl Colours {
     }
 }
 
-/// What the colour stands on, or under, on light pages and on dark ones: the grounds of `templates/click/style.css`.
+/// The grounds that the colour stands on, or under, on light pages and on dark ones: those of `templates/click/style.css`.
 const LIGHT_GROUNDS: [Rgb; 3] = [Rgb::WHITE, Rgb([0xf3, 0xf5, 0xf8]), Rgb([0xee, 0xf2, 0xf8])];
 const DARK_GROUNDS: [Rgb; 3] = [Rgb([0x22, 0x2b, 0x38]), Rgb([0x1a, 0x20, 0x29]), DARKEST];
 const DARKEST: Rgb = Rgb([0x10, 0x14, 0x1a]);

@@ -20,9 +20,9 @@ pub(super) struct Reason<'a> {
 /// All that a page says about the evidence.
 #[derive(Debug, Default)]
 pub(super) struct Reasons<'a> {
-    /// What speaks against the target, the gravest first.
+    /// The reasons against the target, the gravest first.
     pub(super) against: Vec<Reason<'a>>,
-    /// What could not be asked or looked into.
+    /// The checks that could not be made.
     pub(super) unchecked: Vec<Reason<'a>>,
     /// Google's services that gave a reason.
     pub(super) google: Vec<GoogleService>,
@@ -87,7 +87,7 @@ impl<'a> Reasons<'a> {
         all
     }
 
-    /// What a page says that blocks.
+    /// The sentence of a page that blocks.
     pub(super) fn blocked(&self, t: &'a Texts) -> &'a String {
         match self.category {
             _ if self.only_google => &t.blocked_hedged,

@@ -96,7 +96,7 @@ fn all_findings(text: &str) -> Vec<Evidence> {
     all.into_iter().map(|f| evidence(text, text, f)).collect()
 }
 
-/// What no page may have, whatever was put into it.
+/// Fails for markup that no page may have, whatever was put into it.
 fn must_be_sound(html: &str, lang: &Language, what: &str) {
     let lower = html.to_ascii_lowercase();
     assert_eq!(lower.matches("<h1").count(), 1, "{what}");

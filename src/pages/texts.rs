@@ -113,7 +113,7 @@ const MAX_TEXT: usize = 1000;
 pub struct TextFault {
     /// Its key.
     pub key: String,
-    /// What was found and what is allowed.
+    /// The text found and the values allowed, in words.
     pub what: String,
 }
 

@@ -52,7 +52,7 @@ pub(super) async fn reload(current: &watch::Sender<Arc<Settings>>, config: &Path
     Some(changed)
 }
 
-/// What a reload would change.
+/// The changes a reload would make.
 #[derive(Debug, Default)]
 struct Changes {
     /// The sections that differ, or keys of theirs.

@@ -98,7 +98,7 @@ mod tests {
     const LIBRAESVA: &str = "https://urlsand.esvalabs.com/?e=0&h=1&u=";
     const MIMECAST: &str = "https://protect-eu.mimecast.com/s/AbC?domain=evil.example";
 
-    /// What is said of a link in mail from `sender` to jo@example.com; partner.example uses Mimecast.
+    /// The signs of a link in mail from `sender` to jo@example.com; partner.example uses Mimecast.
     fn signs(url: &str, sender: &str, own_wrappers: &[Vendor]) -> Vec<Smuggled> {
         let ring = KeyRing::generate([7; 32], 0);
         let base = ClickBase::new("https://click.example.com", Style::Readable).unwrap();

@@ -1,4 +1,4 @@
-//! What a look-up costs in a table of a million URLs, for every expression of a URL, and what it costs to make the table.
+//! The cost of a look-up in a table of a million URLs, for every expression of a URL, and of making the table.
 
 use std::hint::black_box;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! What a million URLs cost.
+//! The cost of a million URLs.
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -49,7 +49,7 @@ pub(crate) struct TextWork<'a> {
     pub(crate) links: autolink::UrlForms,
     /// The reason the part stays as it is, if it does.
     pub(crate) left: Option<&'static str>,
-    /// What leads from the text to the bytes as they stand, where it is not the same.
+    /// The map from the text to the bytes as they stand, where it is not the same.
     pub(crate) mapped: Option<(&'a Mapped, &'a [u8])>,
 }
 

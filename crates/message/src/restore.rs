@@ -119,7 +119,7 @@ impl Surroundings<'_> {
         escape(original.target.as_bytes())
     }
 
-    /// What was written, if it means the same where the link stands now.
+    /// The URL as it was written, if it means the same where the link stands now.
     fn original(&mut self, at: &Range<usize>, original: &Original) -> Option<Vec<u8>> {
         let written = original.written.as_deref()?;
         let charset = original.form >> 4;

@@ -94,7 +94,7 @@ impl Site<'_> {
         self.usage.form() | origin::number(self.written, self.encoding) << 4
     }
 
-    /// What a reader sees in place of the URL: the text of a link in HTML, empty for a picture; `None` where the URL itself
+    /// The text seen in place of the URL: the text of a link in HTML, empty for a picture; `None` where the URL itself
     /// is seen. Reads it anew at each call.
     #[must_use]
     pub fn link_text(&self) -> Option<String> {

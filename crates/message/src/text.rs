@@ -154,7 +154,7 @@ fn folded(newline: &str, folds: Use, with: &str) -> Vec<u8> {
     [fold(before), with, fold(after)].concat().into_bytes()
 }
 
-/// What complete PGP clear-signed blocks protect (RFC 9580 7): the text behind the hash headers, and a signature that
+/// The stretches that complete PGP clear-signed blocks protect (RFC 9580 7): the text behind the hash headers, and a signature that
 /// begins like one, without the headers of its armour.
 fn signed_blocks(text: &[u8]) -> Vec<Range<usize>> {
     const BEGIN: &[u8] = b"-----BEGIN PGP SIGNED MESSAGE-----";

@@ -1,4 +1,4 @@
-//! What hostile inputs may cost.
+//! The cost of hostile inputs.
 
 #[path = "../examples/pathological/cases.rs"]
 mod cases;

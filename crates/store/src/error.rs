@@ -74,7 +74,7 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What `error` means when it comes up while `path` is opened.
+    /// The meaning of `error` when it comes up while `path` is opened.
     pub(crate) fn opening(path: &Path, error: &rusqlite::Error) -> Self {
         use rusqlite::ErrorCode as Code;
         let path = path.to_owned();
@@ -86,7 +86,7 @@ impl StoreError {
         }
     }
 
-    /// What `error` means when it comes up in a query.
+    /// The meaning of `error` when it comes up in a query.
     pub(crate) fn reading(path: &Path, error: &rusqlite::Error) -> Self {
         Self::Read {
             path: path.to_owned(),

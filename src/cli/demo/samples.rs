@@ -55,7 +55,7 @@ pub(super) struct Sample {
     pub(super) expected: Expected,
 }
 
-/// What should become of a mail.
+/// The fate that a mail should have.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expected {
     /// Every link becomes a click link.

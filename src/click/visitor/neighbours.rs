@@ -20,7 +20,7 @@ const BURST: i64 = 5_000_000;
 /// Clicks of one mail that are remembered at a time.
 const MAX_CLICKS: usize = 64;
 
-/// What other clicks say about one.
+/// The evidence of other clicks about one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Neighbours {
     /// Several links of the same mail were opened at once.
@@ -30,7 +30,7 @@ pub struct Neighbours {
 }
 
 impl Neighbours {
-    /// What it is worth; see [`super::label`].
+    /// Its worth in points; see [`super::label`].
     pub(super) fn points(self) -> i32 {
         -4 * i32::from(self.several_links) - 3 * i32::from(self.elsewhere)
     }
@@ -56,7 +56,7 @@ pub struct RecentClicks {
     hasher: RandomState,
 }
 
-/// What matters of a click to its neighbours.
+/// The facts of a click that matter to its neighbours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct RecentClick {
     at_us: i64,
@@ -112,7 +112,7 @@ impl RecentClicks {
         neighbours(hits, &own, row)
     }
 
-    /// What those that were added say about this click.
+    /// The evidence of those that were added about this click.
     #[must_use]
     pub fn neighbours(&self, row: &ClickRow) -> Neighbours {
         let hits = self.mails.get(&self.key(row));
@@ -168,7 +168,7 @@ impl RecentClicks {
     }
 }
 
-/// What these hits say of the click that `own` is taken from.
+/// The evidence of these hits about the click that `own` is taken from.
 fn neighbours(hits: &VecDeque<RecentClick>, own: &RecentClick, row: &ClickRow) -> Neighbours {
     // A link without a recipient was sent to many: what they do at the same time says nothing about one of them.
     if row.user.is_none() {

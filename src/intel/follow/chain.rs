@@ -246,7 +246,7 @@ impl<'a> Chain<'a> {
         answer
     }
 
-    /// What an answer says of where it goes on. `head_only`: it has no body, and says little if it is no redirect.
+    /// Reads from an answer where it goes on. `head_only`: it has no body, and says little if it is no redirect.
     async fn read(&mut self, at: &Target, answer: &mut TargetAnswer, head_only: bool, until: Instant) -> Onward {
         let challenged = answer
             .field("cf-mitigated")

@@ -11,7 +11,7 @@ use html5ever::tokenizer::{BufferQueue, Tag, TagKind, Token, TokenSink, TokenSin
 
 use super::script::Moves;
 
-/// What was read from a page.
+/// Facts read from a page.
 #[derive(Debug, Default)]
 pub(super) struct FetchedPage {
     /// The first `<base href>`.
@@ -47,7 +47,7 @@ pub(super) struct PageExits {
     pub(super) next: Option<String>,
     /// URLs that it may go on to as well, as written.
     pub(super) also: Vec<String>,
-    /// What keeps us from looking into it.
+    /// The obstacle that keeps us from looking into it.
     pub(super) obstacle: Option<link::Obstacle>,
     /// It shows nothing unless its scripts run.
     pub(super) empty_without_script: bool,
@@ -67,7 +67,7 @@ const TIME: Duration = Duration::from_millis(500);
 /// Octets between two looks at the clock.
 const CHUNK: usize = 4096;
 
-/// What services that ask for proof of a person put into pages.
+/// Marks that services which ask for proof of a person put into pages.
 const PERSON_MARKS: &[&str] = &[
     "challenges.cloudflare.com",
     "cf-turnstile",

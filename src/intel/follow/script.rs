@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-/// What scripts of a page do to it.
+/// The effects that scripts of a page have on it.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Moves {
     /// Addresses as written, in order, with whether that happens as soon as the script runs.

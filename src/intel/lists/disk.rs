@@ -22,7 +22,7 @@ pub(crate) struct CopyStore {
     dir: PathBuf,
 }
 
-/// What the first line says.
+/// The first line of the file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Head {
     /// The version of this format.

@@ -46,7 +46,7 @@ pub(crate) struct Validators {
     pub(crate) last_modified: Option<String>,
 }
 
-/// What a fetch came to.
+/// The end of a fetch.
 #[derive(Debug)]
 pub(crate) enum Fetched {
     /// The copy that we have is current.
@@ -248,7 +248,7 @@ pub(crate) fn in_words(e: &reqwest::Error) -> FetchError {
     FetchError::new(why)
 }
 
-/// What a status other than 200 means.
+/// The error for a status other than 200.
 pub(crate) fn refusal(status: StatusCode, headers: &HeaderMap, has_key: bool) -> FetchError {
     let why = match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN if has_key => {

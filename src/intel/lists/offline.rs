@@ -15,7 +15,7 @@ use crate::intel::lists::refresh::open;
 use crate::intel::revoked::{self, Revocations};
 use crate::intel::setup_of;
 
-/// What one source says of some URLs.
+/// The answers of one source about some URLs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum OfflineAnswer {
     /// Its listings; none when it does not name the URL.

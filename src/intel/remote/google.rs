@@ -34,9 +34,9 @@ const MAX_ANSWER: usize = 1 << 20;
 pub(crate) struct Browsing {
     source: Arc<Source>,
     client: Client,
-    /// What the service said of prefixes of hashes.
+    /// The answers of the service about prefixes of hashes.
     prefixes: Cache<Prefix, RememberedThreats>,
-    /// What it said of whole URLs: listings only, for nothing says how long the lack of one holds.
+    /// Its answers about whole URLs: listings only, for nothing says how long the lack of one holds.
     urls: Cache<Box<str>, RememberedThreats>,
 }
 

@@ -384,7 +384,7 @@ mod tests {
         }
     }
 
-    /// What an MTA makes of the edits, its own Received field on top.
+    /// The header after an MTA has made the edits, its own Received field on top.
     fn apply(fields: &[(&str, &str)], edits: &[Edit], leading_space: bool) -> String {
         let mut header: Vec<(Vec<u8>, Vec<u8>)> = vec![(b"Received".to_vec(), b" by the MTA".to_vec())];
         let colon = if leading_space { "" } else { " " };

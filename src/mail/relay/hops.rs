@@ -1,6 +1,6 @@
 //! Chooses which of several next hops is called, and leaves out for a while those that fail.
 //!
-//! What counts against a next hop is that a connection to it does not come about: it cannot be reached, does not greet, or
+//! A connection that does not come about counts against a next hop: it cannot be reached, does not greet, or
 //! refuses EHLO or TLS. A refused sender or message says nothing about the server.
 
 use std::collections::{HashMap, HashSet};

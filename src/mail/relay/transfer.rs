@@ -31,7 +31,7 @@ pub(super) enum DataState {
 #[derive(Debug, Default)]
 pub(super) struct Outgoing {
     stuffer: Stuffer,
-    /// What is not written yet.
+    /// Octets not written yet.
     out: Vec<u8>,
 }
 

@@ -26,9 +26,9 @@ pub(super) struct LinkJudge<'a> {
     pub(super) sender_bypassed: bool,
     sender: &'a str,
     recipients: &'a [String],
-    /// What tokens of this copy say, as they give it back.
+    /// The claims of tokens of this copy, as they give them back.
     claims: MessageClaims,
-    /// What the header says of the sender.
+    /// The facts about the sender in the header.
     facts: SenderFacts,
     /// The sender's domain is one of ours, and our own mail server does not say that this is a lie.
     from_inside: bool,
@@ -484,7 +484,7 @@ impl Judge for LinkJudge<'_> {
     }
 }
 
-/// What a domain is remembered under that a sender wrote from, beside those that links lead to: no domain has this sign.
+/// The key of a domain that a sender wrote from, beside those that links lead to: no domain has this sign.
 fn sender_key(domain: &str) -> String {
     format!("@{domain}")
 }

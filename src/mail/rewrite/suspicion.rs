@@ -100,7 +100,7 @@ impl Suspicion {
 pub(super) struct Conclusion {
     /// Links that are at least doubtful.
     pub(super) doubtful: u32,
-    /// What is wrong with the first bad one.
+    /// The fault of the first bad one.
     pub(super) refusal: Option<String>,
 }
 

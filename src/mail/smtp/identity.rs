@@ -20,7 +20,7 @@ pub(super) struct ClientIdentity {
     trusted: bool,
     /// The client that the peer speaks for.
     behind: ClientInfo,
-    /// What the client calls itself.
+    /// The name that the client gives itself.
     pub(super) name: Vec<u8>,
     /// XFORWARD lines of this transaction, for the log.
     pub(super) xforward: Vec<u8>,

@@ -136,9 +136,9 @@ fn suspect(suspicion: &Suspicion) -> Option<Suspect> {
 pub(in crate::mail) struct LogNames<'a> {
     /// The client that is connected to us.
     pub(in crate::mail) client: Peer,
-    /// What it calls itself.
+    /// The name that it gives itself.
     pub(in crate::mail) helo: &'a [u8],
-    /// What it says about its own client, as XFORWARD attributes.
+    /// The attributes of its own client, as XFORWARD has them.
     pub(in crate::mail) xforward: &'a [u8],
 }
 

@@ -13,7 +13,7 @@ pub(crate) enum Broken {
     Escape(String, String),
     /// No tag in any reading leads anywhere, and yet the browser sees a target.
     Blind(String, String),
-    /// What a reader sees is not what was sent.
+    /// The text that a reader sees is not the one that was sent.
     Text(String, String),
     /// Rewriting the result changes it again.
     Again,

@@ -124,7 +124,7 @@ pub(super) fn iso2022(bytes: &[u8]) -> String {
     out
 }
 
-/// What follows an escape: its length, whether it is about the shifted set, and the set, if it names one.
+/// Reads the rest of an escape: its length, whether it is about the shifted set, and the set, if it names one.
 fn designation(rest: &[u8]) -> Option<(usize, bool, Option<CharacterSet>)> {
     const KNOWN: &[(&[u8], bool, Option<CharacterSet>)] = &[
         (b"(B", false, Some(CharacterSet::Ascii)),

@@ -177,7 +177,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(2000))]
 
-        /// What is skipped by this rule would have come to nothing.
+        /// A place skipped by this rule would have come to nothing.
         #[test]
         fn no_context_means_nothing_to_do(
             pieces in prop::collection::vec(prop::sample::select(vec![

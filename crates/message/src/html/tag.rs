@@ -1,6 +1,6 @@
 //! Tags in every reading.
 //!
-//! What a parser makes of markup depends on the state it is in: comment, raw text, foreign element, an attribute of
+//! The meaning of markup depends on the state a parser is in: comment, raw text, foreign element, an attribute of
 //! another tag. But wherever it does see a start tag, that tag begins at a `<` followed by a letter, and its attributes
 //! follow from there alone (WHATWG HTML 13.2.5.8 to 13.2.5.40). So reading a tag at *every* such place gives all the tags
 //! that any parser can see in any state, and some more.

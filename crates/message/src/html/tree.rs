@@ -96,7 +96,7 @@ pub(crate) trait TagJudge {
     /// Whether a start tag, written out plainly, leads nowhere unsafe.
     fn is_safe(&mut self, tag: &[u8]) -> bool;
 
-    /// What a mark holds that keeps an attribute.
+    /// The content of a mark that keeps an attribute.
     fn keep(&self, attribute: &str) -> String;
 }
 

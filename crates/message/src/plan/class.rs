@@ -1,4 +1,4 @@
-//! What a leaf is to mail programs: which kind of text, in which encoding, under which base, and the header field that says so.
+//! A leaf as mail programs take it: which kind of text, in which encoding, under which base, and the header field that says so.
 
 use encoding_rs::Encoding;
 

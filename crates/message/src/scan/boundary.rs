@@ -20,7 +20,7 @@ pub(super) struct Frame {
     pub(super) cut_short: Vec<Vec<u8>>,
 }
 
-/// What a line is to the multiparts that are open, by the number of the frame.
+/// The role of a line for the multiparts that are open, by the number of the frame.
 pub(super) enum BoundaryLine {
     Delimiter(usize),
     Close(usize),
