@@ -105,7 +105,7 @@ fn a_check_over_its_time_ends_as_the_policy_says() {
         let began = Instant::now();
         let mut answer = server.get(&path);
         while server.rows().last().unwrap().outcome == Outcome::Checking {
-            assert!(began.elapsed() < Duration::from_secs(5), "{on_failure:?}");
+            assert!(began.elapsed() < Duration::from_secs(30), "{on_failure:?}");
             answer = server.get(&path);
         }
         assert!(began.elapsed() >= Duration::from_millis(800), "{:?}", began.elapsed());
