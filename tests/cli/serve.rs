@@ -14,8 +14,9 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Sends a signal by name.
 pub(super) fn signal(child: &Child, name: &str) {
-    let sent = Command::new("kill")
-        .args(["-s", name, &child.id().to_string()])
+    // The shell's own: a program of that name is not on every machine.
+    let sent = Command::new("sh")
+        .args(["-c", "kill -s \"$0\" \"$1\"", name, &child.id().to_string()])
         .status()
         .unwrap();
     assert!(sent.success());
