@@ -183,9 +183,14 @@ impl Drop for Program {
     }
 }
 
-/// Starts the program; returns when it says where click links are answered.
+/// Starts the program, that in the folder if there is one; returns when it says where click links are answered.
 fn serve(dir: &Path, log: &Arc<Mutex<Vec<String>>>, change: &dyn Fn(&mut Command)) -> (Child, SocketAddr) {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_linkgate"));
+    let own = dir.join("linkgate");
+    let mut command = Command::new(if own.exists() {
+        own.as_path()
+    } else {
+        Path::new(env!("CARGO_BIN_EXE_linkgate"))
+    });
     command
         .args(["serve", "--config"])
         .arg(dir.join("linkgate.toml"))
