@@ -225,6 +225,22 @@ fn every_dependency_is_explained_and_nothing_else() {
     assert_eq!(explained, used, "left: docs/dependencies.md; right: the manifests");
 }
 
+/// A crate that the release profile builds quickly must not be installed so: `dist` takes its settings over, crate by crate.
+#[test]
+fn what_is_installed_is_optimised_where_the_release_build_is_not() {
+    let manifest: toml::Table = read("Cargo.toml").parse().unwrap();
+    let packages = |profile: &str| manifest["profile"][profile]["package"].as_table().unwrap();
+    let (installed, quick) = (packages("dist"), packages("release"));
+    assert_eq!(
+        installed.keys().collect::<Vec<_>>(),
+        quick.keys().collect::<Vec<_>>(),
+        "left: [profile.dist.package], right: [profile.release.package]"
+    );
+    for (name, settings) in installed {
+        assert_ne!(settings["opt-level"], toml::Value::Integer(0), "{name}");
+    }
+}
+
 #[test]
 fn the_readme_and_the_fixtures_have_every_command() {
     let help = run(&["--help"]);
