@@ -34,7 +34,7 @@ pub(super) struct ClientConnection {
     pub(super) end: SessionEnd,
 }
 
-/// The end of a wait for octets.
+/// The result of a wait for octets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Filled {
     /// There are some.

@@ -115,7 +115,7 @@ pub enum Limit {
     Proxy,
 }
 
-/// The end of a TLS handshake with a client.
+/// The result of a TLS handshake with a client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Handshake {
@@ -165,7 +165,7 @@ pub enum Speaker {
     NextHop,
 }
 
-/// The end of an attempt to reach the next hop.
+/// The result of an attempt to reach the next hop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Connect {
@@ -207,7 +207,7 @@ pub enum PanicPlace {
     Listener,
 }
 
-/// The end of a request to a target.
+/// The result of a request to a target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum ContactResult {
@@ -221,7 +221,7 @@ pub enum ContactResult {
     Failed,
 }
 
-/// The end of a reload.
+/// The result of a reload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Reload {
@@ -259,7 +259,7 @@ pub enum CheckStep {
     OverTime,
 }
 
-/// The end of a form that came back.
+/// The result of a form that came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum FormResult {
@@ -287,7 +287,7 @@ pub enum SourceHealth {
     Off,
 }
 
-/// The end of an attempt to refresh a list.
+/// The result of an attempt to refresh a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "kebab-case")]
 pub enum Refresh {

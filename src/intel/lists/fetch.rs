@@ -46,7 +46,7 @@ pub(crate) struct Validators {
     pub(crate) last_modified: Option<String>,
 }
 
-/// The end of a fetch.
+/// The result of a fetch.
 #[derive(Debug)]
 pub(crate) enum Fetched {
     /// The copy that we have is current.
